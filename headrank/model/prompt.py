@@ -1,0 +1,183 @@
+"""Prompts: token ids built piece by piece, with the exact span of every passage, instruction and query.
+
+The passages come first (the prefix), then one or more tails: the query's, and the null query's where scores are
+calibrated. Both tails follow the same prefix. Nothing is searched for in the assembled text, so repeated, nested or
+hostile texts cannot confuse a span; special-token strings inside passages and queries are plain text.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from headrank.model.layouts import Layout, find_layout
+
+
+class Span(NamedTuple):
+    """Half-open token positions [start, end)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSettings:
+    """The wording and the limits of a prompt. The default wording is that of ICR (arXiv 2410.02642) and QRHead."""
+
+    layout: str = "auto"  # a name in `LAYOUTS`, or `auto`: recognised from the tokenizer
+    opening: str = "Here are some paragraphs:"  # before the first passage
+    instruction: str = "Please find information that are relevant to the following query in the paragraphs above."
+    query_label: str = "Query:"
+    null_query: str = "N/A"  # the query that carries no information, for calibration
+    null_after_instruction: bool = True  # False: the null query stands alone, without instruction and label
+    separator: str = "\n\n"
+    label_in_span: bool = False  # True: a passage's "[1]" counts as part of it, as ICR and QRHead do
+    max_passage_tokens: int | None = 256  # tokens; longer passages are cut at their end
+    max_query_tokens: int | None = 256  # tokens; longer queries are cut at their end
+
+    def __post_init__(self) -> None:
+        for name in ("max_passage_tokens", "max_query_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"prompt.{name} is {value}, wanted a positive number of tokens or null")
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What follows the passages: ids, and the spans of its parts, counted from the tail's own first token."""
+
+    ids: tuple[int, ...]
+    instruction: Span
+    query: Span
+    suffix: Span
+
+    def rows(self, which: str) -> Span:
+        """The positions read for `query_rows` = `query` | `instruction` (with the query) | `suffix` (to the end)."""
+        if which == "query":
+            return self.query
+        if which == "instruction":
+            return Span(self.instruction.start, self.query.end)
+        if which == "suffix":
+            return Span(self.instruction.start, self.suffix.end)
+        raise ValueError(f"query_rows is {which!r}, wanted 'query', 'instruction' or 'suffix'")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prefix that holds the passages in context order, and its tails (the first is the query's)."""
+
+    prefix: tuple[int, ...]
+    passages: tuple[Span, ...]  # positions in the prefix
+    tails: tuple[Tail, ...]
+    cut: int = 0  # how many passages were cut to `max_passage_tokens`
+
+    def __len__(self) -> int:
+        """Tokens of prefix and all tails."""
+        return len(self.prefix) + sum(len(tail.ids) for tail in self.tails)
+
+
+class PromptBuilder:
+    """Builds prompts for one tokenizer.
+
+    Raises `ValueError` at construction where the tokenizer is not a fast one (`tokenizers`), which the plain-text
+    treatment of special tokens needs.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: PromptSettings | None = None) -> None:
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; wanted one backed by tokenizer.json")
+        self.tokenizer = tokenizer
+        self.settings = settings or PromptSettings()
+        self.layout: Layout = find_layout(self.settings.layout, tokenizer)
+        self._text = plain_text_tokenizer(tokenizer)
+        s = self.settings
+        head = f"{self.layout.head}{s.opening}"
+        self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
+        if not self._head and tokenizer.bos_token_id is not None:
+            self._head = (int(tokenizer.bos_token_id),)
+        self._suffix = tuple(tokenizer(self.layout.tail, add_special_tokens=False)["input_ids"])
+        self._separator, self._instruction, label, self._null = self._encode(
+            [s.separator, s.instruction, s.query_label, f" {s.null_query}"]
+        )
+        self._label = [*self._separator, *label]
+
+    def build(self, query: str, passages: Sequence[str], *, with_null: bool) -> Prompt:
+        """One prompt. `passages` in context order; `with_null` adds the null query's tail."""
+        return self.build_many([(query, passages)], with_null=with_null)[0]
+
+    def build_many(self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool) -> list[Prompt]:
+        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch."""
+        s = self.settings
+        most = max((len(passages) for _, passages in lists), default=0)
+        labels = self._encode([f"[{i + 1}]" for i in range(most)])
+        texts = dict.fromkeys(_spaced(text) for query, passages in lists for text in (query, *passages))
+        encoded = dict(zip(texts, self._encode(list(texts)), strict=True))
+        null = self._tail(self._null, bare=not s.null_after_instruction)
+        prompts = []
+        for query, passages in lists:
+            prefix = list(self._head)
+            spans, cut = [], 0
+            for label, passage in zip(labels, passages, strict=False):
+                ids = encoded[_spaced(passage)]
+                if s.max_passage_tokens is not None and len(ids) > s.max_passage_tokens:
+                    ids, cut = ids[: s.max_passage_tokens], cut + 1
+                prefix += self._separator
+                start = len(prefix) if s.label_in_span else len(prefix) + len(label)
+                prefix += [*label, *ids]
+                spans.append(Span(start, len(prefix)))
+            tails = (self._tail(encoded[_spaced(query)][: s.max_query_tokens]),)
+            prompts.append(Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, cut))
+        return prompts
+
+    def show(self, prompt: Prompt) -> str:
+        """The assembled prompt as text, every span marked: ⟦passage 1⟧ … ⟦/passage 1⟧ and so on, tail by tail."""
+        opens: dict[int, list[str]] = {}
+        closes: dict[int, list[str]] = {}
+        ids = list(prompt.prefix)
+        marks = [(f"passage {i + 1}", span) for i, span in enumerate(prompt.passages)]
+        for number, tail in enumerate(prompt.tails):
+            name = "query" if number == 0 else "null query"
+            for part, span in (("instruction", tail.instruction), (name, tail.query), ("suffix", tail.suffix)):
+                marks.append((part, Span(len(ids) + span.start, len(ids) + span.end)))
+            ids.extend(tail.ids)
+        for name, span in marks:
+            opens.setdefault(span.start, []).append(f"⟦{name}⟧")
+            closes.setdefault(span.end, []).append(f"⟦/{name}⟧")
+        cuts = sorted({0, len(ids), *opens, *closes})
+        parts = []
+        for start, end in zip(cuts, [*cuts[1:], len(ids)], strict=True):
+            parts += [*closes.get(start, []), *opens.get(start, []), str(self.tokenizer.decode(ids[start:end]))]
+        return "".join(parts)
+
+    def _tail(self, query: Sequence[int], *, bare: bool = False) -> Tail:
+        instruction = () if bare else self._instruction
+        label = () if bare else self._label
+        start = len(self._separator)
+        at = start + len(instruction) + len(label)
+        end = at + len(query)
+        ids = (*self._separator, *instruction, *label, *query, *self._suffix)
+        return Tail(ids, Span(start, start + len(instruction)), Span(at, end), Span(end, len(ids)))
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._text.encode_batch(texts, add_special_tokens=False)]
+
+
+def _spaced(text: str) -> str:
+    # A leading space gives the first word the token it has inside running text; an empty text is this one token.
+    return f" {text.strip()}"
+
+
+def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    """A copy of the tokenizer's backend in which no string is a special or added token.
+
+    `split_special_tokens=True` would leave added tokens that are not marked special (Qwen3's `<think>`) in force;
+    here they are split like any other text. Added tokens of white space only (Gemma's runs of newlines) stay.
+    """
+    specification = json.loads(tokenizer.backend_tokenizer.to_str())
+    specification["added_tokens"] = [t for t in specification["added_tokens"] if not t["content"].strip()]
+    specification["post_processor"] = None
+    specification["truncation"] = specification["padding"] = None
+    return Tokenizer.from_str(json.dumps(specification))

@@ -1,0 +1,174 @@
+"""Head scores of a batch of prompts: one pass over the passages, one short pass over all tails.
+
+The prefix (passages) is computed once and kept as key and value states; the tails (query, null query) of a list are
+packed side by side behind it, each blind to the others and each at the positions it would have had alone. Prefixes of
+different lengths are padded on the right: under a causal mask padding that comes later is never seen, so this pass
+needs no mask (and no mask of size tokens x tokens) at all. The tails' pass gets a mask of tails x keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from headrank.model.backbone import Backbone
+from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
+from headrank.model.prompt import Prompt
+from headrank.model.readout import ReadRequest
+
+
+def read_head_scores(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    heads: Sequence[Head],
+    *,
+    query_rows: str = "query",
+    per_token: bool = False,
+) -> list[HeadScores]:
+    """The head scores of each prompt, exact as of separate passes; gradients flow where they are enabled.
+
+    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Raises `ValueError` for heads outside of the
+    backbone's depth, prompts with differing numbers of tails, and prompts longer than the model's context.
+    """
+    if not prompts:
+        return []
+    check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
+    batch = _Batch.collate(prompts, query_rows, backbone)
+    layers = by_layer(heads)
+    request = ReadRequest(
+        heads=layers,
+        rows=batch.rows,
+        row_weights=batch.row_weights,
+        segments=batch.segments,
+        passages=batch.passages,
+        per_token=per_token,
+    )
+    cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
+    model, kernel = backbone.model, backbone.settings.kernel
+    model(input_ids=batch.prefix_ids, past_key_values=cache, use_cache=True, headrank_kernel=kernel)
+    model(
+        input_ids=batch.tail_ids,
+        position_ids=batch.tail_positions,
+        attention_mask=batch.tail_masks(backbone),
+        past_key_values=cache,
+        use_cache=True,
+        headrank_request=request,
+        headrank_kernel=kernel,
+    )
+    readings = request.gather()  # [B, U, heads in layer order, passages or keys]
+    read = [Head(layer, head) for layer, members in layers.items() for head in members]
+    order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
+    readings = readings[:, :, order]
+    return [_split(prompt, readings[i], tuple(heads), per_token) for i, prompt in enumerate(prompts)]
+
+
+def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
+    N = len(prompt.passages)
+    lengths = torch.tensor([span.end - span.start for span in prompt.passages], dtype=torch.long)
+    tokens = None
+    if per_token:
+        numbers = torch.repeat_interleave(torch.arange(N), lengths)
+        positions = [p for span in prompt.passages for p in range(span.start, span.end)]
+        picked = reading[:, :, torch.tensor(positions, dtype=torch.long, device=reading.device)]
+        tokens = TokenScores(picked[0], picked[1] if len(picked) > 1 else None, numbers)
+        member = (numbers[:, None] == torch.arange(N)).to(picked)
+        sums = picked @ member
+    else:
+        sums = reading[:, :, :N]
+    return HeadScores(heads, sums[0], sums[1] if len(prompt.tails) > 1 else None, lengths, tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    prefix_ids: Int[Tensor, "B P"]
+    prefix_lengths: Int[Tensor, " B"]
+    tail_ids: Int[Tensor, "B Q"]
+    tail_numbers: Int[Tensor, "B Q"]  # which tail a token belongs to; padding has numbers of its own, below 0
+    tail_positions: Int[Tensor, "B Q"]
+    rows: Int[Tensor, "B R"]
+    row_weights: Float[Tensor, "B U R"]
+    segments: Int[Tensor, "B S"]
+    passages: int
+
+    @classmethod
+    def collate(cls, prompts: Sequence[Prompt], query_rows: str, backbone: Backbone) -> "_Batch":
+        tails = {len(prompt.tails) for prompt in prompts}
+        if len(tails) != 1:
+            raise ValueError(f"prompts of one batch have {sorted(tails)} tails, wanted the same number in each")
+        U, B = tails.pop(), len(prompts)
+        P = max(len(prompt.prefix) for prompt in prompts)
+        Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)
+        spans = [[tail.rows(query_rows) for tail in prompt.tails] for prompt in prompts]
+        R = max(sum(span.end - span.start for span in row) for row in spans)
+        prefix_ids = torch.zeros(B, P, dtype=torch.long)
+        tail_ids = torch.zeros(B, Q, dtype=torch.long)
+        numbers = -1 - torch.arange(Q).repeat(B, 1)  # every padding token is a tail of its own: it attends itself only
+        positions = torch.zeros(B, Q, dtype=torch.long)
+        rows = torch.zeros(B, R, dtype=torch.long)
+        weights = torch.zeros(B, U, R)
+        segments = torch.full((B, P + Q), -1, dtype=torch.long)
+        for b, prompt in enumerate(prompts):
+            length = len(prompt.prefix)
+            _check_length(prompt, backbone)
+            prefix_ids[b, :length] = torch.tensor(prompt.prefix)
+            for n, span in enumerate(prompt.passages):
+                segments[b, span.start : span.end] = n
+            at = row = 0
+            for u, tail in enumerate(prompt.tails):
+                size = len(tail.ids)
+                tail_ids[b, at : at + size] = torch.tensor(tail.ids)
+                numbers[b, at : at + size] = u
+                positions[b, at : at + size] = torch.arange(length, length + size)
+                start, end = spans[b][u]
+                count = end - start
+                rows[b, row : row + count] = torch.arange(at + start, at + end)
+                weights[b, u, row : row + count] = 1 / count
+                at, row = at + size, row + count
+        lengths = torch.tensor([len(prompt.prefix) for prompt in prompts])
+        N = max(len(prompt.passages) for prompt in prompts)
+        moved = [
+            t.to(backbone.device) for t in (prefix_ids, lengths, tail_ids, numbers, positions, rows, weights, segments)
+        ]
+        return cls(*moved, N)
+
+    def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
+        """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
+        B, P = self.prefix_ids.shape
+        Q = self.tail_ids.shape[1]
+        prefix_positions = torch.arange(P, device=self.rows.device).expand(B, P)
+        real = prefix_positions < self.prefix_lengths[:, None]
+        to_prefix = real[:, None, :].expand(B, Q, P) & (self.tail_numbers >= 0)[:, :, None]
+        same = self.tail_numbers[:, :, None] == self.tail_numbers[:, None, :]
+        to_tail = same & torch.ones(Q, Q, dtype=torch.bool, device=same.device).tril()
+        mask = torch.cat([to_prefix, to_tail], dim=2)
+        if window is not None:
+            keys = torch.cat([prefix_positions, self.tail_positions], dim=1)
+            mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window
+        return mask[:, None]
+
+    def tail_masks(self, backbone: Backbone) -> Tensor | dict[str, Tensor]:
+        """The mask as the model wants it: one for all layers, or one per kind of layer where it has several."""
+        config = backbone.config
+        window = getattr(config, "sliding_window", None)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        unknown = kinds - {"full_attention", "sliding_attention"}
+        if unknown:
+            raise ValueError(f"{backbone.settings.model}: layers of kind {sorted(unknown)} have no readable attention")
+        if kinds <= {"full_attention"} and not (window and not kinds):
+            return self.tail_mask(None)
+        if len(kinds) <= 1:
+            return self.tail_mask(window)
+        return {"full_attention": self.tail_mask(None), "sliding_attention": self.tail_mask(window)}
+
+
+def _check_length(prompt: Prompt, backbone: Backbone) -> None:
+    longest = len(prompt.prefix) + max(len(tail.ids) for tail in prompt.tails)
+    limit = backbone.max_tokens
+    if limit is not None and longest > limit:
+        raise ValueError(
+            f"a prompt of {len(prompt.passages)} passages has {longest} tokens, the model's context holds {limit}: "
+            "lower the depth of the candidate lists or prompt.max_passage_tokens"
+        )

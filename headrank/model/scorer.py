@@ -1,0 +1,168 @@
+"""The scorer: candidate lists in, passage scores and rankings out.
+
+Selection, training, reranking and serving all score through this one path. ICR, QRHead, CoRe and Selective-ICR differ
+from HeadRank in the heads they are given here and in these settings, not in code.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.model.backbone import Backbone
+from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
+from headrank.model.head_scores import Head, HeadScores
+from headrank.model.list_reader import ListReader, Order, context_order
+from headrank.model.prompt import PromptBuilder, PromptSettings
+from headrank.ranking import CandidateList, ContextScores, Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSettings:
+    """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
+
+    query_rows: str = "query"  # query | instruction | suffix: which tokens' attention is read
+    calibration: str = "residual"  # none | residual | log_ratio
+    power: float = 0.5  # of the null query's score, for calibration residual
+    token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
+    length_norm: str = "none"  # none | tokens | sqrt_tokens
+    fusion_alpha: float = 0.0  # weight of the first stage's rank; 0 is no fusion
+    order: str = "first_stage"  # first_stage | reversed | shuffled | both
+    seed: int = 0  # of shuffled orders
+    batch_size: int = 1  # lists per forward pass
+    eps: float = EPS  # attention mass
+
+    def __post_init__(self) -> None:
+        for name, wanted in (("calibration", Calibration), ("length_norm", LengthNorm), ("order", Order)):
+            if getattr(self, name) not in list(wanted):
+                raise ValueError(f"scorer.{name} is {getattr(self, name)!r}, wanted one of {', '.join(wanted)}")
+        if self.query_rows not in ("query", "instruction", "suffix"):
+            raise ValueError(f"scorer.query_rows is {self.query_rows!r}, wanted query, instruction or suffix")
+        if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
+            raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
+        if self.batch_size < 1:
+            raise ValueError(f"scorer.batch_size is {self.batch_size}, wanted at least 1")
+        if self.eps <= 0:
+            raise ValueError(f"scorer.eps is {self.eps}, wanted a positive attention mass")
+
+    @property
+    def needs_null(self) -> bool:
+        """Whether the null query has to be read too."""
+        return self.calibration != Calibration.NONE
+
+    def passage_scores(
+        self, scores: HeadScores, weights: Float[Tensor, " heads"] | None = None
+    ) -> Float[Tensor, " docs"]:
+        """z of one list's passages by these settings, in the order of the head scores' columns (no fusion)."""
+        return passage_scores(
+            scores,
+            calibration=Calibration(self.calibration),
+            power=self.power,
+            token_filter=self.token_filter,
+            length_norm=LengthNorm(self.length_norm),
+            weights=weights,
+            eps=self.eps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredList:
+    """A reranked list: its ranking, and its scores and attention masses in context order."""
+
+    ranking: Ranking
+    context: ContextScores
+    tokens: int  # of the prompt, prefix and tails, over all orders read
+
+
+class Scorer:
+    """Reranks candidate lists with given heads of a backbone.
+
+    Raises `ValueError` at construction where `weights` do not fit the heads.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Sequence[Head],
+        *,
+        weights: Sequence[float] | None = None,
+        prompt: PromptSettings | None = None,
+        settings: ScorerSettings | None = None,
+    ) -> None:
+        self.heads = tuple(heads)
+        if weights is not None and len(weights) != len(self.heads):
+            raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
+        self.settings = settings or ScorerSettings()
+        self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
+        self.reader = ListReader(
+            backbone, PromptBuilder(backbone.tokenizer, prompt), self.settings.query_rows, self.settings.batch_size
+        )
+
+    def score(
+        self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None
+    ) -> list[ScoredList]:
+        """Rerank each list; results in the order of `lists`, ties in first-stage order.
+
+        `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
+        """
+        s = self.settings
+        orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
+        jobs = [
+            (number, context_order(order, len(item), seed=s.seed, query_id=item.query.id))
+            for number, item in enumerate(lists)
+            for order in orders
+        ]
+        readings = self.reader.read(
+            [lists[number] for number, _ in jobs],
+            [order for _, order in jobs],
+            self.heads,
+            with_null=s.needs_null,
+            per_token=s.token_filter,
+        )
+        totals = [torch.zeros(len(item)) for item in lists]
+        masses = [torch.zeros(len(item)) for item in lists]
+        first: list[tuple[int, ...]] = [() for _ in lists]
+        for number, order in reversed(jobs):
+            first[number] = order
+        tokens, done = [0] * len(lists), [0] * len(lists)
+        for reading in readings:
+            number = jobs[reading.number][0]
+            z = s.passage_scores(reading.scores, self.weights).float().cpu()
+            index = torch.tensor(reading.order)
+            totals[number][index] += z / len(orders)
+            masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders)
+            tokens[number] += len(reading.prompt)
+            done[number] += 1
+            if on_list is not None and done[number] == len(orders):
+                on_list()
+        return [
+            self._finish(item, totals[n], masses[n], first[n], tokens[n]) for n, item in enumerate(lists)
+        ]
+
+    def _finish(
+        self, item: CandidateList, z: Tensor, masses: Tensor, order: tuple[int, ...], tokens: int
+    ) -> ScoredList:
+        if self.settings.fusion_alpha:
+            z = fuse_first_stage(z, self.settings.fusion_alpha)
+        scores, mass = z.tolist(), masses.tolist()
+        ids = item.passage_ids
+        ranking = Ranking.from_scores(item.query.id, ids, scores)
+        context = ContextScores(
+            item.query.id, tuple(ids[i] for i in order), tuple(scores[i] for i in order), tuple(mass[i] for i in order)
+        )
+        return ScoredList(ranking, context, tokens)
+
+
+def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:
+    """z standardised over the list plus alpha times the standardised -log(1 + first-stage rank); z in first-stage
+    order. Ours. A list without spread adds nothing."""
+    ranks = torch.arange(1, len(z) + 1, dtype=torch.float32)
+    return _standardise(z) + alpha * _standardise(-torch.log1p(ranks))
+
+
+def _standardise(values: Float[Tensor, " docs"]) -> Float[Tensor, " docs"]:
+    centred = values - values.mean()
+    std = centred.square().mean().sqrt()
+    return centred / std if std > 0 else torch.zeros_like(values)

@@ -1,0 +1,140 @@
+"""The nouns of reranking: query, passage, candidate list, ranking.
+
+Plain frozen data with no torch and no files: every other module speaks in these. A candidate list is always in
+first-stage order (best first); the order in which a model reads it (its context order) is a separate permutation.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Judgements: query id -> passage id -> grade (an integer; 0 and below are not relevant)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: an id that names it in qrels and runs, and its text."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A candidate's id and its text (an empty text is allowed: it has one score like any other)."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateList:
+    """A query and its candidates in first-stage order, best first.
+
+    `first_stage_scores` are the first stage's own scores where it gave any, in the same order.
+
+    Raises `ValueError` where a passage id stands twice or the scores do not fit the passages.
+    """
+
+    query: Query
+    passages: tuple[Passage, ...]
+    first_stage_scores: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for passage in self.passages:
+            if passage.id in seen:
+                raise ValueError(f"query {self.query.id!r}: passage {passage.id!r} stands twice in the candidate list")
+            seen.add(passage.id)
+        scores = self.first_stage_scores
+        if scores is not None and len(scores) != len(self.passages):
+            raise ValueError(
+                f"query {self.query.id!r}: {len(scores)} first-stage scores for {len(self.passages)} passages"
+            )
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+    @property
+    def passage_ids(self) -> tuple[str, ...]:
+        """The candidates' ids in first-stage order."""
+        return tuple(passage.id for passage in self.passages)
+
+    def top(self, depth: int) -> "CandidateList":
+        """The first `depth` candidates."""
+        scores = self.first_stage_scores
+        return CandidateList(self.query, self.passages[:depth], None if scores is None else scores[:depth])
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPassage:
+    """One line of a ranking: passage id, score (higher is better) and rank (from 1)."""
+
+    id: str
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The ranked candidates of one query, best first, ranks 1, 2, 3, ... without gaps."""
+
+    query_id: str
+    results: tuple[RankedPassage, ...]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @property
+    def passage_ids(self) -> tuple[str, ...]:
+        """The ids, best first."""
+        return tuple(result.id for result in self.results)
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The scores, best first (never increasing)."""
+        return tuple(result.score for result in self.results)
+
+    @classmethod
+    def from_scores(cls, query_id: str, passage_ids: Sequence[str], scores: Sequence[float]) -> "Ranking":
+        """Rank by score; equal scores keep the order given, which is by convention the first stage's.
+
+        Raises `ValueError` on a NaN or infinite score, on lengths that differ and on a repeated id.
+        """
+        if len(passage_ids) != len(scores):
+            raise ValueError(f"query {query_id!r}: {len(scores)} scores for {len(passage_ids)} passages")
+        if len(set(passage_ids)) != len(passage_ids):
+            raise ValueError(f"query {query_id!r}: a passage id stands twice among {len(passage_ids)}")
+        for passage_id, score in zip(passage_ids, scores, strict=True):
+            if not math.isfinite(score):
+                raise ValueError(f"query {query_id!r}, passage {passage_id!r}: score {score}, wanted a finite number")
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])  # stable: ties keep the order given
+        return cls(query_id, tuple(RankedPassage(passage_ids[i], float(scores[i]), r + 1) for r, i in enumerate(order)))
+
+
+@dataclass(frozen=True, slots=True)
+class ContextScores:
+    """A list as the model read it: passage ids in context order, their scores, and the attention behind them.
+
+    `scores` are the passage scores z (higher is better); `masses` are non-negative amounts (attention mass summed over
+    the selected heads, uncalibrated; or a first stage's own positive scores) from which shares can be formed, or None
+    where a system has none. All in context order, which is what the middle zone is defined on.
+
+    Raises `ValueError` where the lengths differ.
+    """
+
+    query_id: str
+    passage_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    masses: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.passage_ids)
+        if len(self.scores) != n or (self.masses is not None and len(self.masses) != n):
+            raise ValueError(f"query {self.query_id!r}: scores or masses do not fit its {n} passages")
+
+
+Run: TypeAlias = Mapping[str, Ranking]
+"""The rankings of a benchmark: query id -> ranking."""
