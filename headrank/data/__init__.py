@@ -1,1 +1,36 @@
+"""Collections, first stages and candidate lists: everything between a data source's name and what is reranked."""
 
+from headrank.data.bm25 import BM25Method, BM25Parameters
+from headrank.data.collections import Collection
+from headrank.data.first_stage import (
+    CandidateLists,
+    FirstStage,
+    candidate_lists,
+    first_stage_run,
+    lists_from_run,
+    select_queries,
+)
+from headrank.data.irds import DataUnavailableError, UnknownCollectionError
+from headrank.data.lines import FormatError
+from headrank.data.sources import load_collection
+from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
+
+__all__ = [
+    "BM25Method",
+    "BM25Parameters",
+    "CandidateLists",
+    "Collection",
+    "DataUnavailableError",
+    "FirstStage",
+    "FormatError",
+    "UnknownCollectionError",
+    "candidate_lists",
+    "first_stage_run",
+    "lists_from_run",
+    "load_collection",
+    "read_qrels",
+    "read_run",
+    "select_queries",
+    "write_qrels",
+    "write_run",
+]

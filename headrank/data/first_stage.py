@@ -1,0 +1,253 @@
+"""First stages, and the candidate lists drawn from them: where every reranking, training and selection begins.
+
+A first stage is a run: a file, the collection's own `scoreddocs`, or BM25. `first_stage_run` gives it at full depth, to
+be scored itself; `lists_from_run` puts texts to its top, to be reranked; `candidate_lists` does both in one call.
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from headrank.cache import cache_folder
+from headrank.data.bm25 import BM25Parameters, bm25_index
+from headrank.data.collections import Collection
+from headrank.data.lines import shown
+from headrank.ranking import CandidateList, Query, Ranking, Run
+
+_log = logging.getLogger(__name__)
+
+BM25_DEPTH = 1000  # passages found where no depth is given: what TREC and BEIR runs hold
+_FIRST_PAIRS = 3  # query and passage pairs named in an error
+
+
+class FirstStage(StrEnum):
+    """Where candidates come from."""
+
+    BM25 = "bm25"
+    RUN = "run"
+    SCOREDDOCS = "scoreddocs"
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateLists:
+    """The candidate lists of a collection's judged queries, in the collection's order, and what is not among them.
+
+    lists: one for each query that has candidates.
+    judged_queries: queries asked for: judged ones, after `max_queries`.
+    unjudged_queries: the collection's queries without a judgement, never used.
+    queries_without_candidates: ids of judged queries for which the first stage found nothing. A metric over all judged
+        queries counts 0 for each.
+    queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the wanted
+        grade; empty where no threshold was given.
+    identical_ids_dropped: candidates dropped because their id is the query's.
+    """
+
+    lists: tuple[CandidateList, ...]
+    judged_queries: int
+    unjudged_queries: int
+    queries_without_candidates: tuple[str, ...]
+    queries_without_relevant: tuple[str, ...]
+    identical_ids_dropped: int
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+
+def select_queries(collection: Collection, max_queries: int | None = None, seed: int = 0) -> tuple[Query, ...]:
+    """The collection's judged queries, or a seeded sample of `max_queries` of them, in the collection's order.
+
+    Samples of one seed are nested: a larger one holds the smaller. Raises `ValueError` where no query is judged or
+    `max_queries` is less than 1.
+    """
+    judged = collection.judged_queries
+    if not judged:
+        raise ValueError(f"{collection.name}: none of its {len(collection.queries)} queries has a judgement")
+    if max_queries is None:
+        return judged
+    if max_queries < 1:
+        raise ValueError(f"max_queries {max_queries}: wanted 1 or more, or None for all")
+    shuffled = list(range(len(judged)))
+    random.Random(seed).shuffle(shuffled)
+    return tuple(judged[i] for i in sorted(shuffled[:max_queries]))
+
+
+def first_stage_run(
+    collection: Collection,
+    *,
+    kind: FirstStage | str,
+    depth: int | None = None,
+    run_path: str | Path | None = None,
+    max_queries: int | None = None,
+    seed: int = 0,
+    drop_identical_ids: bool = False,
+    cache_dir: Path | None = None,
+    bm25: BM25Parameters | None = None,
+) -> dict[str, Ranking]:
+    """The first stage's rankings of the judged queries, in the collection's order; at most `depth` passages each.
+
+    kind: `bm25` (index kept under `cache_dir`, by default the user's cache folder), `run` (the file `run_path`, or the
+        local folder's run of that name; may be left out where the folder holds one run), `scoreddocs`.
+    depth: None for all that there is (of BM25, 1,000).
+    drop_identical_ids: drop candidates whose id is the query's (arguana, quora) before cutting to `depth`.
+
+    A query for which nothing is found is absent. Raises `ValueError` on an unknown kind, a depth below 1, a first stage
+    that the collection does not have or that holds none of the queries; `FileNotFoundError`, `FormatError` for a file.
+    """
+    queries = select_queries(collection, max_queries, seed)
+    run = _retrieve(collection, FirstStage(kind), queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    return {q.id: cut for q in queries if (cut := _cut(run, q, depth, drop_identical_ids)[0]).results}
+
+
+def lists_from_run(
+    collection: Collection,
+    run: Run,
+    *,
+    depth: int,
+    queries: Sequence[Query] | None = None,
+    drop_identical_ids: bool = False,
+    relevance_threshold: int | None = None,
+) -> CandidateLists:
+    """The candidate lists of `queries` (all judged ones by default): the top `depth` of `run`, with texts.
+
+    Repeated texts, empty and very long ones stay as they are. With `relevance_threshold`, lists without a passage
+    judged that grade or higher are dropped (they teach nothing); leave it None to evaluate.
+
+    Raises `ValueError` where a passage's text is missing, naming query and passage, and on a depth below 1.
+    """
+    _check_depth(depth)
+    queries = select_queries(collection) if queries is None else queries
+    cuts = {query.id: _cut(run, query, depth, drop_identical_ids) for query in queries}
+    wanted = dict.fromkeys(passage_id for ranking, _ in cuts.values() for passage_id in ranking.passage_ids)
+    passages = collection.lookup(wanted)
+    missing = [(q, p) for q, (ranking, _) in cuts.items() for p in ranking.passage_ids if p not in passages]
+    if missing:
+        named = "; ".join(f"query {shown(q)}, passage {shown(p)}" for q, p in missing[:_FIRST_PAIRS])
+        raise ValueError(
+            f"{collection.name}: {len(missing)} candidates of the first stage have no text in the collection, first: "
+            f"{named}; wanted a run over this collection's passages"
+        )
+    lists: list[CandidateList] = []
+    without_candidates: list[str] = []
+    without_relevant: list[str] = []
+    for query in queries:
+        ranking, _ = cuts[query.id]
+        grades = collection.qrels.get(query.id, {})
+        if not ranking.results:
+            without_candidates.append(query.id)
+        elif relevance_threshold is not None and not any(
+            grades[p] >= relevance_threshold for p in ranking.passage_ids if p in grades
+        ):
+            without_relevant.append(query.id)
+        else:
+            lists.append(CandidateList(query, tuple(passages[p] for p in ranking.passage_ids), ranking.scores))
+    result = CandidateLists(
+        lists=tuple(lists),
+        judged_queries=len(queries),
+        unjudged_queries=len(collection.queries) - len(collection.judged_queries),
+        queries_without_candidates=tuple(without_candidates),
+        queries_without_relevant=tuple(without_relevant),
+        identical_ids_dropped=sum(dropped for _, dropped in cuts.values()),
+    )
+    _log.info(
+        "%s: %d candidate lists of %d judged queries; without candidates %d, dropped without a relevant one %d; "
+        "identical ids dropped %d",
+        *(collection.name, len(lists), len(queries), len(without_candidates), len(without_relevant)),
+        result.identical_ids_dropped,
+    )
+    return result
+
+
+def candidate_lists(
+    collection: Collection,
+    *,
+    kind: FirstStage | str,
+    depth: int,
+    run_path: str | Path | None = None,
+    max_queries: int | None = None,
+    seed: int = 0,
+    drop_identical_ids: bool = False,
+    relevance_threshold: int | None = None,
+    cache_dir: Path | None = None,
+    bm25: BM25Parameters | None = None,
+) -> CandidateLists:
+    """The top `depth` of the first stage for the judged queries, with texts.
+
+    The arguments are those of `first_stage_run` and `lists_from_run`, and so are the errors.
+    """
+    queries = select_queries(collection, max_queries, seed)
+    run = _retrieve(collection, FirstStage(kind), queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    return lists_from_run(
+        collection,
+        run,
+        depth=depth,
+        queries=queries,
+        drop_identical_ids=drop_identical_ids,
+        relevance_threshold=relevance_threshold,
+    )
+
+
+def _check_depth(depth: int | None) -> None:
+    if depth is not None and depth < 1:
+        raise ValueError(f"depth {depth}: wanted 1 or more")
+
+
+def _retrieve(
+    collection: Collection,
+    kind: FirstStage,
+    queries: Sequence[Query],
+    depth: int | None,
+    run_path: str | Path | None,
+    cache_dir: Path | None,
+    bm25: BM25Parameters,
+) -> Run:
+    """The first stage as it comes: perhaps deeper than asked for, and with other queries in it."""
+    _check_depth(depth)
+    if run_path is not None and kind is not FirstStage.RUN:
+        raise ValueError(f"first stage {kind.value} with the run file {run_path}; wanted kind run, or no run file")
+    if kind is FirstStage.BM25:
+        index = bm25_index(collection, bm25, cache_folder() if cache_dir is None else cache_dir)
+        # one more, so that dropping the query's own passage leaves `depth`
+        return index.search(queries, BM25_DEPTH + 1 if depth is None else depth + 1)
+    if kind is FirstStage.SCOREDDOCS:
+        origin = f"{collection.name}: its scoreddocs"
+        run = collection.scoreddocs()
+        if run is None:
+            raise ValueError(f"{collection.name} has no scoreddocs; use the first stage bm25, or run with a run file")
+    else:
+        path = _run_file(collection, run_path)
+        origin = f"{path}: the run"
+        run = collection.read_run(path)
+    if not any(query.id in run for query in queries):
+        raise ValueError(
+            f"{origin} has {len(run)} queries ({', '.join(map(shown, list(run)[:3]))}) and none of the {len(queries)} "
+            f"wanted of {collection.name} ({', '.join(shown(query.id) for query in queries[:3])})"
+        )
+    return run
+
+
+def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
+    there = collection.runs
+    names = f"runs in {collection.name}: {', '.join(there) or 'none'}"
+    if run_path is None:
+        if len(there) != 1:
+            raise ValueError(f"first stage run without a run file, and not one run to take ({names}); wanted run_path")
+        return next(iter(there.values()))
+    if not Path(run_path).is_file() and str(run_path) in there:
+        return there[str(run_path)]
+    if not Path(run_path).is_file():
+        raise FileNotFoundError(f"{run_path}: no such run file ({names})")
+    return Path(run_path)
+
+
+def _cut(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
+    """A query's top `depth`, ranked from 1, and how many identical ids were dropped; empty where the run lacks it."""
+    ranking = run.get(query.id)
+    if ranking is None:
+        return Ranking(query.id, ()), 0
+    kept = [result for result in ranking.results if not (drop_identical_ids and result.id == query.id)]
+    dropped = len(ranking) - len(kept)
+    kept = kept[:depth]
+    return Ranking.from_scores(query.id, [result.id for result in kept], [result.score for result in kept]), dropped

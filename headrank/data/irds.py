@@ -1,0 +1,259 @@
+"""A collection by its ir_datasets id.
+
+ir_datasets downloads and keeps its files under `$IR_DATASETS_HOME` (read when it is first imported, which is why this
+module imports it late). Files can be placed there by hand: the errors here say which file is wanted and where.
+It has no file locks: with several processes, let one of them read a collection first.
+"""
+
+import difflib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from headrank.data.collections import Collection, fingerprint
+from headrank.data.lines import shown, text_fault
+from headrank.ranking import Passage, Qrels, Query, Ranking
+
+_log = logging.getLogger(__name__)
+
+_SUGGESTIONS = 5
+# Passages read for the fingerprint: enough to tell versions of a collection apart, seconds even on a slow disk
+_FINGERPRINTED = 1000
+_LOCAL_FOLDER = "Or give a local folder (docs.jsonl, queries.tsv, qrels.txt): a path that begins with / or ."
+# Data sets of BEIR that its authors may not pass on, so that ir_datasets has no BEIR id for them
+_LICENCE_BOUND = {
+    "beir/robust04": "TREC disks 4 and 5 need an agreement with NIST (https://trec.nist.gov/data/cd45/index.html); "
+    "with the files placed, use disks45/nocr/trec-robust-2004",
+    "beir/trec-news": "the Washington Post collection must be requested from NIST "
+    "(https://trec.nist.gov/data/wapost/); with the files placed, see wapo/v2/trec-news-2019",
+    "beir/signal1m": "Signal-1M must be requested from its publisher "
+    "(https://research.signal-ai.com/datasets/signal1m.html)",
+    "beir/bioasq": "BioASQ needs a registration with its organisers (http://bioasq.org)",
+}
+
+
+class UnknownCollectionError(ValueError):
+    """No such ir_datasets id, or one without what reranking needs. The message has close matches."""
+
+
+class DataUnavailableError(RuntimeError):
+    """ir_datasets could not give a collection's files. The message says which file is wanted, and where to place it."""
+
+
+def _without_suffix(dataset_id: str, ids: list[str]) -> list[str]:
+    """The id's own parents that are ids: `beir/arguana/test` means `beir/arguana`."""
+    parts = dataset_id.split("/")
+    return [parent for n in range(len(parts) - 1, 1, -1) if (parent := "/".join(parts[:n])) in ids]
+
+
+def _unknown(dataset_id: str, ids: list[str]) -> UnknownCollectionError:
+    message = [f"{shown(dataset_id)} is not an ir_datasets id."]
+    licence = next((why for key, why in _LICENCE_BOUND.items() if f"{dataset_id}/".startswith(f"{key}/")), None)
+    if licence:
+        message.append(f"It is bound to a licence: {licence}.")
+    close = _without_suffix(dataset_id, ids) + difflib.get_close_matches(dataset_id, ids, n=_SUGGESTIONS)
+    if close:
+        message.append(f"Close matches: {', '.join(dict.fromkeys(close))}.")
+    return UnknownCollectionError(" ".join([*message, _LOCAL_FOLDER]))
+
+
+def _failed_download(error: BaseException) -> Any | None:
+    """The ir_datasets `Download` in whose frame the error arose: the exceptions themselves do not name the file."""
+    from ir_datasets.util import Download
+
+    found = None
+    trace = error.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if isinstance(owner, Download):
+            found = owner
+        trace = trace.tb_next
+    return found
+
+
+@contextmanager
+def _reading(dataset_id: str, what: str) -> Iterator[None]:
+    """Turn whatever ir_datasets raises inside the block into a `DataUnavailableError` that says what to do."""
+    from ir_datasets.util import home_path
+
+    said: list[str] = []
+    listener = logging.Handler(logging.INFO)
+    listener.emit = lambda record: said.append(record.getMessage())
+    logger = logging.getLogger("ir_datasets")  # instructions and data agreements are only logged
+    logger.addHandler(listener)
+    try:
+        yield
+    except Exception as error:
+        cause = str(error)
+        message = [f"{dataset_id}: cannot read its {what} ({type(error).__name__}: {cause[:300]})"]
+        download = _failed_download(error)
+        if download is not None:
+            urls = [url for mirror in download.mirrors if (url := getattr(mirror, "url", None))]
+            if urls:
+                message.append(f"wanted: {' or '.join(urls)}")
+            place = getattr(download, "_cache_path", None)
+            if place is None and download.expected_md5:
+                place = home_path() / "downloads" / download.expected_md5
+            if place is not None:
+                message.append(f"place the file here: {place}")
+            message.append(f"($IR_DATASETS_HOME is {home_path()}; it is read when ir_datasets is first imported)")
+            if download.dua:  # logged once a process only
+                message.append(f"ir_datasets says: {download.dua}")
+        noise = ("download error", "Download failed", "If you have a local copy", "Opening ", "[")
+        message += [f"ir_datasets says: {text}" for text in said if not text.startswith(noise)]
+        raise DataUnavailableError("\n  ".join(dict.fromkeys(message))) from error
+    finally:
+        logger.removeHandler(listener)
+
+
+def _text_of(record: Any, *, title: bool, what: str) -> str:
+    """A passage's or query's text: the data set's own rule (usually title, text), or without `title` its body alone.
+
+    Outer whitespace goes ("<title> <text>" begins with a space where the title is empty), and lone surrogates, which
+    some public files hold and no tokenizer takes, become U+FFFD.
+    """
+    for field in ("default_text", "text", "body")[0 if title else 1 :]:
+        if hasattr(record, field):
+            value = getattr(record, field)
+            text = str(value() if callable(value) else value).strip()
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text_fault(text) else text
+    raise ValueError(
+        f"{what} of type {type(record).__name__} have the fields {', '.join(record._fields)}; wanted a text. "
+        "Write them to a local folder with the text that you want"
+    )
+
+
+class IrDatasetsCollection(Collection):
+    """The collection of an ir_datasets id that has passages, queries and judgements. Nothing is read until asked for.
+
+    Raises `UnknownCollectionError` at once where the id is unknown or lacks one of the three, and
+    `DataUnavailableError` on reading where files are missing: neither downloaded nor placed by hand, or licence-bound.
+    """
+
+    def __init__(self, dataset_id: str, *, title: bool = True) -> None:
+        import ir_datasets
+
+        super().__init__(dataset_id)
+        self._title = title
+        try:
+            self._dataset = ir_datasets.load(dataset_id)
+        except KeyError:
+            raise _unknown(dataset_id, list(ir_datasets.registry)) from None
+        wanted = ("docs", "queries", "qrels")
+        lacking = [part for part in wanted if not self._dataset.has(part)]
+        if lacking:
+            below = [
+                other
+                for other in ir_datasets.registry
+                if other.startswith(f"{dataset_id}/") and all(ir_datasets.load(other).has(part) for part in wanted)
+            ]
+            having = f" Ids below it that have all: {', '.join(below)}." if below else ""
+            raise UnknownCollectionError(
+                f"{shown(dataset_id)} has no {' and no '.join(lacking)}; wanted docs, queries and qrels.{having}"
+            )
+
+    @property
+    def queries(self) -> Mapping[str, Query]:
+        """Query id -> query, in the data set's order."""
+        return self._queries
+
+    @cached_property
+    def _queries(self) -> Mapping[str, Query]:
+        queries: dict[str, Query] = {}
+        with _reading(self.name, "queries"):
+            for record in self._dataset.queries_iter():
+                query = Query(record.query_id, _text_of(record, title=True, what="queries"))
+                if queries.setdefault(query.id, query) != query:
+                    raise ValueError(f"query {shown(query.id)} stands twice, with different texts")
+        return queries
+
+    @property
+    def qrels(self) -> Qrels:
+        """The judgements. Where a passage is judged twice for a query (subtopics), the higher grade counts."""
+        return self._qrels
+
+    @cached_property
+    def _qrels(self) -> Qrels:
+        qrels: dict[str, dict[str, int]] = {}
+        repeated = 0
+        with _reading(self.name, "judgements"):
+            for record in self._dataset.qrels_iter():
+                judged = qrels.setdefault(record.query_id, {})
+                repeated += record.doc_id in judged
+                grade = int(record.relevance)
+                judged[record.doc_id] = max(grade, judged.get(record.doc_id, grade))
+        if repeated:
+            _log.warning("%s: %d repeated judgements; the highest grade of each counts", self.name, repeated)
+        return qrels
+
+    @property
+    def passage_count(self) -> int:
+        """How many passages the data set has, as ir_datasets knows it; counted by reading them where it does not."""
+        return self._passage_count
+
+    @cached_property
+    def _passage_count(self) -> int:
+        with _reading(self.name, "passages"):
+            count = self._dataset.docs_count()
+            return sum(1 for _ in self._dataset.docs_iter()) if count is None else count
+
+    def passages(self) -> Iterator[Passage]:
+        """All passages in the data set's order."""
+        with _reading(self.name, "passages"):
+            for record in self._dataset.docs_iter():
+                yield self._passage(record)
+
+    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
+        """The passages of these ids; unknown ids are absent. The first call may build ir_datasets' store."""
+        with _reading(self.name, "passages"):
+            records = self._dataset.docs_store().get_many(list(passage_ids))
+            return {passage_id: self._passage(record) for passage_id, record in records.items()}
+
+    def _passage(self, record: Any) -> Passage:
+        return Passage(record.doc_id, _text_of(record, title=self._title, what="passages"))
+
+    @property
+    def passages_fingerprint(self) -> str:
+        """A hash of the passages' id in ir_datasets and its version, and of the first 1,000 of them.
+
+        Not of all of them: reading millions to look up an index would cost more than it protects from, since the
+        content behind an id is fixed. Nor of their number: until its store is built ir_datasets gives the number that
+        it expects, afterwards the one that is there.
+        """
+        return self._passages_fingerprint
+
+    @cached_property
+    def _passages_fingerprint(self) -> str:
+        import ir_datasets
+
+        parts = [
+            f"ir_datasets {ir_datasets.__version__} {ir_datasets.docs_parent_id(self.name)}",
+            f"title {self._title}",
+        ]
+        for passage in islice(self.passages(), _FINGERPRINTED):
+            parts += [passage.id, passage.text]
+        return fingerprint(parts)
+
+    def scoreddocs(self) -> dict[str, Ranking] | None:
+        """The data set's own first-stage lists; equal scores keep the order of its file.
+
+        Raises `ValueError` where they carry no scores (MS MARCO's top1000 files are sets, in no order).
+        """
+        if not self._dataset.has("scoreddocs"):
+            return None
+        lists: dict[str, tuple[list[str], list[float]]] = {}
+        with _reading(self.name, "scoreddocs"):
+            for record in self._dataset.scoreddocs_iter():
+                ids, scores = lists.setdefault(record.query_id, ([], []))
+                ids.append(record.doc_id)
+                scores.append(record.score)
+        several = [scores for _, scores in lists.values() if len(scores) > 1]
+        if several and all(len(set(scores)) == 1 for scores in several):
+            raise ValueError(
+                f"{self.name}: all scores of a query are equal in its scoreddocs, so they are candidates in no order; "
+                "wanted a ranking. Use the first stage bm25 or run"
+            )
+        return {query_id: Ranking.from_scores(query_id, ids, scores) for query_id, (ids, scores) in lists.items()}

@@ -1,0 +1,207 @@
+"""A collection in a local folder.
+
+    docs.jsonl                    {"doc_id": ..., "text": ...}, optionally "title"
+    queries.tsv | queries.jsonl   id TAB text | {"query_id": ..., "text": ...}
+    qrels.txt                     TREC qrels (see trec.py)
+    *.trec                        any number of first-stage runs, optional
+
+All of it is read strictly and at once, into memory; nothing is ever written to the folder.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headrank.data.collections import Collection, fingerprint
+from headrank.data.lines import FormatError, format_error, id_fault, numbered_lines, shown, text_fault
+from headrank.data.trec import read_qrels, read_run
+from headrank.ranking import Passage, Qrels, Query, Ranking
+
+_log = logging.getLogger(__name__)
+
+_FIRST_IDS = 3  # ids named in an error before "and N more"
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a JSONL file with their line numbers."""
+    for number, line in numbered_lines(path):
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise format_error(path, number, f"{shown(line)} ({error})", "a JSON object") from None
+        if not isinstance(record, dict):
+            raise format_error(path, number, shown(line), "a JSON object")
+        yield number, record
+
+
+def _field(path: Path, number: int, record: dict[str, Any], key: str) -> str:
+    if key not in record:
+        raise format_error(path, number, f"keys {shown(sorted(record))}", f'the key "{key}"')
+    value = record[key]
+    if not isinstance(value, str):
+        raise format_error(path, number, f'"{key}": {shown(value)} ({type(value).__name__})', "a string")
+    fault = text_fault(value)
+    if fault:
+        raise format_error(path, number, f'"{key}": a string that {fault}', "Unicode text")
+    return value
+
+
+def _new_id(path: Path, number: int, value: str, first_seen: dict[str, int]) -> str:
+    fault = id_fault(value)
+    if fault:
+        raise format_error(path, number, f"id {shown(value)}, which {fault}", "an id without whitespace")
+    earlier = first_seen.setdefault(value, number)
+    if earlier != number:
+        raise format_error(path, number, f"id {shown(value)} again (first on line {earlier})", "each id once")
+    return value
+
+
+def read_passages(path: str | Path, *, title: bool = True) -> dict[str, Passage]:
+    """Read `docs.jsonl`: passage id -> passage, in file order.
+
+    With `title`, a passage that has a non-empty "title" gets it before its text, separated by a space. Other keys are
+    not read. An empty text is allowed, and so is the same text under two ids.
+
+    Raises `FormatError` on bad JSON, a missing key, a value that is not a string, a bad or repeated id, an empty file.
+    """
+    path = Path(path)
+    passages: dict[str, Passage] = {}
+    first_seen: dict[str, int] = {}
+    for number, record in _records(path):
+        passage_id = _new_id(path, number, _field(path, number, record, "doc_id"), first_seen)
+        text = _field(path, number, record, "text")
+        heading = _field(path, number, record, "title") if title and "title" in record else ""
+        passages[passage_id] = Passage(passage_id, f"{heading} {text}" if heading else text)
+    if not passages:
+        raise FormatError(f"{path}: no passages; wanted one JSON object with doc_id and text on each line")
+    return passages
+
+
+def read_queries(path: str | Path) -> dict[str, Query]:
+    """Read `queries.tsv` (id TAB text) or, where the name ends in `.jsonl`, {"query_id", "text"}: in file order.
+
+    Raises `FormatError` where a line is not of that form, an id is bad or repeated, a text is blank, the file is empty.
+    """
+    path = Path(path)
+    queries: dict[str, Query] = {}
+    first_seen: dict[str, int] = {}
+    for number, query_id, text in _query_lines(path):
+        _new_id(path, number, query_id, first_seen)
+        if not text.strip():
+            raise format_error(path, number, f"query {shown(query_id)} without text", "a query that asks something")
+        queries[query_id] = Query(query_id, text)
+    if not queries:
+        raise FormatError(f"{path}: no queries; wanted one on each line")
+    return queries
+
+
+def _query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    if path.suffix == ".jsonl":
+        for number, record in _records(path):
+            yield number, _field(path, number, record, "query_id"), _field(path, number, record, "text")
+        return
+    for number, line in numbered_lines(path):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise format_error(path, number, f"{len(columns)} columns in {shown(line)}", "2 columns (id TAB text)")
+        yield number, columns[0], columns[1]
+
+
+def _some(ids: Iterable[str]) -> str:
+    """The first few ids, and how many more there are."""
+    ids = list(ids)
+    more = f" and {len(ids) - _FIRST_IDS} more" if len(ids) > _FIRST_IDS else ""
+    return ", ".join(shown(text) for text in ids[:_FIRST_IDS]) + more
+
+
+class LocalCollection(Collection):
+    """The collection in a folder, read and checked when it is made.
+
+    Judgements of passages that `docs.jsonl` does not hold are kept (full qrels beside a pool of candidates: a metric
+    needs them); the log says how many there are.
+
+    Raises `FileNotFoundError` where the folder or one of its files is missing, `FormatError` where a file's content is
+    not as wanted, both query files are there, or no query has a judgement.
+    """
+
+    def __init__(self, folder: str | Path, *, name: str | None = None, title: bool = True) -> None:
+        self.path = Path(folder)
+        super().__init__(name or str(folder))
+        self._passages = read_passages(self._file("docs.jsonl"), title=title)
+        self._queries = read_queries(self._file("queries.tsv", "queries.jsonl"))
+        qrels_path = self._file("qrels.txt")
+        self._qrels = read_qrels(qrels_path)
+        if not self.judged_queries:
+            raise FormatError(
+                f"{qrels_path}: judgements of {len(self._qrels)} queries ({_some(self._qrels)}) and none of the "
+                f"{len(self._queries)} in the queries file ({_some(self._queries)}); wanted the same query ids"
+            )
+        beyond = sum(1 for judged in self._qrels.values() for passage_id in judged if passage_id not in self._passages)
+        strangers = sum(1 for query_id in self._qrels if query_id not in self._queries)
+        _log.info(
+            "%s: %d passages, %d queries (%d judged); judgements of %d passages not in docs.jsonl, %d queries unknown",
+            *(self.name, len(self._passages), len(self._queries), len(self.judged_queries), beyond, strangers),
+        )
+
+    def _file(self, *names: str) -> Path:
+        """The one of `names` that is there."""
+        if not self.path.is_dir():
+            raise FileNotFoundError(f"{self.path}: no such folder; wanted docs.jsonl, queries.tsv and qrels.txt in it")
+        found = [self.path / name for name in names if (self.path / name).is_file()]
+        if not found:
+            there = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
+            raise FileNotFoundError(f"{self.path}: no {' or '.join(names)}; the folder holds: {there}")
+        if len(found) > 1:
+            raise FormatError(f"{self.path}: both {' and '.join(names)}; wanted one of them")
+        return found[0]
+
+    @property
+    def queries(self) -> Mapping[str, Query]:
+        """Query id -> query, in the file's order."""
+        return self._queries
+
+    @property
+    def qrels(self) -> Qrels:
+        """The judgements in `qrels.txt`."""
+        return self._qrels
+
+    @property
+    def passage_count(self) -> int:
+        """How many passages `docs.jsonl` holds."""
+        return len(self._passages)
+
+    def passages(self) -> Iterator[Passage]:
+        """The passages in the file's order."""
+        return iter(self._passages.values())
+
+    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
+        """The passages of these ids; unknown ids are absent."""
+        return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
+
+    @property
+    def passages_fingerprint(self) -> str:
+        """A hash of every passage's id and text, in order."""
+        return self._passages_fingerprint
+
+    @cached_property
+    def _passages_fingerprint(self) -> str:
+        return fingerprint(part for passage in self._passages.values() for part in (passage.id, passage.text))
+
+    @property
+    def runs(self) -> Mapping[str, Path]:
+        """The folder's `*.trec` files by name without the extension."""
+        return {path.stem: path for path in sorted(self.path.glob("*.trec"))}
+
+    def read_run(self, path: Path) -> dict[str, Ranking]:
+        """Read a run file; raises `FormatError` also where it names passages that `docs.jsonl` does not hold."""
+        run = read_run(path)
+        missing = {p: None for ranking in run.values() for p in ranking.passage_ids if p not in self._passages}
+        if missing:
+            raise FormatError(
+                f"{path}: {len(missing)} passages that are not in {self.path / 'docs.jsonl'}: {_some(missing)}; "
+                "wanted every passage of the run there (another collection's run, or a docs.jsonl cut too short?)"
+            )
+        return run

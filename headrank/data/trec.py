@@ -1,0 +1,211 @@
+"""TREC run and qrels files, read strictly and written so that the order survives.
+
+A run file has six columns, `query Q0 passage rank score tag`; a qrels file has four, `query 0 passage grade`. Columns
+are separated by spaces or tabs. Runs come in as first stages and go out as reranked results.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from headrank.data.lines import FormatError, format_error, id_fault, numbered_lines, shown
+from headrank.files import atomic_write
+from headrank.ranking import Qrels, Ranking, Run
+
+__all__ = ["FormatError", "read_qrels", "read_run", "write_qrels", "write_run"]
+
+_log = logging.getLogger(__name__)
+
+_RUN_COLUMNS = ("query", "Q0", "passage", "rank", "score", "tag")
+_QRELS_COLUMNS = ("query", "0", "passage", "grade")
+_SEPARATOR = re.compile("[ \t]+")
+# Python's own float() and int() also read "1_000", "nan", "infinity" and digits of other scripts
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits fit 64 bits
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def _split(path: Path, number: int, line: str, names: Sequence[str]) -> list[str]:
+    columns = _SEPARATOR.split(line.strip(" \t"))
+    if len(columns) != len(names):
+        raise format_error(
+            path, number, f"{len(columns)} columns in {shown(line)}", f"{len(names)} columns ({' '.join(names)})"
+        )
+    return columns
+
+
+def _checked_id(path: Path, number: int, what: str, text: str) -> str:
+    fault = id_fault(text)
+    if fault:
+        raise format_error(path, number, f"{what} id {shown(text)}, which {fault}", "an id without whitespace")
+    return text
+
+
+def read_run(path: str | Path) -> dict[str, Ranking]:
+    """Read a TREC run file: query id -> ranking, queries in the order in which they first appear.
+
+    Within a query, passages are ordered by score (highest first), equal scores by the file's rank column, equal ranks
+    by line. The rank column is otherwise not believed (trec_eval ignores it too). A query's lines may lie apart. A file
+    without lines is an empty run.
+
+    Raises `FormatError` where a line has not six columns, an id has whitespace or control characters inside, the rank
+    is not a whole number from 0, the score is not a finite decimal number, or a passage stands twice in a query; and
+    `FileNotFoundError`.
+    """
+    path = Path(path)
+    lines: dict[str, list[tuple[float, int, str]]] = {}
+    first_seen: dict[tuple[str, str], int] = {}
+    for number, line in numbered_lines(path):
+        query, _, passage, rank, score, _ = _split(path, number, line, _RUN_COLUMNS)
+        _checked_id(path, number, "query", query)
+        _checked_id(path, number, "passage", passage)
+        if not _INTEGER.fullmatch(rank) or int(rank) < 0:
+            raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
+        value = float(score) if _NUMBER.fullmatch(score) else math.nan
+        if not math.isfinite(value):
+            raise format_error(path, number, f"score {shown(score)}", "a finite decimal number")
+        earlier = first_seen.setdefault((query, passage), number)
+        if earlier != number:
+            raise format_error(
+                path,
+                number,
+                f"passage {shown(passage)} of query {shown(query)} again (first on line {earlier})",
+                "each passage once in a query",
+            )
+        lines.setdefault(query, []).append((value, int(rank), passage))
+    run: dict[str, Ranking] = {}
+    for query, found in lines.items():
+        found.sort(key=lambda entry: (-entry[0], entry[1]))
+        run[query] = Ranking.from_scores(query, [entry[2] for entry in found], [entry[0] for entry in found])
+    return run
+
+
+def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
+    """Float32 values nearest to `scores` (never increasing, finite) that fall strictly. Ours.
+
+    trec_eval reads scores as float32 and orders equal ones by passage id, whatever the file's order. So a score that is
+    equal to the one before it, or becomes equal when rounded to float32, is put one float32 step below it. Scores that
+    are float32 values already and fall strictly come back unchanged. At worst each of n scores moves by n steps, about
+    n x 6e-8 of its size.
+
+    Raises `ValueError` where a score lies beyond float32 or no float32 is left below.
+    """
+    separated: list[float] = []
+    previous = np.float32(np.inf)
+    for score in scores:
+        if not abs(score) <= _FLOAT32_MAX:  # also catches NaN
+            raise ValueError(f"score {score} is not a finite float32 number (largest: {_FLOAT32_MAX:.6g})")
+        value = np.float32(score)
+        if not value < previous:
+            value = np.nextafter(previous, np.float32(-_FLOAT32_MAX))
+            if not value < previous:
+                raise ValueError(f"score {score}: no float32 number is left below {previous} to keep the order")
+        separated.append(float(value))
+        previous = value
+    return tuple(separated)
+
+
+def write_run(path: str | Path, run: Run, tag: str) -> None:
+    """Write a TREC run file, atomically: ranks 1, 2, 3, ...; queries and passages in the order given.
+
+    Scores are written as float32 values in all their digits, made to fall strictly by `separate_scores`: reading back,
+    and trec_eval, give this order, ties included; and scores that were distinct float32 values come back as the same
+    floats. A query without passages has no line in a TREC file: it is left out, and the log says how many were.
+
+    Raises `ValueError`, before anything is written, on an id or tag that is empty or has whitespace or control
+    characters inside, a repeated passage, scores that increase or are not finite float32 numbers, a ranking under
+    another query's id.
+    """
+    fault = id_fault(tag)
+    if fault:
+        raise ValueError(f"run tag {shown(tag)} {fault}")
+    lines: list[str] = []
+    moved = 0
+    for query_id, ranking in run.items():
+        if ranking.query_id != query_id:
+            raise ValueError(f"the ranking of query {shown(ranking.query_id)} stands under query id {shown(query_id)}")
+        _check_writable(query_id, ranking.passage_ids)
+        scores = ranking.scores
+        if any(later > earlier for earlier, later in pairwise(scores)):
+            raise ValueError(f"query {shown(query_id)}: scores increase down the ranking; wanted the best first")
+        try:
+            separated = separate_scores(scores)
+        except ValueError as error:
+            raise ValueError(f"query {shown(query_id)}: {error}") from None
+        moved += sum(1 for given, written in zip(scores, separated, strict=True) if np.float32(given) != written)
+        lines += [
+            f"{query_id} Q0 {passage_id} {rank} {score!r} {tag}\n"
+            for rank, (passage_id, score) in enumerate(zip(ranking.passage_ids, separated, strict=True), 1)
+        ]
+    empty = sum(1 for ranking in run.values() if not ranking.results)
+    if empty:
+        _log.warning("%s: %d of %d queries have no passages and so no line", path, empty, len(run))
+    if moved:
+        _log.info("%s: %d scores moved by float32 steps to keep tied passages in order", path, moved)
+    with atomic_write(path) as handle:
+        handle.writelines(lines)
+
+
+def _check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
+    fault = id_fault(query_id)
+    if fault:
+        raise ValueError(f"query id {shown(query_id)} {fault}")
+    seen: set[str] = set()
+    for passage_id in passage_ids:
+        fault = id_fault(passage_id)
+        if fault:
+            raise ValueError(f"query {shown(query_id)}: passage id {shown(passage_id)} {fault}")
+        if passage_id in seen:
+            raise ValueError(f"query {shown(query_id)}: passage {shown(passage_id)} stands twice")
+        seen.add(passage_id)
+
+
+def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+    """Read a TREC qrels file: query id -> passage id -> grade (a whole number, negative allowed), in file order.
+
+    Raises `FormatError` where a line has not four columns, an id has whitespace or control characters inside, a grade
+    is not a whole number or a passage is judged twice for one query; and `FileNotFoundError`.
+    """
+    path = Path(path)
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in numbered_lines(path):
+        query, _, passage, grade = _split(path, number, line, _QRELS_COLUMNS)
+        _checked_id(path, number, "query", query)
+        _checked_id(path, number, "passage", passage)
+        if not _INTEGER.fullmatch(grade):
+            raise format_error(path, number, f"grade {shown(grade)}", "a whole number")
+        judged = qrels.setdefault(query, {})
+        if passage in judged:
+            raise format_error(
+                path,
+                number,
+                f"a second judgement of passage {shown(passage)} for query {shown(query)}",
+                "one judgement for each query and passage",
+            )
+        judged[passage] = int(grade)
+    return qrels
+
+
+def write_qrels(path: str | Path, qrels: Qrels) -> None:
+    """Write a TREC qrels file, atomically, in the order given. A query without judgements has no line.
+
+    Raises `ValueError`, before anything is written, on an id that is empty or has whitespace or control characters
+    inside, and on a grade that is not a whole number of at most 18 digits.
+    """
+    lines: list[str] = []
+    judged: Mapping[str, int]
+    for query_id, judged in qrels.items():
+        _check_writable(query_id, tuple(judged))
+        for passage_id, grade in judged.items():
+            if isinstance(grade, bool) or not isinstance(grade, int) or not _INTEGER.fullmatch(str(grade)):
+                raise ValueError(
+                    f"query {shown(query_id)}, passage {shown(passage_id)}: grade {shown(grade)}, wanted a whole number"
+                )
+            lines.append(f"{query_id} 0 {passage_id} {grade}\n")
+    with atomic_write(path) as handle:
+        handle.writelines(lines)

@@ -1,0 +1,167 @@
+import pytest
+
+from headrank.data.bm25 import BM25Parameters
+from headrank.data.first_stage import (
+    FirstStage,
+    candidate_lists,
+    first_stage_run,
+    lists_from_run,
+    select_queries,
+)
+from headrank.data.local import LocalCollection
+from headrank.ranking import Ranking
+
+
+@pytest.fixture
+def collection(make_folder):
+    return LocalCollection(make_folder())
+
+
+def ids(run):
+    return {query_id: ranking.passage_ids for query_id, ranking in run.items()}
+
+
+def test_lists_of_a_run(collection):
+    found = candidate_lists(collection, kind="run", depth=2)
+    assert [(one.query.id, one.passage_ids) for one in found.lists] == [
+        ("q1", ("d2", "d1")),
+        ("q2", ("d4", "d3")),
+        ("q3", ("d5", "d1")),
+    ]
+    assert found.lists[0].passages[0].text == "Tides rise and fall twice a day."
+    assert found.lists[0].first_stage_scores == (9.0, 8.0)
+    assert (len(found), found.judged_queries, found.unjudged_queries) == (3, 3, 1)
+    assert (found.queries_without_candidates, found.queries_without_relevant) == ((), ())
+
+
+def test_the_first_stage_itself_at_full_depth_and_cut(collection):
+    run = first_stage_run(collection, kind=FirstStage.RUN)
+    assert ids(run) == {"q1": ("d2", "d1", "d4"), "q2": ("d4", "d3"), "q3": ("d5", "d1")}  # q4 has no judgement
+    assert ids(first_stage_run(collection, kind="run", depth=1)) == {"q1": ("d2",), "q2": ("d4",), "q3": ("d5",)}
+
+
+def test_lists_from_a_run_at_hand_are_those_of_one_call(collection):
+    run = first_stage_run(collection, kind="run", depth=3)
+    assert lists_from_run(collection, run, depth=2) == candidate_lists(collection, kind="run", depth=2)
+
+
+def test_bm25_with_its_index_in_the_cache_folder(collection, tmp_path, monkeypatch):
+    run = first_stage_run(collection, kind="bm25", cache_dir=tmp_path / "given", bm25=BM25Parameters(k1=1.2))
+    assert ids(run)["q1"] == ("d1", "d2", "d4")  # tide, thrice
+    assert list((tmp_path / "given" / "bm25").iterdir())
+    monkeypatch.setenv("HEADRANK_CACHE", str(tmp_path / "default"))
+    found = candidate_lists(collection, kind="bm25", depth=1)
+    assert [one.passage_ids for one in found.lists] == [("d1",), ("d3",), ("d5",)]
+    assert list((tmp_path / "default" / "bm25").iterdir())
+
+
+def test_samples_are_seeded_nested_and_in_the_collections_order(make_folder):
+    names = [f"q{i}" for i in range(20)]
+    queries = dict.fromkeys(reversed(names), "what")
+    collection = LocalCollection(make_folder(queries=queries, qrels={name: {"d1": 1} for name in names}))
+    samples = {n: [query.id for query in select_queries(collection, n, seed=3)] for n in (1, 5, 19, 20, 50)}
+    assert [len(sample) for sample in samples.values()] == [1, 5, 19, 20, 20]
+    for small, large in [(1, 5), (5, 19), (19, 20)]:
+        assert set(samples[small]) < set(samples[large])
+    for sample in samples.values():
+        assert sample == [name for name in queries if name in sample]
+    assert samples[5] == [query.id for query in select_queries(collection, 5, seed=3)]
+    assert samples[5] != [query.id for query in select_queries(collection, 5, seed=4)]
+    assert len(select_queries(collection)) == 20
+
+
+def test_the_sample_bounds_run_and_lists(collection):
+    wanted = [query.id for query in select_queries(collection, 2, seed=1)]
+    assert list(first_stage_run(collection, kind="run", max_queries=2, seed=1)) == wanted
+    found = candidate_lists(collection, kind="run", depth=2, max_queries=2, seed=1)
+    assert [one.query.id for one in found.lists] == wanted
+    assert found.judged_queries == 2
+
+
+def test_queries_without_candidates_are_counted(make_folder):
+    collection = LocalCollection(make_folder(run={"q2": ["d3"], "q4": ["d1"]}))
+    found = candidate_lists(collection, kind="run", depth=5)
+    assert [one.query.id for one in found.lists] == ["q2"]
+    assert found.queries_without_candidates == ("q1", "q3")
+    assert list(first_stage_run(collection, kind="run")) == ["q2"]
+
+
+@pytest.mark.parametrize(("threshold", "kept"), [(None, 3), (0, 3), (1, 3), (2, 2), (3, 1), (4, 0)])
+def test_lists_without_a_relevant_passage_are_dropped_on_request(collection, threshold, kept):
+    found = candidate_lists(collection, kind="run", depth=2, relevance_threshold=threshold)
+    assert (len(found), len(found.queries_without_relevant)) == (kept, 3 - kept)
+
+
+def test_relevance_counts_inside_the_list_only(collection):
+    found = candidate_lists(collection, kind="run", depth=1, relevance_threshold=2)
+    assert found.queries_without_relevant == ("q1", "q2", "q3")  # q1's and q2's relevant passage is second
+
+
+def test_no_relevant_passage_and_all_the_same_grade_make_lists(make_folder):
+    collection = LocalCollection(make_folder(qrels={"q1": {"d3": 0}, "q2": {"d3": 1, "d4": 1}}))
+    assert [one.query.id for one in candidate_lists(collection, kind="run", depth=3).lists] == ["q1", "q2"]
+
+
+def test_identical_ids_are_dropped_before_the_cut(make_folder, tmp_path):
+    docs = {"q1": "tides tides", "d1": "tides", "d2": "some tides"}
+    folder = make_folder(docs=docs, queries={"q1": "tides"}, qrels={"q1": {"d1": 1}}, run={"q1": ["q1", "d1", "d2"]})
+    collection = LocalCollection(folder)
+    for options in ({"kind": "run"}, {"kind": "bm25", "cache_dir": tmp_path / "cache"}):
+        kept = candidate_lists(collection, depth=2, **options)
+        assert (kept.lists[0].passage_ids, kept.identical_ids_dropped) == (("q1", "d1"), 0)
+        dropped = candidate_lists(collection, depth=2, drop_identical_ids=True, **options)
+        assert (dropped.lists[0].passage_ids, dropped.identical_ids_dropped) == (("d1", "d2"), 1)
+        run = first_stage_run(collection, depth=1, drop_identical_ids=True, **options)
+        assert ids(run) == {"q1": ("d1",)}
+        assert run["q1"].results[0].rank == 1
+
+
+def test_a_candidate_without_text_is_named(collection):
+    run = {"q1": Ranking.from_scores("q1", ["d1", "x1"], [2.0, 1.0]), "q2": Ranking.from_scores("q2", ["x2"], [1.0])}
+    with pytest.raises(ValueError, match=r"2 candidates .* query 'q1', passage 'x1'; query 'q2', passage 'x2'"):
+        lists_from_run(collection, run, depth=5)
+    assert len(lists_from_run(collection, run, depth=1, queries=[collection.queries["q1"]])) == 1
+
+
+def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path):
+    folder = make_folder(other__trec="q1 Q0 d3 1 1.0 t\n")
+    collection = LocalCollection(folder)
+    outside = tmp_path / "outside.run"
+    outside.write_text("q1 Q0 d5 1 1.0 t\n")
+    assert ids(first_stage_run(collection, kind="run", run_path="other")) == {"q1": ("d3",)}
+    assert ids(first_stage_run(collection, kind="run", run_path=folder / "other.trec")) == {"q1": ("d3",)}
+    assert ids(first_stage_run(collection, kind="run", run_path=str(outside))) == {"q1": ("d5",)}
+    with pytest.raises(ValueError, match=r"not one run to take .*bm25, other"):
+        first_stage_run(collection, kind="run")
+    with pytest.raises(FileNotFoundError, match=r"splade: no such run file .*bm25, other"):
+        first_stage_run(collection, kind="run", run_path="splade")
+
+
+@pytest.mark.parametrize("text", ["", "x1 Q0 d1 1 1.0 t\n", "q4 Q0 d1 1 1.0 t\n"])
+def test_a_run_without_any_judged_query_is_an_error(make_folder, text):
+    collection = LocalCollection(make_folder(bm25__trec=text))
+    with pytest.raises(ValueError, match=r"bm25\.trec: the run has . queries .*none of the 3 wanted"):
+        candidate_lists(collection, kind="run", depth=5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "splade", "depth": 1}, "'splade' is not a valid FirstStage"),
+        ({"kind": "run", "depth": 0}, "depth 0"),
+        ({"kind": "run", "depth": 1, "max_queries": 0}, "max_queries 0"),
+        ({"kind": "scoreddocs", "depth": 1}, "has no scoreddocs"),
+        ({"kind": "bm25", "depth": 1, "run_path": "x"}, "first stage bm25 with the run file x"),
+    ],
+)
+def test_what_cannot_be_is_refused(collection, options, message):
+    with pytest.raises(ValueError, match=message):
+        candidate_lists(collection, **options)
+
+
+def test_scoreddocs_are_a_first_stage(collection, monkeypatch):
+    scored = {"q3": Ranking.from_scores("q3", ["d5", "d1"], [1.0, 3.0])}
+    monkeypatch.setattr(collection, "scoreddocs", lambda: scored)
+    found = candidate_lists(collection, kind="scoreddocs", depth=5)
+    assert [one.passage_ids for one in found.lists] == [("d1", "d5")]
+    assert found.queries_without_candidates == ("q1", "q2")
