@@ -1,1 +1,43 @@
+"""Head selection: which heads read relevance."""
 
+from headrank.heads.artifact import HeadsFile, heads_file
+from headrank.heads.criteria import (
+    AllHeads,
+    Contrastive,
+    Criterion,
+    EntropyRegularized,
+    GivenHeads,
+    LayerWindow,
+    PerHeadNdcg,
+    QueryFocused,
+    RandomHeads,
+)
+from headrank.heads.measures import discriminability, entropy, ndcg
+from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, select_heads
+from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, list_grades, read_head_table
+
+__all__ = [
+    "AllHeads",
+    "Contrastive",
+    "Criterion",
+    "EntropyRegularized",
+    "GivenHeads",
+    "HeadCalibration",
+    "HeadTable",
+    "HeadsFile",
+    "LabelledScores",
+    "LayerWindow",
+    "PerHeadNdcg",
+    "QueryFocused",
+    "RandomHeads",
+    "Selection",
+    "calibration_of",
+    "choose_entropy_weight",
+    "discriminability",
+    "entropy",
+    "heads_file",
+    "list_grades",
+    "ndcg",
+    "read_head_table",
+    "select_heads",
+]

@@ -107,7 +107,12 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
     else:
         with _QuietLoading():
             model = AutoModel.from_pretrained(
-                source, config=config, revision=revision, dtype=dtype, attn_implementation=ATTENTION_NAME
+                source,
+                config=config,
+                revision=revision,
+                dtype=dtype,
+                attn_implementation=ATTENTION_NAME,
+                use_safetensors=True,  # never a pickle, which can run code
             )
     device = settings.device
     if device == "auto":
@@ -156,9 +161,19 @@ def _load_config(settings: BackboneSettings, source: str, revision: str | None) 
     overrides = dict(settings.overrides or {})
     if settings.family is not None:
         return AutoConfig.for_model(settings.family, **overrides)
-    config = AutoConfig.from_pretrained(source, revision=revision)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except OSError as error:
+        if Path(source).is_dir():
+            raise
+        raise OSError(
+            f"model {source!r} is no local folder and could not be had from the Hugging Face hub as such: {error}"
+        ) from error
     if overrides:
-        config = type(config).from_dict({**config.to_dict(), **overrides})
+        fields = {**config.to_dict(), **overrides}
+        if "num_hidden_layers" in overrides and "layer_types" not in overrides:
+            fields.pop("layer_types", None)  # one per layer: the family's own rule lists them anew
+        config = type(config).from_dict(fields)
     return config
 
 

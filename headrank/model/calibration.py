@@ -79,30 +79,32 @@ def head_residuals(
     return difference if power == 0 else difference / (eps + null) ** power
 
 
-def filtered_residual(
-    tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int
-) -> Float[Tensor, " docs"]:
-    """ICR's filter: the heads' summed calibrated score per token, less outlying tokens, summed per passage.
-
-    A token is dropped where its calibrated score is at most mean - 2 std of its passage (std with n - 1, as ICR's
-    code has it). Where the passage has no spread (one token, or all alike) every token stays: ICR's code gives such a
-    passage 0, since its std is NaN or its comparison strict.
-    """
+def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:
+    """ICR's score: the heads' summed calibrated score per token, less outlying tokens, summed per passage."""
     if tokens.null is None:
         raise ValueError("token_filter needs the null query's scores, which were not read")
-    x = weights @ (tokens.query - tokens.null)  # [tokens]
-    passage = tokens.passage.to(x.device)
+    return filter_tokens((weights @ (tokens.query - tokens.null))[None], tokens.passage, passages)[0]
 
-    def total(values: Tensor) -> Tensor:
-        return torch.zeros(passages, device=x.device).index_add_(0, passage, values)
 
-    count = total(torch.ones_like(x))
+def filter_tokens(
+    x: Float[Tensor, "rows tokens"], passage: Int[Tensor, " tokens"], passages: int
+) -> Float[Tensor, "rows docs"]:
+    """Calibrated token scores summed per passage, without the tokens at or below mean - 2 std of their passage.
+
+    The std is that of n - 1, as in ICR's code. Where a passage has no spread (one token, or all alike) every token
+    stays: ICR's code gives such a passage 0, since its std is NaN or its comparison strict.
+    """
+    passage = passage.to(x.device)
+
+    def total(values: Float[Tensor, "rows tokens"]) -> Float[Tensor, "rows docs"]:
+        return torch.zeros(len(x), passages, device=x.device).index_add_(1, passage, values)
+
+    count = torch.bincount(passage, minlength=passages).float()
     mean = total(x) / count.clamp(min=1)
-    variance = total((x - mean[passage]) ** 2) / (count - 1).clamp(min=1)
+    variance = total((x - mean[:, passage]) ** 2) / (count - 1).clamp(min=1)
     std = variance.sqrt()
-    # A spread below fp32's resolution of the mean is no spread.
-    flat = std <= torch.finfo(torch.float32).eps * mean.abs()
-    keep = (x > (mean - 2 * std)[passage]) | flat[passage]
+    flat = std <= torch.finfo(torch.float32).eps * mean.abs()  # a spread below fp32's resolution is no spread
+    keep = (x > (mean - 2 * std)[:, passage]) | flat[:, passage]
     return total(x * keep)
 
 

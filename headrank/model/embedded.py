@@ -8,14 +8,13 @@ the same configuration and kept as safetensors in the cache folder.
 
 import importlib.util
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrank.cache import cache_folder
+from headrank.files import atomic_folder
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 """The name by which configurations ask for the embedded model."""
@@ -30,24 +29,18 @@ logger = logging.getLogger(__name__)
 def embedded_model_folder() -> Path:
     """The folder of the embedded model in Hugging Face format, made on first use (some 20 s, 540 MB in the cache).
 
-    Raises `FileNotFoundError`, with the command that mends it, where the package is not installed.
+    Raises `FileNotFoundError`, with the command that mends it, where the package is not installed, and
+    `FileExistsError` where something else is in the folder's place.
     """
     folder = cache_folder() / "models" / EMBEDDED_MODEL
     if (folder / "config.json").is_file():
         return folder
+    if folder.exists():
+        raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
     gguf = _gguf_file()
     logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{EMBEDDED_MODEL}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as scratch:  # where another process is faster, its folder is the same
         convert_gguf(gguf, scratch)
-        try:
-            scratch.rename(folder)
-        except OSError:  # another process was faster; its folder is the same
-            if not (folder / "config.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
@@ -56,7 +49,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = type(quantised.config).from_dict(quantised.config.to_dict())
     if hasattr(config, "quantization_config"):
-        del config.quantization_config
+        delattr(config, "quantization_config")
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fresh.load_state_dict(quantised.state_dict())
     fresh.save_pretrained(folder)

@@ -15,23 +15,29 @@ class Layout:
     name: str
     head: str
     tail: str
-    marker: str | None = None  # a token that only this family's vocabulary has, by which it is recognised
+    markers: tuple[str, ...] = ()  # tokens by which the family is recognised: its vocabulary has all of them
 
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
         # Qwen3 with thinking switched off: the template's own empty think block ends the prompt.
-        Layout("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", "</think>"),
-        Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_start|>"),
+        # Other families distilled to reason have `</think>` too, without ChatML's turns.
+        Layout(
+            "qwen3",
+            "<|im_start|>user\n",
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+            ("<|im_start|>", "</think>"),
+        ),
+        Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", ("<|im_start|>",)),
         Layout(
             "llama3",
             "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-            "<|start_header_id|>",
+            ("<|start_header_id|>",),
         ),
-        Layout("mistral", "<s>[INST]", "[/INST]", "[INST]"),
-        Layout("gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", "<start_of_turn>"),
+        Layout("mistral", "<s>[INST]", "[/INST]", ("[INST]",)),
+        Layout("gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", ("<start_of_turn>",)),
         Layout("plain", "", "\n"),
     )
 }
@@ -39,14 +45,14 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(name: str, tokenizer: PreTrainedTokenizerBase) -> Layout:
-    """The layout of that name, or for `auto` the first whose marker the tokenizer knows, else `plain`.
+    """The layout of that name, or for `auto` the first whose markers the tokenizer knows, else `plain`.
 
     Raises `ValueError` for a name that is not known.
     """
     if name == "auto":
         vocabulary = tokenizer.get_vocab()
         for layout in LAYOUTS.values():
-            if layout.marker is not None and layout.marker in vocabulary:
+            if layout.markers and all(marker in vocabulary for marker in layout.markers):
                 return layout
         return LAYOUTS["plain"]
     if name not in LAYOUTS:

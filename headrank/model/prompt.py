@@ -96,8 +96,8 @@ class PromptBuilder:
         s = self.settings
         head = f"{self.layout.head}{s.opening}"
         self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
-        if not self._head and tokenizer.bos_token_id is not None:
-            self._head = (int(tokenizer.bos_token_id),)
+        if not self._head and isinstance(tokenizer.bos_token_id, int):
+            self._head = (tokenizer.bos_token_id,)
         self._suffix = tuple(tokenizer(self.layout.tail, add_special_tokens=False)["input_ids"])
         self._separator, self._instruction, label, self._null = self._encode(
             [s.separator, s.instruction, s.query_label, f" {s.null_query}"]
@@ -144,6 +144,8 @@ class PromptBuilder:
                 marks.append((part, Span(len(ids) + span.start, len(ids) + span.end)))
             ids.extend(tail.ids)
         for name, span in marks:
+            if span.start == span.end:  # the instruction of a null query that stands alone
+                continue
             opens.setdefault(span.start, []).append(f"⟦{name}⟧")
             closes.setdefault(span.end, []).append(f"⟦/{name}⟧")
         cuts = sorted({0, len(ids), *opens, *closes})
@@ -167,6 +169,8 @@ class PromptBuilder:
 
 def _spaced(text: str) -> str:
     # A leading space gives the first word the token it has inside running text; an empty text is this one token.
+    # Half a surrogate pair (broken JSON escapes) has no UTF-8 form, which the tokenizer needs: it is read as U+FFFD.
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return f" {text.strip()}"
 
 

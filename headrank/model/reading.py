@@ -6,18 +6,22 @@ different lengths are padded on the right: under a causal mask padding that come
 needs no mask (and no mask of size tokens x tokens) at all. The tails' pass gets a mask of tails x keys.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, LlamaModel
 
 from headrank.model.backbone import Backbone
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
-from headrank.model.prompt import Prompt
+from headrank.model.prompt import Prompt, Span
 from headrank.model.readout import ReadRequest
+
+# transformers 5.24 renamed this argument of every model and warns of the old name.
+_CACHE = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 
 
 def read_head_scores(
@@ -33,10 +37,23 @@ def read_head_scores(
     `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Raises `ValueError` for heads outside of the
     backbone's depth, prompts with differing numbers of tails, and prompts longer than the model's context.
     """
+    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token)
+    return [by_kind[query_rows] for by_kind in read]
+
+
+def read_several_rows(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    heads: Sequence[Head],
+    *,
+    kinds: Sequence[str],
+    per_token: bool = False,
+) -> list[dict[str, HeadScores]]:
+    """As `read_head_scores`, for several choices of query rows in one pass: for each prompt, kind -> head scores."""
     if not prompts:
         return []
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
-    batch = _Batch.collate(prompts, query_rows, backbone)
+    batch = _Batch.collate(prompts, kinds, backbone)
     layers = by_layer(heads)
     request = ReadRequest(
         heads=layers,
@@ -48,21 +65,28 @@ def read_head_scores(
     )
     cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
     model, kernel = backbone.model, backbone.settings.kernel
-    model(input_ids=batch.prefix_ids, past_key_values=cache, use_cache=True, headrank_kernel=kernel)
+    model(input_ids=batch.prefix_ids, **{_CACHE: cache}, use_cache=True, headrank_kernel=kernel)
     model(
         input_ids=batch.tail_ids,
         position_ids=batch.tail_positions,
         attention_mask=batch.tail_masks(backbone),
-        past_key_values=cache,
+        **{_CACHE: cache},
         use_cache=True,
         headrank_request=request,
         headrank_kernel=kernel,
     )
-    readings = request.gather()  # [B, U, heads in layer order, passages or keys]
+    readings = request.gather()  # [B, U = kinds x tails, heads in layer order, passages or keys]
     read = [Head(layer, head) for layer, members in layers.items() for head in members]
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
     readings = readings[:, :, order]
-    return [_split(prompt, readings[i], tuple(heads), per_token) for i, prompt in enumerate(prompts)]
+    tails = readings.shape[1] // len(kinds)
+    return [
+        {
+            kind: _split(prompt, readings[i, n * tails : (n + 1) * tails], tuple(heads), per_token)
+            for n, kind in enumerate(kinds)
+        }
+        for i, prompt in enumerate(prompts)
+    ]
 
 
 def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
@@ -94,15 +118,18 @@ class _Batch:
     passages: int
 
     @classmethod
-    def collate(cls, prompts: Sequence[Prompt], query_rows: str, backbone: Backbone) -> "_Batch":
+    def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "_Batch":
         tails = {len(prompt.tails) for prompt in prompts}
         if len(tails) != 1:
             raise ValueError(f"prompts of one batch have {sorted(tails)} tails, wanted the same number in each")
-        U, B = tails.pop(), len(prompts)
+        per_kind, B = tails.pop(), len(prompts)
+        U = per_kind * len(kinds)
         P = max(len(prompt.prefix) for prompt in prompts)
         Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)
-        spans = [[tail.rows(query_rows) for tail in prompt.tails] for prompt in prompts]
-        R = max(sum(span.end - span.start for span in row) for row in spans)
+        # Rows of all kinds of a tail overlap: each is read once, from the first to the last that any kind wants.
+        spans = [[[tail.rows(kind) for kind in kinds] for tail in prompt.tails] for prompt in prompts]
+        unions = [[Span(min(s.start for s in tail), max(s.end for s in tail)) for tail in row] for row in spans]
+        R = max(sum(span.end - span.start for span in row) for row in unions)
         prefix_ids = torch.zeros(B, P, dtype=torch.long)
         tail_ids = torch.zeros(B, Q, dtype=torch.long)
         numbers = -1 - torch.arange(Q).repeat(B, 1)  # every padding token is a tail of its own: it attends itself only
@@ -122,17 +149,26 @@ class _Batch:
                 tail_ids[b, at : at + size] = torch.tensor(tail.ids)
                 numbers[b, at : at + size] = u
                 positions[b, at : at + size] = torch.arange(length, length + size)
-                start, end = spans[b][u]
-                count = end - start
-                rows[b, row : row + count] = torch.arange(at + start, at + end)
-                weights[b, u, row : row + count] = 1 / count
-                at, row = at + size, row + count
+                first, last = unions[b][u]
+                rows[b, row : row + last - first] = torch.arange(at + first, at + last)
+                for k, (start, end) in enumerate(spans[b][u]):
+                    offset = row + start - first
+                    weights[b, k * per_kind + u, offset : offset + end - start] = 1 / (end - start)
+                at, row = at + size, row + last - first
         lengths = torch.tensor([len(prompt.prefix) for prompt in prompts])
         N = max(len(prompt.passages) for prompt in prompts)
-        moved = [
-            t.to(backbone.device) for t in (prefix_ids, lengths, tail_ids, numbers, positions, rows, weights, segments)
-        ]
-        return cls(*moved, N)
+        device = backbone.device
+        return cls(
+            prefix_ids.to(device),
+            lengths.to(device),
+            tail_ids.to(device),
+            numbers.to(device),
+            positions.to(device),
+            rows.to(device),
+            weights.to(device),
+            segments.to(device),
+            N,
+        )
 
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
         """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from headrank.model.backbone import Backbone
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
-from headrank.model.head_scores import Head, HeadScores
+from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
@@ -79,7 +79,7 @@ class ScoredList:
 class Scorer:
     """Reranks candidate lists with given heads of a backbone.
 
-    Raises `ValueError` at construction where `weights` do not fit the heads.
+    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Scorer:
         settings: ScorerSettings | None = None,
     ) -> None:
         self.heads = tuple(heads)
+        check_heads(self.heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
         if weights is not None and len(weights) != len(self.heads):
             raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
         self.settings = settings or ScorerSettings()
@@ -100,9 +101,7 @@ class Scorer:
             backbone, PromptBuilder(backbone.tokenizer, prompt), self.settings.query_rows, self.settings.batch_size
         )
 
-    def score(
-        self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None
-    ) -> list[ScoredList]:
+    def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         """Rerank each list; results in the order of `lists`, ties in first-stage order.
 
         `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
@@ -127,6 +126,9 @@ class Scorer:
         for number, order in reversed(jobs):
             first[number] = order
         tokens, done = [0] * len(lists), [0] * len(lists)
+        if on_list is not None:
+            for _ in (item for item in lists if not len(item)):  # nothing to read: done already
+                on_list()
         for reading in readings:
             number = jobs[reading.number][0]
             z = s.passage_scores(reading.scores, self.weights).float().cpu()
@@ -137,9 +139,7 @@ class Scorer:
             done[number] += 1
             if on_list is not None and done[number] == len(orders):
                 on_list()
-        return [
-            self._finish(item, totals[n], masses[n], first[n], tokens[n]) for n, item in enumerate(lists)
-        ]
+        return [self._finish(item, totals[n], masses[n], first[n], tokens[n]) for n, item in enumerate(lists)]
 
     def _finish(
         self, item: CandidateList, z: Tensor, masses: Tensor, order: tuple[int, ...], tokens: int

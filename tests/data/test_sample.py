@@ -8,9 +8,11 @@ import pytest
 
 from headrank.data import candidate_lists, load_collection
 
-STOP = set(
-    "a an and are as at be by do does for from how i in is it its of on or that the this to was what when where which who "
-    "why will with my can should if not than there you your we did has have".split()
+STOP = frozenset(
+    """
+    a an and are as at be by do does for from how i in is it its of on or that the this to was what when where which who
+    why will with my can should if not than there you your we did has have
+    """.split()
 )
 
 

@@ -1,6 +1,43 @@
+"""Fixtures: no network, one thread, tiny random models, a toy tokenizer and collection."""
+
 import json
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
 
 import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from tests.tiny import tiny_backbone, tiny_tokenizer
+
+torch.set_num_threads(1)  # the suite runs in several processes; threads of each would fight for the cores
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer with ChatML's special tokens and Qwen3's non-special `<think>`."""
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def backbone(tokenizer):
+    """A random Qwen3 of three layers, grouped-query attention 4 over 2."""
+    return tiny_backbone("qwen3", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def model_folder(backbone, tmp_path_factory) -> Path:
+    """The tiny Qwen3 as a Hugging Face folder."""
+    folder = tmp_path_factory.mktemp("model") / "tiny-qwen3"
+    backbone.model.save_pretrained(folder)
+    backbone.tokenizer.save_pretrained(folder)
+    return folder
+
 
 PASSAGES = {
     "d1": "The moon pulls the sea and makes the tides.",

@@ -1,0 +1,128 @@
+"""`heads.json`: the chosen heads as a file that says what they are, where they come from and how to use them."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrank.files import atomic_write
+from headrank.heads.selection import Selection
+from headrank.model.head_scores import Head, check_heads
+from headrank.model.prompt import PromptSettings
+from headrank.model.scorer import ScorerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsFile:
+    """The content of `heads.json`."""
+
+    model: dict[str, Any]  # id, revision, layers, heads_per_layer
+    heads: tuple[Head, ...]
+    weights: tuple[float, ...]
+    criterion: dict[str, Any]  # name, parameters
+    prompt: PromptSettings
+    scorer: ScorerSettings
+    query_ids: tuple[str, ...] = ()  # the labelled queries that chose the heads
+    seeds: tuple[int, ...] = ()  # of the shuffled context orders
+    project_version: str = ""
+    measures: tuple[dict[str, float | None], ...] = ()  # of each chosen head: discriminability, entropy, score
+    table: dict[str, list[list[float | None]]] | None = field(default=None, repr=False)  # measures of every head
+
+    @property
+    def depth(self) -> int:
+        """Layers that have to be computed."""
+        return max(head.layer for head in self.heads) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to the file."""
+        measures = self.measures or ({},) * len(self.heads)
+        return {
+            "project_version": self.project_version,
+            "model": self.model,
+            "criterion": self.criterion,
+            "heads": [
+                {"layer": h.layer, "head": h.head, "weight": w, **m}
+                for h, w, m in zip(self.heads, self.weights, measures, strict=True)
+            ],
+            "depth": self.depth,
+            "query_ids": list(self.query_ids),
+            "seeds": list(self.seeds),
+            "prompt": dataclasses.asdict(self.prompt),
+            "scorer": dataclasses.asdict(self.scorer),
+            "table": self.table,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the file, atomically."""
+        with atomic_write(path) as file:
+            json.dump(self.to_dict(), file, indent=1)
+            file.write("\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "HeadsFile":
+        """Read and check a file. Raises `ValueError` that names the file and what is wrong in it."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            entries = content["heads"]
+            heads = tuple(Head(int(e["layer"]), int(e["head"])) for e in entries)
+            model = dict(content["model"])
+            check_heads(heads, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"]))
+            rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
+            return cls(
+                model=model,
+                heads=heads,
+                weights=tuple(float(e.get("weight", 1.0)) for e in entries),
+                criterion=dict(content["criterion"]),
+                prompt=PromptSettings(**content["prompt"]),
+                scorer=ScorerSettings(**content["scorer"]),
+                query_ids=tuple(content.get("query_ids", ())),
+                seeds=tuple(content.get("seeds", ())),
+                project_version=str(content.get("project_version", "")),
+                measures=tuple(rest) if any(rest) else (),  # heads that came as pairs were not measured
+                table=content.get("table"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
+
+
+def heads_file(
+    selection: Selection,
+    *,
+    model: dict[str, Any],
+    criterion: dict[str, Any],
+    prompt: PromptSettings,
+    scorer: ScorerSettings,
+    query_ids: Sequence[str],
+    seeds: Sequence[int],
+    project_version: str,
+) -> HeadsFile:
+    """The file for a selection, with what was measured of the chosen heads and of every head."""
+    columns = {
+        "discriminability": selection.discriminability,
+        "entropy": selection.entropy,
+        "score": selection.score,
+    }
+    index = {head: i for i, head in enumerate(selection.table_heads)}
+
+    def value(name: str, head: Head) -> float | None:
+        column = columns[name]
+        number = None if column is None or head not in index else float(column[index[head]])
+        return number if number is not None and abs(number) != float("inf") else None
+
+    layers, width = int(model["layers"]), int(model["heads_per_layer"])
+    grid = {n: [[value(n, Head(la, h)) for h in range(width)] for la in range(layers)] for n in columns}
+    return HeadsFile(
+        model=model,
+        heads=selection.heads,
+        weights=(1.0,) * len(selection.heads),
+        criterion=criterion,
+        prompt=prompt,
+        scorer=scorer,
+        query_ids=tuple(query_ids),
+        seeds=tuple(seeds),
+        project_version=project_version,
+        measures=tuple({name: value(name, head) for name in columns} for head in selection.heads),
+        table=grid if selection.discriminability is not None else None,
+    )

@@ -1,0 +1,209 @@
+"""Criteria: how a head is judged on labelled lists. One interface, so that every baseline is a configuration.
+
+A criterion is called with the head table and the calibration of the scorer that will use the heads, and gives one
+number per head, higher is better. `count` is how many heads its authors take; None leaves all that score above -inf.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.heads.measures import discriminability, entropy, ndcg
+from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores
+from headrank.model.head_scores import Head
+
+
+@runtime_checkable
+class Criterion(Protocol):
+    """What a head criterion is: a name, its customary number of heads, what it needs, and how it judges."""
+
+    name: ClassVar[str]
+    needs_labels: ClassVar[bool]  # False: heads are chosen from the model's shape alone
+    needs_filtered: ClassVar[bool]  # True: the table must hold token-filtered scores
+
+    @property
+    def count(self) -> int | None:
+        """How many heads its authors take; None: all that it leaves."""
+        ...
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """One number per head of the table, higher is better; -inf excludes a head."""
+        ...
+
+
+@dataclass(frozen=True)
+class EntropyRegularized:
+    """disc_h - weight * H_h (the paper names both parts; the formula is ours), less `depth_price * layer / layers`.
+
+    `depth_price` buys a shallower cut for a little discriminability.
+    """
+
+    name: ClassVar[str] = "entropy_regularized"
+    needs_labels: ClassVar[bool] = True
+    needs_filtered: ClassVar[bool] = False
+    weight: float = 0.1
+    depth_price: float = 0.0
+    count: int | None = 8
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """disc - weight * entropy - depth price."""
+        layers = torch.tensor([head.layer for head in table.heads]).float()
+        price = self.depth_price * layers / (layers.max() + 1)
+        return mean_discriminability(table, calibrate) - self.weight * mean_entropy(table) - price
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over the relevant passages,
+    uncalibrated attention."""
+
+    name: ClassVar[str] = "contrastive"
+    needs_labels: ClassVar[bool] = True
+    needs_filtered: ClassVar[bool] = False
+    temperature: float = 0.001  # the paper's; 0.1 in its ablation
+    relevance_threshold: int = 1
+    count: int | None = 8
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """Mean over lists with both kinds of passages of the mean over their relevant passages."""
+        values = []
+        for item, relevant in _with_both(table, self.relevance_threshold):
+            logits = item.scores.query.float() / self.temperature
+            positive = logits[:, relevant]
+            negative = logits[:, ~relevant].logsumexp(1, keepdim=True)
+            values.append(torch.sigmoid(positive - negative).mean(1))
+        return torch.stack(values).mean(0)
+
+
+@dataclass(frozen=True)
+class QueryFocused:
+    """QRHead's paper (arXiv 2506.09944): mean attention mass on the relevant passages, null-calibrated and filtered."""
+
+    name: ClassVar[str] = "query_focused"
+    needs_labels: ClassVar[bool] = True
+    needs_filtered: ClassVar[bool] = True
+    relevance_threshold: int = 1
+    count: int | None = 16
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """Mean over lists with a relevant passage."""
+        values = []
+        for item in table.lists:
+            relevant = item.grades >= self.relevance_threshold
+            if item.filtered is None:
+                raise ValueError("the criterion query_focused needs a head table read with token-filtered scores")
+            if relevant.any():
+                values.append(item.filtered[:, relevant].mean(1))
+        if not values:
+            raise ValueError(f"no labelled list has a passage at the relevance threshold {self.relevance_threshold}")
+        return torch.stack(values).mean(0)
+
+
+@dataclass(frozen=True)
+class PerHeadNdcg:
+    """QRHead's released script: each head's own nDCG@cutoff, here by the scorer's calibration."""
+
+    name: ClassVar[str] = "per_head_ndcg"
+    needs_labels: ClassVar[bool] = True
+    needs_filtered: ClassVar[bool] = False
+    cutoff: int = 10
+    count: int | None = 16
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """Mean nDCG over the lists."""
+        return torch.stack([ndcg(calibrate(x.scores), x.grades, self.cutoff) for x in table.lists]).mean(0)
+
+
+@dataclass(frozen=True)
+class AllHeads:
+    """ICR (arXiv 2410.02642): every head of every layer."""
+
+    name: ClassVar[str] = "all"
+    needs_labels: ClassVar[bool] = False
+    needs_filtered: ClassVar[bool] = False
+    count: int | None = None
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """The same for every head."""
+        return torch.zeros(len(table.heads))
+
+
+@dataclass(frozen=True)
+class LayerWindow:
+    """Selective-ICR: every head of a window of layers. The window here (ours) is the one whose heads have the highest
+    mean discriminability."""
+
+    name: ClassVar[str] = "layer_window"
+    needs_labels: ClassVar[bool] = True
+    needs_filtered: ClassVar[bool] = False
+    layers: int = 4
+    count: int | None = None
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """The head's discriminability inside the best window, -inf outside."""
+        disc = mean_discriminability(table, calibrate)
+        layer = torch.tensor([head.layer for head in table.heads])
+        last = int(layer.max()) + 1
+        size = min(self.layers, last)
+        means = [disc[(layer >= start) & (layer < start + size)].mean() for start in range(last - size + 1)]
+        start = int(torch.stack(means).argmax())
+        return disc.masked_fill((layer < start) | (layer >= start + size), float("-inf"))
+
+
+@dataclass(frozen=True)
+class RandomHeads:
+    """Heads drawn at random: the control that any criterion has to beat."""
+
+    name: ClassVar[str] = "random"
+    needs_labels: ClassVar[bool] = False
+    needs_filtered: ClassVar[bool] = False
+    seed: int = 0
+    count: int | None = 8
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """A random permutation's ranks."""
+        ranks = list(range(len(table.heads)))
+        random.Random(self.seed).shuffle(ranks)
+        return torch.tensor(ranks).float()
+
+
+@dataclass(frozen=True)
+class GivenHeads:
+    """A published list of heads, as [layer, head] pairs."""
+
+    name: ClassVar[str] = "given"
+    needs_labels: ClassVar[bool] = False
+    needs_filtered: ClassVar[bool] = False
+    heads: Sequence[Sequence[int]] = field(default_factory=list)
+    count: int | None = None
+
+    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+        """0 for the given heads, -inf for the others. Raises `ValueError` for heads the model does not have."""
+        wanted = {Head(int(layer), int(head)) for layer, head in self.heads}
+        missing = sorted(wanted - set(table.heads))
+        if missing or not wanted:
+            raise ValueError(f"given heads {[tuple(h) for h in missing] or 'none'}: the model has no such heads")
+        return torch.tensor([0.0 if head in wanted else float("-inf") for head in table.heads])
+
+
+def mean_discriminability(table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    """Discriminability per head, mean over the table's lists."""
+    return torch.stack([discriminability(calibrate(x.scores), x.grades) for x in table.lists]).mean(0)
+
+
+def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:
+    """Entropy of the uncalibrated scores per head, mean over the table's lists."""
+    return torch.stack([entropy(x.scores.query) for x in table.lists]).mean(0)
+
+
+def _with_both(table: HeadTable, threshold: int) -> list[tuple[LabelledScores, Tensor]]:
+    pairs = [(item, item.grades >= threshold) for item in table.lists]
+    both = [(item, relevant) for item, relevant in pairs if relevant.any() and not relevant.all()]
+    if not both:
+        raise ValueError(f"no labelled list has passages on both sides of the relevance threshold {threshold}")
+    return both
