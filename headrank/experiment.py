@@ -1,0 +1,103 @@
+"""What an experiment is, in plain data: which model, which labelled lists, which systems, which benchmarks.
+
+`run.py` makes one of these from the Hydra configuration; the stages know nothing of Hydra.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headrank.data import FirstStage
+from headrank.heads import Criterion
+from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
+
+MAIN_SYSTEM = "headrank"
+FIRST_STAGE_SYSTEM = "first stage"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """A benchmark or a labelled training set: a collection, a first stage, and how much of both."""
+
+    name: str  # of its files and rows
+    collection: str  # an ir_datasets id, a folder, or sample/train, sample/test
+    first_stage: str = "bm25"  # bm25 | run | scoreddocs
+    run_path: str | None = None  # the TREC run, for first_stage: run
+    depth: int = 40  # candidates per query
+    max_queries: int | None = None  # a seeded sample of the judged queries; None: all
+    seed: int = 0  # of that sample
+    relevance_threshold: int = 1  # grade from which a passage counts as relevant in binary measures
+    drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
+    title: bool = True  # put a passage's title before its text
+    notice: str | None = None  # said in the report beside the numbers
+
+    def __post_init__(self) -> None:
+        if self.first_stage not in list(FirstStage):
+            raise ValueError(
+                f"data {self.name}: first_stage is {self.first_stage!r}, wanted one of {', '.join(FirstStage)}"
+            )
+        if self.depth < 1:
+            raise ValueError(f"data {self.name}: depth is {self.depth}, wanted at least 1")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"data name {self.name!r} names files: wanted a word without '/' and leading dot")
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSettings:
+    """A way to rerank: a head criterion, how many heads, and a scorer. The first system of an experiment is its own,
+    the others are what it is compared with."""
+
+    criterion: Criterion
+    heads: int | None = None  # how many; None: as many as the criterion's authors take
+    entropy_weight: str | None = None  # "auto": chosen by cross-validation over the labelled queries
+    scorer: ScorerSettings = field(default_factory=ScorerSettings)
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionSettings:
+    """How labelled lists are read for head selection."""
+
+    seeds: Sequence[int] = (0, 1, 2)  # one shuffled context order each, averaged
+    max_layer: int | None = None  # heads of the first max_layer layers compete; None: of all
+    batch_size: int = 1  # lists per forward pass
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"reading.seeds is {list(self.seeds)}, wanted at least one and none twice")
+        if self.max_layer is not None and self.max_layer < 1:
+            raise ValueError(f"reading.max_layer is {self.max_layer}, wanted at least 1 or null")
+        if self.batch_size < 1:
+            raise ValueError(f"reading.batch_size is {self.batch_size}, wanted at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Everything a run does."""
+
+    name: str
+    folder: Path  # where its artifacts go
+    cache: Path  # where BM25 indexes and head tables are kept between runs
+    model: BackboneSettings
+    train: DataSettings | None  # the labelled lists that choose the heads
+    benchmarks: tuple[DataSettings, ...]
+    systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
+    objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
+    config_yaml: str = ""  # the composed configuration, for the record
+
+    def __post_init__(self) -> None:
+        if MAIN_SYSTEM not in self.systems:
+            raise ValueError(f"an experiment's systems must hold {MAIN_SYSTEM!r}, these are {', '.join(self.systems)}")
+        if FIRST_STAGE_SYSTEM in self.systems:
+            raise ValueError(f"the name {FIRST_STAGE_SYSTEM!r} is taken by the first stage itself")
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"benchmark names must differ, these are {', '.join(names)}")
+        if not names:
+            raise ValueError("an experiment needs at least one benchmark")
+        if self.objective not in self.metrics:
+            raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
+        if self.train is None and any(system.criterion.needs_labels for system in self.systems.values()):
+            raise ValueError("a criterion that needs labelled lists is used, and data.train names none")

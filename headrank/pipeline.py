@@ -1,0 +1,132 @@
+"""The pipeline: select -> rerank -> score -> report, resumable at every artifact.
+
+    outcome = run_experiment(experiment)
+
+Run folder: `heads.json` (and `heads/<system>.json`), `runs/<system>/<benchmark>.trec` with the scores in context order
+beside it, `metrics/<benchmark>.json`, `report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`.
+"""
+
+import json
+import logging
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from headrank.artifacts import RunFolder
+from headrank.data import write_run
+from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, write_report
+from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, Experiment
+from headrank.files import atomic_write
+from headrank.heads import HeadsFile
+from headrank.stages.facts import report_facts
+from headrank.stages.keys import metrics_key, run_key
+from headrank.stages.lists import BenchmarkData, DataLoader
+from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts
+from headrank.stages.select import SelectStage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run gives back: its results, its objective (the main system's mean over benchmarks), its report."""
+
+    results: tuple[BenchmarkResult, ...]
+    objective: float
+    report: Path
+
+
+def run_experiment(experiment: Experiment) -> Outcome:
+    """Run all stages; what is there already under the same key is not made again.
+
+    A failure is logged, written to `status.json` with its traceback, and raised.
+    """
+    folder = RunFolder(experiment.folder)
+    with atomic_write(folder.path / "config.yaml") as file:
+        file.write(experiment.config_yaml)
+    stage = "data"
+    try:
+        folder.set_status("running", stage)
+        data = DataLoader(experiment.cache)
+        benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
+        stage = "select"
+        folder.set_status("running", stage)
+        heads = SelectStage(experiment, folder, data).run()
+        stage = "rerank"
+        folder.set_status("running", stage)
+        rerank = RerankStage(experiment, folder)
+        reranked = {
+            (name, benchmark.settings.name): rerank.run(name, heads[name], benchmark)
+            for name in experiment.systems  # system by system: each has its own depth of the model
+            for benchmark in benchmarks
+        }
+        stage = "score"
+        folder.set_status("running", stage)
+        results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
+        stage = "report"
+        folder.set_status("running", stage)
+        _report(experiment, folder, heads[MAIN_SYSTEM], results, reranked)
+        objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
+        folder.set_status("finished", stage, objective=objective)
+    except BaseException as error:
+        logger.error("stage %s failed: %s", stage, error)
+        folder.set_status("failed", stage, error=str(error), traceback=traceback.format_exc())
+        raise
+    return Outcome(tuple(results), objective, folder.path / "report.html")
+
+
+def _score(
+    experiment: Experiment,
+    folder: RunFolder,
+    benchmark: BenchmarkData,
+    reranked: dict[tuple[str, str], RerankedBenchmark],
+) -> BenchmarkResult:
+    name = benchmark.settings.name
+    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, reranked[MAIN_SYSTEM, name].contexts))
+    file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
+    folder.make(file, run_key(experiment, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
+    mine = {system: reranked[system, name] for system in experiment.systems}
+    key = metrics_key(experiment, benchmark, {system: output.key for system, output in mine.items()})
+
+    def write(path: Path) -> None:
+        result = score_benchmark(
+            name,
+            {FIRST_STAGE_SYSTEM: first, **{s: SystemRun(o.rankings, o.contexts) for s, o in mine.items()}},
+            benchmark.collection.qrels,
+            query_ids=benchmark.query_ids,
+            relevance_threshold=benchmark.settings.relevance_threshold,
+            reference=FIRST_STAGE_SYSTEM,
+            metrics=experiment.metrics,
+        )
+        with atomic_write(path) as out:
+            json.dump(result.to_dict(), out, indent=1)
+
+    made = folder.make(f"metrics/{name}.json", key, write)
+    logger.info("score: metrics/%s.json %s", name, "written" if made else "is there already")
+    return BenchmarkResult.from_dict(json.loads((folder.path / f"metrics/{name}.json").read_text(encoding="utf-8")))
+
+
+_NO_HEADS = {"heads": [], "prompt": None, "scorer": None}
+
+
+def _report(
+    experiment: Experiment,
+    folder: RunFolder,
+    heads: HeadsFile,
+    results: list[BenchmarkResult],
+    reranked: dict[tuple[str, str], RerankedBenchmark],
+) -> None:
+    passes = {key: output.facts for key, output in reranked.items()}
+    facts = report_facts(experiment, heads, passes, threads=torch.get_num_threads())
+    write_report(
+        folder.path,
+        results,
+        heads=heads.to_dict(),
+        facts=facts,
+        config_yaml=experiment.config_yaml,
+        metric=experiment.objective,
+        main=MAIN_SYSTEM,
+    )
+    folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})

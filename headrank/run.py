@@ -1,0 +1,76 @@
+"""The command line: composes the configuration, runs the stages, returns the sweep's objective.
+
+python -m headrank.run                                  the embedded model on the sample collection
+python -m headrank.run +experiment=qwen3_4b             one of conf/experiment
+python -m headrank.run -m +experiment=nano seed=0,1,2   a Hydra multirun
+python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from headrank.cache import cache_folder
+from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
+from headrank.pipeline import run_experiment
+
+logger = logging.getLogger("headrank")
+
+_CHECKOUT = Path(__file__).parent.parent / "conf"
+CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"  # in a wheel conf/ lies inside
+
+
+def experiment_from_config(config: DictConfig, folder: Path) -> Experiment:
+    """The experiment that a composed configuration describes.
+
+    Raises `ValueError` where a value that has no default is not given, and what the settings' own checks raise.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
+    groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines")
+    # What stands under `debug` takes the place of the experiment's own. A group of which no option is chosen
+    # (baselines=[]) is absent from the configuration.
+    nodes = {**config, **(config.get("debug") or {})}
+    parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
+    selection = parts["selection"]
+    main = SystemSettings(
+        selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
+    )
+    return Experiment(
+        name=config.name,
+        folder=folder,
+        cache=Path(config.paths.cache) if config.paths.cache else cache_folder(),
+        model=parts["model"],
+        train=parts["data"],
+        benchmarks=tuple(parts["benchmarks"].values()),
+        systems={MAIN_SYSTEM: main, **parts["baselines"]},
+        selection=parts["reading"],
+        metrics=tuple(config.metrics),
+        objective=config.objective,
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
+def main(config: DictConfig) -> float:
+    """Run the configured experiment; the return value is what a Hydra sweeper maximises."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    outcome = run_experiment(experiment_from_config(config, folder))
+    print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])
+    print(f"\nreport: {os.path.relpath(outcome.report)}")
+    return outcome.objective
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What a report says of a run beside its numbers: the model, the heads, the data, the time."""
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from headrank.experiment import MAIN_SYSTEM, Experiment
+from headrank.heads import HeadsFile
+from headrank.stages.keys import project_version
+
+
+def report_facts(
+    experiment: Experiment,
+    heads: HeadsFile,
+    passes: Mapping[tuple[str, str], Mapping[str, Any]],
+    *,
+    threads: int,
+) -> dict[str, str]:
+    """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark.
+
+    The time per query is wall time of the whole call: tokenisation, forward pass, scores.
+    """
+    e = experiment
+    system = e.systems[MAIN_SYSTEM]
+    facts = {
+        "model": e.model.model + (f" at {e.model.revision}" if e.model.revision else ""),
+        "weights": "random: no quality can be read from this run" if e.model.random_weights else e.model.dtype,
+        "heads": ", ".join(f"{h.layer}-{h.head}" for h in heads.heads[:16]) + (" …" if len(heads.heads) > 16 else ""),
+        "depth": f"{heads.depth} of {heads.model['layers']} layers",
+        "head criterion": heads.criterion["name"],
+        "calibration": _calibration(system.scorer.calibration, system.scorer.power),
+        "context order": system.scorer.order,
+        "selected on": f"{e.train.name}, {len(heads.query_ids)} queries" if e.train else "no labelled lists",
+        "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
+    }
+    for (name, benchmark), values in passes.items():
+        each = values["seconds"] / max(1, values["lists"])
+        facts[f"time, {name} on {benchmark}"] = (
+            f"{each:.2f} s a query, {values['tokens'] / max(1, values['lists']):.0f} tokens, {values['depth']} layers"
+        )
+    facts["software"] = f"headrank {project_version()}, torch {torch.__version__}, Python {platform.python_version()}"
+    facts["machine"] = f"{platform.machine()}, {threads} threads" + (", CUDA" if torch.cuda.is_available() else "")
+    notices = [b.notice for b in e.benchmarks if b.notice]
+    if e.model.random_weights:
+        notices.insert(0, "The model's weights are random: no number here says anything about quality.")
+    if notices:
+        facts["notice"] = " ".join(dict.fromkeys(notices))
+    return facts
+
+
+def _calibration(name: str, power: float) -> str:
+    return f"{name}, power {power:g}" if name == "residual" else name

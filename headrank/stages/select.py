@@ -1,0 +1,135 @@
+"""Select: from labelled lists to `heads.json`, for each system of the experiment.
+
+The head table is the only work on the model here. It is kept in the cache folder under the key of what it depends on,
+so that another criterion, another number of heads or another calibration over the same reading costs nothing.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from headrank.artifacts import RunFolder
+from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
+from headrank.files import atomic_write
+from headrank.heads import (
+    EntropyRegularized,
+    HeadsFile,
+    HeadTable,
+    calibration_of,
+    choose_entropy_weight,
+    heads_file,
+    read_head_table,
+    select_heads,
+)
+from headrank.heads.table import usable_lists
+from headrank.model import Backbone, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
+from headrank.stages.keys import heads_key, project_version, table_key
+from headrank.stages.lists import BenchmarkData, DataLoader
+
+logger = logging.getLogger(__name__)
+
+
+def heads_name(system: str) -> str:
+    """The file of a system's heads within the run folder."""
+    return "heads.json" if system == MAIN_SYSTEM else f"heads/{system}.json"
+
+
+class SelectStage:
+    """Runs the select stage of an experiment."""
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, data: DataLoader) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.data = data
+        self._backbone: Backbone | None = None
+        self._tables: dict[str, HeadTable] = {}
+
+    def run(self) -> dict[str, HeadsFile]:
+        """The heads of every system, read from the run folder where they are fresh."""
+        e = self.experiment
+        train = self.data.load(e.train) if e.train is not None else None
+        result = {}
+        for name, system in e.systems.items():
+            file, key = heads_name(name), heads_key(e, system, train)
+            made = self.folder.make(file, key, lambda path, s=system, n=name: self._select(n, s, train).save(path))
+            logger.info("select: %s %s", file, "written" if made else "is there already")
+            result[name] = HeadsFile.load(self.folder.path / file)
+        self._backbone = None  # reranking needs a shallower one
+        return result
+
+    def _select(self, name: str, system: SystemSettings, train: BenchmarkData | None) -> HeadsFile:
+        e = self.experiment
+        layers, width = count_layers(e.model)
+        depth = min(layers, e.selection.max_layer or layers)
+        criterion = system.criterion
+        # The main system's heads are chosen with labels wherever there are any, for its heat map's sake.
+        labelled = train is not None and (criterion.needs_labels or name == MAIN_SYSTEM)
+        if labelled:
+            assert train is not None
+            table = self._table(system, train, depth)
+        else:
+            table = HeadTable(all_heads(depth, width), ())
+        calibrate = calibration_of(system.scorer)
+        parameters = {k: v for k, v in vars(criterion).items() if k != "count"}
+        if system.entropy_weight == "auto":
+            if not isinstance(criterion, EntropyRegularized):
+                raise ValueError(f"system {name}: entropy_weight: auto goes with entropy_regularized")
+            weight, tried = choose_entropy_weight(table, criterion, system.scorer, count=system.heads)
+            logger.info("select: %s: entropy weight %s by cross-validation of %s", name, weight, tried)
+            criterion = replace(criterion, weight=weight)
+            parameters |= {"weight": weight, "cross_validated": {str(k): v for k, v in tried.items()}}
+        chosen = select_heads(table, criterion, calibrate, count=system.heads)
+        logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
+        return heads_file(
+            chosen,
+            model={"id": e.model.model, "revision": e.model.revision, "layers": layers, "heads_per_layer": width},
+            criterion={"name": criterion.name, "parameters": parameters},
+            prompt=system.prompt,
+            scorer=system.scorer,
+            query_ids=[item.query_id for item in table.lists],
+            seeds=e.selection.seeds if labelled else (),
+            project_version=project_version(),
+        )
+
+    def _table(self, system: SystemSettings, train: BenchmarkData, depth: int) -> HeadTable:
+        e = self.experiment
+        # One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
+        alike = [
+            other
+            for other in e.systems.values()
+            if (other.prompt, other.scorer.query_rows) == (system.prompt, system.scorer.query_rows)
+        ]
+        filtered = any(other.criterion.needs_filtered for other in alike)
+        key = table_key(e, system, train, filtered=filtered)
+        if key not in self._tables:
+            path = e.cache / "head_tables" / f"{key}.safetensors"
+            if not path.is_file():
+                _write_table(path, self._read(system, train, depth, filtered=filtered))
+            self._tables[key] = HeadTable.load(path)
+        return self._tables[key]
+
+    def _read(self, system: SystemSettings, train: BenchmarkData, depth: int, *, filtered: bool) -> HeadTable:
+        e = self.experiment
+        if self._backbone is None:
+            self._backbone = load_backbone(e.model, depth=depth)
+        builder = PromptBuilder(self._backbone.tokenizer, system.prompt)
+        reader = ListReader(self._backbone, builder, system.scorer.query_rows, e.selection.batch_size)
+        lists, seeds = train.candidates.lists, e.selection.seeds
+        usable, _ = usable_lists(lists, train.collection.qrels)
+        with tqdm(total=len(usable) * len(seeds), desc=f"select: reading {train.settings.name}", unit="list") as bar:
+            return read_head_table(
+                reader,
+                lists,
+                train.collection.qrels,
+                all_heads(depth, self._backbone.heads_per_layer),
+                seeds=seeds,
+                filtered=filtered,
+                on_list=lambda: bar.update(),
+            )
+
+
+def _write_table(path: Path, table: HeadTable) -> None:
+    with atomic_write(path, "wb") as file:
+        table.save(Path(file.name))

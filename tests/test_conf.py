@@ -1,0 +1,78 @@
+"""Every experiment and every option of every group composes and becomes an experiment."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from headrank.experiment import MAIN_SYSTEM
+from headrank.run import CONFIG_FOLDER, experiment_from_config
+
+EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
+GROUPS = ("model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "debug", "paths")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
+LISTS = ("benchmarks", "baselines")  # groups of which several options are chosen
+FILLED = {  # what a user has to give
+    ("data", "local"): ["data.collection=/data/mine"],
+    ("benchmarks", "local"): ["benchmarks.local.collection=/data/mine"],
+    ("selection", "given"): ["selection.criterion.heads=[[0,1],[2,3]]"],
+}
+
+
+def experiment(*overrides: str):
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+        return experiment_from_config(compose("config", list(overrides)), Path("unused"))
+
+
+def test_no_group_is_forgotten():
+    folders = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
+    assert folders == {*GROUPS, "experiment"}
+    assert EXPERIMENTS == ["nano", "qwen3_0_6b", "qwen3_1_7b", "qwen3_4b"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments(name):
+    found = experiment(f"+experiment={name}")
+    assert found.name == name
+    assert MAIN_SYSTEM in found.systems
+    assert found.config_yaml.count("_target_") > 5
+    OmegaConf.create(found.config_yaml)  # the record can be read back
+    debug = experiment(f"+experiment={name}", "debug=fast")
+    assert debug.model.random_weights
+    assert [b.collection for b in debug.benchmarks] == ["sample/test"]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
+def test_options(group, option):
+    chosen = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
+    found = experiment(chosen, *FILLED.get((group, option), []))
+    if group == "baselines":
+        assert option in found.systems
+    if group == "selection":
+        assert found.systems[MAIN_SYSTEM].criterion.name == option
+
+
+def test_what_a_user_has_to_give_is_asked_for():
+    with pytest.raises(ValueError, match=r"data\.collection=VALUE"):
+        experiment("data=local")
+
+
+def test_scales_differ_by_configuration_alone():
+    small, large = experiment("+experiment=qwen3_0_6b"), experiment("+experiment=qwen3_4b")
+    assert (small.model.model, large.model.model) == ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B")
+    assert small.model.revision != large.model.revision
+    assert small.systems == large.systems
+    assert (small.train, small.benchmarks) == (large.train, large.benchmarks)
+
+
+def test_settings_check_themselves():
+    for override, said in (
+        ("model.dtype=float8", "float8"),
+        ("scorer.calibration=ratio", "calibration"),
+        ("scorer.order=random", "order"),
+        ("benchmarks.sample.depth=0", "depth"),
+        ("objective=ndcg@20", "objective"),
+    ):
+        with pytest.raises(Exception, match=said):
+            experiment(override)

@@ -1,0 +1,229 @@
+"""The pipeline on a tiny random Qwen3 and a folder of five passages: artifacts, resume, failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import headrank.stages.rerank as rerank_module
+import headrank.stages.select as select_module
+from headrank.data import read_run
+from headrank.experiment import (
+    FIRST_STAGE_SYSTEM,
+    MAIN_SYSTEM,
+    DataSettings,
+    Experiment,
+    SelectionSettings,
+    SystemSettings,
+)
+from headrank.heads import AllHeads, EntropyRegularized, HeadsFile, RandomHeads
+from headrank.model import BackboneSettings, Scorer, ScorerSettings, load_backbone
+from headrank.pipeline import run_experiment
+from headrank.reranker import Reranker
+from headrank.stages.lists import DataLoader
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def experiment(make_folder, model_folder, tmp_path) -> Experiment:
+    folder = make_folder()
+    data = {"collection": str(folder), "first_stage": "run", "depth": 3}
+    return Experiment(
+        name="test",
+        folder=tmp_path / "run",
+        cache=tmp_path / "cache",
+        model=BackboneSettings(model=str(model_folder)),
+        train=DataSettings(name="train", **data),
+        benchmarks=(DataSettings(name="one", **data), DataSettings(name="two", **data, max_queries=2)),
+        systems={
+            MAIN_SYSTEM: SystemSettings(EntropyRegularized(), heads=3),
+            "random": SystemSettings(RandomHeads(), heads=2, scorer=ScorerSettings(order="shuffled")),
+            "icr": SystemSettings(
+                AllHeads(), scorer=ScorerSettings(query_rows="suffix", power=0.0, token_filter=True, order="reversed")
+            ),
+        },
+        selection=SelectionSettings(seeds=(0, 1)),
+        metrics=("ndcg@10", "judged@10"),
+        config_yaml="name: test\n",
+    )
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Every artifact with its time of change; `status.json`, the report and facts are written by every run."""
+    kinds = ("runs/", "metrics/", "heads")
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.stat().st_mtime_ns for name, path in found.items() if name.startswith(kinds)}
+
+
+def no_model(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(rerank_module, "load_backbone", refuse)
+    monkeypatch.setattr(select_module, "load_backbone", refuse)
+
+
+def test_everything_is_written_and_agrees(experiment):
+    outcome = run_experiment(experiment)
+    folder = experiment.folder
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "finished"
+    assert status["objective"] == outcome.objective
+    assert {r.name for r in outcome.results} == {"one", "two"}
+    assert list(outcome.results[0].systems) == [FIRST_STAGE_SYSTEM, MAIN_SYSTEM, "random", "icr"]
+    main = outcome.results[0].systems[MAIN_SYSTEM]
+    assert outcome.objective == pytest.approx(
+        sum(r.systems[MAIN_SYSTEM].means["ndcg@10"] for r in outcome.results) / 2, abs=1e-12
+    )
+    assert 0 < main.means["ndcg@10"] <= 1
+    # The run is what the scorer gives for the heads in heads.json.
+    heads = HeadsFile.load(folder / "heads.json")
+    assert len(heads.heads) == 3
+    lists = DataLoader(experiment.cache).load(experiment.benchmarks[0]).candidates.lists
+    scorer = Scorer(load_backbone(experiment.model, depth=heads.depth), heads.heads, settings=heads.scorer)
+    run = read_run(folder / "runs/headrank/one.trec")
+    assert set(run) == {"q1", "q2", "q3"}
+    for scored in scorer.score(lists):
+        assert run[scored.ranking.query_id].passage_ids == scored.ranking.passage_ids
+        assert run[scored.ranking.query_id].scores == pytest.approx(scored.ranking.scores, rel=1e-6)
+    assert set(read_run(folder / "runs/headrank/two.trec")) < set(run)
+    report = (folder / "report.html").read_text()
+    assert f"{main.means['ndcg@10']:.4f}".lstrip("0") in report
+    assert (folder / "config.yaml").read_text() == "name: test\n"
+    # The Python interface opens what was selected and ranks alike.
+    reranker = Reranker.from_pretrained(experiment.model.model, heads=folder / "heads.json")
+    first = lists[0]
+    ranked = reranker.rank(first.query.text, {p.id: p.text for p in first.passages})
+    assert tuple(result.id for result in ranked) == run[first.query.id].passage_ids
+
+
+def test_a_second_run_loads_no_model_and_writes_no_artifact(experiment, monkeypatch):
+    first = run_experiment(experiment)
+    before = files(experiment.folder)
+    assert len(before) >= 3 + 3 * 4
+    no_model(monkeypatch)
+    again = run_experiment(experiment)
+    assert files(experiment.folder) == before
+    assert again.results == first.results
+
+
+def test_only_what_depends_on_a_change_is_made_again(experiment, monkeypatch):
+    run_experiment(experiment)
+    before = files(experiment.folder)
+    # Another metric: metrics alone, without a model.
+    with monkeypatch.context() as patch:
+        no_model(patch)
+        run_experiment(replace(experiment, metrics=("ndcg@10", "mrr@10")))
+    after = files(experiment.folder)
+    assert {name for name in before if before[name] != after[name]} == {"metrics/one.json", "metrics/two.json"}
+    # Another number of heads of one system: its heads and runs, and the metrics; no list is read for selection again.
+    random = replace(experiment.systems["random"], heads=4)
+    changed = replace(experiment, systems={**experiment.systems, "random": random}, metrics=("ndcg@10", "mrr@10"))
+    with monkeypatch.context() as patch:
+        patch.setattr(select_module, "load_backbone", None)
+        run_experiment(changed)
+    last = files(experiment.folder)
+    assert {name for name in after if after[name] != last[name]} == {
+        "heads/random.json",
+        "runs/random/one.trec", "runs/random/one.contexts.json",
+        "runs/random/two.trec", "runs/random/two.contexts.json",
+        "metrics/one.json", "metrics/two.json",
+    }  # fmt: skip
+
+
+def test_a_failure_is_recorded_and_the_next_run_goes_on(experiment, monkeypatch):
+    undisturbed = run_experiment(replace(experiment, folder=experiment.folder.with_name("undisturbed")))
+    write = rerank_module.write_run
+
+    def fail_on_two(path, *rest, **options):
+        if path.name == "two.trec":
+            raise OSError("no space left on device")
+        write(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rerank_module, "write_run", fail_on_two)
+        with pytest.raises(OSError, match="no space left"):
+            run_experiment(experiment)
+    status = json.loads((experiment.folder / "status.json").read_text())
+    assert (status["state"], status["stage"]) == ("failed", "rerank")
+    assert "fail_on_two" in status["traceback"]
+    assert not (experiment.folder / "runs/headrank/two.trec").exists()
+    done = files(experiment.folder)
+    assert run_experiment(experiment).results == undisturbed.results
+    after = files(experiment.folder)
+    assert after["runs/headrank/one.trec"] == done["runs/headrank/one.trec"]
+    assert after["heads.json"] == done["heads.json"]
+
+
+@pytest.mark.parametrize("writes", [1, 4, 9])
+def test_killed_at_any_write_it_ends_the_same(experiment, tmp_path, writes):
+    """kill -9 right before the n-th artifact gets its name; the second start comes to the undisturbed numbers."""
+    code = f"""
+import os, pickle, signal, sys
+import headrank.files as files
+from headrank.pipeline import run_experiment
+count, replace = 0, os.replace
+def kill(source, target):
+    global count
+    if any(part in str(target) for part in ("/runs/", "/heads", "/metrics/")):
+        count += 1
+        if count == {writes}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+files.os.replace = kill
+run_experiment(pickle.load(open(sys.argv[1], "rb")))
+"""
+    import pickle
+
+    path = tmp_path / "experiment.pickle"
+    path.write_bytes(pickle.dumps(experiment))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, env=environment, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    undisturbed = run_experiment(replace(experiment, folder=tmp_path / "undisturbed"))
+    assert run_experiment(experiment).results == undisturbed.results
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"collection": "./nowhere"}, "nowhere"),
+        ({"collection": "beir/nfcorpis/test"}, "nfcorpus"),
+        ({"first_stage": "scoreddocs"}, "scoreddocs"),
+        ({"first_stage": "run", "run_path": "missing.trec"}, r"missing\.trec"),
+    ],
+)
+def test_bad_data_is_told_before_any_model_is_loaded(experiment, monkeypatch, change, said):
+    no_model(monkeypatch)
+    bad = replace(experiment, benchmarks=(experiment.benchmarks[0], replace(experiment.benchmarks[1], **change)))
+    with pytest.raises(Exception, match=said):
+        run_experiment(bad)
+    assert not (experiment.folder / "runs").exists()
+    assert json.loads((experiment.folder / "status.json").read_text())["stage"] == "data"
+
+
+def test_labelled_lists_of_one_grade_are_told(experiment, make_folder):
+    flat = make_folder("flat", qrels={q: dict.fromkeys(("d1", "d2", "d3", "d4", "d5"), 1) for q in ("q1", "q2", "q3")})
+    bad = replace(experiment, train=replace(experiment.train, collection=str(flat)))
+    with pytest.raises(ValueError, match="different grades"):
+        run_experiment(bad)
+    assert not (experiment.folder / "heads.json").exists()
+
+
+def test_an_experiment_checks_its_parts(experiment):
+    for change, said in (
+        ({"systems": {"random": experiment.systems["random"]}}, "headrank"),
+        ({"systems": {**experiment.systems, "first stage": experiment.systems["random"]}}, "first stage"),
+        ({"benchmarks": ()}, "at least one benchmark"),
+        ({"benchmarks": (experiment.benchmarks[0],) * 2}, "must differ"),
+        ({"objective": "map@100"}, "objective"),
+        ({"train": None}, "labelled"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            replace(experiment, **change)
