@@ -1,7 +1,11 @@
 """HeadRank: fast, trainable reranking without decoding, by reading a language model's attention."""
 
+from typing import TYPE_CHECKING, Any
+
 from headrank.ranking import CandidateList, Passage, Qrels, Query, RankedPassage, Ranking, Run
-from headrank.reranker import Reranker, RerankResult
+
+if TYPE_CHECKING:
+    from headrank.reranker import Reranker, RerankResult
 
 __all__ = [
     "CandidateList",
@@ -14,3 +18,12 @@ __all__ = [
     "Reranker",
     "Run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`Reranker` and `RerankResult`, imported when they are asked for: torch and transformers take seconds."""
+    if name in ("Reranker", "RerankResult"):
+        import headrank.reranker
+
+        return getattr(headrank.reranker, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

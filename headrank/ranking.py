@@ -63,7 +63,9 @@ class CandidateList:
         return tuple(passage.id for passage in self.passages)
 
     def top(self, depth: int) -> "CandidateList":
-        """The first `depth` candidates."""
+        """The first `depth` candidates. Raises `ValueError` below 1."""
+        if depth < 1:
+            raise ValueError(f"query {self.query.id!r}: depth {depth}, wanted at least 1")
         scores = self.first_stage_scores
         return CandidateList(self.query, self.passages[:depth], None if scores is None else scores[:depth])
 

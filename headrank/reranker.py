@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from headrank.files import atomic_folder
 from headrank.heads import HeadsFile
 from headrank.model import (
     EMBEDDED_MODEL,
@@ -103,10 +104,17 @@ class Reranker:
         return results
 
     def save(self, folder: str | Path) -> None:
-        """Write the cut model, its tokenizer and its heads as one folder, which `from_pretrained` opens, and plain
-        `AutoModel.from_pretrained` too."""
-        save_backbone(self.backbone, Path(folder))
-        self.heads.save(Path(folder) / HEADS_FILE)
+        """Write the cut model, its tokenizer and its heads as one new folder, whole or not at all.
+
+        `from_pretrained` opens it, and plain `AutoModel.from_pretrained` too. Raises `FileExistsError` where the folder
+        is there already: files of two models would mix.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise FileExistsError(f"{folder} is there already: remove it or choose another")
+        with atomic_folder(folder) as scratch:
+            save_backbone(self.backbone, scratch)
+            self.heads.save(scratch / HEADS_FILE)
 
 
 def _passages(passages: Passages) -> tuple[Passage, ...]:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,8 +18,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
-from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
-from headrank.pipeline import run_experiment
+
+if TYPE_CHECKING:
+    from headrank.experiment import Experiment
+
+# torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
+# them is imported where it is used.
 
 logger = logging.getLogger("headrank")
 
@@ -27,11 +31,13 @@ _CHECKOUT = Path(__file__).parent.parent / "conf"
 CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"  # in a wheel conf/ lies inside
 
 
-def experiment_from_config(config: DictConfig, folder: Path) -> Experiment:
+def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     """The experiment that a composed configuration describes.
 
     Raises `ValueError` where a value that has no default is not given, and what the settings' own checks raise.
     """
+    from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
+
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
@@ -62,6 +68,8 @@ def experiment_from_config(config: DictConfig, folder: Path) -> Experiment:
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def main(config: DictConfig) -> float:
     """Run the configured experiment; the return value is what a Hydra sweeper maximises."""
+    from headrank.pipeline import run_experiment
+
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -151,6 +151,21 @@ def test_saved_and_opened_again_it_scores_the_same(model_folder, heads_json, tmp
         assert torch.equal(plain(ids).last_hidden_state, reranker.backbone.model(ids).last_hidden_state)
 
 
+def test_saving_onto_a_folder_is_refused_and_a_failure_leaves_none(model_folder, heads_json, tmp_path, monkeypatch):
+    reranker = Reranker.from_pretrained(model_folder, heads_json, device="cpu")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(FileExistsError, match="there is there already"):
+        reranker.save(tmp_path / "there")
+
+    def fail(path):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(type(reranker.heads), "save", lambda self, path: fail(path))
+    with pytest.raises(OSError, match="no space"):
+        reranker.save(tmp_path / "half")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["there"]
+
+
 def test_a_folder_without_heads_says_what_to_give(model_folder):
     with pytest.raises(ValueError, match=r"has no heads\.json: give heads="):
         Reranker.from_pretrained(model_folder)

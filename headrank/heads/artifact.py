@@ -66,14 +66,17 @@ class HeadsFile:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             entries = content["heads"]
-            heads = tuple(Head(int(e["layer"]), int(e["head"])) for e in entries)
+            heads = tuple(Head(_whole(e["layer"]), _whole(e["head"])) for e in entries)
+            weights = tuple(float(e.get("weight", 1.0)) for e in entries)
+            if not all(0 <= weight < float("inf") for weight in weights) or (weights and not any(weights)):
+                raise ValueError(f"weights {weights}, wanted finite numbers of at least 0, not all of them 0")
             model = dict(content["model"])
             check_heads(heads, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"]))
             rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
             return cls(
                 model=model,
                 heads=heads,
-                weights=tuple(float(e.get("weight", 1.0)) for e in entries),
+                weights=weights,
                 criterion=dict(content["criterion"]),
                 prompt=PromptSettings(**content["prompt"]),
                 scorer=ScorerSettings(**content["scorer"]),
@@ -85,6 +88,12 @@ class HeadsFile:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} where a layer's or head's number is wanted")
+    return value
 
 
 def heads_file(

@@ -123,7 +123,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
     """Write model (safetensors) and tokenizer to a folder that plain `AutoModel.from_pretrained` opens too."""
-    backbone.config.headrank_full_layers = backbone.layers
+    backbone.model.config.headrank_full_layers = backbone.layers
     backbone.model.save_pretrained(folder)
     backbone.tokenizer.save_pretrained(folder)
 

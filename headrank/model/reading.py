@@ -4,6 +4,9 @@ The prefix (passages) is computed once and kept as key and value states; the tai
 packed side by side behind it, each blind to the others and each at the positions it would have had alone. Prefixes of
 different lengths are padded on the right: under a causal mask padding that comes later is never seen, so this pass
 needs no mask (and no mask of size tokens x tokens) at all. The tails' pass gets a mask of tails x keys.
+
+Training reads prefix and tails in one pass without a cache instead (`one_pass`), with the same masks: activation
+checkpointing computes layers a second time, and a cache would take their keys in twice.
 """
 
 import inspect
@@ -31,13 +34,15 @@ def read_head_scores(
     *,
     query_rows: str = "query",
     per_token: bool = False,
+    one_pass: bool = False,
 ) -> list[HeadScores]:
     """The head scores of each prompt, exact as of separate passes; gradients flow where they are enabled.
 
-    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Raises `ValueError` for heads outside of the
+    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). `one_pass` reads without a cache, which
+    activation checkpointing needs; the scores and gradients are the same. Raises `ValueError` for heads outside of the
     backbone's depth, prompts with differing numbers of tails, and prompts longer than the model's context.
     """
-    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token)
+    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, one_pass=one_pass)
     return [by_kind[query_rows] for by_kind in read]
 
 
@@ -48,6 +53,7 @@ def read_several_rows(
     *,
     kinds: Sequence[str],
     per_token: bool = False,
+    one_pass: bool = False,
 ) -> list[dict[str, HeadScores]]:
     """As `read_head_scores`, for several choices of query rows in one pass: for each prompt, kind -> head scores."""
     if not prompts:
@@ -63,18 +69,10 @@ def read_several_rows(
         passages=batch.passages,
         per_token=per_token,
     )
-    cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
-    model, kernel = backbone.model, backbone.settings.kernel
-    model(input_ids=batch.prefix_ids, **{_CACHE: cache}, use_cache=True, headrank_kernel=kernel)
-    model(
-        input_ids=batch.tail_ids,
-        position_ids=batch.tail_positions,
-        attention_mask=batch.tail_masks(backbone),
-        **{_CACHE: cache},
-        use_cache=True,
-        headrank_request=request,
-        headrank_kernel=kernel,
-    )
+    if one_pass:
+        _read_in_one_pass(backbone, batch, request)
+    else:
+        _read_with_cache(backbone, batch, request)
     readings = request.gather()  # [B, U = kinds x tails, heads in layer order, passages or keys]
     read = [Head(layer, head) for layer, members in layers.items() for head in members]
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
@@ -89,6 +87,35 @@ def read_several_rows(
     ]
 
 
+def _read_with_cache(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
+    cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
+    model, kernel = backbone.model, backbone.settings.kernel
+    model(input_ids=batch.prefix_ids, **{_CACHE: cache}, use_cache=True, headrank_kernel=kernel)
+    model(
+        input_ids=batch.tail_ids,
+        position_ids=batch.tail_positions,
+        attention_mask=batch.masks(backbone),
+        **{_CACHE: cache},
+        use_cache=True,
+        headrank_request=request,
+        headrank_kernel=kernel,
+    )
+
+
+def _read_in_one_pass(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
+    B, P = batch.prefix_ids.shape
+    prefix_positions = torch.arange(P, device=batch.prefix_ids.device).expand(B, P)
+    backbone.model(
+        input_ids=torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
+        position_ids=torch.cat([prefix_positions, batch.tail_positions], dim=1),
+        attention_mask=batch.masks(backbone, one_pass=True),
+        use_cache=False,
+        headrank_request=request,
+        headrank_kernel=backbone.settings.kernel,
+        headrank_tail=batch.tail_ids.shape[1],
+    )
+
+
 def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
     N = len(prompt.passages)
     lengths = torch.tensor([span.end - span.start for span in prompt.passages], dtype=torch.long)
@@ -99,7 +126,8 @@ def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: 
         picked = reading[:, :, torch.tensor(positions, dtype=torch.long, device=reading.device)]
         tokens = TokenScores(picked[0], picked[1] if len(picked) > 1 else None, numbers)
         member = (numbers[:, None] == torch.arange(N)).to(picked)
-        sums = picked @ member
+        with torch.autocast(picked.device.type, enabled=False):  # sums of fp32 readings stay fp32
+            sums = picked @ member
     else:
         sums = reading[:, :, :N]
     return HeadScores(heads, sums[0], sums[1] if len(prompt.tails) > 1 else None, lengths, tokens)
@@ -185,8 +213,19 @@ class _Batch:
             mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window
         return mask[:, None]
 
-    def tail_masks(self, backbone: Backbone) -> Tensor | dict[str, Tensor]:
+    def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
+        """The tails' mask for one pass over prefix and tails; with the prefix's rows where a window cuts into them."""
+        B, P = self.prefix_ids.shape
+        tails = self.tail_mask(window)
+        if window is None or window >= P:
+            return tails  # Q rows: the prefix is plainly causal
+        i = torch.arange(P, device=tails.device)[:, None]
+        j = torch.arange(tails.shape[-1], device=tails.device)
+        return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
+
+    def masks(self, backbone: Backbone, *, one_pass: bool = False) -> Tensor | dict[str, Tensor]:
         """The mask as the model wants it: one for all layers, or one per kind of layer where it has several."""
+        make = self.pass_mask if one_pass else self.tail_mask
         config = backbone.config
         window = getattr(config, "sliding_window", None)
         kinds = set(getattr(config, "layer_types", None) or ())
@@ -194,10 +233,10 @@ class _Batch:
         if unknown:
             raise ValueError(f"{backbone.settings.model}: layers of kind {sorted(unknown)} have no readable attention")
         if kinds <= {"full_attention"} and not (window and not kinds):
-            return self.tail_mask(None)
+            return make(None)
         if len(kinds) <= 1:
-            return self.tail_mask(window)
-        return {"full_attention": self.tail_mask(None), "sliding_attention": self.tail_mask(window)}
+            return make(window)
+        return {"full_attention": make(None), "sliding_attention": make(window)}
 
 
 def _check_length(prompt: Prompt, backbone: Backbone) -> None:

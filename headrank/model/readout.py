@@ -160,24 +160,41 @@ def headrank_attention(
     scaling: float | None = None,
     headrank_request: ReadRequest | None = None,
     headrank_kernel: str = "sdpa",
+    headrank_tail: int | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' attention function: the kernel's output, and on the side the reading that was asked for.
 
     `headrank_kernel` names one of transformers' attention functions. Those other than `sdpa` (FlashAttention) take no
     4-D mask, so where one is given (the short pass over the tails) SDPA computes instead.
+
+    `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
+    request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
+    apart from them, causally and without a mask, so that none of size tokens x tokens is needed.
     """
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
+    prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail
     if headrank_request is not None and layer in headrank_request.heads:
         if kwargs.get("s_aux") is not None:
             raise ValueError("models with attention sinks as parameters (s_aux) are not supported by the readout")
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        mask = attention_mask
+        if mask is not None and headrank_tail is not None:
+            mask = mask[:, :, -headrank_tail:]
         with torch.autocast(query.device.type, enabled=False):
-            read(headrank_request, layer, query, key, attention_mask, scaling=scale, softcap=kwargs.get("softcap"))
-    if headrank_kernel != "sdpa" and attention_mask is None:
-        kernel = ALL_ATTENTION_FUNCTIONS[headrank_kernel]
-        return kernel(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+            rows = query[:, :, prefix:]
+            read(headrank_request, layer, rows, key, mask, scaling=scale, softcap=kwargs.get("softcap"))
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if headrank_kernel != "sdpa" and mask is None:
+            return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
+        return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
+
+    if prefix and attention_mask is not None and attention_mask.shape[2] == headrank_tail:
+        before, _ = attend(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], None)
+        tails, _ = attend(query[:, :, prefix:], key, value, attention_mask)
+        return torch.cat([before, tails], dim=1), None  # [B T H D]
+    return attend(query, key, value, attention_mask)
 
 
 AttentionInterface.register(ATTENTION_NAME, headrank_attention)

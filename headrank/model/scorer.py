@@ -44,6 +44,9 @@ class ScorerSettings:
             raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
         if self.batch_size < 1:
             raise ValueError(f"scorer.batch_size is {self.batch_size}, wanted at least 1")
+        for name in ("power", "fusion_alpha"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted a number of at least 0")
         if self.eps <= 0:
             raise ValueError(f"scorer.eps is {self.eps}, wanted a positive attention mass")
 

@@ -1,0 +1,1 @@
+"""Recipes of the measured results, each with its table beside it."""

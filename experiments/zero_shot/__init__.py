@@ -1,0 +1,1 @@
+"""Decoding-free reranking without training: heads, calibrations and orders compared. See README.md here."""

@@ -1,0 +1,78 @@
+"""Reads all heads' scores for the zero-shot study (some 40 minutes on two quiet cores). README.md has the commands."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from experiments.zero_shot.reading import ListScores, read_lists
+from experiments.zero_shot.systems import FIELD_CRITERIA, choose_heads, training_table
+from headrank.data import candidate_lists, load_collection
+from headrank.data.first_stage import CandidateLists
+from headrank.files import atomic_write
+from headrank.model import BackboneSettings, Order, PromptSettings, load_backbone
+
+MAX_PASSAGE_TOKENS = 96  # longer passages are cut: MS MARCO's have about 75 tokens, BEIR's up to several hundred
+TRAIN_SEEDS = (0, 1, 2)  # shuffled orders in which the labelled lists are read
+
+
+def load(source: str, depth: int, cache: Path) -> CandidateLists:
+    """Candidate lists of `SOURCE[:MAX_QUERIES]`; a folder with one run uses it, everything else bm25s' BM25."""
+    name, _, most = source.partition(":")
+    collection = load_collection(name)
+    return candidate_lists(
+        collection,
+        kind="run" if len(collection.runs) == 1 else "bm25",
+        depth=depth,
+        max_queries=int(most) if most else None,
+        drop_identical_ids="arguana" in name,
+        cache_dir=cache,
+    )
+
+
+def main() -> None:
+    """Read everything that is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--train", required=True, help="the labelled collection that chooses heads: SOURCE[:MAX_QUERIES]"
+    )
+    parser.add_argument("--test", action="append", required=True, help="NAME=SOURCE[:MAX_QUERIES]@DEPTH:ORDER,ORDER")
+    parser.add_argument("--output", type=Path, default=Path("outputs/zero_shot"))
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument(
+        "--dtype", default="float32", help="bfloat16 is some three times as fast on processors that have it"
+    )
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    backbone = load_backbone(BackboneSettings(model=options.model, dtype=options.dtype))
+    prompts = PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
+    output: Path = options.output
+    train = load(options.train, 20, output)
+    qrels = load_collection(options.train.partition(":")[0]).qrels
+    tables: list[list[ListScores]] = [
+        read_lists(
+            output / f"train-20-shuffled{seed}.safetensors",
+            backbone, prompts, train.lists, Order.SHUFFLED, seed=seed, per_head=True,
+        )
+        for seed in TRAIN_SEEDS
+    ]  # fmt: skip
+    field = training_table(train.lists, qrels, tables, "field")
+    sets = {name: choose_heads(field, criterion, "field").heads for name, criterion in FIELD_CRITERIA.items()}
+    tests = []
+    for entry in options.test:
+        name, _, rest = entry.partition("=")
+        source, _, how = rest.rpartition("@")
+        depth, _, orders = how.partition(":")
+        tests.append({"name": name, "source": source, "depth": int(depth), "orders": orders.split(",")})
+        lists = load(source, int(depth), output).lists
+        for order in orders.split(","):
+            path = output / f"{name}-{depth}-{order}.safetensors"
+            read_lists(path, backbone, prompts, lists, Order(order), head_sets=sets)
+    with atomic_write(output / "study.json") as file:
+        json.dump(
+            {"model": options.model, "dtype": options.dtype, "train": options.train, "tests": tests}, file, indent=1
+        )
+
+
+if __name__ == "__main__":
+    main()

