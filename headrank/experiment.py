@@ -6,6 +6,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from headrank.data import FirstStage
 from headrank.heads import Criterion
@@ -13,6 +14,8 @@ from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
 
 MAIN_SYSTEM = "headrank"
 FIRST_STAGE_SYSTEM = "first stage"
+UNALIGNED_SYSTEM = "zero-shot"
+"""The main system's heads before alignment, where it is aligned: the same prompt and scorer on the start model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,11 @@ class Experiment:
     folder: Path  # where its artifacts go
     cache: Path  # where BM25 indexes and head tables are kept between runs
     model: BackboneSettings
-    train: DataSettings | None  # the labelled lists that choose the heads
+    train: tuple[DataSettings, ...]  # the labelled lists that choose and align the heads
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     selection: SelectionSettings = field(default_factory=SelectionSettings)
+    alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
     objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
     config_yaml: str = ""  # the composed configuration, for the record
@@ -99,5 +103,13 @@ class Experiment:
             raise ValueError("an experiment needs at least one benchmark")
         if self.objective not in self.metrics:
             raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
-        if self.train is None and any(system.criterion.needs_labels for system in self.systems.values()):
-            raise ValueError("a criterion that needs labelled lists is used, and data.train names none")
+        names = [data.name for data in self.train]
+        if len(set(names)) != len(names):
+            raise ValueError(f"data names must differ, these are {', '.join(names)}")
+        if self.alignment is not None:
+            if not self.train:
+                raise ValueError("alignment needs labelled lists, and data names none")
+            if UNALIGNED_SYSTEM in self.systems:
+                raise ValueError(f"the name {UNALIGNED_SYSTEM!r} is taken by the system before alignment")
+        if not self.train and any(system.criterion.needs_labels for system in self.systems.values()):
+            raise ValueError("a criterion that needs labelled lists is used, and data names none")

@@ -1,9 +1,10 @@
-"""The pipeline: select -> rerank -> score -> report, resumable at every artifact.
+"""The pipeline: select -> align -> rerank -> score -> report, resumable at every artifact.
 
     outcome = run_experiment(experiment)
 
-Run folder: `heads.json` (and `heads/<system>.json`), `runs/<system>/<benchmark>.trec` with the scores in context order
-beside it, `metrics/<benchmark>.json`, `report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`.
+Run folder: `heads.json` (and `heads/<system>.json`), `checkpoint/` and `training/` where heads are aligned,
+`runs/<system>/<benchmark>.trec` with the scores in context order beside it, `metrics/<benchmark>.json`, `report.md`,
+`report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`.
 """
 
 import json
@@ -17,11 +18,12 @@ import torch
 from headrank.artifacts import RunFolder
 from headrank.data import write_run
 from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, write_report
-from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, Experiment
+from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.stages.align import AlignStage
 from headrank.stages.facts import report_facts
-from headrank.stages.keys import metrics_key, run_key
+from headrank.stages.keys import metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts
 from headrank.stages.select import SelectStage
@@ -54,12 +56,23 @@ def run_experiment(experiment: Experiment) -> Outcome:
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
+        start = (experiment.model, model_identity(experiment.model))
+        systems = {name: (*start, heads[name]) for name in experiment.systems}
+        if experiment.alignment is not None:
+            stage = "align"
+            folder.set_status("running", stage)
+            aligned = AlignStage(experiment, folder, data).run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            systems = {
+                MAIN_SYSTEM: (aligned[1], aligned[2], aligned[0]),
+                UNALIGNED_SYSTEM: systems.pop(MAIN_SYSTEM),
+                **systems,
+            }
         stage = "rerank"
         folder.set_status("running", stage)
-        rerank = RerankStage(experiment, folder)
+        rerank = RerankStage(folder)
         reranked = {
-            (name, benchmark.settings.name): rerank.run(name, heads[name], benchmark)
-            for name in experiment.systems  # system by system: each has its own depth of the model
+            (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
+            for name, parts in systems.items()  # system by system: each has its own depth of the model
             for benchmark in benchmarks
         }
         stage = "score"
@@ -67,7 +80,7 @@ def run_experiment(experiment: Experiment) -> Outcome:
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        _report(experiment, folder, heads[MAIN_SYSTEM], results, reranked)
+        _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked)
         objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
         folder.set_status("finished", stage, objective=objective)
     except BaseException as error:
@@ -86,8 +99,8 @@ def _score(
     name = benchmark.settings.name
     first = SystemRun(benchmark.run, first_stage_contexts(benchmark, reranked[MAIN_SYSTEM, name].contexts))
     file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
-    folder.make(file, run_key(experiment, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
-    mine = {system: reranked[system, name] for system in experiment.systems}
+    folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
+    mine = {system: output for (system, of), output in reranked.items() if of == name}
     key = metrics_key(experiment, benchmark, {system: output.key for system, output in mine.items()})
 
     def write(path: Path) -> None:

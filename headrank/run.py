@@ -9,6 +9,7 @@ python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration,
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,10 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     if missing:
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
     groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines")
-    # What stands under `debug` takes the place of the experiment's own. A group of which no option is chosen
-    # (baselines=[]) is absent from the configuration.
-    nodes = {**config, **(config.get("debug") or {})}
+    # A group of which no option is chosen (baselines=[], alignment=null) is absent from the configuration. What stands
+    # under `debug` takes the place of a group that is there.
+    debug = config.get("debug") or {}
+    nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
     selection = parts["selection"]
     main = SystemSettings(
@@ -55,14 +57,27 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         folder=folder,
         cache=Path(config.paths.cache) if config.paths.cache else cache_folder(),
         model=parts["model"],
-        train=parts["data"],
+        train=tuple(parts["data"].values()),
         benchmarks=tuple(parts["benchmarks"].values()),
         systems={MAIN_SYSTEM: main, **parts["baselines"]},
         selection=parts["reading"],
+        alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
+
+
+def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
+    """The alignment that the groups `alignment`, `loss` and `trainer` describe, or None where none is chosen."""
+    if not nodes.get("alignment"):
+        return None
+    from headrank.alignment.settings import AlignmentSettings
+
+    options = instantiate(nodes["alignment"], _convert_="all")
+    terms = instantiate(nodes["loss"], _convert_="all")
+    trainer = instantiate(nodes["trainer"], _convert_="all")
+    return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")

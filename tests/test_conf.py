@@ -6,15 +6,19 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from headrank.alignment.settings import TrainerSettings
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
-GROUPS = ("model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "debug", "paths")
+GROUPS = (
+    "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
+    "debug", "paths",
+)  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
-LISTS = ("benchmarks", "baselines")  # groups of which several options are chosen
+LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
 FILLED = {  # what a user has to give
-    ("data", "local"): ["data.collection=/data/mine"],
+    ("data", "local"): ["data.local.collection=/data/mine"],
     ("benchmarks", "local"): ["benchmarks.local.collection=/data/mine"],
     ("selection", "given"): ["selection.criterion.heads=[[0,1],[2,3]]"],
 }
@@ -45,17 +49,25 @@ def test_experiments(name):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_options(group, option):
-    chosen = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
-    found = experiment(chosen, *FILLED.get((group, option), []))
+    chosen = [f"{group}=[{option}]" if group in LISTS else f"{group}={option}"]
+    if group in ("loss", "trainer"):
+        chosen.append("alignment=lora")
+    found = experiment(*chosen, *FILLED.get((group, option), []))
     if group == "baselines":
         assert option in found.systems
+    if group == "alignment":
+        assert found.alignment.part == option
+    if group == "loss":
+        assert set(found.alignment.losses.terms) <= {option, *option.split("_"), "preference", "graded_kl"}
+    if group == "trainer":
+        assert isinstance(found.alignment.trainer, TrainerSettings)
     if group == "selection":
         assert found.systems[MAIN_SYSTEM].criterion.name == option
 
 
 def test_what_a_user_has_to_give_is_asked_for():
-    with pytest.raises(ValueError, match=r"data\.collection=VALUE"):
-        experiment("data=local")
+    with pytest.raises(ValueError, match=r"data\.local\.collection=VALUE"):
+        experiment("data=[local]")
 
 
 def test_scales_differ_by_configuration_alone():
@@ -63,7 +75,8 @@ def test_scales_differ_by_configuration_alone():
     assert (small.model.model, large.model.model) == ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B")
     assert small.model.revision != large.model.revision
     assert small.systems == large.systems
-    assert (small.train, small.benchmarks) == (large.train, large.benchmarks)
+    assert (small.train, small.benchmarks, small.alignment) == (large.train, large.benchmarks, large.alignment)
+    assert [data.name for data in small.train] == ["trec-dl-2021", "trec-dl-2022", "trec-dl-2023"]
 
 
 def test_settings_check_themselves():

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+import headrank.stages.align as align_module
 import headrank.stages.rerank as rerank_module
 import headrank.stages.select as select_module
+from headrank.alignment import GradedKL, Preference, WeightedLosses
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.data import read_run
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
     MAIN_SYSTEM,
+    UNALIGNED_SYSTEM,
     DataSettings,
     Experiment,
     SelectionSettings,
@@ -28,6 +32,15 @@ from headrank.reranker import Reranker
 from headrank.stages.lists import DataLoader
 
 ROOT = Path(__file__).parents[1]
+ALIGNMENT = AlignmentSettings(
+    WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())}),
+    rank=2,
+    lr=0.05,
+    epochs=2,
+    lists_per_step=1,
+    validation_queries=1,
+    trainer=TrainerSettings(accelerator="cpu", progress_bar=False),
+)
 
 
 @pytest.fixture
@@ -39,7 +52,7 @@ def experiment(make_folder, model_folder, tmp_path) -> Experiment:
         folder=tmp_path / "run",
         cache=tmp_path / "cache",
         model=BackboneSettings(model=str(model_folder)),
-        train=DataSettings(name="train", **data),
+        train=(DataSettings(name="train", **data),),
         benchmarks=(DataSettings(name="one", **data), DataSettings(name="two", **data, max_queries=2)),
         systems={
             MAIN_SYSTEM: SystemSettings(EntropyRegularized(), heads=3),
@@ -65,6 +78,7 @@ def no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was loaded")
 
+    monkeypatch.setattr(align_module, "load_backbone", refuse)
     monkeypatch.setattr(rerank_module, "load_backbone", refuse)
     monkeypatch.setattr(select_module, "load_backbone", refuse)
 
@@ -210,7 +224,7 @@ def test_bad_data_is_told_before_any_model_is_loaded(experiment, monkeypatch, ch
 
 def test_labelled_lists_of_one_grade_are_told(experiment, make_folder):
     flat = make_folder("flat", qrels={q: dict.fromkeys(("d1", "d2", "d3", "d4", "d5"), 1) for q in ("q1", "q2", "q3")})
-    bad = replace(experiment, train=replace(experiment.train, collection=str(flat)))
+    bad = replace(experiment, train=(replace(experiment.train[0], collection=str(flat)),))
     with pytest.raises(ValueError, match="different grades"):
         run_experiment(bad)
     assert not (experiment.folder / "heads.json").exists()
@@ -223,7 +237,57 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"benchmarks": ()}, "at least one benchmark"),
         ({"benchmarks": (experiment.benchmarks[0],) * 2}, "must differ"),
         ({"objective": "map@100"}, "objective"),
-        ({"train": None}, "labelled"),
+        ({"train": ()}, "labelled"),
+        ({"train": experiment.train * 2}, "must differ"),
+        ({"train": (), "systems": {MAIN_SYSTEM: experiment.systems["random"]}, "alignment": ALIGNMENT}, "alignment"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(experiment, **change)
+
+
+def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(experiment, monkeypatch):
+    plain = run_experiment(experiment)
+    aligned = replace(experiment, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT)
+    outcome = run_experiment(aligned)
+    folder = aligned.folder
+    before, after = plain.results[0].systems, outcome.results[0].systems
+    assert list(after) == [FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, "random", "icr"]
+    assert after[UNALIGNED_SYSTEM] == before[MAIN_SYSTEM], "the start model's own heads, unchanged"
+    # What was exported is what reranked, and what a user opens.
+    reranker = Reranker.from_pretrained(folder / "checkpoint")
+    run, start = read_run(folder / "runs/headrank/one.trec"), read_run(folder / "runs/zero-shot/one.trec")
+    assert {q: r.scores for q, r in run.items()} != {q: r.scores for q, r in start.items()}, "training moved the scores"
+    item = DataLoader(aligned.cache).load(aligned.benchmarks[0]).candidates.lists[0]
+    ranked = reranker.rank(item.query.text, {p.id: p.text for p in item.passages})
+    assert [result.score for result in ranked] == pytest.approx(run[item.query.id].scores, abs=1e-5)
+    rows = (folder / "training/epochs.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert {"epoch", "train/loss", "val/ndcg@10"} <= set(rows[0].split(","))
+    # Nothing is trained or read twice; another seed is trained anew.
+    written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        no_model(patch)
+        assert run_experiment(aligned).results == outcome.results
+    run_experiment(replace(aligned, alignment=replace(ALIGNMENT, seed=1)))
+    assert (folder / "checkpoint/model.safetensors").stat().st_mtime_ns != written
+
+
+def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
+    aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
+    undisturbed = run_experiment(replace(aligned, folder=experiment.folder.with_name("undisturbed")))
+    from headrank.alignment.fit import EpochRecord
+
+    write = EpochRecord.on_train_epoch_end
+
+    def stop_after_two(self, trainer, module):
+        write(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochRecord, "on_train_epoch_end", stop_after_two)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run_experiment(aligned)
+    assert not (experiment.folder / "checkpoint/model.safetensors").exists()
+    assert (experiment.folder / "training/last.ckpt").is_file()
+    assert run_experiment(aligned).results == undisturbed.results

@@ -18,6 +18,7 @@ from headrank.ranking import CandidateList, ContextScores, Qrels, Ranking
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0)  # fusion weights among which the training queries choose
 BM25 = "BM25"
+KINDS = ("all heads", "8 heads by disc - .1 H")  # whose calibrations are compared
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def main() -> None:
             "depth": selection.depth,
             "fusion_alpha": alphas[name],
             "ndcg@10": {r.name: r.systems[name].means["ndcg@10"] for r in results.values()},
+            "ndcg@10 fused": {r.name: r.systems[f"{name} + BM25"].means["ndcg@10"] for r in results.values()},
         }
         for name, selection in chosen.items()
     }
@@ -178,7 +180,20 @@ def report(
                 f"{number(fused.means['ndcg@10']) if fused else ''} | {alphas.get(name, '')} | {shares} |"
             )
         lines.append("")
-    for kind in ("all heads", "8 heads by disc - .1 H"):
+    orders = [key for key in results if key[0] == "dl20"]
+    lines += [
+        "## Calibrations on TREC DL 2020 by depth and context order (nDCG@10, unfused / fused with BM25)", "",
+        "| system | " + " | ".join(f"top {d}, {o}" for _, d, o in orders) + " |",
+        "| --- |" + " ---: |" * len(orders),
+    ]  # fmt: skip
+    for name in (f"{kind}, {label}" for kind in KINDS for label in CALIBRATIONS):
+        cells = [
+            " / ".join(number(results[key].systems[n].means["ndcg@10"]) for n in (name, f"{name} + BM25"))
+            for key in orders
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines.append("")
+    for kind in KINDS:
         lines += [
             f"## Calibrations, {kind}, shuffled order (nDCG@10; in brackets against subtraction, residual 0)", "",
             "| calibration | " + " | ".join(f"{n}@{d}" for n, d, _ in shuffled) + " | mean |",

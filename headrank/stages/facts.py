@@ -32,7 +32,10 @@ def report_facts(
         "head criterion": heads.criterion["name"],
         "calibration": _calibration(system.scorer.calibration, system.scorer.power),
         "context order": system.scorer.order,
-        "selected on": f"{e.train.name}, {len(heads.query_ids)} queries" if e.train else "no labelled lists",
+        "selected on": f"{' + '.join(d.name for d in e.train)}, {len(heads.query_ids)} queries"
+        if e.train
+        else "no labelled lists",
+        "alignment": _alignment(e),
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
     for (name, benchmark), values in passes.items():
@@ -52,3 +55,11 @@ def report_facts(
 
 def _calibration(name: str, power: float) -> str:
     return f"{name}, power {power:g}" if name == "residual" else name
+
+
+def _alignment(experiment: Experiment) -> str:
+    a = experiment.alignment
+    if a is None:
+        return "none: heads are read as the model came"
+    losses = " + ".join(f"{weight:g} x {name}" for name, (weight, _) in a.losses.terms.items())
+    return f"{a.part}, {a.epochs} epochs, {losses}, seed {a.seed}"

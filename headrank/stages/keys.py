@@ -8,7 +8,7 @@ from typing import Any
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import EMBEDDED_MODEL, BackboneSettings
-from headrank.stages.lists import BenchmarkData
+from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
 
@@ -35,13 +35,18 @@ def data_identity(data: BenchmarkData) -> dict[str, Any]:
     return {"settings": data.settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
 
 
-def table_key(experiment: Experiment, system: SystemSettings, train: BenchmarkData, *, filtered: bool) -> str:
+def labelled_identity(data: LabelledData) -> list[dict[str, Any]]:
+    """What identifies labelled lists: every part's identity, in order."""
+    return [data_identity(part) for part in data.parts]
+
+
+def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:
     """The key of a head table: it depends on how lists are read, not on the criterion that will use it."""
     return artifact_key(
         "head table",
         FORMAT,
         model_identity(experiment.model),
-        data_identity(train),
+        labelled_identity(train),
         system.prompt,
         system.scorer.query_rows,
         experiment.selection.seeds,
@@ -50,14 +55,14 @@ def table_key(experiment: Experiment, system: SystemSettings, train: BenchmarkDa
     )
 
 
-def heads_key(experiment: Experiment, system: SystemSettings, train: BenchmarkData | None) -> str:
+def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledData | None) -> str:
     """The key of `heads.json`."""
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
         "heads",
         FORMAT,
         model_identity(experiment.model),
-        data_identity(train) if train else None,
+        labelled_identity(train) if train else None,
         criterion,
         system.heads,
         system.entropy_weight,
@@ -68,10 +73,10 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: BenchmarkDa
     )
 
 
-def run_key(experiment: Experiment, heads: dict[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a benchmark's run: the model, the heads with their scorer and prompt, the lists."""
+def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
+    """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
     used = {name: heads[name] for name in ("heads", "prompt", "scorer")}
-    return artifact_key("run", FORMAT, model_identity(experiment.model), used, data_identity(benchmark))
+    return artifact_key("run", FORMAT, model, used, data_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from headrank.artifacts import RunFolder
 from headrank.data import read_run, write_run
-from headrank.experiment import FIRST_STAGE_SYSTEM, Experiment
+from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
-from headrank.model import Backbone, Scorer, load_backbone
+from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone
 from headrank.ranking import ContextScores, Run
 from headrank.stages.keys import run_key
 from headrank.stages.lists import BenchmarkData
@@ -34,25 +34,31 @@ class RerankedBenchmark:
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment; backbones of one depth are loaded once."""
+    """Runs the rerank stage of an experiment; a backbone is kept as long as the same one is asked for."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder) -> None:
-        self.experiment = experiment
+    def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._backbone: Backbone | None = None
 
-    def run(self, system: str, heads: HeadsFile, benchmark: BenchmarkData) -> RerankedBenchmark:
-        """The system's run of the benchmark, read from the run folder where it is fresh."""
+    def run(
+        self, system: str, model: BackboneSettings, identity: dict[str, Any], heads: HeadsFile, benchmark: BenchmarkData
+    ) -> RerankedBenchmark:
+        """The system's run of the benchmark, read from the run folder where it is fresh.
+
+        identity: what identifies the model's weights, part of the run's key.
+        """
         name = f"runs/{system}/{benchmark.settings.name}.trec"
-        key = run_key(self.experiment, heads.to_dict(), benchmark)
-        made = self.folder.make(name, key, lambda path: self._rerank(system, heads, benchmark, path))
+        key = run_key(identity, heads.to_dict(), benchmark)
+        made = self.folder.make(name, key, lambda path: self._rerank(system, model, heads, benchmark, path))
         logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))
         return RerankedBenchmark(read_run(path), contexts, facts, key)
 
-    def _rerank(self, system: str, heads: HeadsFile, benchmark: BenchmarkData, path: Path) -> None:
-        backbone = self._load(heads.depth)
+    def _rerank(
+        self, system: str, model: BackboneSettings, heads: HeadsFile, benchmark: BenchmarkData, path: Path
+    ) -> None:
+        backbone = self._load(model, heads.depth)
         scorer = Scorer(backbone, heads.heads, weights=heads.weights, prompt=heads.prompt, settings=heads.scorer)
         lists = benchmark.candidates.lists
         start = time.perf_counter()
@@ -72,10 +78,10 @@ class RerankStage:
         # The run is written last: with it the artifact is whole.
         write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=f"headrank-{system}")
 
-    def _load(self, depth: int) -> Backbone:
-        if self._backbone is None or self._backbone.depth != depth:
+    def _load(self, model: BackboneSettings, depth: int) -> Backbone:
+        if self._backbone is None or (self._backbone.settings, self._backbone.depth) != (model, depth):
             self._backbone = None  # free the old one first
-            self._backbone = load_backbone(self.experiment.model, depth=depth)
+            self._backbone = load_backbone(model, depth=depth)
         return self._backbone
 
 

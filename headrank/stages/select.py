@@ -26,7 +26,7 @@ from headrank.heads import (
 from headrank.heads.table import usable_lists
 from headrank.model import Backbone, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
 from headrank.stages.keys import heads_key, project_version, table_key
-from headrank.stages.lists import BenchmarkData, DataLoader
+from headrank.stages.lists import DataLoader, LabelledData
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class SelectStage:
     def run(self) -> dict[str, HeadsFile]:
         """The heads of every system, read from the run folder where they are fresh."""
         e = self.experiment
-        train = self.data.load(e.train) if e.train is not None else None
+        train = self.data.labelled(e.train) if e.train else None
         result = {}
         for name, system in e.systems.items():
             file, key = heads_name(name), heads_key(e, system, train)
@@ -59,7 +59,7 @@ class SelectStage:
         self._backbone = None  # reranking needs a shallower one
         return result
 
-    def _select(self, name: str, system: SystemSettings, train: BenchmarkData | None) -> HeadsFile:
+    def _select(self, name: str, system: SystemSettings, train: LabelledData | None) -> HeadsFile:
         e = self.experiment
         layers, width = count_layers(e.model)
         depth = min(layers, e.selection.max_layer or layers)
@@ -93,7 +93,7 @@ class SelectStage:
             project_version=project_version(),
         )
 
-    def _table(self, system: SystemSettings, train: BenchmarkData, depth: int) -> HeadTable:
+    def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
         e = self.experiment
         # One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
         alike = [
@@ -110,19 +110,19 @@ class SelectStage:
             self._tables[key] = HeadTable.load(path)
         return self._tables[key]
 
-    def _read(self, system: SystemSettings, train: BenchmarkData, depth: int, *, filtered: bool) -> HeadTable:
+    def _read(self, system: SystemSettings, train: LabelledData, depth: int, *, filtered: bool) -> HeadTable:
         e = self.experiment
         if self._backbone is None:
             self._backbone = load_backbone(e.model, depth=depth)
         builder = PromptBuilder(self._backbone.tokenizer, system.prompt)
         reader = ListReader(self._backbone, builder, system.scorer.query_rows, e.selection.batch_size)
-        lists, seeds = train.candidates.lists, e.selection.seeds
-        usable, _ = usable_lists(lists, train.collection.qrels)
-        with tqdm(total=len(usable) * len(seeds), desc=f"select: reading {train.settings.name}", unit="list") as bar:
+        lists, qrels, seeds = train.lists, train.qrels, e.selection.seeds
+        usable, _ = usable_lists(lists, qrels)
+        with tqdm(total=len(usable) * len(seeds), desc=f"select: reading {train.name}", unit="list") as bar:
             return read_head_table(
                 reader,
                 lists,
-                train.collection.qrels,
+                qrels,
                 all_heads(depth, self._backbone.heads_per_layer),
                 seeds=seeds,
                 filtered=filtered,

@@ -1,0 +1,1 @@
+"""BM25 against published scores. See README.md here."""

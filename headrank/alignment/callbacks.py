@@ -1,0 +1,170 @@
+"""Heads selected again while training goes on.
+
+    Trainer(callbacks=[ReselectHeads(EntropyRegularized(), reselect_every=1)]).fit(module, datamodule=data)
+
+Attention changes under training, and with it which heads read relevance best. The selection comes after an epoch's
+last step and before its validation, so that the epoch's measures and its checkpoint are those of the new heads.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from headrank.alignment.adapters import TrainedPart
+from headrank.alignment.module import AlignmentModule
+from headrank.alignment.reader import computed_layers
+from headrank.alignment.validation import gather
+from headrank.data.batches import LabelledList
+from headrank.heads import (
+    Criterion,
+    HeadTable,
+    LabelledScores,
+    Selection,
+    calibration_of,
+    read_head_table,
+    select_heads,
+)
+from headrank.model import ListReader, all_heads
+
+logger = logging.getLogger(__name__)
+
+
+class ReselectHeads(Callback):
+    """Selects heads anew on the training lists, with the current weights, among the layers up to `max_layer`.
+
+    criterion, count: as in selection before training; count None keeps the number of heads.
+    reselect_every: epochs between selections; 0: only after the last. After the last epoch there is always one. Where
+        training ends early (EarlyStopping, max_steps) it comes without a validation of its own.
+    lists: the labelled lists; None: the data module's `training_lists`.
+    seeds: of the shuffled context orders. batch_size: lists per forward pass.
+
+    Under DDP each process reads its share of the lists. Logs `heads/overlap` (share of the new heads that were there
+    before), `heads/depth` and `heads/depth_change` (layers). Lists are read at the weights' own precision, without the
+    trainer's autocast.
+
+    Raises `ValueError` at the start of training for a module without `max_layer`, or that trains head weights.
+    """
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        *,
+        reselect_every: int = 1,
+        count: int | None = None,
+        lists: Sequence[LabelledList] | None = None,
+        seeds: Sequence[int] = (0, 1, 2),
+        batch_size: int = 1,
+    ) -> None:
+        super().__init__()
+        if reselect_every < 0 or batch_size < 1 or not seeds:
+            raise ValueError(
+                f"reselect_every {reselect_every}, batch_size {batch_size}, seeds {list(seeds)}: wanted 0 or more, 1 "
+                "or more, and at least one seed"
+            )
+        self.criterion, self.reselect_every, self.count = criterion, reselect_every, count
+        self.lists, self.seeds, self.batch_size = lists, tuple(seeds), batch_size
+        self._done = self._epoch = -1  # the epochs after which heads were selected last, and that were trained
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that the module's heads can change."""
+        module = _aligned(pl_module)
+        if module.max_layer is None:
+            raise ValueError("ReselectHeads needs AlignmentModule(max_layer=...): the layers that heads may come from")
+        if module.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
+            raise ValueError("ReselectHeads with trained.part 'head_weights': the backbone stays, so do its best heads")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Select where this validation ends an epoch that is due."""
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and trainer.is_last_batch and self._due(trainer):
+            self._select(trainer, _aligned(pl_module))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Select where the epoch is due and had no validation."""
+        self._epoch = trainer.current_epoch
+        if self._due(trainer) and self._done != self._epoch:
+            self._select(trainer, _aligned(pl_module))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Select where training ended before its last epoch."""
+        if self._done != self._epoch:
+            self._select(trainer, _aligned(pl_module), log=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """When heads were selected last."""
+        return {"done": self._done, "epoch": self._epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up again."""
+        self._done, self._epoch = state_dict["done"], state_dict["epoch"]
+
+    def _due(self, trainer: Trainer) -> bool:
+        epochs = trainer.current_epoch + 1
+        return epochs == trainer.max_epochs or (self.reselect_every > 0 and epochs % self.reselect_every == 0)
+
+    def _select(self, trainer: Trainer, module: AlignmentModule, *, log: bool = True) -> None:
+        lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
+        table = self._read(
+            module, [x for x in lists if len(set(x.grades)) > 1], trainer.global_rank, trainer.world_size
+        )
+        wanted = self.count or len(module.heads)
+        chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=wanted)
+        before, depth = set(module.heads), module.depth
+        self._done = trainer.current_epoch if log else self._epoch
+        module.set_heads(chosen.heads, self._origin(chosen, table))
+        overlap = len(before & set(chosen.heads)) / len(chosen.heads)
+        values = {"overlap": overlap, "depth": float(module.depth), "depth_change": float(module.depth - depth)}
+        logger.info(
+            "heads selected again after epoch %d: %.0f %% as before, %d layers (%+d)",
+            *(self._done + 1, 100 * overlap, module.depth, module.depth - depth),
+        )
+        if log:
+            module.log_dict({f"heads/{name}": value for name, value in values.items()}, sync_dist=True)
+
+    def _read(self, module: AlignmentModule, lists: Sequence[LabelledList], rank: int, ranks: int) -> HeadTable:
+        heads = all_heads(module.max_layer or 0, module.backbone.heads_per_layer)
+        share, own = lists[rank::ranks], HeadTable(heads, ())
+        qrels = {one.item.query.id: dict(zip(one.item.passage_ids, one.grades, strict=True)) for one in lists}
+        if len(qrels) != len(lists):
+            raise ValueError(
+                f"{len(lists)} training lists with {len(qrels)} query ids: wanted an id of its own for each"
+            )
+        if share:
+            scorer = module.reader.scorer
+            reader = ListReader(module.backbone, module.reader.prompts, scorer.query_rows, self.batch_size)
+            items = [one.item for one in share]
+            filtered = self.criterion.needs_filtered
+            with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):
+                own = read_head_table(reader, items, qrels, heads, seeds=self.seeds, filtered=filtered)
+        parts = gather(own.lists)
+        together: list[LabelledScores] = [parts[n % ranks][n // ranks] for n in range(len(lists))]  # in `lists`' order
+        return HeadTable(heads, tuple(together))
+
+    def _origin(self, chosen: Selection, table: HeadTable) -> dict[str, Any]:
+        parameters = {name: value for name, value in vars(self.criterion).items() if name != "count"}
+        return {
+            "criterion": {"name": self.criterion.name, "parameters": parameters, "after_epoch": self._done + 1},
+            "query_ids": [one.query_id for one in table.lists],
+            "seeds": list(self.seeds),
+        }
+
+
+@contextmanager
+def _eval_mode(module: AlignmentModule):
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _aligned(module: LightningModule) -> AlignmentModule:
+    if not isinstance(module, AlignmentModule):
+        raise ValueError(f"ReselectHeads goes with AlignmentModule, this is {type(module).__name__}")
+    return module

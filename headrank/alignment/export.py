@@ -1,0 +1,81 @@
+"""From a trained module to a folder that is served: adapters merged, layers cut, heads beside the weights.
+
+    export_aligned(module, Path("outputs/aligned"))
+    Reranker.from_pretrained("outputs/aligned")
+
+The folder is an ordinary Hugging Face model folder with a `heads.json`: no peft, no trainer is needed to read it.
+"""
+
+import importlib.metadata
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+from transformers import AutoModel
+
+from headrank.alignment.adapters import plain_weights
+from headrank.alignment.module import AlignmentModule
+from headrank.files import atomic_folder
+from headrank.heads import HeadsFile
+from headrank.model import Backbone, save_backbone
+from headrank.model.backbone import cut_config
+from headrank.reranker import HEADS_FILE
+
+
+def export_aligned(module: AlignmentModule, folder: str | Path, *, overwrite: bool = False) -> HeadsFile:
+    """Write model, tokenizer and heads as one folder, whole or not at all; returns the content of its heads file.
+
+    The model holds the layers up to the deepest head now in use, adapters merged in the dtype of the weights. The
+    module stays as it is. Under DDP call it in one process.
+
+    Raises `FileExistsError` where the folder is there and `overwrite` is False.
+    """
+    folder = Path(folder)
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} is there already: remove it, choose another, or export with overwrite=True")
+    heads = aligned_heads(module)
+    written = folder.with_name(f".{folder.name[:40]}.{uuid.uuid4().hex}.new")
+    with atomic_folder(written) as scratch:
+        save_backbone(_plain_backbone(module), scratch)
+        heads.save(scratch / HEADS_FILE)
+    if folder.exists():
+        old = written.with_suffix(".old")
+        folder.rename(old)
+        written.rename(folder)
+        shutil.rmtree(old)
+    else:
+        written.rename(folder)
+    return heads
+
+
+def aligned_heads(module: AlignmentModule) -> HeadsFile:
+    """The heads file of what the module reads now."""
+    settings = module.backbone.settings
+    return HeadsFile(
+        model={
+            "id": settings.model,
+            "revision": settings.revision,
+            "layers": module.backbone.layers,
+            "heads_per_layer": module.backbone.heads_per_layer,
+            "aligned": module.trained_settings.part,
+        },
+        heads=module.heads,
+        weights=tuple(module.weights.detach().cpu().tolist()),
+        criterion=dict(module.origin["criterion"]),
+        prompt=module.reader.prompts.settings,
+        scorer=module.reader.scorer,
+        query_ids=tuple(module.origin["query_ids"]),
+        seeds=tuple(module.origin["seeds"]),
+        project_version=importlib.metadata.version("headrank"),
+    )
+
+
+def _plain_backbone(module: AlignmentModule) -> Backbone:
+    backbone = module.backbone
+    config = type(backbone.model.config).from_dict(backbone.model.config.to_dict())
+    cut_config(config.get_text_config(decoder=True), module.depth)
+    with torch.device("meta"):  # no memory: every tensor is assigned
+        model = AutoModel.from_config(config, dtype=backbone.model.dtype)
+    model.load_state_dict(plain_weights(backbone.model, module.depth), assign=True)
+    return Backbone(model, backbone.tokenizer, backbone.layers, backbone.settings)

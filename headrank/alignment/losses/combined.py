@@ -1,0 +1,61 @@
+"""Several losses at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.alignment.losses.base import ListwiseInput, Loss, check_number
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedLosses:
+    """The sum of weight * loss over named terms. Ours.
+
+    A term of weight 0 is computed and reported, and trains nothing.
+
+    Args:
+        terms: name -> (weight, loss); at least one; weights finite, 0 or more. gamma is the regularizer's weight.
+
+    References:
+        - ours; the paper trains preference pairs together with a distribution regularizer,
+          https://arxiv.org/abs/2604.17237
+
+    Inputs:
+        | x.z     | x.grades | x.pairs  | x.reference                  |
+        |---------|----------|----------|------------------------------|
+        | (docs,) | (docs,)  | (pairs,) | (docs,) where a term needs it |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import (
+        ...     GradedKL, ListwiseInput, PairSettings, Preference, WeightedLosses, mine_pairs
+        ... )
+        >>> z, grades = torch.tensor([0.0, 4.0]), torch.tensor([0, 3])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> losses = WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())})
+        >>> total, values = losses(x)
+        >>> round(float(total), 4), sorted(values)
+        (0.0181, ['graded_kl', 'preference'])
+    """
+
+    terms: Mapping[str, tuple[float, Loss]]
+
+    def __post_init__(self):
+        if not self.terms:
+            raise ValueError("WeightedLosses without terms, wanted at least one (NoLoss is one)")
+        for name, (weight, _) in self.terms.items():
+            check_number("WeightedLosses", f"terms[{name!r}] weight", weight, least=0.0)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether any term needs the start model's scores."""
+        return any(loss.needs_reference for _, loss in self.terms.values())
+
+    def __call__(self, x: ListwiseInput) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The weighted sum, and every term's own value, unweighted and detached."""
+        values = {name: loss(x) for name, (_, loss) in self.terms.items()}
+        total = torch.stack([weight * values[name] for name, (weight, _) in self.terms.items()]).sum()
+        return total, {name: value.detach() for name, value in values.items()}

@@ -1,0 +1,108 @@
+"""Comparators that set each relevant passage against all others: InfoNCE, and QRRanker's on max-min scaled scores."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing, relevant_passages
+
+
+@dataclass(frozen=True, slots=True)
+class InfoNCE(NoReference):
+    """Mean over relevant i of -log( exp(z_i/t) / (exp(z_i/t) + sum over the rest j of exp(z_j/t)) ).
+
+    Each relevant passage stands against the rest of the list and not against other relevant ones. Which passages are
+    relevant is ours: those of the highest grade present, or from a threshold on. None or all relevant: 0.
+
+    Args:
+        temperature: t, above 0. 1
+        relevance_threshold: the lowest relevant grade; None takes the highest grade of each list. None
+
+    References:
+        - InfoNCE, van den Oord et al., https://arxiv.org/abs/1807.03748, equation 4
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | (docs,)  | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import InfoNCE, ListwiseInput, PairSettings, mine_pairs
+        >>> z, grades = torch.zeros(3), torch.tensor([0, 3, 1])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> round(float(InfoNCE()(x)), 4)  # log 3: one of three
+        1.0986
+        >>> round(float(InfoNCE(relevance_threshold=1)(x)), 4)  # log 2: two relevant ones, each of two
+        0.6931
+    """
+
+    name: ClassVar[str] = "infonce"
+    temperature: float = 1.0
+    relevance_threshold: int | None = None
+
+    def __post_init__(self):
+        check_number("InfoNCE", "temperature", self.temperature, above=0.0)
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        return _contrast(x.z / self.temperature, relevant_passages(x.grades, self.relevance_threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class QRRankerLoss(NoReference):
+    """InfoNCE's formula on max-min scaled scores: u_i = (z_i - min z) / (max z - min z) / temperature.
+
+    Mean over relevant i of -log( exp(u_i) / (exp(u_i) + sum over the rest j of exp(u_j)) ). From QRRanker's paper: the
+    mean over several relevant passages, each against the irrelevant ones alone, and the scaling to [0, 8]. Ours: that
+    z takes the place of the summed attention, that gradient flows through max and min, the choice of relevant passages
+    from grades, and that scores which are all the same have no gradient, where the scaling divides by 0. Blind to the
+    size of z: neither a shift nor a positive factor changes it. None or all relevant: 0.
+
+    Args:
+        temperature: 1 over the width of the scaled scores, above 0. 0.125, the paper's [0, 8]
+        relevance_threshold: the lowest relevant grade; None takes the highest grade of each list. None
+
+    References:
+        - QRRanker, Li et al., https://arxiv.org/abs/2602.12192, its training objective
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | (docs,)  | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import ListwiseInput, PairSettings, QRRankerLoss, mine_pairs
+        >>> z, grades = torch.tensor([5.0, 9.0]), torch.tensor([0, 3])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> round(float(QRRankerLoss(temperature=0.5)(x)), 4)  # scaled to 0 and 2: log(1 + exp(-2))
+        0.1269
+    """
+
+    name: ClassVar[str] = "qrranker"
+    temperature: float = 0.125
+    relevance_threshold: int | None = None
+
+    def __post_init__(self):
+        check_number("QRRankerLoss", "temperature", self.temperature, above=0.0)
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        relevant = relevant_passages(x.grades, self.relevance_threshold)
+        if not len(x.z):
+            return nothing(x.z)
+        lowest, width = x.z.amin(), x.z.amax() - x.z.amin()
+        scaled = (x.z - lowest) / width / self.temperature if bool(width > 0) else x.z * 0
+        return _contrast(scaled, relevant)
+
+
+def _contrast(logits: Float[Tensor, " docs"], relevant: Bool[Tensor, " docs"]) -> Float[Tensor, ""]:
+    if not bool(relevant.any()) or bool(relevant.all()):
+        return nothing(logits)
+    rest = torch.logsumexp(logits[~relevant], 0)
+    return -logsigmoid(logits[relevant] - rest).mean()

@@ -1,0 +1,122 @@
+"""Comparators from learning to rank: ListMLE and LambdaRank."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing
+
+
+@dataclass(frozen=True, slots=True)
+class ListMLE(NoReference):
+    """-log of the Plackett-Luce likelihood of the order by grades, divided by the number of passages drawn.
+
+    Without ties it is ListMLE: from the highest grade down, each passage i is drawn from those not drawn yet,
+    log sum exp(z_j) - z_i. Passages of one grade have no order among them; what is done with them is ours, by Efron's
+    rule of the Cox model, which has the same likelihood: with S the sum of exp(z) over the d passages of a grade and B
+    over all lower ones, sum for k = 0 .. d-1 of log(B + (1 - k/d) S), minus the sum of their z. That is exact where
+    their z are the same, depends on no order, and is smooth. Any order of the lowest grade's passages agrees with the
+    grades, so they are not drawn: otherwise the many unjudged would be trained towards scores that are all the same.
+    The mean, where the paper has the sum, makes lists of any length weigh alike; ours. Fewer than two grades: 0.
+
+    Args:
+        none.
+
+    References:
+        - ListMLE, Xia et al., ICML 2008, https://doi.org/10.1145/1390156.1390306
+        - Efron, The efficiency of Cox's likelihood function for censored data, JASA 1977 (ties)
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | (docs,)  | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import ListMLE, ListwiseInput, PairSettings, mine_pairs
+        >>> z, grades = torch.zeros(3), torch.tensor([0, 3, 1])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> round(float(ListMLE()(x)), 4)  # (log 3 + log 2) / 2
+        0.8959
+    """
+
+    name: ClassVar[str] = "listmle"
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        levels = x.grades.unique()  # ascending
+        if len(levels) < 2:
+            return nothing(x.z)
+        costs = []
+        for level in levels[1:]:
+            tied, lower = x.z[x.grades == level], torch.logsumexp(x.z[x.grades < level], 0)
+            drawn = torch.arange(len(tied), device=x.z.device, dtype=x.z.dtype) / len(tied)
+            costs.append(torch.logaddexp(lower, torch.logsumexp(tied, 0) + torch.log1p(-drawn)) - tied)
+        return torch.cat(costs).mean()
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaRank(NoReference):
+    """Sum over pairs with y_i > y_j of |delta nDCG_ij| * log(1 + exp(-sigma (z_i - z_j))).
+
+    delta nDCG_ij is what swapping i and j in the order by z would change of nDCG@cutoff: |y_i - y_j| * |D(i) - D(j)| /
+    ideal DCG, with D = 1 / log2(1 + rank) up to the cutoff and 0 below; no gradient flows through it. So a pair with
+    both below the cutoff weighs nothing. The gain is the grade, as in the nDCG this project reports; the paper's is
+    2^y - 1. Equal z (ours): the lower grade stands first, so that a tie is a mistake that costs. The pairs are all of
+    different grades, not the mined ones. No such pair: 0.
+
+    Args:
+        cutoff: of nDCG, in ranks, at least 1. 10
+        sigma: steepness, above 0. 1
+
+    References:
+        - Burges, From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82, section 4
+        - LambdaLoss, Wang et al., CIKM 2018, https://doi.org/10.1145/3269206.3271784 (as a loss)
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | (docs,)  | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import LambdaRank, ListwiseInput, PairSettings, mine_pairs
+        >>> z, grades = torch.tensor([0.0, 0.0]), torch.tensor([0, 1])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> round(float(LambdaRank()(x)), 4)  # (1 - 1 / log2(3)) * log 2
+        0.2558
+    """
+
+    name: ClassVar[str] = "lambdarank"
+    cutoff: int = 10
+    sigma: float = 1.0
+
+    def __post_init__(self):
+        check_number("LambdaRank", "cutoff", self.cutoff, least=1.0)
+        check_number("LambdaRank", "sigma", self.sigma, above=0.0)
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        better, worse = (x.grades[:, None] > x.grades[None, :]).nonzero(as_tuple=True)
+        if not len(better):
+            return nothing(x.z)
+        gain = x.grades.to(x.z.dtype)
+        discount = self._discount(torch.arange(len(gain), device=gain.device), gain.dtype)
+        place = discount[_ranks(x.z.detach(), x.grades)]
+        ideal = (gain.sort(descending=True).values * discount).sum()  # > 0, since one grade is above another
+        delta = (gain[better] - gain[worse]) * (place[better] - place[worse]).abs() / ideal
+        return -(delta * logsigmoid(self.sigma * (x.z[better] - x.z[worse]))).sum()
+
+    def _discount(self, rank: Int[Tensor, " docs"], dtype: torch.dtype) -> Float[Tensor, " docs"]:
+        return torch.where(rank < self.cutoff, 1 / torch.log2(rank.to(dtype) + 2), 0)
+
+
+def _ranks(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> Int[Tensor, " docs"]:
+    """Ranks from 0 by z descending; equal z by grade ascending."""
+    order = grades.argsort(stable=True)
+    order = order[z[order].argsort(descending=True, stable=True)]
+    return order.argsort()

@@ -1,0 +1,75 @@
+"""The pairwise loss: preference optimisation in the attention domain."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from headrank.alignment.losses.base import ListwiseInput, check_number, nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """-log sigmoid( beta * ((z_i - z_j) - kappa * (zref_i - zref_j)) - margin ), weighted mean over the pairs (i, j).
+
+    kappa = 0 is Bradley-Terry's model, RankNet's loss; kappa = 1 is anchored on the frozen start model, DPO's shape
+    with z in the place of a reply's log probability. The paper trains on preference pairs in the continuous attention
+    domain and gives no formula: this one is ours. No pairs: 0.
+
+    Args:
+        beta: steepness, above 0. 1
+        kappa: share of the start model's margin that is taken off, 0 or more. 0
+        margin: what beta times the difference has to exceed by, in logits, any sign. 0
+
+    References:
+        - HeadRank, https://arxiv.org/abs/2604.17237 (pairs; no formula)
+        - RankNet, Burges et al., ICML 2005, https://doi.org/10.1145/1102351.1102363
+        - DPO, Rafailov et al., https://arxiv.org/abs/2305.18290, equation 7
+
+    Inputs:
+        | x.z     | x.grades | x.pairs  | x.reference              |
+        |---------|----------|----------|--------------------------|
+        | (docs,) | unused   | (pairs,) | (docs,) unless kappa = 0 |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import ListwiseInput, PairSettings, Preference, mine_pairs
+        >>> z, grades = torch.tensor([0.0, 2.0]), torch.tensor([0, 3])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> round(float(Preference(beta=0.5)(x)), 4)  # log(1 + 1/e)
+        0.3133
+    """
+
+    name: ClassVar[str] = "preference"
+    beta: float = 1.0
+    kappa: float = 0.0
+    margin: float = 0.0
+
+    def __post_init__(self):
+        check_number("Preference", "beta", self.beta, above=0.0)
+        check_number("Preference", "kappa", self.kappa, least=0.0)
+        check_number("Preference", "margin", self.margin)
+
+    @property
+    def needs_reference(self) -> bool:
+        """True unless kappa is 0."""
+        return self.kappa != 0
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list. Raises `ValueError` where the reference is needed and missing."""
+        better, worse = x.pairs.better, x.pairs.worse
+        if self.needs_reference and x.reference is None:
+            raise ValueError(
+                f"Preference with kappa {self.kappa} needs the start model's scores and reference is None: "
+                "store them before training, or set kappa to 0"
+            )
+        if not len(x.pairs):
+            return nothing(x.z)
+        difference = x.z[better] - x.z[worse]
+        if self.needs_reference and x.reference is not None:
+            reference = x.reference.detach().to(x.z.dtype)
+            difference = difference - self.kappa * (reference[better] - reference[worse])
+        weight = x.pairs.weight.to(x.z.dtype)
+        return -(weight * logsigmoid(self.beta * difference - self.margin)).sum() / weight.sum()

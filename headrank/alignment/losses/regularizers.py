@@ -1,0 +1,123 @@
+"""Distribution regularizers: what the scores of a list should look like as a whole. The paper names one and gives no
+formula; these are ours."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing
+from headrank.alignment.pairs import middle_zone
+
+
+@dataclass(frozen=True, slots=True)
+class GradedKL(NoReference):
+    """KL( softmax(y / tau) || softmax(z) ) over the passages of the list: score mass in proportion to the grades. Ours.
+
+    A list of one grade has a uniform target, so it is drawn towards scores that are all the same: train on lists of
+    two grades or more. A single passage or none: 0.
+
+    Args:
+        tau: temperature of the grades y, above 0; the smaller, the more of the mass the highest grade gets. 0.75
+
+    References:
+        - HeadRank, https://arxiv.org/abs/2604.17237 (a distribution regularizer; no formula)
+        - ListNet, Cao et al., ICML 2007, https://doi.org/10.1145/1273496.1273513: the same up to a constant, with tau 1
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | (docs,)  | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import GradedKL, ListwiseInput, PairSettings, mine_pairs
+        >>> z, grades = torch.tensor([0.0, 4.0]), torch.tensor([0, 3])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> abs(float(GradedKL(tau=0.75)(x))) < 1e-6  # 3 / 0.75 is the difference of z: the target is met
+        True
+    """
+
+    name: ClassVar[str] = "graded_kl"
+    tau: float = 0.75
+
+    def __post_init__(self):
+        check_number("GradedKL", "tau", self.tau, above=0.0)
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        target = torch.log_softmax(x.grades.to(x.z.dtype) / self.tau, 0)
+        return (target.exp() * (target - torch.log_softmax(x.z, 0))).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Spread(NoReference):
+    """relu(sigma0 - std of z in the middle zone)^2: against scores that are alike in the middle of the context. Ours.
+
+    The std is the population's, as in the report's homogenization. A zone of fewer than two passages: 0. Scores that
+    are all the same cost sigma0^2 and have no gradient: nothing says which of them should rise.
+
+    Args:
+        sigma0: the std that is wide enough, in units of z, 0 or more. 1
+
+    References:
+        - HeadRank, https://arxiv.org/abs/2604.17237 (attention score homogenization; no formula)
+
+    Inputs:
+        | x.z                      | x.grades | x.pairs | x.reference |
+        |--------------------------|----------|---------|-------------|
+        | (docs,) in context order | unused   | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import ListwiseInput, PairSettings, Spread, mine_pairs
+        >>> z, grades = torch.tensor([9.0, 0.25, 0.75, -9.0]), torch.tensor([0, 1, 0, 0])
+        >>> x = ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))
+        >>> float(Spread(sigma0=1.0)(x))  # the zone is positions 1 and 2, their std .25
+        0.5625
+    """
+
+    name: ClassVar[str] = "spread"
+    sigma0: float = 1.0
+
+    def __post_init__(self):
+        check_number("Spread", "sigma0", self.sigma0, least=0.0)
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """The loss of one list."""
+        zone = x.z[middle_zone(len(x.z), x.z.device)]
+        if len(zone) < 2:
+            return nothing(x.z)
+        return torch.relu(self.sigma0 - zone.std(correction=0)) ** 2
+
+
+@dataclass(frozen=True, slots=True)
+class NoLoss(NoReference):
+    """0 with a graph: the configuration without a loss or a regularizer.
+
+    Args:
+        none.
+
+    References:
+        - ours.
+
+    Inputs:
+        | x.z     | x.grades | x.pairs | x.reference |
+        |---------|----------|---------|-------------|
+        | (docs,) | unused   | unused  | unused      |
+
+    Example:
+        >>> import torch
+        >>> from headrank.alignment import ListwiseInput, NoLoss, PairSettings, mine_pairs
+        >>> z, grades = torch.tensor([0.5, 4.0]), torch.tensor([0, 3])
+        >>> float(NoLoss()(ListwiseInput(z, grades, mine_pairs(z, grades, PairSettings()))))
+        0.0
+    """
+
+    name: ClassVar[str] = "none"
+
+    def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
+        """0."""
+        return nothing(x.z)

@@ -1,0 +1,270 @@
+"""Alignment as a LightningModule: a cut backbone read through chosen heads, pairs mined, losses taken.
+
+    backbone = load_backbone(settings, depth=heads.depth)
+    module = AlignmentModule(backbone, heads.heads, losses=losses, prompt=heads.prompt, scorer=heads.scorer)
+    Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
+    export_aligned(module, folder)
+
+z is the scorer's own, calibrated as at inference: both tails follow one prefix and both carry gradient. Lists are read
+in the context order that the data module gave them.
+Reference scores (the frozen start model with its start heads) are computed on the fly: the order of every list changes
+each epoch, so that there is nothing to store; it costs a forward pass more, only where a loss asks for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from headrank.alignment.adapters import (
+    StartModel,
+    TrainedPart,
+    TrainedSettings,
+    decoder_layers,
+    layer_of,
+    prepare_trained,
+)
+from headrank.alignment.checkpoint import KEY, check_identity, check_tensors, fingerprint
+from headrank.alignment.losses import ListwiseInput, WeightedLosses
+from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
+from headrank.alignment.pairs import PairSettings, mine_pairs
+from headrank.alignment.reader import LabelledReader, checkpoint_activations
+from headrank.alignment.validation import ValidationRecord, gather, measure
+from headrank.artifacts import artifact_key
+from headrank.data.batches import Batch, LabelledList
+from headrank.model import Backbone, Head, PromptBuilder, PromptSettings, ScorerSettings
+from headrank.model.head_scores import check_heads
+
+
+class AlignmentModule(LightningModule):
+    """Trains a backbone's attention so that chosen heads rank passages better.
+
+    backbone: loaded at least as deep as the heads reach; it is changed in place. heads: what is read. weights: one for
+        each head, fixed, or where `head_weights` are trained their start.
+    temperature: what z is multiplied by before pairs and losses see it.
+    max_layer: heads of the first `max_layer` layers may be selected later (`ReselectHeads`), so that q_proj and k_proj
+        are made trainable up to there; those below the deepest selected head take no steps. None: up to that head.
+    relevance_threshold: the grade from which a passage is relevant in validation's selectivity.
+    seed: of pairs chosen at random.
+
+    Logs `train/loss` and each loss by its name, means over lists with two grades or more, and once an epoch
+    `val/ndcg@10` and `val/selectivity` (see `validation.measure`).
+
+    Raises `ValueError` for heads beyond the backbone or `max_layer`, weights that do not fit them, and what
+    `prepare_trained` refuses; in training for scores that are not finite.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Sequence[Head],
+        *,
+        losses: WeightedLosses,
+        weights: Sequence[float] | None = None,
+        prompt: PromptSettings | None = None,
+        scorer: ScorerSettings | None = None,
+        pairs: PairSettings | None = None,
+        temperature: float = 1.0,
+        trained: TrainedSettings | None = None,
+        optimizer: OptimizerSettings | None = None,
+        max_layer: int | None = None,
+        gradient_checkpointing: bool = False,
+        relevance_threshold: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.strict_loading = False  # a checkpoint holds the trained tensors only; on_load_checkpoint checks them
+        self.backbone, self.model = backbone, backbone.model
+        self.losses, self.pairs = losses, pairs or PairSettings()
+        self.reader = LabelledReader(backbone, PromptBuilder(backbone.tokenizer, prompt), scorer or ScorerSettings())
+        self.temperature, self.relevance_threshold, self.seed = temperature, relevance_threshold, seed
+        self.trained_settings, self.optimizer = trained or TrainedSettings(), optimizer or OptimizerSettings()
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature is {temperature}, wanted a finite number above 0")
+        if max_layer is not None and not 1 <= max_layer <= backbone.depth:
+            raise ValueError(f"max_layer is {max_layer}, the backbone was loaded with {backbone.depth} layers")
+        self.max_layer = max_layer
+        heads = tuple(Head(*head) for head in heads)
+        check_heads(heads, layers=max_layer or backbone.depth, heads_per_layer=backbone.heads_per_layer)
+        weights = tuple(float(weight) for weight in weights or (1.0,) * len(heads))
+        if len(weights) != len(heads) or not all(0 <= w < float("inf") for w in weights) or not sum(weights):
+            raise ValueError(f"weights {weights} for {len(heads)} heads, wanted one each, 0 or more, not all of them 0")
+        self.start_heads = self.heads = heads
+        self.start_weights = self.fixed_weights = weights
+        self.origin: dict[str, Any] = {"criterion": {"name": "given"}, "query_ids": [], "seeds": []}
+        self._depth = max_layer or max(head.layer for head in heads) + 1  # up to which parameters are made trainable
+        self._fingerprint = fingerprint(self.model, self._depth)
+        inside = prepare_trained(self.model, self._depth, self.trained_settings)
+        self.trained: dict[str, nn.Parameter] = {f"model.{name}": parameter for name, parameter in inside.items()}
+        if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
+            start = torch.tensor(weights).clamp(min=1e-4)  # softplus reaches no 0
+            self.raw_weights = nn.Parameter(start + torch.log(-torch.expm1(-start)))  # softplus's inverse
+            self.trained["raw_weights"] = self.raw_weights
+        self._start = StartModel(self.model, inside, keep=losses.needs_reference)
+        self._records: list[ValidationRecord] = []
+        if gradient_checkpointing:
+            checkpoint_activations(self.model)
+        # Frozen buffers are the same everywhere. DDP would send them in every pass, validation's too, whose number
+        # differs between processes.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    @property
+    def depth(self) -> int:
+        """Layers that are computed: the deepest head's + 1."""
+        return max(head.layer for head in self.heads) + 1
+
+    @property
+    def weights(self) -> Float[Tensor, " heads"]:
+        """The heads' weights: softplus of what is trained, or those given."""
+        if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
+            return nn.functional.softplus(self.raw_weights)
+        return torch.tensor(self.fixed_weights, device=self.device)
+
+    @property
+    def idle(self) -> list[nn.Parameter]:
+        """Trained parameters of layers deeper than any head: the readout does not reach them now."""
+        layers = f"model.{decoder_layers(self.model)}"
+        return [p for name, p in self.trained.items() if (layer_of(name, layers) or 0) >= self.depth]
+
+    def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
+        """Read other heads from now on: those kept keep their weight, new ones weigh 1. `origin`: plain values that say
+        how they were chosen. Raises `ValueError` for heads beyond `max_layer`, and where head weights are trained."""
+        if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
+            raise ValueError("head weights are trained: they belong to the heads that training began with")
+        check_heads(heads, layers=self._depth, heads_per_layer=self.backbone.heads_per_layer)
+        before = dict(zip(self.heads, self.fixed_weights, strict=True))
+        self.heads = tuple(Head(*head) for head in heads)
+        self.fixed_weights = tuple(before.get(head, 1.0) for head in self.heads)
+        self.origin = origin
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean loss of the batch's lists; a batch without pairs costs 0, with a graph that reaches all parameters.
+
+        Under DDP lists count the same whichever process holds them.
+        """
+        lists = [one for one in batch if len(set(one.grades)) > 1]
+        if not lists:
+            total, parts = _zero(list(self.trained.values())), dict.fromkeys(self.losses.terms, 0.0)
+        else:
+            reference = self._reference(lists)
+            with torch.set_grad_enabled(self.trained_settings.part != TrainedPart.HEAD_WEIGHTS):
+                scores = self.reader.read(lists, self.heads, one_pass=True)
+            z = self.reader.passage_scores(lists, scores, self.weights)
+            results = [self._loss(*each) for each in zip(lists, z, reference, strict=True)]
+            total = torch.stack([loss for loss, _ in results]).sum() + _zero(self.idle)
+            parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
+        means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
+        means["train/loss"] = float(total.detach()) / max(1, len(lists))
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(lists), sync_dist=True)
+        self.log("loss", means["train/loss"], on_step=True, on_epoch=False, prog_bar=True, batch_size=len(lists))
+        return total * self._share(len(lists))
+
+    def _loss(self, one: LabelledList, z: Tensor, reference: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
+        z = z * self.temperature
+        grades = torch.tensor([one.grades[i] for i in one.order], device=z.device)
+        key = artifact_key(self.seed, self.current_epoch, one.item.query.id)  # a resumed run draws the same pairs
+        generator = torch.Generator().manual_seed(int(key[:12], 16))
+        pairs = mine_pairs(z.detach(), grades, self.pairs, generator=generator)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.losses(ListwiseInput(z, grades, pairs, reference))
+
+    def _reference(self, lists: Sequence[LabelledList]) -> Sequence[Tensor | None]:
+        if not self.losses.needs_reference:
+            return [None] * len(lists)
+        with torch.no_grad(), self._start.entered():
+            scores = self.reader.read(lists, self.start_heads, one_pass=True)
+            weights = torch.tensor(self.start_weights, device=self.device)
+            return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
+
+    def _share(self, lists: int) -> float:
+        """By what this process's sum of losses is multiplied: DDP then averages to the mean over all lists."""
+        processes = self.trainer.world_size
+        if processes == 1:
+            return 1 / max(1, lists)
+        count = self.trainer.strategy.reduce(torch.tensor(float(lists), device=self.device), reduce_op="sum")
+        return processes / max(1.0, float(count))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""
+        scores = self.reader.read(batch, self.heads, one_pass=False)
+        z = self.reader.passage_scores(batch, scores, self.weights)
+        alpha = self.reader.scorer.fusion_alpha
+        for one, read, values in zip(batch, scores, z, strict=True):
+            self._records.append(ValidationRecord.from_scores(one, values, read.query.sum(0), fusion_alpha=alpha))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what a validation that was broken off had collected."""
+        self._records = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Score all processes' queries once."""
+        records, self._records = [record for part in gather(self._records) for record in part], []
+        values = measure(records, relevance_threshold=self.relevance_threshold)
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Idle parameters take no step: their zero gradients would still be decayed and counted by AdamW."""
+        for parameter in self.idle:
+            parameter.grad = None
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over what is trained, its schedule by step."""
+        steps = self.trainer.estimated_stepping_batches
+        optimizer, schedule = make_optimizer(list(self.trained.values()), self.optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Train mode, which activation checkpointing wants; there is no dropout that it would bring back."""
+        self.train()
+
+    def identity(self) -> dict[str, Any]:
+        """Plain values that have to be the same for a checkpoint to be continued."""
+        settings = self.backbone.settings
+        scorer = {
+            name: value for name, value in asdict(self.reader.scorer).items() if name not in ("batch_size", "order")
+        }
+        return {
+            "model": settings.model,
+            "revision": settings.revision,
+            "weights": self._fingerprint,
+            "layers": [self.backbone.layers, self.backbone.heads_per_layer],
+            "depth": self._depth,
+            "heads": [list(head) for head in self.start_heads],
+            "head_weights": list(self.start_weights),
+            "trained": asdict(self.trained_settings),
+            "temperature": self.temperature,
+            "prompt": asdict(self.reader.prompts.settings),
+            "scorer": scorer,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the trained tensors only, and say what they belong to."""
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self.trained}
+        now = {"heads": [list(head) for head in self.heads], "weights": list(self.fixed_weights), **self.origin}
+        checkpoint[KEY] = {"identity": self.identity(), "now": now}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse (`ValueError`) a checkpoint of another model, other heads, depth or settings; take over its heads."""
+        found = checkpoint.get(KEY) or {}
+        check_identity(found.get("identity"), self.identity())
+        check_tensors(checkpoint["state_dict"], self.trained)
+        now = dict(found["now"])
+        self.heads = tuple(Head(*head) for head in now.pop("heads"))
+        self.fixed_weights = tuple(now.pop("weights"))
+        self.origin = now
+
+    def load_trained(self, path: Path) -> None:
+        """Take over the trained tensors and heads of a checkpoint, for export or validation."""
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        self.on_load_checkpoint(checkpoint)
+        self.load_state_dict(checkpoint["state_dict"], strict=False)
+
+
+def _zero(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """0 that depends on the parameters: each gets a gradient, which DDP waits for."""
+    return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())

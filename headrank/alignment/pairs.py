@@ -1,0 +1,146 @@
+"""Preference pairs of one labelled list: which passages are compared in training, and with what weight.
+
+Per list everything is in context order: index c is the passage at context position c. Pairs come from grades alone and
+are thinned by z, the scores of the model in training; no gradient flows through the choice. That pairs are hard and of
+adjacent levels is the paper's (arXiv 2604.17237); the margin, the fraction and the zone's weight are ours.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class PairMining(StrEnum):
+    """Which of the eligible pairs are kept: those of smallest margin, a random share, or all."""
+
+    HARD = "hard"
+    RANDOM = "random"
+    ALL = "all"
+
+
+class PairLevels(StrEnum):
+    """Which pairs are eligible: of neighbouring grades among those present in the list, or of any two grades."""
+
+    ADJACENT = "adjacent"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """How pairs are chosen. Raises `ValueError` for values without a meaning.
+
+    mining: `hard`, `random` or `all` (which ignores the fraction).
+    levels: `adjacent` or `all`.
+    fraction: rho in (0, 1], the share kept of the pairs of each (higher, lower) level pair: rounded to the nearest
+        number of pairs, halves up, at least one pair of each.
+    zone_weight: alpha >= 0; a pair with a member in the middle zone weighs 1 + alpha, any other 1.
+    """
+
+    mining: str = "hard"
+    levels: str = "adjacent"
+    fraction: float = 0.5
+    zone_weight: float = 1.0
+
+    def __post_init__(self):
+        for name, value, kinds in (("mining", self.mining, PairMining), ("levels", self.levels, PairLevels)):
+            if value not in list(kinds):
+                raise ValueError(f"pairs.{name} is {value!r}, wanted one of {', '.join(kinds)}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"pairs.fraction is {self.fraction}, wanted more than 0 and at most 1")
+        if not 0 <= self.zone_weight < math.inf:
+            raise ValueError(f"pairs.zone_weight is {self.zone_weight}, wanted a finite number, 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of context positions, the first of the higher grade. Raises `ValueError` on unequal lengths or weights
+    that are not positive numbers."""
+
+    better: Int[Tensor, " pairs"]
+    worse: Int[Tensor, " pairs"]
+    weight: Float[Tensor, " pairs"]
+
+    def __post_init__(self):
+        lengths = (len(self.better), len(self.worse), len(self.weight))
+        if len(set(lengths)) > 1:
+            raise ValueError(f"pairs with {lengths} better, worse and weight entries, wanted as many of each")
+        if not bool(((self.weight > 0) & self.weight.isfinite()).all()):
+            raise ValueError(f"pair weights {self.weight.tolist()}, wanted finite numbers above 0")
+
+    def __len__(self) -> int:
+        return len(self.better)
+
+
+def middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Tensor, " docs"]:
+    """True at the context positions c, from 0, with docs/4 <= c < 3 docs/4. The zone of headrank.evaluation."""
+    position = 4 * torch.arange(docs, device=device)
+    return (position >= docs) & (position < 3 * docs)
+
+
+def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
+    """Raise `ValueError` unless z is finite and the grades are as many, 0 or more."""
+    if z.ndim != 1 or grades.shape != z.shape:
+        raise ValueError(f"z of shape {tuple(z.shape)} with grades of shape {tuple(grades.shape)}, wanted one of each")
+    check_finite("z", z)
+    if bool((grades < 0).any()):
+        raise ValueError(f"grades down to {int(grades.min())}, wanted 0 or more: judge negative grades as 0 first")
+
+
+def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
+    """Raise `ValueError` that names the first position without a finite number."""
+    bad = (~scores.isfinite()).nonzero()
+    if len(bad):
+        c = int(bad[0, 0])
+        raise ValueError(
+            f"{name} is {float(scores[c])} at context position {c} ({len(bad)} of {len(scores)} are not finite), "
+            "wanted finite numbers: look for overflow in half precision or too high a learning rate"
+        )
+
+
+@torch.no_grad()
+def mine_pairs(
+    z: Float[Tensor, " docs"],
+    grades: Int[Tensor, " docs"],
+    settings: PairSettings,
+    *,
+    generator: torch.Generator | None = None,
+) -> Pairs:
+    """The list's pairs, sorted by (better, worse), weights in z's dtype; none where all grades are the same.
+
+    Hardness (ours) is the margin z_i - z_j, i of the higher grade: the smaller the harder, negative where the model has
+    the two the wrong way round. Equal margins: the pair whose better, then worse passage comes first in the context.
+    `generator` seeds the random choice, on its own device, whatever z's; without it torch's global one is used.
+
+    Raises `ValueError` for NaN or infinite z, negative grades, or grades of another number than z.
+    """
+    check_list(z, grades)
+    levels, level = grades.unique(return_inverse=True)  # sorted; level numbers those present from 0
+    gap = level[:, None] - level[None, :]
+    better, worse = ((gap == 1) if settings.levels == PairLevels.ADJACENT else (gap > 0)).nonzero(as_tuple=True)
+    if settings.mining != PairMining.ALL and len(better):
+        if settings.mining == PairMining.HARD:
+            hardness = z[better] - z[worse]
+        else:
+            device = generator.device if generator is not None else None
+            hardness = torch.randperm(len(better), generator=generator, device=device).to(z.device)
+        kept = _first_of_each(hardness, level[better] * len(levels) + level[worse], settings.fraction)
+        better, worse = better[kept], worse[kept]
+    zone = middle_zone(len(z), z.device)
+    weight = 1 + settings.zone_weight * (zone[better] | zone[worse]).to(z.dtype)
+    return Pairs(better, worse, weight)
+
+
+def _first_of_each(key: Tensor, group: Int[Tensor, " pairs"], fraction: float) -> Int[Tensor, " kept"]:
+    """Indices, ascending, of the fraction with the smallest keys in each group."""
+    order = key.argsort(stable=True)
+    order = order[group[order].argsort(stable=True)]  # by group, by key within it
+    _, member, count = group[order].unique_consecutive(return_inverse=True, return_counts=True)
+    start = count.cumsum(0) - count
+    # in fp64, on the CPU: not every accelerator has it
+    keep = (fraction * count.cpu().double() + 0.5).floor().clamp(min=1).to(count)
+    rank = torch.arange(len(order), device=order.device) - start[member]
+    return order[rank < keep[member]].sort().values

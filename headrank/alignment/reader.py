@@ -1,0 +1,78 @@
+"""Reading labelled lists in training: head scores and z with gradients, and the few switches the backbone needs.
+
+The same prompts, calibration and z as at inference (`headrank.model`); what differs is that gradients flow, so prefix
+and tails are read in one pass without a cache.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from headrank.alignment.pairs import check_finite
+from headrank.data.batches import LabelledList
+from headrank.model import Backbone, Head, HeadScores, PromptBuilder, ScorerSettings, read_head_scores
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledReader:
+    """Reads labelled lists in their context orders; all results have a column per context position."""
+
+    backbone: Backbone
+    prompts: PromptBuilder
+    scorer: ScorerSettings
+
+    def read(self, lists: Sequence[LabelledList], heads: Sequence[Head], *, one_pass: bool) -> list[HeadScores]:
+        """Head scores of each list; only the layers up to the deepest head are computed.
+
+        `one_pass` where gradients are wanted, or the model is in train mode; else with a cache, as at inference.
+        """
+        texts = [(x.item.query.text, [x.item.passages[i].text for i in x.order]) for x in lists]
+        prompts = self.prompts.build_many(texts, with_null=self.scorer.needs_null)
+        with computed_layers(self.backbone, max(head.layer for head in heads) + 1):
+            return read_head_scores(
+                self.backbone,
+                prompts,
+                heads,
+                query_rows=self.scorer.query_rows,
+                per_token=self.scorer.token_filter,
+                one_pass=one_pass,
+            )
+
+    def passage_scores(
+        self, lists: Sequence[LabelledList], scores: Sequence[HeadScores], weights: Float[Tensor, " heads"]
+    ) -> list[Float[Tensor, " docs"]]:
+        """z of each list in fp32, also under autocast. Raises `ValueError`, naming the query, for NaN or infinity."""
+        values = []
+        for one, read in zip(lists, scores, strict=True):
+            with torch.autocast(read.query.device.type, enabled=False):
+                z = self.scorer.passage_scores(read, weights)
+            try:
+                check_finite("z", z)
+            except ValueError as error:
+                raise ValueError(f"query {one.item.query.id!r}: {error}") from error
+            values.append(z)
+        return values
+
+
+@contextmanager
+def computed_layers(backbone: Backbone, depth: int) -> Iterator[None]:
+    """Within it the backbone computes its first `depth` layers only: transformers' models loop over as many as their
+    configuration says."""
+    whole = backbone.config.num_hidden_layers
+    backbone.config.num_hidden_layers = depth
+    try:
+        yield
+    finally:
+        backbone.config.num_hidden_layers = whole
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Let the layers' activations be computed again in the backward pass, wherever the model is in train mode."""
+    # Renamed within transformers 5. Reentrant checkpointing would lose the gradients of what is read on the side.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

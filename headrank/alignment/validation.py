@@ -1,0 +1,87 @@
+"""Validation of alignment: what is collected per held-out query, and what is made of it once an epoch.
+
+Ranking measures are never averaged over batches: every process collects its queries, all are put together, each query
+counts once, and `headrank.evaluation` scores them. The ideal order is that of the candidates' own grades, the only ones
+that a labelled list holds, so nDCG here is higher than on a benchmark, where the ideal holds passages that were missed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.data.batches import LabelledList
+from headrank.evaluation import mean, measure_middle_zone, score_queries, selectivity
+from headrank.model.scorer import fuse_first_stage
+from headrank.ranking import ContextScores, Ranking
+
+METRIC = "ndcg@10"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """A held-out query: its ranking, its scores in context order and its candidates' grades."""
+
+    ranking: Ranking
+    context: ContextScores
+    grades: dict[str, int]
+
+    @classmethod
+    def from_scores(
+        cls, one: LabelledList, z: Float[Tensor, " docs"], masses: Float[Tensor, " docs"], *, fusion_alpha: float = 0.0
+    ) -> "ValidationRecord":
+        """From z and attention masses in context order; fused with the first stage as the scorer would.
+
+        Raises `ValueError`, naming query and passage, on a NaN or infinite score.
+        """
+        ids = one.item.passage_ids
+        by_candidate = torch.empty(len(ids))
+        by_candidate[torch.tensor(one.order, dtype=torch.long)] = z.detach().float().cpu()
+        if fusion_alpha:
+            by_candidate = fuse_first_stage(by_candidate, fusion_alpha)
+        scores, query_id = by_candidate.tolist(), one.item.query.id
+        context = ContextScores(
+            query_id,
+            tuple(ids[i] for i in one.order),
+            tuple(scores[i] for i in one.order),
+            tuple(masses.detach().float().cpu().tolist()),
+        )
+        return cls(Ranking.from_scores(query_id, ids, scores), context, dict(zip(ids, one.grades, strict=True)))
+
+
+def measure(records: Iterable[ValidationRecord], *, relevance_threshold: int = 1) -> dict[str, float]:
+    """`ndcg@10`, and where the middle zone holds relevant and irrelevant passages `selectivity` (in [-1, 1]).
+
+    A query that comes several times counts once. No records give nothing. Raises `ValueError` where one id stands for
+    lists of different passages.
+    """
+    by_id: dict[str, ValidationRecord] = {}
+    for record in records:
+        kept = by_id.setdefault(record.ranking.query_id, record)
+        if kept.grades != record.grades:
+            raise ValueError(f"validation query {record.ranking.query_id!r} stands for lists of different passages")
+    if not by_id:
+        return {}
+    ids = sorted(by_id)  # an order that does not depend on processes
+    qrels = {query_id: by_id[query_id].grades for query_id in ids}
+    rankings = {query_id: by_id[query_id].ranking for query_id in ids}
+    values = {METRIC: mean(score_queries(rankings, qrels, query_ids=ids, metrics=[METRIC])[METRIC])}
+    contexts = [by_id[query_id].context for query_id in ids]
+    zone = measure_middle_zone(contexts, rankings, qrels, relevance_threshold=relevance_threshold)
+    difference = selectivity(zone.zone).difference
+    return values if difference is None else values | {"selectivity": difference}
+
+
+def gather(objects: Sequence[T]) -> list[list[T]]:
+    """Every process's objects, by rank; of this one alone outside of distributed training. All have to call it."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return [list(objects)]
+    parts: list[list[T]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(parts, list(objects))
+    return parts

@@ -1,0 +1,251 @@
+"""Training data for alignment: labelled candidate lists of one or more collections, in batches, for Lightning.
+
+    data = ListwiseDataModule([TrainingSource("msmarco-passage-v2/trec-dl-2021/judged"), ...], validation_queries=20)
+    trainer.fit(module, datamodule=data)
+
+Batches are lists of `LabelledList`: texts and plain numbers; making tensors of them is the model's business. How lists
+are split, ordered and shared among processes is in `batches.py`. Needs the extra `train`, hence not imported by
+`headrank.data`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from headrank.data.batches import (
+    Batch,
+    Batches,
+    LabelledList,
+    Place,
+    distinct_ids,
+    label,
+    shuffled,
+    split,
+    training_batches,
+    validation_batches,
+)
+from headrank.data.first_stage import candidate_lists
+from headrank.data.sources import load_collection
+
+__all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule", "TrainingSource"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSource:
+    """One labelled collection and its first stage; see `load_collection` and `candidate_lists` for the values."""
+
+    collection: str
+    first_stage: str = "scoreddocs"
+    run_path: str | None = None
+    depth: int = 40  # candidates a list [paper]
+    max_queries: int | None = None
+    seed: int = 0  # of the sample of queries
+    drop_identical_ids: bool = False
+    title: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DataCounts:
+    """What became of the judged queries asked for; the other five add up to `queries`.
+
+    lists_without_candidates: the first stage found nothing. lists_of_one_grade: nothing to learn an order from.
+    lists_left_out: training lists beyond `query_fraction`.
+    """
+
+    queries: int
+    lists_without_candidates: int
+    lists_of_one_grade: int
+    validation_lists: int
+    training_lists: int
+    lists_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    lists: tuple[LabelledList, ...]  # with two grades or more
+    queries: int
+    without_candidates: int
+    one_grade: int
+
+
+class ListwiseDataModule(LightningDataModule):
+    """Labelled lists of several sources, split by query into training and validation.
+
+    sources: at least one. Where an id stands for different queries in two of them, see `distinct_ids`.
+    validation_queries: held out from the queries whose lists have two grades or more; 0 for no validation.
+    lists_per_batch: per process.
+    shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
+        of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
+    query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
+    seed: of split and orders.
+    cache_dir: where BM25 indexes are kept; by default the user's cache folder.
+
+    Epoch and rank are the trainer's; without a trainer epoch 0, and torch.distributed's rank where it is initialised.
+    Raises `ValueError` on values that cannot be; `prepare_data` and `setup` raise what loading the sources raises, and
+    `ValueError` where there is nothing to train on.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TrainingSource],
+        *,
+        validation_queries: int = 10,
+        lists_per_batch: int = 1,
+        shuffle_candidates: bool = True,
+        query_fraction: float = 1.0,
+        seed: int = 0,
+        cache_dir: Path | None = None,
+    ) -> None:
+        super().__init__()
+        if not sources:
+            raise ValueError("no training sources; wanted at least one labelled collection")
+        if validation_queries < 0:
+            raise ValueError(f"validation_queries {validation_queries}: wanted 0 or more")
+        if lists_per_batch < 1:
+            raise ValueError(f"lists_per_batch {lists_per_batch}: wanted 1 or more")
+        if not 0 < query_fraction <= 1:
+            raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
+        self.sources = tuple(sources)
+        self.validation_queries = validation_queries
+        self.lists_per_batch = lists_per_batch
+        self.shuffle_candidates = shuffle_candidates
+        self.query_fraction = query_fraction
+        self.seed = seed
+        self.cache_dir = cache_dir
+        self._loaded: _Loaded | None = None
+        self._split: tuple[tuple[LabelledList, ...], tuple[LabelledList, ...], DataCounts] | None = None
+
+    def prepare_data(self) -> None:
+        """Download, build passage stores and BM25 indexes, by loading all once. Lightning calls it in one process."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the lists and split them; the same for every stage, and done once."""
+        if self._split is not None:
+            return
+        loaded = self._load()
+        if not loaded.lists:
+            raise ValueError(
+                f"none of {loaded.queries} queries of {', '.join(s.collection for s in self.sources)} has candidates "
+                f"of two grades: {loaded.one_grade} lists of one grade only, {loaded.without_candidates} without "
+                "candidates. Wanted lists that hold judged passages of different grades (grades below 0 and unjudged "
+                "passages count as 0): are run and judgements of this collection, and is the depth enough?"
+            )
+        training, validation = split(
+            loaded.lists, validation=self.validation_queries, fraction=self.query_fraction, seed=self.seed
+        )
+        counts = DataCounts(
+            queries=loaded.queries,
+            lists_without_candidates=loaded.without_candidates,
+            lists_of_one_grade=loaded.one_grade,
+            validation_lists=len(validation),
+            training_lists=len(training),
+            lists_left_out=len(loaded.lists) - len(validation) - len(training),
+        )
+        _log.info(
+            "alignment data: %d judged queries; %d training and %d validation lists, %d left out by query_fraction; "
+            "%d lists of one grade and %d queries without candidates are not used",
+            *(counts.queries, counts.training_lists, counts.validation_lists, counts.lists_left_out),
+            *(counts.lists_of_one_grade, counts.lists_without_candidates),
+        )
+        self._split = (training, validation, counts)
+
+    @property
+    def training_lists(self) -> tuple[LabelledList, ...]:
+        """The lists trained on, in first-stage order, by source (for choosing heads again)."""
+        return self._ready()[0]
+
+    @property
+    def validation_lists(self) -> tuple[LabelledList, ...]:
+        """The held-out lists, in first-stage order, by source."""
+        return self._ready()[1]
+
+    @property
+    def counts(self) -> DataCounts:
+        """What became of the queries. Raises `RuntimeError` before `setup`, as the lists do."""
+        return self._ready()[2]
+
+    def train_dataloader(self) -> Batches:
+        """The training lists: order of lists and of candidates by epoch, batches of lists of like length.
+
+        Each process has its own part of an epoch's lists (see `training_batches`).
+        """
+        return Batches(
+            self.training_lists,
+            plan=lambda lengths, place: training_batches(lengths, self.lists_per_batch, self.seed, place),
+            read=lambda one, place: self._ordered(one, f"{self.seed}:{place.epoch}"),
+            place=self._place,
+        )
+
+    def val_dataloader(self) -> Batches | list[Batches]:
+        """The held-out lists in fixed orders, each in one process once (see `validation_batches`).
+
+        Where none is held out an empty list, with which Lightning does not validate. It warns, though, unless it is
+        told so: `Trainer(limit_val_batches=0)`.
+        """
+        if not self.validation_lists:
+            return []
+        return Batches(
+            self.validation_lists,
+            plan=lambda lengths, place: validation_batches(lengths, self.lists_per_batch, place),
+            read=lambda one, place: self._ordered(one, f"{self.seed}"),
+            place=self._place,
+        )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Nothing: a batch has no tensors, and Lightning's own way fails on frozen dataclasses."""
+        return batch
+
+    def _ordered(self, one: LabelledList, key: str) -> LabelledList:
+        return shuffled(one, key) if self.shuffle_candidates else one
+
+    def _place(self) -> Place:
+        if self.trainer is not None:
+            return Place(self.trainer.current_epoch, self.trainer.global_rank, self.trainer.world_size)
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized():
+            return Place(0, distributed.get_rank(), distributed.get_world_size())
+        return Place()
+
+    def _ready(self) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...], DataCounts]:
+        if self._split is None:
+            raise RuntimeError("the data is not loaded: call prepare_data() and setup() first (a Trainer does)")
+        return self._split
+
+    def _load(self) -> _Loaded:
+        """Every source's labelled lists. Kept, so that the process that prepared the data does not read it twice."""
+        if self._loaded is not None:
+            return self._loaded
+        labelled: list[tuple[str, LabelledList]] = []
+        queries = without_candidates = one_grade = 0
+        for source in self.sources:
+            collection = load_collection(source.collection, title=source.title)
+            found = candidate_lists(
+                collection,
+                kind=source.first_stage,
+                depth=source.depth,
+                run_path=source.run_path,
+                max_queries=source.max_queries,
+                seed=source.seed,
+                drop_identical_ids=source.drop_identical_ids,
+                cache_dir=self.cache_dir,
+            )
+            lists = [label(item, collection.qrels[item.query.id]) for item in found.lists]
+            usable = [(source.collection, one) for one in lists if len(set(one.grades)) > 1]
+            if not usable:
+                _log.warning(
+                    "%s: none of its %d lists has two grades; this source is not used", source.collection, len(lists)
+                )
+            labelled += usable
+            queries += found.judged_queries
+            without_candidates += len(found.queries_without_candidates)
+            one_grade += len(lists) - len(usable)
+        self._loaded = _Loaded(distinct_ids(labelled), queries, without_candidates, one_grade)
+        return self._loaded

@@ -1,0 +1,98 @@
+"""Align: from selected heads to an aligned, cut checkpoint folder with its heads, `checkpoint/`.
+
+The work folder `training/` holds what a killed run is taken up from, and `epochs.csv` with the training curves.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from headrank.artifacts import RunFolder, artifact_key
+from headrank.experiment import DataSettings, Experiment, SystemSettings
+from headrank.files import atomic_write
+from headrank.heads import HeadsFile
+from headrank.model import BackboneSettings, count_layers, load_backbone
+from headrank.stages.keys import FORMAT, labelled_identity, model_identity
+from headrank.stages.lists import DataLoader
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint"
+
+
+def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
+    """The key of the aligned checkpoint."""
+    sources = labelled_identity(data.labelled(experiment.train))
+    used = {name: heads.to_dict()[name] for name in ("heads", "prompt", "scorer", "criterion")}
+    precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
+    settings = replace(experiment.alignment, trainer=replace(type(experiment.alignment.trainer)(), precision=precision))
+    return artifact_key(
+        "aligned", FORMAT, model_identity(experiment.model), used, sources, settings, experiment.selection.max_layer
+    )
+
+
+class AlignStage:
+    """Runs the align stage of an experiment."""
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, data: DataLoader) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.data = data
+
+    def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
+        """The aligned heads, the settings that load the aligned model, and what identifies it; what is fresh is not
+        trained again."""
+        name = f"{CHECKPOINT}/heads.json"
+        key = align_key(self.experiment, heads, self.data)
+        made = self.folder.make(name, key, lambda path: self._align(heads, system, key, path.parent))
+        logger.info("align: %s %s", name, "written" if made else "is there already")
+        path = self.folder.path / CHECKPOINT
+        settings = replace(self.experiment.model, model=str(path), revision=None, random_weights=False)
+        if self.experiment.model.random_weights:
+            settings = replace(settings, overrides=None, family=None)
+        return HeadsFile.load(path / "heads.json"), settings, {"aligned": key}
+
+    def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
+        from headrank.alignment.fit import align  # late: Lightning takes seconds, and belongs to the extra `train`
+
+        e = self.experiment
+        assert e.alignment is not None
+        work = self.folder.path / "training"
+        marker = work / "key.json"
+        if not marker.is_file() or json.loads(marker.read_text())["key"] != key:
+            shutil.rmtree(work, ignore_errors=True)  # another alignment's
+            with atomic_write(marker) as file:
+                json.dump({"key": key}, file)
+        layers, _ = count_layers(e.model)
+        competing = min(layers, e.selection.max_layer or layers)
+        depth = competing if e.alignment.reselect and e.alignment.part != "head_weights" else heads.depth
+        backbone = load_backbone(e.model, depth=depth)
+        align(
+            backbone,
+            heads,
+            [_source(settings) for settings in e.train],
+            e.alignment,
+            criterion=system.criterion,
+            relevance_threshold=e.train[0].relevance_threshold,
+            work=work,
+            folder=checkpoint,
+            cache=e.cache,
+        )
+
+
+def _source(settings: DataSettings):
+    from headrank.data.datamodule import TrainingSource
+
+    return TrainingSource(
+        collection=settings.collection,
+        first_stage=settings.first_stage,
+        run_path=settings.run_path,
+        depth=settings.depth,
+        max_queries=settings.max_queries,
+        seed=settings.seed,
+        drop_identical_ids=settings.drop_identical_ids,
+        title=settings.title,
+    )
