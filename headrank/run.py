@@ -43,7 +43,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     if missing:
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
     groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines")
-    # A group of which no option is chosen (baselines=[], alignment=null) is absent from the configuration. What stands
+    # A group of which no option is chosen (baselines=[], alignment=none) is absent from the configuration. What stands
     # under `debug` takes the place of a group that is there.
     debug = config.get("debug") or {}
     nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}

@@ -80,7 +80,8 @@ def head_maps(heads: Mapping[str, Any]) -> Illustration | None:
             ax.scatter(x, y, s=34, facecolors="none", edgecolors="#c00000", linewidths=1.2)
             ax.set(title=name.capitalize(), xlabel="head")
             ax.locator_params(axis="both", integer=True)
-            figure.colorbar(image, ax=ax, location="bottom", shrink=0.9)
+            bar = figure.colorbar(image, ax=ax, location="bottom", shrink=0.9)
+            bar.ax.locator_params(axis="x", nbins=3)  # long labels of a narrow range would run into one another
         figure.axes[0].set_ylabel("layer")
 
     return Illustration(
@@ -180,6 +181,7 @@ def query_changes(results: Sequence[BenchmarkResult], metric: str, main: str) ->
             ax.stairs(np.maximum(differences, 0), edges, fill=True, color=BLUE)
             ax.stairs(np.minimum(differences, 0), edges, fill=True, color=ORANGE)
             ax.axhline(0, color="black", linewidth=0.8)
+            ax.locator_params(axis="x", integer=True)
             ax.set(title=one_line(result.name, 28), xlim=(0.5, edges[-1]))
             c = result.systems[main].comparisons[metric]
             text = f"{c.wins} won, {c.ties} tied, {c.losses} lost\nmean {written(c.difference, Form.CHANGE)}"
