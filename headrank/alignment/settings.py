@@ -18,7 +18,7 @@ class TrainerSettings:
     accelerator: str = "auto"  # auto | cpu | gpu
     devices: int | str = 1  # per machine; "auto": all
     num_nodes: int = 1
-    strategy: str = "auto"  # auto | ddp | fsdp
+    strategy: str = "auto"  # auto | ddp
     precision: str = "32-true"  # 32-true | bf16-mixed
     progress_bar: bool = True
 
