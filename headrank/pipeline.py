@@ -10,7 +10,7 @@ Run folder: `heads.json` (and `heads/<system>.json`), `checkpoint/` and `trainin
 import json
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -80,7 +80,9 @@ def run_experiment(experiment: Experiment) -> Outcome:
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked)
+        # The heat map is of the start model, on whose heads everything was measured; ringed are the heads in use.
+        used = replace(systems[MAIN_SYSTEM][2], table=heads[MAIN_SYSTEM].table)
+        _report(experiment, folder, used, results, reranked)
         objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
         folder.set_status("finished", stage, objective=objective)
     except BaseException as error:

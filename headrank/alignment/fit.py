@@ -107,6 +107,7 @@ def align(
         gradient_checkpointing=settings.gradient_checkpointing,
         relevance_threshold=relevance_threshold,
         seed=settings.seed,
+        origin={"criterion": heads.criterion, "query_ids": list(heads.query_ids), "seeds": list(heads.seeds)},
     )
     monitored = settings.validation_queries > 0
     best = ModelCheckpoint(

@@ -48,9 +48,10 @@ class AlignmentModule(LightningModule):
         each head, fixed, or where `head_weights` are trained their start.
     temperature: what z is multiplied by before pairs and losses see it.
     max_layer: heads of the first `max_layer` layers may be selected later (`ReselectHeads`), so that q_proj and k_proj
-        are made trainable up to there; those below the deepest selected head take no steps. None: up to that head.
+        are made trainable up to there; those of layers deeper than any head take no steps. None: up to the deepest.
     relevance_threshold: the grade from which a passage is relevant in validation's selectivity.
-    seed: of pairs chosen at random.
+    seed: of pairs chosen at random. origin: how the heads were chosen, for the exported heads file: its plain values
+        `criterion`, `query_ids` and `seeds`.
 
     Logs `train/loss` and each loss by its name, means over lists with two grades or more, and once an epoch
     `val/ndcg@10` and `val/selectivity` (see `validation.measure`).
@@ -76,6 +77,7 @@ class AlignmentModule(LightningModule):
         gradient_checkpointing: bool = False,
         relevance_threshold: int = 1,
         seed: int = 0,
+        origin: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.strict_loading = False  # a checkpoint holds the trained tensors only; on_load_checkpoint checks them
@@ -96,7 +98,7 @@ class AlignmentModule(LightningModule):
             raise ValueError(f"weights {weights} for {len(heads)} heads, wanted one each, 0 or more, not all of them 0")
         self.start_heads = self.heads = heads
         self.start_weights = self.fixed_weights = weights
-        self.origin: dict[str, Any] = {"criterion": {"name": "given"}, "query_ids": [], "seeds": []}
+        self.origin = {"criterion": {"name": "given"}, "query_ids": [], "seeds": [], **(origin or {})}
         self._depth = max_layer or max(head.layer for head in heads) + 1  # up to which parameters are made trainable
         self._fingerprint = fingerprint(self.model, self._depth)
         inside = prepare_trained(self.model, self._depth, self.trained_settings)

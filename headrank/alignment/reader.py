@@ -52,7 +52,7 @@ class LabelledReader:
             with torch.autocast(read.query.device.type, enabled=False):
                 z = self.scorer.passage_scores(read, weights)
             try:
-                check_finite("z", z)
+                check_finite("z", z.detach())
             except ValueError as error:
                 raise ValueError(f"query {one.item.query.id!r}: {error}") from error
             values.append(z)

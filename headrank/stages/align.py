@@ -50,9 +50,9 @@ class AlignStage:
         made = self.folder.make(name, key, lambda path: self._align(heads, system, key, path.parent))
         logger.info("align: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / CHECKPOINT
-        settings = replace(self.experiment.model, model=str(path), revision=None, random_weights=False)
-        if self.experiment.model.random_weights:
-            settings = replace(settings, overrides=None, family=None)
+        settings = replace(
+            self.experiment.model, model=str(path), revision=None, random_weights=False, overrides=None, family=None
+        )
         return HeadsFile.load(path / "heads.json"), settings, {"aligned": key}
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:

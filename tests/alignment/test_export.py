@@ -58,7 +58,8 @@ def test_the_scores_are_those_of_the_last_validation(tokenizer, tmp_path, part):
 
 
 def test_the_folder_is_a_plain_model_cut_to_the_heads(tokenizer, tmp_path):
-    module, _, _ = trained(tokenizer, tmp_path)
+    origin = {"criterion": {"name": "contrastive"}, "query_ids": ["a", "b"], "seeds": [4]}
+    module, _, _ = trained(tokenizer, tmp_path, origin=origin)
     export_aligned(module, tmp_path / "out")
     model = AutoModel.from_pretrained(tmp_path / "out")
     assert (model.config.num_hidden_layers, len(model.layers)) == (2, 2)
@@ -68,6 +69,7 @@ def test_the_folder_is_a_plain_model_cut_to_the_heads(tokenizer, tmp_path):
     heads = HeadsFile.load(tmp_path / "out" / "heads.json")
     assert heads.model == {"id": "tiny-qwen3", "revision": None, "layers": 4, "heads_per_layer": 4, "aligned": "lora"}
     assert heads == aligned_heads(module)
+    assert (heads.criterion, heads.query_ids, heads.seeds) == ({"name": "contrastive"}, ("a", "b"), (4,))
     assert Reranker.from_pretrained(tmp_path / "out", device="cpu").backbone.layers == 4
     text = json.loads((tmp_path / "out" / "config.json").read_text())
     assert text["headrank_full_layers"] == 4
