@@ -95,8 +95,9 @@ def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
     bad = (~scores.isfinite()).nonzero()
     if len(bad):
         c = int(bad[0, 0])
+        value = float(scores.detach()[c])
         raise ValueError(
-            f"{name} is {float(scores.detach()[c])} at context position {c} ({len(bad)} of {len(scores)} are not finite), "
+            f"{name} is {value} at context position {c} ({len(bad)} of {len(scores)} are not finite), "
             "wanted finite numbers: look for overflow in half precision or too high a learning rate"
         )
 

@@ -180,7 +180,11 @@ def _load_config(settings: BackboneSettings, source: str, revision: str | None) 
 class _QuietLoading:
     """Loading a cut model leaves the weights of later layers unused on purpose: no report of them."""
 
-    _LOGGERS = ("transformers.modeling_utils", "transformers.utils.loading_report")
+    _LOGGERS = (
+        "transformers.modeling_utils",
+        "transformers.utils.loading_report",
+        "transformers.distributed.tensor_parallel",  # says which layers it does not shard, of a model on one device
+    )
 
     def __enter__(self) -> None:
         self._levels = [logging.getLogger(name).level for name in self._LOGGERS]
