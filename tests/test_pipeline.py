@@ -237,6 +237,7 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"benchmarks": ()}, "at least one benchmark"),
         ({"benchmarks": (experiment.benchmarks[0],) * 2}, "must differ"),
         ({"objective": "map@100"}, "objective"),
+        ({"alignment": replace(ALIGNMENT, part="full"), "model": BackboneSettings(dtype="bfloat16")}, "float32"),
         ({"train": ()}, "labelled"),
         ({"train": experiment.train * 2}, "must differ"),
         ({"train": (), "systems": {MAIN_SYSTEM: experiment.systems["random"]}, "alignment": ALIGNMENT}, "alignment"),
@@ -268,6 +269,11 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     with monkeypatch.context() as patch:
         no_model(patch)
         assert run_experiment(aligned).results == outcome.results
+    # Neither half of an artifact passes for the whole.
+    (folder / "checkpoint/model.safetensors").unlink()
+    (folder / "runs/random/one.contexts.json").unlink()
+    assert run_experiment(aligned).results == outcome.results
+    written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
     run_experiment(replace(aligned, alignment=replace(ALIGNMENT, seed=1)))
     assert (folder / "checkpoint/model.safetensors").stat().st_mtime_ns != written
 
@@ -291,3 +297,17 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     assert not (experiment.folder / "checkpoint/model.safetensors").exists()
     assert (experiment.folder / "training/last.ckpt").is_file()
     assert run_experiment(aligned).results == undisturbed.results
+
+
+def test_settings_of_an_alignment_that_cannot_be():
+    for change, said in (
+        ({"part": "heads"}, "part"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"query_fraction": 0.0}, "query_fraction"),
+        ({"reselect_seeds": ()}, "reselect_seeds"),
+        ({"epochs": 0}, "epochs"),
+        ({"lists_per_step": 3, "lists_per_batch": 2}, "multiple"),
+        ({"patience": 2, "validation_queries": 0}, "patience"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            replace(ALIGNMENT, **change)

@@ -111,14 +111,11 @@ def align(
     )
     monitored = settings.validation_queries > 0
     best = ModelCheckpoint(
-        work,
-        "best",
-        monitor=MONITOR if monitored else None,
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
+        work, "best", monitor=MONITOR if monitored else None, mode="max", enable_version_counter=False
     )
-    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv"), best]
+    # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
+    latest = ModelCheckpoint(work, "last", enable_version_counter=False)
+    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv"), best, latest]
     if reselect:
         callbacks.insert(
             0,
@@ -134,9 +131,7 @@ def align(
     machine = settings.trainer
     trainer = Trainer(
         accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.num_nodes,
-        strategy=machine.strategy,
+        devices=1,
         precision=machine.precision,  # type: ignore[arg-type]
         enable_progress_bar=machine.progress_bar,
         max_epochs=settings.epochs,
@@ -145,7 +140,6 @@ def align(
         callbacks=callbacks,
         logger=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,  # the data module shares lists among processes itself
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if monitored else 0,
     )

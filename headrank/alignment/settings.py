@@ -13,12 +13,10 @@ from headrank.alignment.pairs import PairSettings
 
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
-    """How Lightning's Trainer runs: the machine, not the method."""
+    """How Lightning's Trainer runs: the machine, not the method. One process, one device: what the pipeline does around
+    training is not shared among processes. For several, see `AlignmentModule` with a Trainer of your own."""
 
     accelerator: str = "auto"  # auto | cpu | gpu
-    devices: int | str = 1  # per machine; "auto": all
-    num_nodes: int = 1
-    strategy: str = "auto"  # auto | ddp
     precision: str = "32-true"  # 32-true | bf16-mixed
     progress_bar: bool = True
 
@@ -52,6 +50,15 @@ class AlignmentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
 
     def __post_init__(self) -> None:
+        if self.part not in ("lora", "full", "head_weights"):
+            raise ValueError(f"alignment.part is {self.part!r}, wanted lora, full or head_weights")
+        for name in ("temperature", "lr", "rank", "clip"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"alignment.{name} is {getattr(self, name)}, wanted above 0")
+        if not 0 < self.query_fraction <= 1:
+            raise ValueError(f"alignment.query_fraction is {self.query_fraction}, wanted above 0 and at most 1")
+        if self.reselect and not self.reselect_seeds:
+            raise ValueError("alignment.reselect_seeds is empty, wanted at least one seed")
         if self.epochs < 1:
             raise ValueError(f"alignment.epochs is {self.epochs}, wanted at least 1")
         if self.lists_per_batch < 1 or self.lists_per_step % self.lists_per_batch or self.lists_per_step < 1:

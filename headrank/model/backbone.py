@@ -49,6 +49,12 @@ class BackboneSettings:
         if (self.overrides or self.family) and not self.random_weights:
             raise ValueError("model.overrides and model.family change the architecture: only with random_weights: true")
 
+    @property
+    def hub_revision(self) -> str | None:
+        """The revision that is asked for; None for what does not come from the hub (a folder, the embedded model)."""
+        local = self.model == EMBEDDED_MODEL or Path(self.model).expanduser().is_dir()
+        return None if local else self.revision
+
 
 @dataclass(slots=True)
 class Backbone:

@@ -13,7 +13,7 @@ from typing import Any
 from headrank.artifacts import RunFolder, artifact_key
 from headrank.experiment import DataSettings, Experiment, SystemSettings
 from headrank.files import atomic_write
-from headrank.heads import HeadsFile
+from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers, load_backbone
 from headrank.stages.keys import FORMAT, labelled_identity, model_identity
 from headrank.stages.lists import DataLoader
@@ -47,6 +47,8 @@ class AlignStage:
         trained again."""
         name = f"{CHECKPOINT}/heads.json"
         key = align_key(self.experiment, heads, self.data)
+        if not any((self.folder.path / CHECKPOINT).glob("*.safetensors")):
+            (self.folder.path / name).unlink(missing_ok=True)  # heads without their model
         made = self.folder.make(name, key, lambda path: self._align(heads, system, key, path.parent))
         logger.info("align: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / CHECKPOINT
@@ -63,7 +65,8 @@ class AlignStage:
         work = self.folder.path / "training"
         marker = work / "key.json"
         if not marker.is_file() or json.loads(marker.read_text())["key"] != key:
-            shutil.rmtree(work, ignore_errors=True)  # another alignment's
+            if work.exists():
+                shutil.rmtree(work)  # another alignment's
             with atomic_write(marker) as file:
                 json.dump({"key": key}, file)
         layers, _ = count_layers(e.model)
@@ -75,12 +78,19 @@ class AlignStage:
             heads,
             [_source(settings) for settings in e.train],
             e.alignment,
-            criterion=system.criterion,
+            criterion=_criterion(system, heads),
             relevance_threshold=e.train[0].relevance_threshold,
             work=work,
             folder=checkpoint,
             cache=e.cache,
         )
+
+
+def _criterion(system: SystemSettings, heads: HeadsFile) -> Criterion:
+    """The criterion that chose the heads: with the entropy weight that cross-validation found, where it was to."""
+    if system.entropy_weight == "auto" and isinstance(system.criterion, EntropyRegularized):
+        return replace(system.criterion, weight=heads.criterion["parameters"]["weight"])
+    return system.criterion
 
 
 def _source(settings: DataSettings):

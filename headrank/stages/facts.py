@@ -25,7 +25,7 @@ def report_facts(
     e = experiment
     system = e.systems[MAIN_SYSTEM]
     facts = {
-        "model": e.model.model + (f" at {e.model.revision}" if e.model.revision else ""),
+        "model": e.model.model + (f" at {e.model.hub_revision}" if e.model.hub_revision else ""),
         "weights": "random: no quality can be read from this run" if e.model.random_weights else e.model.dtype,
         "heads": ", ".join(f"{h.layer}-{h.head}" for h in heads.heads[:16]) + (" …" if len(heads.heads) > 16 else ""),
         "depth": f"{heads.depth} of {heads.model['layers']} layers",

@@ -24,14 +24,14 @@ def model_identity(settings: BackboneSettings) -> dict[str, Any]:
     identity: dict[str, Any] = {"settings": settings}
     folder = Path(settings.model).expanduser()
     if settings.model != EMBEDDED_MODEL and folder.is_dir():
-        files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json"))
+        files = sorted(p for p in folder.iterdir() if p.is_file())
         identity["files"] = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return identity
 
 
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
-    """What identifies the lists: settings, the collection's content, and the first stage's ids in order."""
-    lists = [(item.query.id, item.passage_ids) for item in data.candidates.lists]
+    """What identifies the lists: settings, the collection's content, and the first stage's ids and scores."""
+    lists = [(item.query.id, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists]
     return {"settings": data.settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
 
 

@@ -49,6 +49,8 @@ class RerankStage:
         """
         name = f"runs/{system}/{benchmark.settings.name}.trec"
         key = run_key(identity, heads.to_dict(), benchmark)
+        if not _contexts_path(self.folder.path / name).is_file():
+            (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
         made = self.folder.make(name, key, lambda path: self._rerank(system, model, heads, benchmark, path))
         logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name

@@ -84,7 +84,7 @@ class SelectStage:
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         return heads_file(
             chosen,
-            model={"id": e.model.model, "revision": e.model.revision, "layers": layers, "heads_per_layer": width},
+            model={"id": e.model.model, "revision": e.model.hub_revision, "layers": layers, "heads_per_layer": width},
             criterion={"name": criterion.name, "parameters": parameters},
             prompt=system.prompt,
             scorer=system.scorer,
