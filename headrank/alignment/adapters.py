@@ -1,4 +1,5 @@
-"""Which parameters alignment trains: LoRA adapters on q_proj and k_proj, those matrices in full, or head weights only.
+"""Which parameters alignment trains: LoRA adapters on chosen matrices (q_proj and k_proj unless said otherwise), those
+matrices in full, or head weights only.
 
 The rest of the backbone is frozen, above all what the readout does not reach (values, output and MLP of the deepest
 layer, the final norm): a parameter without a gradient would stop distributed training. Called by `module.py`, which
@@ -6,7 +7,7 @@ owns the model, and by `export.py`, which wants plain weights back.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,14 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+
+READ_LAST = ("q_proj", "k_proj")
+"""The matrices that the readout reaches in the deepest layer too."""
+MATRICES = {name: "self_attn" for name in (*READ_LAST, "v_proj", "o_proj")} | {
+    name: "mlp" for name in ("gate_proj", "up_proj", "down_proj")
+}
+"""The matrices of a decoder layer that can be trained, and the part of the layer that each lies in."""
 
 
 class TrainedPart(StrEnum):
@@ -31,7 +40,8 @@ class TrainedSettings:
     """What is trained, and the shape of the adapters (LoRA: Hu et al., arXiv 2106.09685). Raises `ValueError` for
     values without a meaning."""
 
-    part: str = "lora"  # lora | full: q_proj and k_proj | head_weights: w_h alone, the backbone stays as it is
+    part: str = "lora"  # lora | full: the matrices themselves | head_weights: w_h alone, the backbone stays as it is
+    matrices: tuple[str, ...] = READ_LAST  # of each layer; see MATRICES
     rank: int = 16  # of the adapters [ours]
     alpha: float = 32.0  # an adapter's product is scaled by alpha / rank [ours]
     seed: int = 0  # of the adapters' start values
@@ -39,6 +49,11 @@ class TrainedSettings:
     def __post_init__(self) -> None:
         if self.part not in list(TrainedPart):
             raise ValueError(f"trained.part is {self.part!r}, wanted one of {', '.join(TrainedPart)}")
+        unknown = [name for name in self.matrices if name not in MATRICES]
+        if unknown or not self.matrices or len(set(self.matrices)) != len(self.matrices):
+            raise ValueError(
+                f"trained.matrices are {list(self.matrices)}: wanted some of {', '.join(MATRICES)}, none twice"
+            )
         if self.rank < 1 or not 0 < self.alpha < float("inf"):
             raise ValueError(f"trained.rank {self.rank} and alpha {self.alpha}: wanted at least 1 and above 0")
 
@@ -49,7 +64,7 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
     LoRA layers are put into the model in place; they start as a change of nothing. Nothing for `head_weights`. All
     dropout of the model is set to 0: the readout would not see it, only be disturbed by it.
 
-    Raises `ValueError` where the model has adapters already, where a layer has no q_proj and k_proj, and for `full`
+    Raises `ValueError` where the model has adapters already, where a layer lacks one of the matrices, and for `full`
     training of half-precision weights, whose steps are lost in rounding.
     """
     if lora_layers(model):
@@ -58,7 +73,7 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
     _remove_dropout(model)
     if settings.part == TrainedPart.HEAD_WEIGHTS:
         return {}
-    targets = _projections(model, depth)
+    targets = _targets(model, depth, settings.matrices)
     if settings.part == TrainedPart.FULL:
         parameters = {f"{name}.weight": _parameter(module) for name, module in targets.items()}
         half = sorted({str(p.dtype) for p in parameters.values() if p.dtype != torch.float32})
@@ -177,14 +192,24 @@ def _parameter(module: nn.Linear) -> nn.Parameter:
     return module.weight
 
 
-def _projections(model: PreTrainedModel, depth: int) -> dict[str, nn.Linear]:
+def reached(name: str, layer: int, depth: int) -> bool:
+    """Whether a matrix of a layer bears on heads of the first `depth` layers: in the deepest only q_proj and k_proj."""
+    return layer < depth - 1 or (layer == depth - 1 and name in READ_LAST)
+
+
+def _targets(model: PreTrainedModel, depth: int, matrices: Sequence[str]) -> dict[str, nn.Linear]:
     layers = decoder_layers(model)
     modules = dict(model.named_modules())
-    names = [f"{layers}.{layer}.self_attn.{part}" for layer in range(depth) for part in ("q_proj", "k_proj")]
+    names = [
+        f"{layers}.{layer}.{MATRICES[matrix]}.{matrix}"
+        for layer in range(depth)
+        for matrix in matrices
+        if reached(matrix, layer, depth)
+    ]
     missing = [name for name in names if not isinstance(modules.get(name), nn.Linear)]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {missing[0]}: alignment trains q_proj and k_proj of separate matrices"
+            f"{type(model).__name__} has no {missing[0]}: alignment trains matrices that are modules of their own"
         )
     return {name: module for name in names if isinstance(module := modules[name], nn.Linear)}
 

@@ -99,7 +99,9 @@ def align(
         scorer=heads.scorer,
         pairs=settings.pairs,
         temperature=settings.temperature,
-        trained=TrainedSettings(settings.part, settings.rank, settings.lora_alpha, settings.seed),
+        trained=TrainedSettings(
+            settings.part, tuple(settings.matrices), settings.rank, settings.lora_alpha, settings.seed
+        ),
         optimizer=OptimizerSettings(
             lr=settings.lr, weight_decay=settings.weight_decay, warmup_fraction=settings.warmup_fraction
         ),

@@ -22,12 +22,14 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from headrank.alignment.adapters import (
+    MATRICES,
     StartModel,
     TrainedPart,
     TrainedSettings,
     decoder_layers,
     layer_of,
     prepare_trained,
+    reached,
 )
 from headrank.alignment.checkpoint import KEY, check_identity, check_tensors, fingerprint
 from headrank.alignment.losses import ListwiseInput, WeightedLosses
@@ -129,9 +131,15 @@ class AlignmentModule(LightningModule):
 
     @property
     def idle(self) -> list[nn.Parameter]:
-        """Trained parameters of layers deeper than any head: the readout does not reach them now."""
-        layers = f"model.{decoder_layers(self.model)}"
-        return [p for name, p in self.trained.items() if (layer_of(name, layers) or 0) >= self.depth]
+        """Trained parameters that the readout does not reach now: those of layers deeper than any head, and what comes
+        after the attention weights of the deepest layer."""
+        layers, idle = f"model.{decoder_layers(self.model)}", []
+        for name, parameter in self.trained.items():
+            layer = layer_of(name, layers)
+            matrix = next((part for part in name.split(".") if part in MATRICES), "")
+            if layer is not None and not reached(matrix, layer, self.depth):
+                idle.append(parameter)
+        return idle
 
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
         """Read other heads from now on: those kept keep their weight, new ones weigh 1. `origin`: plain values that say

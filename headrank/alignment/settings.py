@@ -28,7 +28,8 @@ class AlignmentSettings:
     losses: WeightedLosses
     pairs: PairSettings = field(default_factory=PairSettings)
     temperature: float = 4.0  # what z is multiplied by before the losses see it
-    part: str = "lora"  # lora | full: q_proj and k_proj | head_weights
+    part: str = "lora"  # lora | full | head_weights
+    matrices: tuple[str, ...] | list[str] = ("q_proj", "k_proj")  # trained in each layer, by lora or in full
     rank: int = 16  # of LoRA adapters
     lora_alpha: float = 32.0  # an adapter's product is scaled by lora_alpha / rank
     lr: float = 2e-4  # at its highest
