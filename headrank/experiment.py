@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data import FirstStage
+from headrank.evaluation import ReportSettings
 from headrank.heads import Criterion
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
-
-MAIN_SYSTEM = "headrank"
-FIRST_STAGE_SYSTEM = "first stage"
-UNALIGNED_SYSTEM = "zero-shot"
-"""The main system's heads before alignment, where it is aligned: the same prompt and scorer on the start model."""
+from headrank.names import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +86,7 @@ class Experiment:
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
     objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
+    report: ReportSettings = field(default_factory=ReportSettings)
     config_yaml: str = ""  # the composed configuration, for the record
 
     def __post_init__(self) -> None:
@@ -103,6 +101,11 @@ class Experiment:
             raise ValueError("an experiment needs at least one benchmark")
         if self.objective not in self.metrics:
             raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
+        measured = {*self.systems, FIRST_STAGE_SYSTEM, *([UNALIGNED_SYSTEM] if self.alignment is not None else [])}
+        if self.report.baseline is not None and self.report.baseline not in measured:
+            raise ValueError(
+                f"report.baseline is {self.report.baseline!r}, wanted one of {', '.join(sorted(measured))}"
+            )
         names = [data.name for data in self.train]
         if len(set(names)) != len(names):
             raise ValueError(f"data names must differ, these are {', '.join(names)}")

@@ -2,22 +2,22 @@
 
     outcome = run_experiment(experiment)
 
-Run folder: `heads.json` (and `heads/<system>.json`), `checkpoint/` and `training/` where heads are aligned,
-`runs/<system>/<benchmark>.trec` with the scores in context order beside it, `metrics/<benchmark>.json`, `report.md`,
-`report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`.
+Run folder: `heads.json` (and `heads/<system>.json`), `head_curves.json`, `checkpoint/` and `training/` where heads are
+aligned, `runs/<system>/<benchmark>.trec` with the scores in context order beside it, `metrics/<benchmark>.json`,
+`report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`, `facts.json`.
 """
 
 import json
 import logging
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from headrank.artifacts import RunFolder
 from headrank.data import write_run
-from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, write_report
+from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_results, score_benchmark, write_report
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
@@ -53,6 +53,7 @@ def run_experiment(experiment: Experiment) -> Outcome:
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
+        beside = [read_results(Path(other)) for other in experiment.report.beside]
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
@@ -80,9 +81,7 @@ def run_experiment(experiment: Experiment) -> Outcome:
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        # The heat map is of the start model, on whose heads everything was measured; ringed are the heads in use.
-        used = replace(systems[MAIN_SYSTEM][2], table=heads[MAIN_SYSTEM].table)
-        _report(experiment, folder, used, results, reranked)
+        _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside)
         objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
         folder.set_status("finished", stage, objective=objective)
     except BaseException as error:
@@ -132,16 +131,15 @@ def _report(
     heads: HeadsFile,
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
+    beside: list[RunResults],
 ) -> None:
     passes = {key: output.facts for key, output in reranked.items()}
-    facts = report_facts(experiment, heads, passes, threads=torch.get_num_threads())
+    folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})
     write_report(
         folder.path,
-        results,
-        heads=heads.to_dict(),
-        facts=facts,
+        read_results(folder.path, results, metric=experiment.objective),
+        experiment.report,
+        facts=report_facts(experiment, heads, passes, threads=torch.get_num_threads()),
         config_yaml=experiment.config_yaml,
-        metric=experiment.objective,
-        main=MAIN_SYSTEM,
+        beside=beside,
     )
-    folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})

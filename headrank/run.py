@@ -42,7 +42,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
-    groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines")
+    groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines", "report")
     # A group of which no option is chosen (baselines=[], alignment=none) is absent from the configuration. What stands
     # under `debug` takes the place of a group that is there.
     debug = config.get("debug") or {}
@@ -64,6 +64,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,
+        report=parts["report"],
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
 

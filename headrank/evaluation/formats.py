@@ -4,7 +4,8 @@ import re
 from enum import StrEnum
 from typing import TypeAlias
 
-Value: TypeAlias = str | float | int | None
+Number: TypeAlias = float | int | None
+Value: TypeAlias = str | Number | tuple[Number, ...]
 
 MISSING = "–"  # what None is shown as
 _LONGEST_NAME = 48  # characters of a name; longer ones would squeeze a table's numbers out of sight
@@ -29,7 +30,7 @@ def written(value: Value, form: Form) -> str:
         return MISSING
     if form is Form.TEXT:
         return one_line(str(value))
-    if isinstance(value, str):
+    if isinstance(value, str | tuple):
         raise TypeError(f"{value!r} in a column of form {form}: wanted a number")
     if form is Form.COUNT:
         return f"{value:d}"

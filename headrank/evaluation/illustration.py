@@ -1,19 +1,48 @@
-"""A figure of the report, drawn. Apart from figures.py, so that it can be spoken of without importing matplotlib."""
+"""A figure of the report, drawn. Apart from the figures, so that it can be spoken of without importing matplotlib."""
 
 import base64
 from dataclasses import dataclass
+from typing import NamedTuple
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class Drawing(NamedTuple):
+    """What a figure makes: the image (an SVG element as text, or the bytes of an SVG or PNG file) and a caption that
+    says in a sentence or two what is seen; it is also the image's text for those who do not see it."""
+
+    image: str | bytes
+    caption: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Illustration:
-    """The name of its file without ending, a title, a caption in a sentence or two, and the SVG element as text."""
+    """The name of its file without ending, a title, a caption, and the image's bytes, an SVG's or a PNG's.
+
+    Raises `ValueError` on an image that is neither.
+    """
 
     name: str
     title: str
     caption: str
-    svg: str
+    image: bytes
+
+    def __post_init__(self) -> None:
+        if not self.image.startswith(PNG) and b"<svg" not in self.image[:2000]:
+            raise ValueError(f"figure {self.name!r} made {self.image[:40]!r}…, wanted an SVG or a PNG image")
+
+    @property
+    def ending(self) -> str:
+        """The file's ending: .svg or .png."""
+        return ".png" if self.image.startswith(PNG) else ".svg"
+
+    @property
+    def alternative(self) -> str:
+        """The text that stands for the image."""
+        return f"{self.title}: {self.caption}" if self.caption else self.title
 
     @property
     def address(self) -> str:
         """The figure as a data address. As an image its ids stay its own; inline, those of several figures clash."""
-        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+        kind = "png" if self.ending == ".png" else "svg+xml"
+        return f"data:image/{kind};base64," + base64.b64encode(self.image).decode()

@@ -5,10 +5,8 @@ are final ranks <= N/4, rank counting from 1. Lists with fewer than 4 passages h
 reach it: they are left out of all figures here and counted as `short_lists`.
 
 - Selectivity (`selectivity.py`): P(top quartile | relevant, in zone) - P(top quartile | irrelevant, in zone).
-- Homogenization of the zone, per list and then averaged over lists: the standard deviation of the scores z (in the
-  system's own unit, so to be compared between variants of one system only); the normalised entropy of the attention
-  masses' shares within the zone (1: all the same); the share of neighbours that are nearly equal, where neighbours are
-  adjacent scores of the zone in sorted order and nearly equal means closer than 1 % of the whole list's range of z.
+- Homogenization (`homogenization.py`): how alike the zone's scores are, and the scores of each quarter of the context,
+  per list and then averaged over lists.
 
 Relevant means a grade >= the benchmark's threshold. Unjudged passages are irrelevant.
 """
@@ -17,30 +15,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
+from headrank.evaluation.homogenization import BINS, Homogenization, homogenization, spread_by_place
 from headrank.evaluation.metrics import check_ranking, check_threshold
 from headrank.evaluation.selectivity import ZoneCounts
 from headrank.ranking import ContextScores, Qrels, Run
 
-BINS = 8  # of the context, of equal width; the zone is bins 2 to 5 exactly
-NEARLY_EQUAL = 0.01  # of the list's range of scores
 SHORTEST = 4  # passages of a list that has a top quartile
-
-
-@dataclass(frozen=True, slots=True)
-class Homogenization:
-    """How alike the zone's scores are, averaged over lists. None where no list has what it needs.
-
-    deviation: standard deviation of z, in units of z.
-    entropy: of the masses' shares within the zone, over log of the zone's size, in [0, 1].
-    nearly_equal: share of neighbouring scores closer than 1 % of the list's range, in [0, 1].
-    """
-
-    deviation: float | None
-    entropy: float | None
-    nearly_equal: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +29,8 @@ class MiddleZone:
 
     zone: counts per list, in the order of the contexts (kept per list: intervals resample them).
     positions: counts over all lists for each of 8 equal parts of the context, first part first.
+    homogenization: averaged over lists. per_list: of each list, in the order of `zone`.
+    spread: of each list, in the order of `zone`: spread of the scores by place (`spread_by_place`).
     lists, short_lists: lists that were used, and those with fewer than 4 passages that were not.
     """
 
@@ -57,6 +39,8 @@ class MiddleZone:
     homogenization: Homogenization
     lists: int
     short_lists: int
+    per_list: tuple[Homogenization, ...] = ()
+    spread: tuple[tuple[float | None, ...], ...] = ()
 
 
 def measure_middle_zone(
@@ -73,6 +57,7 @@ def measure_middle_zone(
     zone: list[ZoneCounts] = []
     positions = [ZoneCounts()] * BINS
     alike: list[Homogenization] = []
+    spread: list[tuple[float | None, ...]] = []
     seen: set[str] = set()
     for context in contexts:
         if context.query_id in seen:
@@ -87,42 +72,16 @@ def measure_middle_zone(
         positions = [total + counts for total, counts in zip(positions, bins, strict=True)]
         zone.append(sum(bins[BINS // 4 : 3 * BINS // 4], ZoneCounts()))
         alike.append(homogenization(context))
-    return MiddleZone(tuple(zone), tuple(positions), _average(alike), len(zone), len(contexts) - len(zone))
-
-
-def zone_slice(n: int) -> slice:
-    """The zone of a list of `n` passages, as positions in context order: N/4 <= p < 3N/4."""
-    return slice(-(-n // 4), -(-3 * n // 4))  # rounded up
-
-
-def homogenization(context: ContextScores) -> Homogenization:
-    """How alike the scores in the zone of one list are.
-
-    A zone without passages has None throughout; entropy and neighbours need two passages in it. Scores that are all the
-    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0.
-    """
-    scores = np.asarray(context.scores, dtype=np.float64)
-    inside = zone_slice(len(scores))
-    zone = scores[inside]
-    deviation = float(zone.std()) if zone.size else None
-    masses = None if context.masses is None else np.asarray(context.masses, dtype=np.float64)[inside]
-    entropy = None if masses is None else _normalised_entropy(masses)
-    nearly_equal = None
-    if zone.size > 1:
-        gaps, width = np.diff(np.sort(zone)), float(np.ptp(scores))
-        # gaps <= 0 too: where all scores are the same the range is 0 and no gap is below a hundredth of it
-        nearly_equal = float(np.mean((gaps < NEARLY_EQUAL * width) | (gaps <= 0)))
-    return Homogenization(deviation, entropy, nearly_equal)
-
-
-def _normalised_entropy(masses: Float[np.ndarray, " zone"]) -> float | None:
-    """-sum p log p / log n with p = masses / their sum, 0 log 0 = 0, in [0, 1]; None for fewer than two or no mass."""
-    total = float(masses.sum())
-    if masses.size < 2 or total <= 0:
-        return None
-    p = masses / total
-    p = p[p > 0]  # after dividing: a tiny mass may become 0 there
-    return min(1.0, max(0.0, float(-(p * np.log(p)).sum() / math.log(masses.size))))  # rounding may leave [0, 1]
+        spread.append(spread_by_place(context))
+    return MiddleZone(
+        zone=tuple(zone),
+        positions=tuple(positions),
+        homogenization=_average(alike),
+        lists=len(zone),
+        short_lists=len(contexts) - len(zone),
+        per_list=tuple(alike),
+        spread=tuple(spread),
+    )
 
 
 def _bin_counts(

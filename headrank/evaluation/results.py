@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from headrank.evaluation.middle_zone import Homogenization, MiddleZone
+from headrank.evaluation.homogenization import Homogenization
+from headrank.evaluation.middle_zone import MiddleZone
 from headrank.evaluation.selectivity import Selectivity, ZoneCounts
 from headrank.evaluation.significance import Comparison
 
@@ -90,6 +91,8 @@ def _middle_zone(content: Mapping[str, Any]) -> MiddleZone:
         homogenization=Homogenization(**content["homogenization"]),
         lists=content["lists"],
         short_lists=content["short_lists"],
+        per_list=tuple(Homogenization(**values) for values in content.get("per_list", ())),
+        spread=tuple(tuple(values) for values in content.get("spread", ())),
     )
 
 

@@ -10,9 +10,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from jaxtyping import Float
 
-RESAMPLES = 2000  # puts a percentile's own error well below the one decimal that is shown
-CONFIDENCE = 0.95
-_CELLS = 2_000_000  # of the matrix of resampled counts that is held at a time: 16 MB
+from headrank.evaluation.bootstrap import RESAMPLES, Estimate, percentiles, resampled_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +73,43 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
     difference = None if relevant is None or irrelevant is None else relevant - irrelevant
     interval = None
     if difference is not None and len(zone) > 1:
-        counts = np.array([astuple(c) for c in zone], dtype=np.float64)
-        interval = _interval(counts, resamples, np.random.default_rng(seed))
+        interval = _interval(_differences(resampled_sums(_counts(zone), resamples=resamples, seed=seed)))
     return Selectivity(relevant, irrelevant, difference, interval, total.relevant, total.irrelevant)
 
 
-def _interval(
-    counts: Float[np.ndarray, "lists 4"], resamples: int, rng: np.random.Generator
-) -> tuple[float, float] | None:
-    lists = len(counts)
-    at_once = max(1, _CELLS // lists)
-    sums = []
-    for start in range(0, resamples, at_once):
-        # how often each list is drawn, when as many lists as there are are drawn with replacement
-        drawn = rng.multinomial(lists, np.full(lists, 1 / lists), size=min(at_once, resamples - start))
-        sums.append(drawn @ counts)
-    relevant, relevant_top, irrelevant, irrelevant_top = np.concatenate(sums).T
-    both = (relevant > 0) & (irrelevant > 0)
-    if both.sum() <= resamples / 2:
+def selectivity_change(
+    before: Sequence[ZoneCounts], after: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate | None:
+    """The selectivity of `after` minus that of `before`, over the same lists in the same order (paired bootstrap).
+
+    None where either has no selectivity. Raises `ValueError` where the numbers of lists differ.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} lists before and {len(after)} after: wanted the same lists")
+    counts = np.hstack([_counts(before), _counts(after)])
+    total = counts.sum(0, keepdims=True)
+    change = float((_differences(total[:, 4:]) - _differences(total[:, :4]))[0])
+    if np.isnan(change):
         return None
-    differences = relevant_top[both] / relevant[both] - irrelevant_top[both] / irrelevant[both]
-    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    interval = None
+    if len(before) > 1:
+        sums = resampled_sums(counts, resamples=resamples, seed=seed)
+        interval = _interval(_differences(sums[:, 4:]) - _differences(sums[:, :4]))
+    return Estimate(change, interval, len(before))
+
+
+def _counts(zone: Sequence[ZoneCounts]) -> Float[np.ndarray, "lists 4"]:
+    return np.array([astuple(counts) for counts in zone], dtype=np.float64).reshape(-1, 4)
+
+
+def _differences(sums: Float[np.ndarray, "resamples 4"]) -> Float[np.ndarray, " resamples"]:
+    """Of each resample the difference of its shares; NaN where it lacks a kind of passage."""
+    relevant, relevant_top, irrelevant, irrelevant_top = sums.T
+    both = (relevant > 0) & (irrelevant > 0)
+    shares = relevant_top / np.maximum(relevant, 1) - irrelevant_top / np.maximum(irrelevant, 1)
+    return np.where(both, shares, np.nan)
+
+
+def _interval(differences: Float[np.ndarray, " resamples"]) -> tuple[float, float] | None:
+    present = differences[~np.isnan(differences)]
+    return percentiles(present) if len(present) > len(differences) / 2 else None

@@ -2,7 +2,7 @@
 
 Two paired tests, both two-sided: Student's t, and the randomization test (Fisher; recommended for IR by Smucker, Allan
 and Carterette 2007), which assumes only that under the null hypothesis a query's difference could as well have had the
-other sign. Verdicts rest on the second. Holm's correction is for as many comparisons as are shown together.
+other sign. Verdicts rest on the second, Holm-corrected over the benchmarks of a suite (`comparisons.py`).
 """
 
 import math
@@ -96,8 +96,13 @@ def randomization_test(
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's (1979) adjusted p values, in the order given: the i-th smallest of m (i from 0) times m - i, not below any
-    smaller one's, at most 1. They control the chance of one false claim among the m at the level they are read against.
+    """Holm's step-down adjusted p values, in the order given.
+
+    With p_(1) <= ... <= p_(m) the sorted values, adjusted p_(i) = min(1, max over j <= i of (m - j + 1) p_(j)).
+    Called significant below .05, they keep the chance of even one false claim among the m at .05, whatever the
+    dependence between tests. Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+    Journal of Statistics 6 (1979); in this form Wright, Adjusted p-values for simultaneous inference, Biometrics 48
+    (1992).
 
     Raises `ValueError` on a value outside [0, 1].
     """

@@ -1,19 +1,21 @@
-"""The report's tables and sentences: what is put beside what. No layout (table.py, report.html.j2), no measuring.
+"""The report's tables: what is put beside what. Columns are data (layouts.py), writing is table.py's, sentences are in
+sentences.py; nothing is measured here."""
 
-The main metric is compared with the reference in several places; everywhere the p values are corrected (Holm) over all
-comparisons of the report on that metric, every system on every benchmark.
-"""
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from collections.abc import Sequence
-
-from headrank.evaluation.formats import Form, Value, one_line, written
+from headrank.evaluation.bootstrap import mean_estimate
+from headrank.evaluation.comparisons import SuiteComparison, compare_systems
+from headrank.evaluation.formats import Form, Value, one_line
+from headrank.evaluation.layouts import BASELINE, CHANGES, MIDDLE_ZONE, SUITE, TRAINING
 from headrank.evaluation.metrics import Metric, mean
-from headrank.evaluation.results import BenchmarkResult, SystemResult
+from headrank.evaluation.results import BenchmarkResult
 from headrank.evaluation.selectivity import Selectivity, selectivity
-from headrank.evaluation.significance import holm
-from headrank.evaluation.table import Column, Table, markdown_text
+from headrank.evaluation.table import Column, Layout, Table
 
-SIGNIFICANT = 0.05  # the level at which a corrected p value is called significant
+ALIKE = ("deviation", "entropy", "nearly_equal")
+Columns = Mapping[str, Sequence[str]]  # table -> keys of the columns that it shows
 
 
 def check_results(results: Sequence[BenchmarkResult]) -> None:
@@ -37,7 +39,7 @@ def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
 
 
 def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
-    """Systems x benchmarks in one metric, with the mean over benchmarks where there are several.
+    """Systems x benchmarks in one metric, with the macro mean over benchmarks where there are several.
 
     A system that is missing on a benchmark has no mean: it would be one over other benchmarks.
     """
@@ -47,39 +49,124 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
         present = [value for value in values if value is not None]
         average = [mean(present) if len(present) == len(values) else None] if len(values) > 1 else []
         rows.append((system, *values, *average))
-    headings = [result.name for result in results] + (["Mean"] if len(results) > 1 else [])
+    headings = [result.name for result in results] + ([f"Mean of {len(results)}"] if len(results) > 1 else [])
     columns = (Column("System"), *(Column(one_line(h), Form.METRIC, best=True) for h in headings))
     return Table("main", Metric.parse(metric).label, columns, tuple(rows))
 
 
-def changes_table(results: Sequence[BenchmarkResult], metric: str) -> Table | None:
+def changes_table(results: Sequence[BenchmarkResult], metric: str, columns: Columns | None = None) -> Table | None:
     """Every system against the reference on every benchmark; None where there is only the reference."""
-    adjusted = adjusted_p(results, metric)
-    if not adjusted:
+    compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
+    return _comparison_table(CHANGES, results, [c for c in compared if c is not None], columns)
+
+
+def baseline_table(
+    results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str, columns: Columns | None = None
+) -> Table | None:
+    """The main system against a named one on every benchmark that has both; None where none has."""
+    compared = compare_systems(results, metric, main, baseline)
+    return None if compared is None else _comparison_table(BASELINE, results, [compared], columns)
+
+
+def suite_table(
+    results: Sequence[BenchmarkResult],
+    metric: str,
+    main: str,
+    baseline: str | None = None,
+    columns: Columns | None = None,
+) -> Table | None:
+    """Means and tallies of every system against the reference, and of the main one against the baseline.
+
+    None for a single benchmark, of which the other tables say all.
+    """
+    pairs = [(name, results[0].reference) for name in system_names(results)]
+    pairs += [(main, baseline)] if baseline and baseline != results[0].reference else []
+    compared = [c for c in (compare_systems(results, metric, *pair) for pair in pairs) if c is not None]
+    if len(results) < 2 or not compared:
         return None
-    reference, label = results[0].reference, Metric.parse(metric).label
-    rows: list[tuple[Value, ...]] = []
-    for result in results:
-        before = result.systems[reference].means[metric]
-        for name, system in result.systems.items():
-            if name == reference:
-                continue
-            c = system.comparisons[metric]
-            numbers = (before, system.means[metric], c.difference, c.p_t, c.p_randomization)
-            rows.append((result.name, name, *numbers, adjusted[result.name, name], c.wins, c.ties, c.losses))
-    columns = (
-        *(Column("Benchmark"), Column("System")),
-        *(Column(one_line(reference).capitalize(), Form.METRIC), Column("Reranked", Form.METRIC)),
-        Column("Change", Form.CHANGE),
-        *(Column("p (t)", Form.P), Column("p", Form.P), Column("p (Holm)", Form.P)),
-        *(Column(heading, Form.COUNT) for heading in ("Won", "Tied", "Lost")),
-    )
+    records: list[dict[str, Value]] = []
+    for c in compared:
+        records.append(
+            {
+                "system": c.system,
+                "against": c.against,
+                "benchmarks": len(c.parts),
+                "metric": (c.before, c.after),
+                "change": c.after - c.before,
+                **dict(zip(("won", "tied", "lost"), c.benchmarks, strict=True)),
+                "sure_won": c.significant.won,
+                "sure_lost": c.significant.lost,
+                **{f"queries_{name}": n for name, n in c.queries._asdict().items()},
+            }
+        )
+    label = Metric.parse(metric).label
     note = (
-        f"{label}, two-sided paired tests over queries: p (t) is Student's, p the randomization test's, p (Holm) the "
-        f"latter corrected for the {len(adjusted)} comparison{'s' if len(adjusted) > 1 else ''} in this table. Won, "
-        "tied and lost count queries."
+        f"{label}, macro means: every benchmark counts the same. A benchmark is won by the higher mean, and "
+        "significantly where the randomization test's p, Holm-corrected over the benchmarks of its row, is below .05. "
+        "Queries are counted over all benchmarks."
     )
-    return Table("changes", f"{one_line(reference).capitalize()} → reranked", columns, tuple(rows), note)
+    return SUITE.table(records, shown=(columns or {}).get("suite"), note=note, metric=label)
+
+
+def _comparison_table(
+    layout: Layout, results: Sequence[BenchmarkResult], compared: Sequence[SuiteComparison], columns: Columns | None
+) -> Table | None:
+    if not compared:
+        return None
+    metric = Metric.parse(compared[0].metric)
+    judged = f"judged@{metric.cutoff}"
+    means = {result.name: {s: system.means for s, system in result.systems.items()} for result in results}
+    records: list[dict[str, Value]] = []
+    for c in compared:
+        shares = []
+        for part in c.parts:
+            of = [means[part.benchmark][name].get(judged) for name in (c.against, c.system)]
+            shares.append(None if of[0] is None or of[1] is None else (of[0], of[1]))
+            records.append(
+                {
+                    "system": c.system,
+                    "benchmark": part.benchmark,
+                    "queries": part.queries,
+                    "judged": shares[-1],
+                    "metric": (part.before, part.after),
+                    "change": part.test.difference,
+                    "p_t": part.test.p_t,
+                    "p": part.test.p_randomization,
+                    "p_holm": part.p_holm,
+                    "won": part.test.wins,
+                    "tied": part.test.ties,
+                    "lost": part.test.losses,
+                }
+            )
+        if len(c.parts) > 1:
+            pair = None if None in shares else tuple(mean(side) for side in zip(*shares, strict=True))
+            records.append(
+                {
+                    "system": c.system,
+                    "benchmark": f"mean of {len(c.parts)}",
+                    "judged": pair,
+                    "queries": sum(part.queries for part in c.parts),
+                    "metric": (c.before, c.after),
+                    "change": c.after - c.before,
+                    **c.queries._asdict(),
+                }
+            )
+    note = (
+        f"{metric.label}, before → after. p: two-sided paired randomization test over queries; p (Holm): corrected for "
+        "the number of benchmarks on which two systems are compared"
+    )
+    note += f" ({max(len(c.parts) for c in compared)} here). Won, tied and lost count queries."
+    if any(record["judged"] for record in records):
+        note += f" {Metric.parse(judged).label}: share of the first {metric.cutoff} passages that have a judgement."
+    if any(len(c.parts) > 1 for c in compared):
+        note += " Means over benchmarks are macro means."
+    names = {"reference": one_line(compared[0].against), "main": one_line(compared[0].system)}
+    if layout is CHANGES:
+        names["reference"] = names["reference"].capitalize()
+    shown = (columns or {}).get(layout.name)
+    return layout.table(
+        records, shown=shown, note=note, metric=metric.label, judged=Metric.parse(judged).label, **names
+    )
 
 
 def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
@@ -109,51 +196,63 @@ def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
     return Table("metrics", "All metrics", columns, tuple(rows), " ".join(parts))
 
 
-def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
+def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | None = None) -> Table | None:
     """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over several.
 
     None where no system has scores in context order.
     """
-    rows: list[tuple[Value, ...]] = []
+    records: list[dict[str, Value]] = []
     measured: list[Selectivity] = []
+    short = 0
     for result in results:
         for name, system in result.systems.items():
             if system.middle_zone is not None and system.selectivity is not None:
+                zone, short = system.middle_zone, max(short, system.middle_zone.short_lists)
                 measured.append(system.selectivity)
-                alike = system.middle_zone.homogenization
-                numbers = (alike.deviation, alike.entropy, alike.nearly_equal)
-                rows.append((result.name, name, *_selectivity_cells(system.selectivity), *numbers))
-    if not rows:
+                record: dict[str, Value] = {"benchmark": result.name, "system": name, "lists": zone.lists}
+                for measure in ALIKE:
+                    found = mean_estimate([getattr(one, measure) for one in zone.per_list])
+                    record[measure] = None if found is None else found.cells
+                records.append(record | _selectivity_values(system.selectivity))
+    if not records:
         return None
     if len(results) > 1:
-        for name, pooled in pooled_selectivity(results).items():
-            rows.append(("all", name, *_selectivity_cells(pooled), None, None, None))
-    columns = (
-        *(Column("Benchmark"), Column("System")),
-        *(Column("Relevant %", Form.PERCENT), Column("Irrelevant %", Form.PERCENT), Column("Selectivity", Form.POINTS)),
-        *(Column("95 % from", Form.POINTS), Column("to", Form.POINTS)),
-        *(Column("Std z", Form.NUMBER), Column("Entropy", Form.METRIC), Column("Alike %", Form.PERCENT)),
-    )
+        records += [
+            {"benchmark": "all", "system": name, **_selectivity_values(pooled)}
+            for name, pooled in pooled_selectivity(results).items()
+        ]
     note = (
         "Relevant and irrelevant: how many of the zone's passages of that kind reach the top quartile; selectivity is "
-        "their difference in percentage points with its bootstrap interval over queries. Std z, of the zone's "
-        "scores, is in each system's own unit; entropy (1: no differences) is of the attention masses within the zone; "
-        "alike are neighbouring scores closer than 1 % of a list's range. These definitions are this project's."
+        "their difference in percentage points. Std z, of the zone's scores, is in each system's own unit; entropy (1: "
+        "no differences) is of the attention masses within the zone; alike are neighbouring scores closer than 1 % of "
+        "a list's range. In brackets: 95 % bootstrap intervals over queries. These definitions are this project's."
     )
     if any(0 == zone.relevant == zone.irrelevant for zone in measured):
         note += (
             " A system that ranks in context order (a first stage, where lists are read in its order) lifts nothing "
             "out of the zone by construction."
         )
-    short = max((s.middle_zone.short_lists for r in results for s in r.systems.values() if s.middle_zone), default=0)
     if short:
         note += f" Lists with fewer than 4 passages are left out (up to {short} per benchmark)."
-    return Table("middle_zone", "Middle zone", columns, tuple(rows), note)
+    return MIDDLE_ZONE.table(records, shown=(columns or {}).get("middle_zone"), note=note)
 
 
-def _selectivity_cells(s: Selectivity) -> tuple[Value, ...]:
-    low, high = s.interval or (None, None)
-    return s.relevant, s.irrelevant, s.difference, low, high
+def training_table(epochs: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> Table | None:
+    """The epoch record of an alignment: loss and its parts, what was measured on held-out lists, the heads.
+
+    None without epochs. Epochs are counted from 1.
+    """
+    if not epochs:
+        return None
+    names = dict.fromkeys(name for epoch in epochs for name in epoch)
+    parts = [name for name in names if name.startswith("train/") and name != "train/loss"]
+    known = list(TRAINING.columns)
+    known[2:2] = [Column(one_line(name.removeprefix("train/")), Form.NUMBER, key=name) for name in parts]
+    records = [
+        {**epoch, "epoch": int(epoch["epoch"]) + 1, "heads/depth": _whole(epoch.get("heads/depth"))} for epoch in epochs
+    ]
+    note = "Loss is the mean over training lists, with its parts unweighted. Held-out queries are of the labelled ones."
+    return replace(TRAINING, columns=tuple(known)).table(records, shown=(columns or {}).get("training"), note=note)
 
 
 def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
@@ -167,68 +266,11 @@ def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectiv
     return pooled
 
 
-def adjusted_p(results: Sequence[BenchmarkResult], metric: str) -> dict[tuple[str, str], float]:
-    """(benchmark, system) -> p of the randomization test against the reference, Holm-corrected over all of them."""
-    raw = {
-        (result.name, name): system.comparisons[metric].p_randomization
-        for result in results
-        for name, system in result.systems.items()
-        if name != result.reference
-    }
-    return dict(zip(raw, holm(list(raw.values())), strict=True))
+def _selectivity_values(s: Selectivity) -> dict[str, Value]:
+    low, high = s.interval or (None, None)
+    difference = None if s.difference is None else (s.difference, low, high)
+    return {"relevant": s.relevant, "irrelevant": s.irrelevant, "selectivity": difference}
 
 
-def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> list[str]:
-    """A Markdown line per benchmark: `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`."""
-    adjusted = adjusted_p(results, metric)
-    lines = []
-    for result in results:
-        if main not in result.systems or main == result.reference:
-            continue
-        system = result.systems[main]
-        c = system.comparisons[metric]
-        before = written(result.systems[result.reference].means[metric], Form.METRIC)
-        after = written(system.means[metric], Form.METRIC)
-        names = [markdown_text(one_line(name)) for name in (result.name, result.reference, main)]
-        lines.append(
-            f"- {names[0]}: {names[1]} {before} → {names[2]} {after} ({written(c.difference, Form.CHANGE)}, "
-            f"{p_text(adjusted[result.name, main])}; {c.wins} won, {c.ties} tied, {c.losses} lost of "
-            f"{len(result.query_ids)} queries)"
-        )
-    return lines
-
-
-def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
-    """The report's first sentence, in plain text: the main system against the reference."""
-    label, reference = Metric.parse(metric).label, results[0].reference
-    with_main = [result for result in results if main in result.systems]
-    systems: list[SystemResult] = [result.systems[main] for result in with_main]
-    after = mean([system.means[metric] for system in systems])
-    where = one_line(with_main[0].name) if len(with_main) == 1 else f"average over {len(with_main)} benchmarks"
-    start = f"{one_line(main)} reaches {label} {written(after, Form.METRIC)} on {where}"
-    if main == reference:
-        return f"{start}; no other system was measured."
-    before = mean([result.systems[reference].means[metric] for result in with_main])
-    change = written(after - before, Form.CHANGE)
-    start += f", {one_line(reference)} {written(before, Form.METRIC)} ({change}"
-    adjusted = adjusted_p(results, metric)
-    if len(with_main) == 1:
-        result, p = with_main[0], adjusted[with_main[0].name, main]
-        verdict = "significant" if p < SIGNIFICANT else "not significant"
-        return f"{start}; {p_text(p)}, {verdict} over {len(result.query_ids)} queries)."
-    counts = []
-    for word, sign in (("better", 1), ("worse", -1)):
-        found = [
-            result.name
-            for result, system in zip(with_main, systems, strict=True)
-            if sign * system.comparisons[metric].difference > 0
-        ]
-        sure = sum(adjusted[name, main] < SIGNIFICANT for name in found)
-        if found:
-            counts.append(f"{word} on {len(found)}, " + (f"significantly on {sure}" if sure else "none significantly"))
-    return f"{start}): {'; '.join(counts) or 'the same on each'}."
-
-
-def p_text(p: float) -> str:
-    """`p .030` or `p <.001`."""
-    return f"p {written(p, Form.P)}"
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -12,6 +12,7 @@ from headrank.heads.criteria import (
     QueryFocused,
     RandomHeads,
 )
+from headrank.heads.curves import head_curves
 from headrank.heads.measures import discriminability, entropy, ndcg
 from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, select_heads
 from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, list_grades, read_head_table
@@ -35,6 +36,7 @@ __all__ = [
     "choose_entropy_weight",
     "discriminability",
     "entropy",
+    "head_curves",
     "heads_file",
     "list_grades",
     "ndcg",

@@ -1,16 +1,17 @@
-"""Select: from labelled lists to `heads.json`, for each system of the experiment.
+"""Select: from labelled lists to `heads.json`, for each system of the experiment, and `head_curves.json`.
 
 The head table is the only work on the model here. It is kept in the cache folder under the key of what it depends on,
 so that another criterion, another number of heads or another calibration over the same reading costs nothing.
 """
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from headrank.artifacts import RunFolder
+from headrank.artifacts import RunFolder, artifact_key
 from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
 from headrank.files import atomic_write
 from headrank.heads import (
@@ -19,6 +20,7 @@ from headrank.heads import (
     HeadTable,
     calibration_of,
     choose_entropy_weight,
+    head_curves,
     heads_file,
     read_head_table,
     select_heads,
@@ -29,6 +31,8 @@ from headrank.stages.keys import heads_key, project_version, table_key
 from headrank.stages.lists import DataLoader, LabelledData
 
 logger = logging.getLogger(__name__)
+
+HEAD_CURVES = "head_curves.json"
 
 
 def heads_name(system: str) -> str:
@@ -44,7 +48,7 @@ class SelectStage:
         self.folder = folder
         self.data = data
         self._backbone: Backbone | None = None
-        self._tables: dict[str, HeadTable] = {}
+        self._tables: dict[Path, HeadTable] = {}
 
     def run(self) -> dict[str, HeadsFile]:
         """The heads of every system, read from the run folder where they are fresh."""
@@ -56,6 +60,8 @@ class SelectStage:
             made = self.folder.make(file, key, lambda path, s=system, n=name: self._select(n, s, train).save(path))
             logger.info("select: %s %s", file, "written" if made else "is there already")
             result[name] = HeadsFile.load(self.folder.path / file)
+            if name == MAIN_SYSTEM and train is not None:
+                self._curves(system, result[name], train, key)
         self._backbone = None  # reranking needs a shallower one
         return result
 
@@ -93,22 +99,46 @@ class SelectStage:
             project_version=project_version(),
         )
 
-    def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
+    def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:
+        """Write what more heads and more layers would be worth, for the report, where the head table is at hand."""
+        criterion, key = system.criterion, artifact_key("head curves", key)
+        table_path = self._table_place(system, train)[0]
+        if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and table_path.is_file()):
+            (self.folder.path / HEAD_CURVES).unlink(missing_ok=True)  # of other heads
+            return
+        if isinstance(criterion, EntropyRegularized):
+            criterion = replace(criterion, weight=heads.criterion["parameters"]["weight"])
+
+        def write(path: Path) -> None:
+            table = HeadTable.load(table_path)
+            curves = head_curves(table, criterion, system.scorer, count=len(heads.heads), depth=heads.depth)
+            with atomic_write(path) as file:
+                json.dump(curves, file, indent=1)
+
+        made = self.folder.make(HEAD_CURVES, key, write)
+        logger.info("select: %s %s", HEAD_CURVES, "written" if made else "is there already")
+
+    def _table_place(self, system: SystemSettings, train: LabelledData) -> tuple[Path, bool]:
+        """Where the head table that the system chooses from is kept, and whether it holds token-filtered scores.
+
+        One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
+        """
         e = self.experiment
-        # One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
         alike = [
             other
             for other in e.systems.values()
             if (other.prompt, other.scorer.query_rows) == (system.prompt, system.scorer.query_rows)
         ]
         filtered = any(other.criterion.needs_filtered for other in alike)
-        key = table_key(e, system, train, filtered=filtered)
-        if key not in self._tables:
-            path = e.cache / "head_tables" / f"{key}.safetensors"
+        return e.cache / "head_tables" / f"{table_key(e, system, train, filtered=filtered)}.safetensors", filtered
+
+    def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
+        path, filtered = self._table_place(system, train)
+        if path not in self._tables:
             if not path.is_file():
                 _write_table(path, self._read(system, train, depth, filtered=filtered))
-            self._tables[key] = HeadTable.load(path)
-        return self._tables[key]
+            self._tables[path] = HeadTable.load(path)
+        return self._tables[path]
 
     def _read(self, system: SystemSettings, train: LabelledData, depth: int, *, filtered: bool) -> HeadTable:
         e = self.experiment

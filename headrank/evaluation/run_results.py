@@ -1,0 +1,142 @@
+"""A run as its report and its figures see it: results, heads, training, the passes' facts; and its folder read back.
+
+    run = read_results(Path("outputs/nano"))
+    run.benchmarks[0].systems[run.main].means[run.metric]
+
+Everything is plain data out of the run folder's files, so a figure needs neither models nor judgements.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from headrank.evaluation.results import BenchmarkResult
+from headrank.evaluation.tables import check_results, system_names
+from headrank.names import MAIN_SYSTEM, UNALIGNED_SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """What a run came to.
+
+    benchmarks: at least one, with the same metrics and reference (the first stage).
+    main: the system the run is about. metric: the metric that leads. name: of the run, where several stand together.
+    before: the main system before alignment, among the systems; None where nothing was aligned.
+    heads, heads_before: contents of the main system's heads file and of the one before alignment; None: not known.
+    head_curves: `head_curves.json`, quality against depth and number of heads on the labelled lists.
+    epochs: rows of the epoch record, the empty fields left out. passes: (system, benchmark) -> facts of its reranking.
+    config: the composed configuration.
+
+    Raises `ValueError` where the results do not fit together, or `metric`, `main` or `before` is not among them.
+    """
+
+    benchmarks: tuple[BenchmarkResult, ...]
+    metric: str
+    main: str
+    name: str = ""
+    before: str | None = None
+    heads: Mapping[str, Any] | None = None
+    heads_before: Mapping[str, Any] | None = None
+    head_curves: Mapping[str, Any] | None = None
+    epochs: tuple[Mapping[str, float], ...] = ()
+    passes: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_results(self.benchmarks)
+        if self.metric not in self.benchmarks[0].metrics:
+            measured = ", ".join(self.benchmarks[0].metrics)
+            raise ValueError(f"metric {self.metric!r} was not measured: wanted one of {measured}")
+        for system in (self.main, *([self.before] if self.before else [])):
+            if system not in self.systems:
+                raise ValueError(f"system {system!r} is not in the results: wanted one of {', '.join(self.systems)}")
+
+    @property
+    def reference(self) -> str:
+        """The system that others are compared with: the first stage."""
+        return self.benchmarks[0].reference
+
+    @property
+    def systems(self) -> list[str]:
+        """All systems, in order of appearance."""
+        return system_names(self.benchmarks)
+
+    @property
+    def model(self) -> str:
+        """The model's name without its folder or owner; the run's name where it is not known."""
+        found = str(((self.heads or {}).get("model") or {}).get("id", ""))
+        return found.rstrip("/").split("/")[-1] or self.name
+
+
+def read_results(
+    folder: Path, benchmarks: Sequence[BenchmarkResult] | None = None, *, metric: str | None = None
+) -> RunResults:
+    """The results of a run folder.
+
+    benchmarks: results at hand; None: those of `metrics/*.json`, as far as the folder's `config.yaml` names them, in
+        its order.
+    metric: the one that leads; None: the configuration's objective.
+
+    Raises `ValueError` that names the folder where it holds no results or they do not fit together.
+    """
+    folder = Path(folder)
+    config = _config(folder / "config.yaml")
+    if benchmarks is None:
+        benchmarks = [BenchmarkResult.from_dict(_json(path)) for path in _metrics_files(folder, config)]
+    if not benchmarks:
+        raise ValueError(f"{folder} holds no results: wanted metrics/<benchmark>.json, which a finished run writes")
+    names = system_names(benchmarks)
+    aligned = UNALIGNED_SYSTEM in names
+    heads = _json(folder / "heads.json")
+    metric = metric or config.get("objective")
+    try:
+        return RunResults(
+            benchmarks=tuple(benchmarks),
+            metric=metric or benchmarks[0].metrics[0],
+            main=MAIN_SYSTEM if MAIN_SYSTEM in names else names[-1],
+            name=folder.resolve().name,
+            before=UNALIGNED_SYSTEM if aligned else None,
+            heads=_json(folder / "checkpoint" / "heads.json") if aligned else heads,
+            heads_before=heads if aligned else None,
+            head_curves=_json(folder / "head_curves.json"),
+            epochs=_epochs(folder / "training" / "epochs.csv") if aligned else (),
+            passes=_passes(_json(folder / "facts.json") or {}),
+            config=config,
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+
+
+def _metrics_files(folder: Path, config: Mapping[str, Any]) -> list[Path]:
+    """The files of the benchmarks that the configuration names; of a folder without one, all."""
+    sources = (config.get("debug") or {}).get("benchmarks") or config.get("benchmarks") or {}
+    named = [folder / "metrics" / f"{source['name']}.json" for source in sources.values()]
+    return [path for path in named if path.is_file()] or sorted((folder / "metrics").glob("*.json"))
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _epochs(path: Path) -> tuple[dict[str, float], ...]:
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple({k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(file))
+
+
+def _passes(facts: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Facts by system and benchmark, out of keys `system/benchmark`; a benchmark's name has no slash."""
+    return {(key.rpartition("/")[0], key.rpartition("/")[2]): values for key, values in facts.items()}

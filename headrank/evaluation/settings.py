@@ -1,0 +1,61 @@
+"""What a report shows, as settings: `conf/report`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrank.evaluation.layouts import LAYOUTS
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """figures: a name of one's own -> a `headrank.evaluation.figures.Figure`, in the report's order; an entry that is
+        None is left out; None for all: the figures that come with this package.
+    columns: table -> the keys of the columns that it shows, in order; a table that is not named shows its own choice.
+    baseline: a system that the main one is tested against, besides the first stage; None: the main system before
+        alignment, where there is one.
+    beside: folders of other finished runs that the figures set beside this one: other models, other context orders.
+
+    Raises `ValueError` on tables, columns and figures that cannot be.
+    """
+
+    figures: Mapping[str, Any] | None = None
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    baseline: str | None = None
+    beside: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for table, keys in self.columns.items():
+            if table not in LAYOUTS:
+                raise ValueError(f"report.columns names a table {table!r}, wanted one of {', '.join(LAYOUTS)}")
+            known = LAYOUTS[table].keys
+            # the parts of a loss are columns of the training table too, and known only when it is trained
+            unknown = [
+                key for key in keys if key not in known and not (table == "training" and key.startswith("train/"))
+            ]
+            if unknown or not keys:
+                raise ValueError(f"report.columns.{table} is {list(keys)}, wanted some of {', '.join(known)}")
+        seen: set[str] = set()
+        for key, figure in (self.figures or {}).items():
+            if figure is None:
+                continue
+            name, title = getattr(figure, "name", None), getattr(figure, "title", None)
+            if not isinstance(name, str) or not isinstance(title, str) or not callable(getattr(figure, "make", None)):
+                raise ValueError(
+                    f"report.figures.{key} is {figure!r}, wanted an object with name, title and make(runs)"
+                )
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in seen:
+                raise ValueError(
+                    f"report.figures.{key} has the name {name!r}, which names its file: wanted letters, digits, - and "
+                    "_, another name for each figure"
+                )
+            seen.add(name)
+
+    def drawn(self) -> list[Any]:
+        """The figures to draw, in order."""
+        if self.figures is None:
+            from headrank.evaluation.figures import default_figures  # late: matplotlib takes a second
+
+            return list(default_figures())
+        return [figure for figure in self.figures.values() if figure is not None]
