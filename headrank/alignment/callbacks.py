@@ -25,6 +25,7 @@ from headrank.heads import (
     LabelledScores,
     Selection,
     calibration_of,
+    measures_table,
     read_head_table,
     select_heads,
 )
@@ -115,7 +116,7 @@ class ReselectHeads(Callback):
         chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=wanted)
         before, depth = set(module.heads), module.depth
         self._done = trainer.current_epoch if log else self._epoch
-        module.set_heads(chosen.heads, self._origin(chosen, table))
+        module.set_heads(chosen.heads, self._origin(chosen, table, module))
         overlap = len(before & set(chosen.heads)) / len(chosen.heads)
         values = {"overlap": overlap, "depth": float(module.depth), "depth_change": float(module.depth - depth)}
         logger.info(
@@ -144,12 +145,15 @@ class ReselectHeads(Callback):
         together: list[LabelledScores] = [parts[n % ranks][n // ranks] for n in range(len(lists))]  # in `lists`' order
         return HeadTable(heads, tuple(together))
 
-    def _origin(self, chosen: Selection, table: HeadTable) -> dict[str, Any]:
+    def _origin(self, chosen: Selection, table: HeadTable, module: AlignmentModule) -> dict[str, Any]:
         parameters = {name: value for name, value in vars(self.criterion).items() if name != "count"}
         return {
             "criterion": {"name": self.criterion.name, "parameters": parameters, "after_epoch": self._done + 1},
             "query_ids": [one.query_id for one in table.lists],
             "seeds": list(self.seeds),
+            "table": measures_table(
+                chosen, layers=module.backbone.layers, heads_per_layer=module.backbone.heads_per_layer
+            ),
         }
 
 

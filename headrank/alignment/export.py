@@ -68,6 +68,7 @@ def aligned_heads(module: AlignmentModule) -> HeadsFile:
         query_ids=tuple(module.origin["query_ids"]),
         seeds=tuple(module.origin["seeds"]),
         project_version=importlib.metadata.version("headrank"),
+        table=module.origin.get("table"),  # where heads were selected again
     )
 
 

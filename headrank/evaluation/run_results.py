@@ -73,6 +73,12 @@ class RunResults:
         return found.rstrip("/").split("/")[-1] or self.name
 
 
+def run_labels(runs: Sequence[RunResults]) -> list[str]:
+    """What tells runs apart: their models; where two have the same, their names."""
+    models = [run.model for run in runs]
+    return models if len(set(models)) == len(models) else [run.name or run.model for run in runs]
+
+
 def read_results(
     folder: Path, benchmarks: Sequence[BenchmarkResult] | None = None, *, metric: str | None = None
 ) -> RunResults:

@@ -212,7 +212,8 @@ def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | Non
                 record: dict[str, Value] = {"benchmark": result.name, "system": name, "lists": zone.lists}
                 for measure in ALIKE:
                     found = mean_estimate([getattr(one, measure) for one in zone.per_list])
-                    record[measure] = None if found is None else found.cells
+                    value = getattr(zone.homogenization, measure)  # alone where values per list were not kept
+                    record[measure] = found.cells if found else None if value is None else (value, None, None)
                 records.append(record | _selectivity_values(system.selectivity))
     if not records:
         return None

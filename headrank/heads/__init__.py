@@ -1,6 +1,6 @@
 """Head selection: which heads read relevance."""
 
-from headrank.heads.artifact import HeadsFile, heads_file
+from headrank.heads.artifact import HeadsFile, heads_file, measures_table
 from headrank.heads.criteria import (
     AllHeads,
     Contrastive,
@@ -39,6 +39,7 @@ __all__ = [
     "head_curves",
     "heads_file",
     "list_grades",
+    "measures_table",
     "ndcg",
     "read_head_table",
     "select_heads",

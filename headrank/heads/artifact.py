@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from headrank.heads.selection import Selection
 from headrank.model.head_scores import Head, check_heads
 from headrank.model.prompt import PromptSettings
 from headrank.model.scorer import ScorerSettings
+
+MEASURES = ("discriminability", "entropy", "score")  # of a selection, head by head
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +110,7 @@ def heads_file(
     project_version: str,
 ) -> HeadsFile:
     """The file for a selection, with what was measured of the chosen heads and of every head."""
-    columns = {
-        "discriminability": selection.discriminability,
-        "entropy": selection.entropy,
-        "score": selection.score,
-    }
-    index = {head: i for i, head in enumerate(selection.table_heads)}
-
-    def value(name: str, head: Head) -> float | None:
-        column = columns[name]
-        number = None if column is None or head not in index else float(column[index[head]])
-        return number if number is not None and abs(number) != float("inf") else None
-
-    layers, width = int(model["layers"]), int(model["heads_per_layer"])
-    grid = {n: [[value(n, Head(la, h)) for h in range(width)] for la in range(layers)] for n in columns}
+    value = _measures(selection)
     return HeadsFile(
         model=model,
         heads=selection.heads,
@@ -132,6 +121,31 @@ def heads_file(
         query_ids=tuple(query_ids),
         seeds=tuple(seeds),
         project_version=project_version,
-        measures=tuple({name: value(name, head) for name in columns} for head in selection.heads),
-        table=grid if selection.discriminability is not None else None,
+        measures=tuple({name: value(name, head) for name in MEASURES} for head in selection.heads),
+        table=measures_table(selection, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"])),
     )
+
+
+def measures_table(
+    selection: Selection, *, layers: int, heads_per_layer: int
+) -> dict[str, list[list[float | None]]] | None:
+    """What was measured of every head: measure -> rows of layers, None for heads that were not read; None where no
+    labelled list was read."""
+    if selection.discriminability is None:
+        return None
+    value = _measures(selection)
+    return {
+        name: [[value(name, Head(layer, head)) for head in range(heads_per_layer)] for layer in range(layers)]
+        for name in MEASURES
+    }
+
+
+def _measures(selection: Selection) -> Callable[[str, Head], float | None]:
+    index = {head: i for i, head in enumerate(selection.table_heads)}
+
+    def value(name: str, head: Head) -> float | None:
+        column = getattr(selection, name)
+        number = None if column is None or head not in index else float(column[index[head]])
+        return number if number is not None and abs(number) != float("inf") else None
+
+    return value

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from headrank.evaluation import SystemRun, score_benchmark
+from headrank.evaluation import RunResults, SystemRun, score_benchmark
 from headrank.ranking import ContextScores, Ranking
 
 METRICS = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
@@ -48,3 +48,45 @@ def heads():
     table = {"discriminability": grid(), "entropy": grid(), "score": grid()}
     table["score"][5] = [None] * 4
     return {"heads": [{"layer": 2, "head": 1}, {"layer": 4, "head": 3}, {"layer": 3, "head": 0}], "table": table}
+
+
+@pytest.fixture
+def make_run(make_benchmark):
+    """A run of made-up results."""
+
+    def make(benchmarks=None, *, systems=("first stage", "headrank", "random"), **changes):
+        benchmarks = benchmarks or [make_benchmark(systems=systems)]
+        return RunResults(
+            **{"metric": "ndcg@10", "main": "headrank", "name": "a", **changes, "benchmarks": (*benchmarks,)}
+        )
+
+    return make
+
+
+@pytest.fixture
+def full_run(make_run, heads):
+    """A run that has all that a report can show: aligned, timed, its heads selected again."""
+    pairs = heads["heads"]
+    after = {**heads, "heads": [*pairs[:2], {"layer": 5, "head": 2}], "model": {"id": "Qwen/Qwen3-0.6B"}}
+    epochs = [
+        {"train/loss": 3.0, "train/preference": 2.0, "train/graded_kl": 1.0, "val/ndcg@10": 0.5},
+        {"train/loss": 2.0, "train/preference": 1.5, "train/graded_kl": 0.5, "val/ndcg@10": 0.7},
+        {"train/loss": 1.0, "train/preference": 0.8, "train/graded_kl": 0.2, "val/ndcg@10": 0.6},
+    ]
+    more = {"val/selectivity": 0.1, "heads/overlap": 0.75, "heads/depth": 6.0}
+    return make_run(
+        systems=("first stage", "headrank", "zero-shot", "random"),
+        before="zero-shot",
+        heads=after,
+        heads_before=heads,
+        head_curves={
+            "heads": [[1, 0.5], [2, 0.6], [3, 0.65], [4, 0.6]],
+            "depth": [[4, 0.5], [5, 0.6], [6, 0.65]],
+            "used": {"heads": 3, "depth": 5},
+            "lists": 12,
+            "folds": 5,
+            "criterion": "entropy_regularized",
+        },
+        epochs=tuple({"epoch": float(i), **epoch, **more} for i, epoch in enumerate(epochs)),
+        passes={(s, "dl20"): {"seconds": 90.0, "lists": 30} for s in ("headrank", "zero-shot")},
+    )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.evaluation import homogenization, measure_middle_zone, selectivity
-from headrank.evaluation.middle_zone import BINS, zone_slice
+from headrank.evaluation.homogenization import BINS, PLACES, spread_by_place, zone_slice
 from headrank.evaluation.selectivity import Selectivity, ZoneCounts
 from headrank.ranking import ContextScores, Ranking
 
@@ -194,6 +194,31 @@ def test_homogenization_is_averaged_over_lists_that_have_it():
     found = measure_middle_zone([first, second], rankings, {}).homogenization
     assert found.deviation == pytest.approx(math.sqrt(1.25) / 2)
     assert found.entropy == 1.0
+
+
+def test_values_of_each_list_are_kept():
+    first, ranking = listed([9, 1, 2.0, 2.05, 4, 4.06, 0, 10])
+    short = ContextScores("s", ("a",), (1.0,))
+    rankings = {"q": ranking, "s": Ranking.from_scores("s", ("a",), (1.0,))}
+    zone = measure_middle_zone([first, short], rankings, {})
+    assert zone.per_list == (homogenization(first),)
+    assert zone.spread == (spread_by_place(first),)
+
+
+def test_spread_by_place_by_hand():
+    # 8 passages: each quarter two neighbours, whose standard deviation is half their distance
+    scores = [0.0, 1.0, 3.0, 3.0, 3.0, 5.0, 9.0, 0.0]
+    context, _ = listed(scores)
+    whole = float(np.std(scores))
+    expected = [0.5, 1.0, 0.0, 0.0, 1.0, 2.0, 4.5]
+    assert spread_by_place(context) == pytest.approx([value / whole for value in expected])
+
+
+@pytest.mark.parametrize("scores", [[1.0] * 8, [1.0, 2.0, 3.0, 4.0], []])
+def test_spread_by_place_where_there_is_none(scores):
+    # scores all the same; and four passages, of which no quarter holds two
+    context, _ = listed(scores)
+    assert spread_by_place(context) == (None,) * PLACES
 
 
 def test_a_ranking_may_hold_more_than_the_list():

@@ -5,10 +5,22 @@ import re
 
 import pytest
 
-from headrank.evaluation import BenchmarkResult, changes_table, main_table, metrics_table, middle_zone_table
+from headrank.evaluation import (
+    BenchmarkResult,
+    SuiteComparison,
+    baseline_table,
+    changes_table,
+    compare_systems,
+    main_table,
+    metrics_table,
+    middle_zone_table,
+    suite_table,
+)
 from headrank.evaluation.formats import Form, one_line, written
-from headrank.evaluation.table import Column, Table, markdown_text
-from headrank.evaluation.tables import adjusted_p, change_lines, check_results, headline, pooled_selectivity
+from headrank.evaluation.layouts import CHANGES
+from headrank.evaluation.sentences import change_lines, headline
+from headrank.evaluation.table import Column, Layout, Shape, Table, latex_text, markdown_text
+from headrank.evaluation.tables import check_results, pooled_selectivity, training_table
 
 
 def parsed(markdown):
@@ -71,11 +83,11 @@ def test_markdown_shows_text_as_it_is(text, escaped):
 def test_the_main_table_parses_back_to_the_numbers(make_benchmark):
     results = [make_benchmark("dl|19", seed=1), make_benchmark("dl20", seed=2)]
     head, *rows = parsed(main_table(results, "ndcg@10").to_markdown())
-    assert head == ["System", r"dl\|19", "dl20", "Mean"]
+    assert head == ["System", r"dl\|19", "dl20", "Mean of 2"]
     assert [row[0] for row in rows] == ["first stage", "headrank", "random"]
     for row in rows:
         means = [result.systems[row[0]].means["ndcg@10"] for result in results]
-        assert [float(cell) for cell in row[1:]] == pytest.approx([*means, sum(means) / 2], abs=5.1e-5)
+        assert [float(cell.strip("*")) for cell in row[1:]] == pytest.approx([*means, sum(means) / 2], abs=5.1e-5)
 
 
 def test_a_system_that_is_missing_somewhere_has_no_mean(make_benchmark):
@@ -97,21 +109,81 @@ def test_csv_has_full_precision_and_percentages_where_the_heading_says_so(make_b
     assert float(rows[0]["Relevant %"]) == pytest.approx(100 * result.systems["first stage"].selectivity.relevant)
 
 
-def test_changes_are_corrected_over_all_that_are_shown(make_benchmark):
-    results = [make_benchmark("a", seed=1), make_benchmark("b", seed=2)]
-    adjusted = adjusted_p(results, "ndcg@10")
-    assert set(adjusted) == {("a", "headrank"), ("a", "random"), ("b", "headrank"), ("b", "random")}
-    raw = {
-        key: r.systems[key[1]].comparisons["ndcg@10"].p_randomization
-        for r in results
-        for key in adjusted
-        if key[0] == r.name
-    }
-    smallest = min(raw, key=lambda key: raw[key])
-    assert adjusted[smallest] == pytest.approx(4 * raw[smallest])
+def column(table, heading):
+    (index,) = [i for i, column in enumerate(table.columns) if column.heading == heading]
+    return [row[index] for row in table.rows]
+
+
+def test_changes_show_before_and_after_and_the_mean_over_benchmarks(make_benchmark):
+    results = [make_benchmark("a", seed=1), make_benchmark("b", queries=10, seed=2)]
     table = changes_table(results, "ndcg@10")
-    assert len(table.rows) == 4
-    assert "4 comparisons" in table.note
+    assert table.title == "First stage → reranked"
+    assert list(zip(column(table, "System"), column(table, "Benchmark"), column(table, "Queries"), strict=True)) == [
+        ("headrank", "a", 30), ("headrank", "b", 10), ("headrank", "mean of 2", 40),
+        ("random", "a", 30), ("random", "b", 10), ("random", "mean of 2", 40),
+    ]  # fmt: skip
+    means = {s: [r.systems[s].means for r in results] for s in ("first stage", "headrank")}
+    for heading, metric in (("nDCG@10", "ndcg@10"), ("Judged@10", "judged@10")):
+        pairs = column(table, heading)
+        before, after = ([of[metric] for of in means[s]] for s in ("first stage", "headrank"))
+        assert pairs[0] == (before[0], after[0])
+        # every benchmark counts the same, though one has three times the queries
+        assert pairs[2] == pytest.approx((sum(before) / 2, sum(after) / 2))
+    won = column(table, "Won")
+    assert won[2] == won[0] + won[1]
+    rows = parsed(table.to_markdown())
+    first = [written(of["ndcg@10"], Form.METRIC) for of in (means["first stage"][0], means["headrank"][0])]
+    assert rows[1][3] == " → ".join(first)
+
+
+def test_judged_is_left_out_where_it_was_not_measured(make_benchmark):
+    table = changes_table([make_benchmark(metrics=("ndcg@10", "judged@5"))], "ndcg@10")
+    assert not any("Judged" in column.heading for column in table.columns)
+    assert "judgement" not in table.note
+
+
+def test_columns_are_chosen_and_ordered_by_their_keys(make_benchmark):
+    table = changes_table([make_benchmark()], "ndcg@10", {"changes": ["benchmark", "system", "p_t"]})
+    assert [column.heading for column in table.columns] == ["Benchmark", "System", "p (t)"]
+    assert table.rows[0][2] == make_benchmark().systems["headrank"].comparisons["ndcg@10"].p_t
+    with pytest.raises(ValueError, match="table changes has no column 'x': wanted some of system"):
+        CHANGES.table([], shown=["x"], reference="r", metric="m", judged="j")
+
+
+def test_the_baseline_table_tests_the_main_system_against_a_named_one(make_benchmark):
+    results = [make_benchmark("a", seed=1), make_benchmark("b", seed=2)]
+    table = baseline_table(results, "ndcg@10", "headrank", "random")
+    assert table.title == "random → headrank"
+    assert column(table, "nDCG@10")[0] == tuple(results[0].systems[s].means["ndcg@10"] for s in ("random", "headrank"))
+    compared = compare_systems(results, "ndcg@10", "headrank", "random")
+    assert column(table, "p (Holm)") == [*(part.p_holm for part in compared.parts), None]
+    assert baseline_table(results, "ndcg@10", "headrank", "headrank") is None
+
+
+def test_the_suite_table_counts_benchmarks_and_queries(make_benchmark):
+    results = [make_benchmark(name, seed=seed) for seed, name in enumerate("abc")]
+    table = suite_table(results, "ndcg@10", "headrank", "random")
+    assert list(zip(column(table, "System"), column(table, "Against"), strict=True)) == [
+        ("headrank", "first stage"), ("random", "first stage"), ("headrank", "random"),
+    ]  # fmt: skip
+    main: SuiteComparison = compare_systems(results, "ndcg@10", "headrank", "first stage")
+    assert table.rows[0][2:] == (
+        3, (main.before, main.after), main.after - main.before, *main.benchmarks, main.significant.won,
+        main.significant.lost, *main.queries,
+    )  # fmt: skip
+    assert sum(main.queries) == 90
+    assert suite_table(results[:1], "ndcg@10", "headrank") is None
+
+
+def test_a_training_table_shows_what_was_recorded():
+    epochs = [
+        {"epoch": 0.0, "train/loss": 2.5, "train/preference": 2.0, "val/ndcg@10": 0.5, "heads/depth": 20.0},
+        {"epoch": 1.0, "train/loss": 1.5, "train/preference": 1.0, "val/ndcg@10": 0.6, "heads/depth": 18.0},
+    ]
+    table = training_table(epochs)
+    assert [c.heading for c in table.columns] == ["Epoch", "Loss", "preference", "Held-out nDCG@10", "Depth"]
+    assert table.rows == ((1, 2.5, 2.0, 0.5, 20), (2, 1.5, 1.0, 0.6, 18))
+    assert training_table([]) is None
 
 
 def test_there_are_no_changes_without_a_second_system(make_benchmark):
@@ -155,8 +227,8 @@ def test_the_middle_zone_is_pooled_over_several_benchmarks(make_benchmark):
     assert [row[:2] for row in rows][-3:] == [("all", s) for s in ("first stage", "headrank", "random")]
     pooled = pooled_selectivity(results)["headrank"]
     assert pooled.relevant_passages == sum(r.systems["headrank"].selectivity.relevant_passages for r in results)
-    low, high = rows[-2][5:7]
-    assert low < pooled.difference < high
+    value, low, high = rows[-2][4]
+    assert low < value == pooled.difference < high
     assert len(middle_zone_table(results[:1]).rows) == 3
 
 
@@ -166,6 +238,81 @@ def test_the_best_of_a_column_as_shown():
     assert table.best_rows(1) == {0, 1}
     assert table.best_rows(2) == set()
     assert table.best_rows(0) == set()
+
+
+PAIRS = Table(
+    "pairs",
+    "Pairs",
+    (
+        Column("a_b"),
+        Column("nDCG", Form.METRIC, shape=Shape.PAIR),
+        Column("Selectivity", Form.POINTS, shape=Shape.INTERVAL, signed=True),
+    ),
+    (("x & y", (0.25, 0.5), (0.1, -0.05, 0.2)), ("z", (0.5, None), (-0.1, None, None)), ("w", None, None)),
+    "50 % of\nall",
+)
+
+
+def test_pairs_and_intervals_are_one_cell_and_several_csv_columns():
+    assert PAIRS.cells() == [
+        ["x & y", ".2500 → .5000", "+10.0 [-5.0, +20.0]"], ["z", ".5000 → –", "-10.0"], ["w", "–", "–"],
+    ]  # fmt: skip
+    rows = list(csv.reader(io.StringIO(PAIRS.to_csv())))
+    assert rows[0] == [
+        "a_b", "nDCG before", "nDCG after", "Selectivity", "Selectivity 95 % from", "Selectivity 95 % to",
+    ]  # fmt: skip
+    assert rows[1:] == [
+        ["x & y", "0.25", "0.5", "10.0", "-5.0", "20.0"], ["z", "0.5", "", "-10.0", "", ""], ["w", "", "", "", "", ""],
+    ]  # fmt: skip
+    assert [PAIRS.tone(row, 2) for row in range(3)] == ["up", "down", ""]
+
+
+def test_latex_has_booktabs_rules_and_escaped_cells():
+    assert PAIRS.to_latex().splitlines() == [
+        "% Pairs. 50 % of all",
+        r"% needs \usepackage{booktabs}",
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"a\_b & nDCG & Selectivity \\",
+        r"\midrule",
+        r"x \& y & .2500 $\rightarrow$ .5000 & +10.0 {[}$-$5.0, +20.0{]} \\",
+        r"z & .5000 $\rightarrow$ -- & $-$10.0 \\",
+        r"w & -- & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        (r"a\b", r"a\textbackslash{}b"),
+        ("100% $5 #1 {x} ~^", r"100\% \$5 \#1 \{x\} \textasciitilde{}\textasciicircum{}"),
+        ("<.001 | ≥ 2", r"\textless{}.001 \textbar{} $\geq$ 2"),
+        ("trec-dl-2019 -.03", "trec-dl-2019 $-$.03"),
+    ],
+)
+def test_latex_shows_text_as_it_is(text, escaped):
+    assert latex_text(text) == escaped
+
+
+def test_the_best_is_bold_in_markdown_and_latex_too():
+    columns = (Column("System"), Column("x", Form.METRIC, best=True))
+    table = Table("t", "T", columns, (("a", 0.5), ("b", 0.25)))
+    assert parsed(table.to_markdown())[1:] == [["a", "**.5000**"], ["b", ".2500"]]
+    assert r"a & \textbf{.5000} \\" in table.to_latex()
+
+
+def test_an_optional_column_is_there_where_a_row_has_it():
+    layout = Layout("t", "T of {who}", (Column("{who}", key="who"), Column("x", Form.COUNT, key="x", optional=True)))
+    assert layout.table([{"who": "a"}], who="all").columns == (Column("all", key="who"),)
+    table = layout.table([{"who": "a"}, {"who": "b", "x": 0}], who="all")
+    assert (table.title, table.rows) == ("T of all", (("a", None), ("b", 0)))
+
+
+def test_a_cell_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"table 't': 0.5 in column 'x', wanted 2"):
+        Table("t", "T", (Column("x", Form.METRIC, shape=Shape.PAIR),), ((0.5,),))
 
 
 def test_a_row_that_does_not_fit_is_refused():

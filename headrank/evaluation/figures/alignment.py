@@ -10,13 +10,14 @@ from headrank.evaluation.figures.canvas import INK, SOFT, interval_mark, svg, sy
 from headrank.evaluation.formats import Form, one_line, written
 from headrank.evaluation.illustration import Drawing
 from headrank.evaluation.run_results import RunResults
+from headrank.evaluation.tables import pooled_selectivity
 from headrank.evaluation.zone_effects import zone_changes, zone_estimates
 
 PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, which side is better
-    ("selectivity", "Selectivity", "percentage points", 100, Form.POINTS, "told apart →"),
-    ("deviation", "Spread of scores", "std of z", 1, Form.NUMBER, "less alike →"),
-    ("entropy", "Entropy of attention", "1: spread evenly", 1, Form.METRIC, "← less alike"),
-    ("nearly_equal", "Near ties", "% of neighbouring scores", 100, Form.PERCENT, "← less alike"),
+    ("selectivity", "Selectivity", "percentage points", 100.0, Form.POINTS, "told apart →"),
+    ("deviation", "Spread of scores", "std of z", 1.0, Form.NUMBER, "less alike →"),
+    ("entropy", "Entropy of attention", "1: spread evenly", 1.0, Form.METRIC, "← less alike"),
+    ("nearly_equal", "Near ties", "% of neighbouring scores", 100.0, Form.PERCENT, "← less alike"),
 )
 
 
@@ -61,6 +62,9 @@ class AlignmentEffect:
             "neighbouring scores closer than 1 % of a list's range. The spread is in units of z, whose scale training "
             "may change; near ties have no unit."
         )
+        shares = pooled_selectivity(run.benchmarks)[run.reference]
+        if shares.relevant == shares.irrelevant == 0:
+            caption += " The first stage ranks in context order, which lifts nothing out of the zone by construction."
         return Drawing(svg(draw, 10.6, 2.9), caption)
 
 
@@ -90,7 +94,9 @@ def _frame(ax: Axes, panel: tuple) -> None:
     ax.spines["left"].set_visible(False)
     ax.margins(x=0.12)
     ax.locator_params(axis="x", nbins=4)
-    if measure == "selectivity":
+    if measure != "selectivity":
+        ax.set_xlim(left=max(0.0, ax.get_xlim()[0]))  # none of these is below 0
+    else:
         ax.axvline(0, color=SOFT, linestyle=":", linewidth=1, zorder=0)
 
 

@@ -87,7 +87,9 @@ def system_colours(run: RunResults) -> dict[str, str]:
     return fixed | {name: rest[i % len(rest)] for i, name in enumerate(others)}
 
 
-def interval_mark(ax: Axes, x: float, y: float, interval: tuple[float, float] | None, colour: str, size: float = 6.0):
+def interval_mark(
+    ax: Axes, x: float, y: int, interval: tuple[float, float] | None, colour: str, size: float = 6.0
+) -> None:
     """A dot with its interval as a line, level."""
     if interval is not None:
         ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)

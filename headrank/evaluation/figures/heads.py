@@ -103,7 +103,7 @@ class HeadCurves:
         )
 
 
-def _curve(ax: Axes, points: Sequence[Sequence[float]], used: int) -> None:
+def _curve(ax: Axes, points: Sequence[Sequence[int | float]], used: int) -> None:
     ax.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=3.5, color=BLUE)
     ax.axvline(used, color=SOFT, linestyle=":", linewidth=1.2, zorder=0)
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from headrank.evaluation.figures.canvas import GREY, svg, system_colours
 from headrank.evaluation.formats import Form, one_line, written
 from headrank.evaluation.illustration import Drawing
 from headrank.evaluation.metrics import Metric
-from headrank.evaluation.run_results import RunResults
+from headrank.evaluation.run_results import RunResults, run_labels
 from headrank.evaluation.zone_effects import metric_estimate
 
 WIDE = 8  # the slowest over the fastest from which the axis is logarithmic
@@ -25,6 +25,7 @@ class LatencyQuality:
         """None where no system's time was recorded on every benchmark."""
         first = runs[0]
         points = []
+        labels = run_labels(runs)
         for number, run in enumerate(runs):
             if run.metric != first.metric:
                 continue
@@ -33,7 +34,7 @@ class LatencyQuality:
                 seconds = seconds_per_list(run, system)
                 estimate = metric_estimate(run.benchmarks, system, run.metric)
                 if seconds and estimate is not None:
-                    name = one_line(system, 24) + (f", {one_line(run.model, 20)}" if len(runs) > 1 else "")
+                    name = one_line(system, 24) + (f", {one_line(labels[number], 24)}" if len(runs) > 1 else "")
                     points.append((seconds, estimate, name, colours[system], "osD^v"[number % 5]))
         reference = metric_estimate(first.benchmarks, first.reference, first.metric)
         if not points:
@@ -42,15 +43,15 @@ class LatencyQuality:
 
         def draw(canvas: Canvas) -> None:
             ax = canvas.subplots()
-            for seconds, estimate, name, colour, marker in points:
+            for i, (seconds, estimate, name, colour, marker) in enumerate(points):
                 if estimate.interval is not None:
                     ax.plot([seconds, seconds], estimate.interval, color=colour, linewidth=2.2)
                 ax.plot(seconds, estimate.value, marker, color=colour, markersize=7)
                 # to the left where another point stands close by to the right
-                left = any(seconds < other < 1.4 * seconds for other, *_ in points)
+                left = any(seconds < other < 1.15 * seconds for other, *_ in points)
                 ax.annotate(
-                    name, (seconds, estimate.value), (-8 if left else 8, 4), textcoords="offset points", fontsize=8.5,
-                    ha="right" if left else "left",
+                    name, (seconds, estimate.value), (-8 if left else 8, -11 if i % 2 else 4), fontsize=8.5,
+                    textcoords="offset points", ha="right" if left else "left",
                 )  # fmt: skip
             if reference is not None:
                 ax.axhline(reference.value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
@@ -62,7 +63,9 @@ class LatencyQuality:
             if max(times) > WIDE * min(times):
                 ax.set_xscale("log")
                 ax.set_xlim(min(times) / 1.5, max(times) * 3)
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+                ax.xaxis.set_minor_formatter(NullFormatter())
             else:
                 ax.set_xlim(0, 1.35 * max(times))
             ax.set(xlabel="seconds a query", ylabel=label)

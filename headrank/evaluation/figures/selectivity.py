@@ -17,7 +17,7 @@ from headrank.evaluation.figures.canvas import (
 )  # fmt: skip
 from headrank.evaluation.formats import Form, one_line, written
 from headrank.evaluation.illustration import Drawing
-from headrank.evaluation.run_results import RunResults
+from headrank.evaluation.run_results import RunResults, run_labels
 from headrank.evaluation.selectivity import Selectivity
 from headrank.evaluation.tables import pooled_selectivity
 from headrank.evaluation.zone_effects import zone_estimates
@@ -69,9 +69,7 @@ class RunSelectivity:
         """None for a single run."""
         if len(runs) < 2:
             return None
-        models = [run.model for run in runs]
-        # runs are told apart by their model, of one model by their name
-        labels = models if len(set(models)) == len(models) else [run.name or run.model for run in runs]
+        labels = run_labels(runs)
         series: dict[str, list] = {}
         for run in runs:
             estimates = {

@@ -1,9 +1,11 @@
 """Training curves of an alignment: the loss and its parts, held-out quality, the heads."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from headrank.evaluation.figures.canvas import BLUE, FAINT, GREEN, INK, PINK, SKY, SOFT, svg
 from headrank.evaluation.formats import one_line
@@ -12,12 +14,13 @@ from headrank.evaluation.run_results import RunResults
 
 LOSS = "train/loss"
 CHOICE = "val/ndcg@10"  # by which the epoch that is exported is chosen
+COLUMNS = 3  # panels beside one another
 PART_COLOURS = (GREEN, PINK, SKY)
 PANELS = (  # a value of the epoch record, title, unit, scale
-    (CHOICE, "Held-out ranking", "nDCG@10", 1),
-    ("val/selectivity", "Held-out selectivity", "percentage points", 100),
-    ("heads/overlap", "Heads kept when selected again", "% of heads", 100),
-    ("heads/depth", "Depth in use", "layers", 1),
+    (CHOICE, "Held-out ranking", "nDCG@10", 1.0),
+    ("val/selectivity", "Held-out selectivity", "percentage points", 100.0),
+    ("heads/overlap", "Heads kept when selected again", "% of heads", 100.0),
+    ("heads/depth", "Depth in use", "layers", 1.0),
 )
 
 
@@ -34,13 +37,20 @@ class TrainingCurves:
         if not epochs or not any(LOSS in epoch for epoch in epochs):
             return None
         chosen = _chosen(epochs)
+        columns = min(COLUMNS, 1 + len(panels))
+        rows = math.ceil((1 + len(panels)) / columns)
 
         def draw(canvas: Canvas) -> None:
-            axes = canvas.subplots(1, 1 + len(panels), squeeze=False)[0]
+            axes = canvas.subplots(rows, columns, squeeze=False).ravel()
+            for ax in axes[1 + len(panels) :]:
+                ax.set_visible(False)
+            axes = axes[: 1 + len(panels)]
             _loss(axes[0], epochs)
             for ax, (value, title, unit, scale) in zip(axes[1:], panels, strict=True):
                 _line(ax, epochs, value, BLUE, scale=scale)
                 ax.set(title=title, ylabel=unit)
+                if unit == "layers":
+                    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for ax in axes:
                 ax.set_xlabel("epoch")
                 ax.locator_params(axis="x", integer=True, nbins=6)
@@ -55,7 +65,7 @@ class TrainingCurves:
         caption += "; the other panels are of held-out labelled queries and of the heads in use." if panels else "."
         if chosen is not None:
             caption += f" Dotted: epoch {chosen}, whose held-out nDCG@10 is the best."
-        return Drawing(svg(draw, max(5.0, 2.75 * (1 + len(panels))), 2.9), caption)
+        return Drawing(svg(draw, max(5.0, 3.0 * columns), 2.9 * rows), caption)
 
 
 def _chosen(epochs: Sequence[Mapping[str, float]]) -> int | None:
@@ -84,7 +94,7 @@ def _line(
     *,
     label: str | None = None,
     dashes: str = "-",
-    scale: float = 1,
+    scale: float = 1.0,
 ) -> None:
     points = [(int(epoch["epoch"]) + 1, scale * epoch[value]) for epoch in epochs if value in epoch]
     ax.plot(
