@@ -1,4 +1,5 @@
 import random
+from functools import cache
 
 import pytest
 
@@ -8,10 +9,14 @@ from headrank.ranking import ContextScores, Ranking
 METRICS = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_benchmark():
-    """A made-up benchmark: a first stage, a better system and a random one, over shuffled lists of 20 passages."""
+    """A made-up benchmark: a first stage, a better system and a random one, over shuffled lists of 20 passages.
 
+    The same arguments give the same result object: results are frozen, and scoring one takes a while.
+    """
+
+    @cache
     def make(name="dl20", *, queries=30, seed=0, systems=("first stage", "headrank", "random"), metrics=METRICS):
         rng = random.Random(seed)
         power = {"first stage": 0.5, "headrank": 1.5}
@@ -37,7 +42,7 @@ def make_benchmark():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def heads():
     """The part of a `heads.json` that reports read: 6 layers of 4 heads, 3 of them chosen, one never measured."""
     rng = random.Random(1)
@@ -50,12 +55,12 @@ def heads():
     return {"heads": [{"layer": 2, "head": 1}, {"layer": 4, "head": 3}, {"layer": 3, "head": 0}], "table": table}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run(make_benchmark):
     """A run of made-up results."""
 
     def make(benchmarks=None, *, systems=("first stage", "headrank", "random"), **changes):
-        benchmarks = benchmarks or [make_benchmark(systems=systems)]
+        benchmarks = benchmarks or [make_benchmark(systems=tuple(systems))]
         return RunResults(
             **{"metric": "ndcg@10", "main": "headrank", "name": "a", **changes, "benchmarks": (*benchmarks,)}
         )
@@ -63,7 +68,7 @@ def make_run(make_benchmark):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def full_run(make_run, heads):
     """A run that has all that a report can show: aligned, timed, its heads selected again."""
     pairs = heads["heads"]
