@@ -7,13 +7,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from headrank.alignment.settings import TrainerSettings
+from headrank.evaluation.figures import default_figures
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
 GROUPS = (
     "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
-    "debug", "paths",
+    "report", "debug", "paths",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
@@ -65,6 +66,17 @@ def test_options(group, option):
         assert found.systems[MAIN_SYSTEM].criterion.name == option
 
 
+def test_the_reports_figures_are_the_packages_own_and_can_be_changed_by_a_line():
+    figures = experiment().report.figures
+    assert [type(figure) for figure in figures.values()] == [type(figure) for figure in default_figures()]
+    assert list(figures) == [figure.name for figure in figures.values()]
+    changed = experiment("report.figures.heads=null", "report.columns.changes=[benchmark,p_holm]", "baselines=[icr]",
+        "report.baseline=icr").report  # fmt: skip
+    assert [figure.name for figure in changed.drawn()] == [name for name in figures if name != "heads"]
+    assert changed.columns == {"changes": ["benchmark", "p_holm"]}
+    assert changed.baseline == "icr"
+
+
 def test_what_a_user_has_to_give_is_asked_for():
     with pytest.raises(ValueError, match=r"data\.local\.collection=VALUE"):
         experiment("data=[local]")
@@ -86,6 +98,8 @@ def test_settings_check_themselves():
         ("scorer.order=random", "order"),
         ("benchmarks.sample.depth=0", "depth"),
         ("objective=ndcg@20", "objective"),
+        ("report.baseline=icr", "report.baseline"),
+        ("report.columns.changes=[no]", "report.columns"),
     ):
         with pytest.raises(Exception, match=said):
             experiment(override)

@@ -16,6 +16,7 @@ import headrank.stages.select as select_module
 from headrank.alignment import GradedKL, Preference, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.data import read_run
+from headrank.evaluation import ReportSettings
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
     MAIN_SYSTEM,
@@ -107,6 +108,10 @@ def test_everything_is_written_and_agrees(experiment):
         assert run[scored.ranking.query_id].passage_ids == scored.ranking.passage_ids
         assert run[scored.ranking.query_id].scores == pytest.approx(scored.ranking.scores, rel=1e-6)
     assert set(read_run(folder / "runs/headrank/two.trec")) < set(run)
+    curves = json.loads((folder / "head_curves.json").read_text())
+    assert curves["used"] == {"heads": 3, "depth": heads.depth}
+    assert curves["lists"] == len(heads.query_ids)
+    assert (folder / "figures/head_curves.svg").is_file()
     report = (folder / "report.html").read_text()
     assert f"{main.means['ndcg@10']:.4f}".lstrip("0") in report
     assert (folder / "config.yaml").read_text() == "name: test\n"
@@ -239,6 +244,7 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"objective": "map@100"}, "objective"),
         ({"alignment": replace(ALIGNMENT, part="full"), "model": BackboneSettings(dtype="bfloat16")}, "float32"),
         ({"train": ()}, "labelled"),
+        ({"report": ReportSettings(baseline=UNALIGNED_SYSTEM)}, "report.baseline"),
         ({"train": experiment.train * 2}, "must differ"),
         ({"train": (), "systems": {MAIN_SYSTEM: experiment.systems["random"]}, "alignment": ALIGNMENT}, "alignment"),
     ):
@@ -264,6 +270,11 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     rows = (folder / "training/epochs.csv").read_text().splitlines()
     assert len(rows) == 3
     assert {"epoch", "train/loss", "val/ndcg@10"} <= set(rows[0].split(","))
+    tables = [HeadsFile.load(folder / name).table for name in ("heads.json", "checkpoint/heads.json")]
+    assert tables[0].keys() == tables[1].keys()
+    assert tables[0]["entropy"] != tables[1]["entropy"], "heads are measured again with the trained weights"
+    assert {"alignment.svg", "training.svg", "heads.svg"} <= {path.name for path in (folder / "figures").iterdir()}
+    assert "zero-shot → headrank" in (folder / "report.html").read_text()
     # Nothing is trained or read twice; another seed is trained anew.
     written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as patch:

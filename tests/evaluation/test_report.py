@@ -169,7 +169,7 @@ def test_figures_are_those_of_the_settings_and_strange_ones_come_last(write, tmp
 def test_columns_and_baseline_are_those_of_the_settings(write):
     settings = ReportSettings(figures={}, columns={"baseline": ["p_t", "benchmark"]}, baseline="random")
     markdown, _ = write(settings=settings)
-    assert re.search(r"random → headrank:\n\n\| p \(t\) \| Benchmark \|\n", markdown)
+    assert re.search(r"random → headrank:\n\n\| +p \(t\) \| Benchmark +\|\n", markdown)
 
 
 @pytest.mark.parametrize(
