@@ -273,7 +273,7 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     tables = [HeadsFile.load(folder / name).table for name in ("heads.json", "checkpoint/heads.json")]
     assert tables[0].keys() == tables[1].keys()
     assert tables[0]["entropy"] != tables[1]["entropy"], "heads are measured again with the trained weights"
-    assert {"alignment.svg", "training.svg", "heads.svg"} <= {path.name for path in (folder / "figures").iterdir()}
+    assert {"training.svg", "heads.svg", "head_curves.svg"} <= {path.name for path in (folder / "figures").iterdir()}
     assert "zero-shot → headrank" in (folder / "report.html").read_text()
     # Nothing is trained or read twice; another seed is trained anew.
     written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns

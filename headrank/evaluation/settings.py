@@ -12,7 +12,7 @@ from headrank.evaluation.layouts import LAYOUTS
 class ReportSettings:
     """figures: a name of one's own -> a `headrank.evaluation.figures.Figure`, in the report's order; an entry that is
         None is left out; None for all: the figures that come with this package.
-    columns: table -> the keys of the columns that it shows, in order; a table that is not named shows its own choice.
+    columns: table -> the keys of the columns that it shows, in order; a table without any shows its own choice.
     baseline: a system that the main one is tested against, besides the first stage; None: the main system before
         alignment, where there is one.
     beside: folders of other finished runs that the figures set beside this one: other models, other context orders.
@@ -21,7 +21,7 @@ class ReportSettings:
     """
 
     figures: Mapping[str, Any] | None = None
-    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
     baseline: str | None = None
     beside: Sequence[str] = ()
 
@@ -29,6 +29,8 @@ class ReportSettings:
         for table, keys in self.columns.items():
             if table not in LAYOUTS:
                 raise ValueError(f"report.columns names a table {table!r}, wanted one of {', '.join(LAYOUTS)}")
+            if keys is None:
+                continue
             known = LAYOUTS[table].keys
             # the parts of a loss are columns of the training table too, and known only when it is trained
             unknown = [

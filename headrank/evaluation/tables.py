@@ -15,7 +15,7 @@ from headrank.evaluation.selectivity import Selectivity, selectivity
 from headrank.evaluation.table import Column, Layout, Table
 
 ALIKE = ("deviation", "entropy", "nearly_equal")
-Columns = Mapping[str, Sequence[str]]  # table -> keys of the columns that it shows
+Columns = Mapping[str, Sequence[str] | None]  # table -> keys of the columns that it shows; None: its own choice
 
 
 def check_results(results: Sequence[BenchmarkResult]) -> None:
