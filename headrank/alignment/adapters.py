@@ -18,11 +18,11 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-
 READ_LAST = ("q_proj", "k_proj")
 """The matrices that the readout reaches in the deepest layer too."""
-MATRICES = {name: "self_attn" for name in (*READ_LAST, "v_proj", "o_proj")} | {
-    name: "mlp" for name in ("gate_proj", "up_proj", "down_proj")
+MATRICES: dict[str, str] = {
+    **dict.fromkeys((*READ_LAST, "v_proj", "o_proj"), "self_attn"),
+    **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp"),
 }
 """The matrices of a decoder layer that can be trained, and the part of the layer that each lies in."""
 
