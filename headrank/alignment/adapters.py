@@ -209,7 +209,8 @@ def _targets(model: PreTrainedModel, depth: int, matrices: Sequence[str]) -> dic
     missing = [name for name in names if not isinstance(modules.get(name), nn.Linear)]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {missing[0]}: alignment trains matrices that are modules of their own"
+            f"{type(model).__name__} has no {missing[0]}: name matrices that are modules of their own there, some of "
+            + ", ".join(MATRICES)
         )
     return {name: module for name in names if isinstance(module := modules[name], nn.Linear)}
 
