@@ -52,7 +52,9 @@ class CrossEncoderReranker:
         tokenizer.split_special_tokens = True
         query, passage = _pair(item, 0)
         longest = min(self.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-        ids = tokenizer(query, passage, truncation="longest_first", max_length=min(longest, 10**6))["input_ids"]
+        longest = min(longest, 10**6)  # a tokenizer without a limit says 10**30, which does not go into its backend
+        # in lists: an empty passage alone would pass for no second text
+        ids = tokenizer([query], [passage], truncation="longest_first", max_length=longest)["input_ids"][0]
         return str(tokenizer.decode(ids))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -22,6 +22,7 @@ class Reply:
     cut: bool
 
 
+@runtime_checkable
 class Generator(Protocol):
     """A loaded model that writes."""
 

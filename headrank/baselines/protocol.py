@@ -6,7 +6,7 @@ experiment's own. The pipeline asks them for a key, loads them once, and lets th
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -31,6 +31,7 @@ class Reranked:
     replies: Mapping[str, int] = field(default_factory=dict)
 
 
+@runtime_checkable
 class ListReranker(Protocol):
     """A loaded system."""
 
@@ -47,6 +48,7 @@ class ListReranker(Protocol):
         ...
 
 
+@runtime_checkable
 class RerankerSettings(Protocol):
     """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none."""
 

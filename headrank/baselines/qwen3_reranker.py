@@ -132,14 +132,13 @@ class YesNoReranker:
         return Reranked(tuple(rankings), facts={"tokens": tokens})
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
-        """P(yes) against no of each prompt, the softmax over the two logits, in double precision: in single precision
-        all that is above .99999994 would be tied."""
+        """P(yes) against no of each prompt."""
         scores = [0.0] * len(prompts)
         longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for start in range(0, len(prompts), self.settings.batch_size):
             batch = longest_first[start : start + self.settings.batch_size]
             for i, margin in zip(batch, self._margins([prompts[i] for i in batch]).tolist(), strict=True):
-                scores[i] = 1 / (1 + math.exp(-margin)) if margin > -700 else 0.0  # exp overflows beyond
+                scores[i] = probability(margin)
         return scores
 
     def _margins(self, batch: Sequence[Sequence[int]]) -> Float[Tensor, " prompts"]:
@@ -158,6 +157,15 @@ class YesNoReranker:
             ).logits[:, -1]
         pair = logits[:, [self._yes, self._no]].double()
         return (pair[:, 0] - pair[:, 1]).cpu()
+
+
+def probability(margin: float) -> float:
+    """The softmax over the logits of yes and no, of which only the difference counts; in double precision, because in
+    single precision all margins above 17 would be tied at 1."""
+    if margin < 0:
+        odds = math.exp(margin)
+        return odds / (1 + odds)
+    return 1 / (1 + math.exp(-margin))
 
 
 def _single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
