@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrank.baselines import RerankerSettings
 from headrank.data import FirstStage
 from headrank.heads import Criterion
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
@@ -85,6 +86,7 @@ class Experiment:
     train: tuple[DataSettings, ...]  # the labelled lists that choose and align the heads
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
+    rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
@@ -94,7 +96,10 @@ class Experiment:
     def __post_init__(self) -> None:
         if MAIN_SYSTEM not in self.systems:
             raise ValueError(f"an experiment's systems must hold {MAIN_SYSTEM!r}, these are {', '.join(self.systems)}")
-        if FIRST_STAGE_SYSTEM in self.systems:
+        twice = set(self.systems) & set(self.rerankers)
+        if twice:
+            raise ValueError(f"names of systems and rerankers must differ, both hold {', '.join(sorted(twice))}")
+        if FIRST_STAGE_SYSTEM in {*self.systems, *self.rerankers}:
             raise ValueError(f"the name {FIRST_STAGE_SYSTEM!r} is taken by the first stage itself")
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
@@ -114,7 +119,7 @@ class Experiment:
                     f"alignment.part full on {self.model.dtype} weights: small steps would be rounded away. Load the "
                     "model in float32 (model.dtype=float32 trainer.precision=bf16-mixed), or use alignment=lora"
                 )
-            if UNALIGNED_SYSTEM in self.systems:
+            if UNALIGNED_SYSTEM in {*self.systems, *self.rerankers}:
                 raise ValueError(f"the name {UNALIGNED_SYSTEM!r} is taken by the system before alignment")
         if not self.train and any(system.criterion.needs_labels for system in self.systems.values()):
             raise ValueError("a criterion that needs labelled lists is used, and data names none")

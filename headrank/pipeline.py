@@ -25,7 +25,7 @@ from headrank.stages.align import AlignStage
 from headrank.stages.facts import report_facts
 from headrank.stages.keys import metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
-from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts
+from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ def run_experiment(experiment: Experiment) -> Outcome:
             (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
             for name, parts in systems.items()  # system by system: each has its own depth of the model
             for benchmark in benchmarks
+        } | {
+            (name, benchmark.settings.name): rerank.run_reranker(name, settings, experiment.model, benchmark)
+            for name, settings in experiment.rerankers.items()
+            for benchmark in benchmarks
         }
         stage = "score"
         folder.set_status("running", stage)
@@ -99,16 +103,23 @@ def _score(
     reranked: dict[tuple[str, str], RerankedBenchmark],
 ) -> BenchmarkResult:
     name = benchmark.settings.name
-    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, reranked[MAIN_SYSTEM, name].contexts))
+    order = reranked[MAIN_SYSTEM, name].contexts
+    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, order))
     file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
     folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
     mine = {system: output for (system, of), output in reranked.items() if of == name}
     key = metrics_key(experiment, benchmark, {system: output.key for system, output in mine.items()})
 
+    runs = {
+        system: SystemRun(output.rankings, output.contexts or ranked_contexts(output.rankings, order))
+        for system, output in mine.items()
+    }
+    replies = {system: output.facts["replies"] for system, output in mine.items() if "replies" in output.facts}
+
     def write(path: Path) -> None:
         result = score_benchmark(
             name,
-            {FIRST_STAGE_SYSTEM: first, **{s: SystemRun(o.rankings, o.contexts) for s, o in mine.items()}},
+            {FIRST_STAGE_SYSTEM: first, **runs},
             benchmark.collection.qrels,
             query_ids=benchmark.query_ids,
             relevance_threshold=benchmark.settings.relevance_threshold,
@@ -116,7 +127,7 @@ def _score(
             metrics=experiment.metrics,
         )
         with atomic_write(path) as out:
-            json.dump(result.to_dict(), out, indent=1)
+            json.dump({**result.to_dict(), "replies": replies}, out, indent=1)
 
     made = folder.make(f"metrics/{name}.json", key, write)
     logger.info("score: metrics/%s.json %s", name, "written" if made else "is there already")

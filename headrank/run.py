@@ -6,6 +6,7 @@ python -m headrank.run -m +experiment=nano scorer.order=shuffled seed=0,1,2   a 
 python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
 """
 
+import copy
 import logging
 import os
 import sys
@@ -44,14 +45,16 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
     groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines")
     # A group of which no option is chosen (baselines=[], alignment=none) is absent from the configuration. What stands
-    # under `debug` takes the place of a group that is there.
-    debug = config.get("debug") or {}
+    # under `debug` takes the place of a group that is there; of the baselines that are chosen it changes values.
+    debug = dict(config.get("debug") or {})
+    config = _changed_baselines(config, debug.pop("baselines", {}))
     nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
     selection = parts["selection"]
     main = SystemSettings(
         selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
     )
+    with_heads = {name: s for name, s in parts["baselines"].items() if isinstance(s, SystemSettings)}
     return Experiment(
         name=config.name,
         folder=folder,
@@ -59,13 +62,23 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         model=parts["model"],
         train=tuple(parts["data"].values()),
         benchmarks=tuple(parts["benchmarks"].values()),
-        systems={MAIN_SYSTEM: main, **parts["baselines"]},
+        systems={MAIN_SYSTEM: main, **with_heads},
+        rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
         selection=parts["reading"],
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
+
+
+def _changed_baselines(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+    """The configuration with these values in those of its baselines that are chosen."""
+    present = {name: change for name, change in changes.items() if name in (config.get("baselines") or {})}
+    config = copy.deepcopy(config)
+    OmegaConf.set_struct(config, False)
+    config.merge_with({"baselines": present} if present else {})
+    return config
 
 
 def alignment_from_config(nodes: Mapping[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """Every experiment and every option of every group composes and becomes an experiment."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from headrank.alignment.settings import TrainerSettings
+from headrank.baselines import Generative, Qwen3Reranker
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config
 
@@ -54,7 +56,7 @@ def test_options(group, option):
         chosen.append("alignment=lora")
     found = experiment(*chosen, *FILLED.get((group, option), []))
     if group == "baselines":
-        assert option in found.systems
+        assert option in {**found.systems, **found.rerankers}
     if group == "alignment":
         assert (found.alignment.part if found.alignment else "none") == option
     if group == "loss":
@@ -63,6 +65,24 @@ def test_options(group, option):
         assert isinstance(found.alignment.trainer, TrainerSettings)
     if group == "selection":
         assert found.systems[MAIN_SYSTEM].criterion.name == option
+
+
+def test_baselines_with_and_without_heads_stand_side_by_side():
+    chosen = "baselines=[icr,generative,qwen3_reranker,cross_encoder]"
+    found = experiment("+experiment=qwen3_4b", chosen)
+    assert list(found.systems) == [MAIN_SYSTEM, "icr"]
+    assert list(found.rerankers) == ["generative", "qwen3_reranker", "cross_encoder"]
+    assert found.rerankers["generative"].model is None, "the experiment's own"
+    assert found.rerankers["qwen3_reranker"].model.dtype == "bfloat16", "in the experiment's precision"
+    # The defaults of the code are those of the configuration.
+    assert found.rerankers["generative"] == Generative()
+    small = replace(Qwen3Reranker().model, revision=found.rerankers["qwen3_reranker"].model.revision, dtype="bfloat16")
+    assert found.rerankers["qwen3_reranker"] == Qwen3Reranker(small)
+    debug = experiment("+experiment=qwen3_4b", chosen, "debug=fast").rerankers
+    assert debug["generative"] == Generative(max_new_tokens=8)
+    assert debug["qwen3_reranker"] == Qwen3Reranker(None)
+    assert debug["cross_encoder"].model.random_weights
+    assert experiment("debug=fast").rerankers == {}
 
 
 def test_what_a_user_has_to_give_is_asked_for():

@@ -30,10 +30,15 @@ def test_the_configuration_of_a_scale_prints_without_network():
 
 
 def test_debug_runs_the_whole_way_and_names_the_report(tmp_path):
-    done = run("+experiment=qwen3_4b", "debug=fast", f"paths.output={tmp_path}", "baselines=[icr,qrhead,core]")
+    done = run(
+        "+experiment=qwen3_4b",
+        "debug=fast",
+        f"paths.output={tmp_path}",
+        "baselines=[icr,qrhead,core,generative,qwen3_reranker,cross_encoder]",
+    )
     folder = tmp_path / "debug-qwen3_4b"
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
-    for system in ("first stage", "headrank", "icr", "qrhead", "core"):
+    for system in ("first stage", "headrank", "icr", "qrhead", "core", "generative", "qwen3_reranker", "cross_encoder"):
         assert re.search(rf"^\| {system} +\|", done.stdout, re.MULTILINE), done.stdout
     report = Path(re.search(r"^report: (.*)$", done.stdout, re.MULTILINE).group(1))
     assert (ROOT / report).resolve() == (folder / "report.html").resolve()

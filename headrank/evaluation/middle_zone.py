@@ -99,8 +99,11 @@ def homogenization(context: ContextScores) -> Homogenization:
     """How alike the scores in the zone of one list are.
 
     A zone without passages has None throughout; entropy and neighbours need two passages in it. Scores that are all the
-    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0.
+    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0;
+    everything is where there are ranks alone.
     """
+    if context.scores is None:
+        return Homogenization(None, None, None)
     scores = np.asarray(context.scores, dtype=np.float64)
     inside = zone_slice(len(scores))
     zone = scores[inside]
@@ -156,7 +159,7 @@ def _top_quartile(context: ContextScores, rankings: Run) -> frozenset[str]:
 
 
 def _check_numbers(context: ContextScores) -> None:
-    for name, numbers in (("score", context.scores), ("mass", context.masses or ())):
+    for name, numbers in (("score", context.scores or ()), ("mass", context.masses or ())):
         for passage, number in zip(context.passage_ids, numbers, strict=False):
             if not math.isfinite(number) or (name == "mass" and number < 0):
                 wanted = "a finite number" + (", 0 or more" if name == "mass" else "")

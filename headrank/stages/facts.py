@@ -20,7 +20,7 @@ def report_facts(
 ) -> dict[str, str]:
     """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark.
 
-    The time per query is wall time of the whole call: tokenisation, forward pass, scores.
+    The time per query is wall time of the whole call: tokenisation, forward passes, scores.
     """
     e = experiment
     system = e.systems[MAIN_SYSTEM]
@@ -39,10 +39,11 @@ def report_facts(
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
     for (name, benchmark), values in passes.items():
-        each = values["seconds"] / max(1, values["lists"])
-        facts[f"time, {name} on {benchmark}"] = (
-            f"{each:.2f} s a query, {values['tokens'] / max(1, values['lists']):.0f} tokens, {values['depth']} layers"
-        )
+        facts[f"time, {name} on {benchmark}"] = _cost(values)
+        if "replies" in values:
+            facts[f"formatting, {name} on {benchmark}"] = _formatting(values["replies"])
+    if e.rerankers:
+        facts["zone of pointwise systems"] = f"{MAIN_SYSTEM}'s: a system that reads each passage alone has none"
     facts["software"] = f"headrank {project_version()}, torch {torch.__version__}, Python {platform.python_version()}"
     facts["machine"] = f"{platform.machine()}, {threads} threads" + (", CUDA" if torch.cuda.is_available() else "")
     notices = [b.notice for b in e.benchmarks if b.notice]
@@ -51,6 +52,32 @@ def report_facts(
     if notices:
         facts["notice"] = " ".join(dict.fromkeys(notices))
     return facts
+
+
+def _cost(values: Mapping[str, Any]) -> str:
+    """What a query takes, as far as a system says."""
+    lists = max(1, values["lists"])
+    parts = [f"{values['seconds'] / lists:.2f} s a query"]
+    if "tokens" in values:
+        parts.append(f"{values['tokens'] / lists:.0f} tokens")
+    if "generated_tokens" in values:
+        parts.append(f"{values['generated_tokens'] / lists:.0f} generated")
+    if values.get("shortened_windows"):
+        parts.append(f"{values['shortened_windows']} windows with passages cut further to go into the context")
+    if "depth" in values:
+        parts.append(f"{values['depth']} layers")
+    return ", ".join(parts)
+
+
+def _formatting(counts: Mapping[str, int]) -> str:
+    """Formatting success: the share of windows whose reply is a complete permutation, and what the others were."""
+    windows = counts["windows"]
+    if not windows:
+        return "no window was read"
+    others = [(kind.replace("_", " "), n) for kind, n in counts.items() if kind not in ("windows", "well_formed")]
+    kinds = [f"{n} {kind}" for kind, n in others if n]
+    success = f"{100 * counts['well_formed'] / windows:.1f} % of {windows} windows well formed"
+    return f"{success} ({', '.join(kinds)})" if kinds else success
 
 
 def _calibration(name: str, power: float) -> str:

@@ -1,13 +1,13 @@
 """The keys of the stages' artifacts: what each of them depends on."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
-from headrank.model import EMBEDDED_MODEL, BackboneSettings
+from headrank.model import model_identity
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
@@ -17,16 +17,6 @@ FORMAT = 1  # raised when the meaning of an artifact changes
 def project_version() -> str:
     """The installed version of this package."""
     return importlib.metadata.version("headrank")
-
-
-def model_identity(settings: BackboneSettings) -> dict[str, Any]:
-    """What identifies the weights that scores depend on: the name and revision, for a local folder its files too."""
-    identity: dict[str, Any] = {"settings": settings}
-    folder = Path(settings.model).expanduser()
-    if settings.model != EMBEDDED_MODEL and folder.is_dir():
-        files = sorted(p for p in folder.iterdir() if p.is_file())
-        identity["files"] = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return identity
 
 
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
@@ -77,6 +67,11 @@ def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkDa
     """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
     used = {name: heads[name] for name in ("heads", "prompt", "scorer")}
     return artifact_key("run", FORMAT, model, used, data_identity(benchmark))
+
+
+def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
+    """The key of a benchmark's run by a system without heads: all its rankings depend on (its identity), the lists."""
+    return artifact_key("run", FORMAT, identity, data_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:
