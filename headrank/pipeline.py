@@ -71,6 +71,7 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
             aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
             epochs = align.epochs()
             tracker.epochs(epochs)  # those of an earlier start, too
+            tracker.files("aligned-heads", folder.path, [f"{CHECKPOINT}/heads.json"])
             tracker.files("model", folder.path, [CHECKPOINT])
             systems = {
                 MAIN_SYSTEM: (aligned[1], aligned[2], aligned[0]),

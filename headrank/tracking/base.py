@@ -17,7 +17,7 @@ class Tracker(Protocol):
         """The content of `status.json`, each time it is written; before `start`, too, where that failed."""
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Files or folders of the run folder that are final: kind `heads` or `model`."""
+        """Files or folders of the run folder that are final: kind `heads`, `aligned-heads` or `model`."""
 
     def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
         """All epochs of the alignment so far (`epochs.csv`), after each of them and again at its end."""

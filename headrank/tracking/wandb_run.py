@@ -19,7 +19,7 @@ from headrank.tracking.values import epoch_values, place_rows, result_tables, re
 
 logger = logging.getLogger(__name__)
 
-_PLACE_OF_RUN = ("tracking", "paths", "hydra")  # parts of a configuration that say where, not what, a run is
+_PLACE_OF_RUN = ("tracking", "paths")  # parts of a configuration that say where, not what, a run is
 
 
 class WandbTracker:
@@ -58,7 +58,8 @@ class WandbTracker:
         )
         for pattern, step in (("train/*", EPOCH), ("val/*", EPOCH), ("heads/*", EPOCH), ("places/*", PLACE)):
             run.define_metric(pattern, step_metric=step)
-        logger.info("tracking: %s", run.url or f"wandb sync {folder / 'wandb'} uploads this run")
+        where = run.url if s.mode == "online" else f"`wandb sync {folder / 'wandb'}` uploads this run"
+        logger.info("tracking: %s", where)
 
     def status(self, status: Mapping[str, Any]) -> None:
         """State, stage, error and each stage's time into the summary, overwriting what stood there."""
@@ -142,10 +143,10 @@ class WandbTracker:
 
 
 def _table(table: Table) -> wandb.Table:
-    columns = [f"{column.heading}" for column in table.columns]
-    if len(set(columns)) < len(columns):  # `to` twice, or two metrics of one label
-        columns = [f"{heading} ({i})" if heading in columns[:i] else heading for i, heading in enumerate(columns)]
-    return wandb.Table(columns=columns, data=table.in_units())
+    headings = [column.heading for column in table.columns]
+    columns: list[Any] = [f"{h} ({i})" if h in headings[:i] else h for i, h in enumerate(headings)]  # none twice
+    rows: list[Any] = table.in_units()
+    return wandb.Table(columns=columns, data=rows)
 
 
 def _page(path: Path) -> wandb.Html:
