@@ -52,7 +52,7 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
     with atomic_write(folder.path / "config.yaml") as file:
         file.write(experiment.config_yaml)
     stage, finished = "data", False
-    epochs: list[dict[str, float]] = []
+    epochs: list[dict[str, float | int]] = []
     try:
         tracker.start(folder.path, systems=experiment.systems, benchmarks=[b.name for b in experiment.benchmarks])
         folder.set_status("running", stage)
@@ -147,8 +147,8 @@ def _report(
     heads: HeadsFile,
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
-    epochs: Sequence[Mapping[str, float]],
-) -> dict[str, float]:
+    epochs: Sequence[Mapping[str, float | int]],
+) -> dict[str, float | int]:
     """Write the report and `facts.json`; the numbers among the facts."""
     passes = {key: output.facts for key, output in reranked.items()}
     numbers = run_numbers(experiment, heads, passes)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MONITOR = "val/ndcg@10"
 
-EpochObserver = Callable[[Sequence[Mapping[str, float]]], None]
+EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 """Called after each epoch, in one process, with the rows of the epoch record up to it."""
 
 

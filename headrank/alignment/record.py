@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 
-def read_record(path: Path) -> list[dict[str, float]]:
+def read_record(path: Path) -> list[dict[str, float | int]]:
     """The rows of an epoch record, `epoch` (from 0) and what was logged by name; none where the file is not there.
 
     A value that an epoch lacks (heads are not selected again after each) is absent from its row.

@@ -29,7 +29,7 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
         *(Column("95 % from", Form.POINTS), Column("to", Form.POINTS)),
     )
     note = (
-        "Of the passages in that part of the context, how many of each kind reach the top quartile; their difference in "
-        "percentage points with its bootstrap interval over queries."
+        "Of the passages in that part of the context, how many of each kind reach the top quartile, and their "
+        "difference in percentage points with its bootstrap interval over queries."
     )
     return Table("positions", "Selectivity by place in the context", columns, tuple(rows), note)

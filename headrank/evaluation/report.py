@@ -73,7 +73,7 @@ def write_report(
     config_yaml: str = "",
     metric: str | None = None,
     main: str | None = None,
-    training: Sequence[Mapping[str, float]] = (),
+    training: Sequence[Mapping[str, float | int]] = (),
 ) -> Path:
     """Write `report.md`, `report.html`, `figures/*.svg` and `tables/*.csv` into `folder`; returns the path of the HTML.
 
@@ -111,7 +111,7 @@ def _content(
     config_yaml: str,
     metric: str,
     main: str,
-    training: Sequence[Mapping[str, float]],
+    training: Sequence[Mapping[str, float | int]],
 ) -> _Content:
     from headrank.evaluation.figures import illustrations  # late: matplotlib takes a second
     from headrank.evaluation.training import training_chart, training_table

@@ -22,7 +22,7 @@ _PANELS = {  # title of a panel -> the names that it shows begin so
 _APART = ("heads/depth_change",)  # in the table alone: its sum is what `heads/depth` shows
 
 
-def training_table(rows: Sequence[Mapping[str, float]]) -> Table | None:
+def training_table(rows: Sequence[Mapping[str, float | int]]) -> Table | None:
     """Epochs x values; None without epochs."""
     names = _names(rows)
     if not rows:
@@ -30,13 +30,13 @@ def training_table(rows: Sequence[Mapping[str, float]]) -> Table | None:
     columns = (Column("Epoch", Form.COUNT), *(Column(n, Form.METRIC if _share(n) else Form.NUMBER) for n in names))
     body = tuple((int(row[EPOCH]), *(row.get(name) for name in names)) for row in rows)
     note = (
-        "Epochs count from 0. train: mean loss over lists; val: on queries held out of training, their candidates alone; "
-        "heads: the selection after the epoch, with the share of heads that stayed and the layers that are computed."
+        "Epochs count from 0. train: mean loss over lists; val: on queries held out of training, their candidates "
+        "alone; heads: the selection after the epoch, the share of heads that stayed and the layers that are computed."
     )
     return Table("training", "Alignment", columns, body, note)
 
 
-def training_chart(rows: Sequence[Mapping[str, float]]) -> Illustration | None:
+def training_chart(rows: Sequence[Mapping[str, float | int]]) -> Illustration | None:
     """The values by epoch, a panel for each kind; None without epochs."""
     names = [name for name in _names(rows) if name not in _APART]
     panels = {title: [n for n in names if n.startswith(start)] for title, start in _PANELS.items()}
@@ -63,7 +63,7 @@ def training_chart(rows: Sequence[Mapping[str, float]]) -> Illustration | None:
     )
 
 
-def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
+def _names(rows: Sequence[Mapping[str, float | int]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row if name != EPOCH))
 
 

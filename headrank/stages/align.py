@@ -44,7 +44,7 @@ class AlignStage:
         experiment: Experiment,
         folder: RunFolder,
         data: DataLoader,
-        on_epoch: Callable[[Sequence[Mapping[str, float]]], None] | None = None,
+        on_epoch: Callable[[Sequence[Mapping[str, float | int]]], None] | None = None,
     ) -> None:
         self.experiment, self.on_epoch = experiment, on_epoch
         self.folder = folder
@@ -65,7 +65,7 @@ class AlignStage:
         )
         return HeadsFile.load(path / "heads.json"), settings, {"aligned": key}
 
-    def epochs(self) -> list[dict[str, float]]:
+    def epochs(self) -> list[dict[str, float | int]]:
         """What was logged after each epoch of the alignment."""
         return read_record(self.folder.path / "training" / "epochs.csv")
 

@@ -17,8 +17,8 @@ def report_facts(
     heads: HeadsFile,
     passes: Mapping[tuple[str, str], Mapping[str, Any]],
     *,
-    numbers: Mapping[str, float],
-    seconds: Mapping[str, float],
+    numbers: Mapping[str, float | int],
+    seconds: Mapping[str, float | int],
     threads: int,
 ) -> dict[str, str]:
     """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark,
@@ -62,13 +62,13 @@ def report_facts(
 
 def run_numbers(
     experiment: Experiment, heads: HeadsFile, passes: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """The numbers among a run's facts, by name: the model's size, what of it is used, what a query costs.
 
     Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
     Costs stand under `cost/<benchmark>/<system>/`: wall seconds and prompt tokens a query, and the peak memory in GiB.
     """
-    numbers: dict[str, float] = {
+    numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),
         "model/parameters_in_use": count_parameters(experiment.model, heads.depth),
         "model/layers": int(heads.model["layers"]),
@@ -83,7 +83,7 @@ def run_numbers(
     return numbers
 
 
-def _millions(parameters: float) -> str:
+def _millions(parameters: float | int) -> str:
     return f"{parameters / 1e6:,.3g} M parameters" if parameters < 1e9 else f"{parameters / 1e9:.3g} B parameters"
 
 

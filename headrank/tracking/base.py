@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from headrank.evaluation import BenchmarkResult
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Follows one run. Whatever it is told comes from the run folder, so that a tracker only shows, never keeps."""
 
@@ -19,11 +20,11 @@ class Tracker(Protocol):
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
         """Files or folders of the run folder that are final: kind `heads`, `aligned-heads` or `model`."""
 
-    def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
+    def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
         """All epochs of the alignment so far (`epochs.csv`), after each of them and again at its end."""
 
     def results(
-        self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float]
+        self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
         """All benchmarks are scored and the report is written. metric: the main one. numbers: `facts.run_numbers`."""
 
@@ -31,25 +32,5 @@ class Tracker(Protocol):
         """The run is over. Always called, once."""
 
 
-class NoTracker:
-    """Tells nobody."""
-
-    def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Nothing."""
-
-    def status(self, status: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Nothing."""
-
-    def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Nothing."""
-
-    def results(
-        self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float]
-    ) -> None:
-        """Nothing."""
-
-    def finish(self, *, failed: bool) -> None:
-        """Nothing."""
+class NoTracker(Tracker):
+    """Tells nobody: every method does nothing."""

@@ -28,12 +28,12 @@ from headrank.tracking.names import (
 )
 
 
-def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, float]) -> dict[str, float]:
+def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, float | int]) -> dict[str, float | int]:
     """Every number of the results by its key, at full precision; what was not measured is absent.
 
     numbers: further numbers by name, such as `model/parameters`.
     """
-    values: dict[str, float | None] = {logged(name): value for name, value in numbers.items()}
+    values: dict[str, float | int | None] = {logged(name): value for name, value in numbers.items()}
     for result in results:
         for name, system in result.systems.items():
             values |= {metric_key(result.name, name, metric): value for metric, value in system.means.items()}
@@ -50,9 +50,9 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
     return {key: value for key, value in values.items() if value is not None}
 
 
-def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float]]:
+def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
     """A row for each part of the context, first part first: its `place` and the selectivity of every system there."""
-    rows: dict[int, dict[str, float]] = {}
+    rows: dict[int, dict[str, float | int]] = {}
     for result in results:
         for name, system in result.systems.items():
             if system.middle_zone is None or not system.middle_zone.lists:
@@ -86,12 +86,12 @@ def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, 
     return {key: table for key, table in tables.items() if table is not None}
 
 
-def epoch_values(row: Mapping[str, float]) -> dict[str, float]:
+def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
     """An epoch's row by key."""
     return {EPOCH if name == EPOCH else logged(name): value for name, value in row.items()}
 
 
-def _selectivity(benchmark: str | None, system: str, measured: Selectivity | None) -> dict[str, float | None]:
+def _selectivity(benchmark: str | None, system: str, measured: Selectivity | None) -> dict[str, float | int | None]:
     if measured is None:
         return {}
     low, high = measured.interval or (None, None)

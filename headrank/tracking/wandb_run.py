@@ -90,7 +90,7 @@ class WandbTracker:
             ledger.files[artifact_name] = digest
             ledger.save()
 
-    def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
+    def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
         """A row of history for each epoch that has none yet, at the step of its number."""
         run, ledger = self._opened()
         for row in rows[ledger.epochs :]:
@@ -100,7 +100,7 @@ class WandbTracker:
             ledger.save()
 
     def results(
-        self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float]
+        self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
         """Values, tables, figures and the whole report as rows of history, unless they are there already."""
         run, ledger = self._opened()

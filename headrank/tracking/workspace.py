@@ -13,7 +13,6 @@ import wandb_workspaces.workspaces as ws
 from headrank.tracking.panels import Kind, Panel, Section
 
 COLUMNS = 3  # panels beside one another
-_UNIT = 24 // COLUMNS  # of the grid's width that a panel takes
 
 
 def make_workspace(
@@ -27,7 +26,7 @@ def make_workspace(
         sections=[
             ws.Section(
                 name=section.name,
-                panels=[_panel(panel, place) for place, panel in enumerate(section.panels)],
+                panels=[_panel(panel) for panel in section.panels],
                 is_open=True,
                 layout_settings=ws.SectionLayoutSettings(columns=COLUMNS, rows=-(-len(section.panels) // COLUMNS)),
             )
@@ -56,16 +55,15 @@ def save_workspace(workspace: ws.Workspace) -> str:
         raise ConnectionError(f"the dashboard could not be saved in W&B: {error}") from error
 
 
-def _panel(panel: Panel, place: int) -> Any:
-    layout = wr.Layout(x=place % COLUMNS * _UNIT, y=place // COLUMNS * 6, w=_UNIT, h=6)
+def _panel(panel: Panel) -> Any:
     keys: list[Any] = list(panel.keys)
     if panel.kind is Kind.BARS:
-        return wr.BarPlot(title=panel.title, metrics=keys, layout=layout)
+        return wr.BarPlot(title=panel.title, metrics=keys)
     if panel.kind is Kind.LINES:
-        return wr.LinePlot(title=panel.title, x=panel.x, y=keys, layout=layout)
+        return wr.LinePlot(title=panel.title, x=panel.x, y=keys)
     if panel.kind is Kind.SCATTER:
         x, y = wr.SummaryMetric(str(panel.x)), wr.SummaryMetric(keys[0])
-        return wr.ScatterPlot(title=panel.title, x=x, y=y, log_x=True, layout=layout)
+        return wr.ScatterPlot(title=panel.title, x=x, y=y, log_x=True)
     if panel.kind is Kind.PAGES:
-        return wr.MediaBrowser(title=panel.title, media_keys=keys, num_columns=1, layout=layout)
-    return wr.WeavePanelSummaryTable(table_name=keys[0], layout=layout)  # has no title: it shows the table's key
+        return wr.MediaBrowser(title=panel.title, media_keys=keys, num_columns=1)
+    return wr.WeavePanelSummaryTable(table_name=keys[0])  # has no title: it shows the table's key
