@@ -107,8 +107,11 @@ def main(config: DictConfig) -> float:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    sweep = Path(job.sweep.dir).name if job.mode == RunMode.MULTIRUN else None
-    tracker = tracker_from_config(config, name=folder.name, group=sweep)
+    name, group = folder.name, None
+    if job.mode == RunMode.MULTIRUN:  # named by its words, but for those that say where it is kept
+        words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
+        name, group = ",".join(words)[:128] or name, Path(job.sweep.dir).name  # 128: the longest name that W&B shows
+    tracker = tracker_from_config(config, name=name, group=group)
     outcome = run_experiment(experiment_from_config(config, folder), tracker)
     print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])
     print(f"\nreport: {os.path.relpath(outcome.report)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 BLOCK, HEADER, WHOLE, LAST = 32768, struct.Struct("<IHB"), 1, 4
@@ -57,9 +58,12 @@ class OfflineRun:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """Every start in the run folder, first one first."""
+    """Every start in the run folder, first one first. All runs have to be finished."""
+    wandb.teardown()  # W&B's own process closes its files some time after a run is finished; this waits for it
     files = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
-    return [read(path) for path in files]
+    found = [read(path) for path in files]
+    assert all(run.exit_code is not None for run in found)
+    return found
 
 
 def read(path: Path) -> OfflineRun:

@@ -111,12 +111,15 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "99 heads are wanted" in done.stderr
-    jobs = sorted((tmp_path / "debug-run").glob("*selection.heads=*"), key=lambda path: path.name.endswith("=2"))
-    (failed,), (finished,) = (offline_runs(job) for job in jobs)
+    jobs = {
+        json.loads(status.read_text())["state"]: status.parent
+        for status in (tmp_path / "debug-run").rglob("status.json")
+    }
+    (failed,), (finished,) = (offline_runs(jobs[state]) for state in ("failed", "finished"))
     assert (failed.group, finished.group) == ("debug-run", "debug-run")
     assert (failed.exit_code, finished.exit_code) == (1, 0)
     assert failed.id != finished.id
-    assert [failed.name, finished.name] == [job.name for job in jobs]
+    assert (failed.name, finished.name) == ("debug=fast,selection.heads=99", "debug=fast,selection.heads=2")
     assert "99 heads are wanted" in failed.summary["status/error"]
     assert finished.summary["status/state"] == "finished"
     assert failed.config["selection"]["heads"] == 99

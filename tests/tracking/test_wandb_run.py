@@ -242,13 +242,12 @@ def test_after_a_failure_the_next_run_of_the_process_is_its_own(tiny):
     missing = replace(tiny.benchmarks[0], collection="./nowhere")
     with pytest.raises(Exception, match="nowhere"):
         run_experiment(replace(tiny, benchmarks=(missing,)), tracker())
-    (failed,) = offline_runs(tiny.folder)
+    other = replace(tiny, folder=tiny.folder.with_name("other"), alignment=None)
+    run_experiment(other, tracker())
+    (failed,), (next_one,) = offline_runs(tiny.folder), offline_runs(other.folder)
     assert failed.exit_code == 1
     assert failed.summary["status/stage"] == "data"
     assert "nowhere" in failed.summary["status/error"]
-    other = replace(tiny, folder=tiny.folder.with_name("other"), alignment=None)
-    run_experiment(other, tracker())
-    (next_one,) = offline_runs(other.folder)
     assert next_one.id != failed.id
     assert next_one.exit_code == 0
     assert (failed.group, next_one.group) == ("sweep", "sweep")
