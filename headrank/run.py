@@ -110,7 +110,7 @@ def main(config: DictConfig) -> float:
     name, group = folder.name, None
     if job.mode == RunMode.MULTIRUN:  # named by its words, but for those that say where it is kept
         words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
-        name, group = ",".join(words)[:128] or name, Path(job.sweep.dir).name  # 128: the longest name that W&B shows
+        name, group = ",".join(words) or name, Path(job.sweep.dir).name
     tracker = tracker_from_config(config, name=name, group=group)
     outcome = run_experiment(experiment_from_config(config, folder), tracker)
     print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])

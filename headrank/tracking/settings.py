@@ -26,10 +26,12 @@ class WandbSettings:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"tracking.mode is {self.mode!r}, wanted one of {', '.join(MODES)}")
-        if not self.project or set(self.project) & set("/\\#?%:"):  # what W&B takes no project's name with
-            raise ValueError(f"tracking.project is {self.project!r}, wanted a name without / \\ # ? % :")
+        if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):  # W&B's own rule
+            raise ValueError(f"tracking.project is {self.project!r}, wanted 1 to 128 characters without / \\ # ? % :")
         if isinstance(self.tags, str):
             raise ValueError(f"tracking.tags is {self.tags!r}, wanted a list, as tracking.tags=[{self.tags}]")
+        if bad := [tag for tag in self.tags if not 0 < len(tag) <= 64]:  # W&B refuses the run
+            raise ValueError(f"tracking.tags holds {bad[0]!r}, wanted 1 to 64 characters each")
         if not self.max_model_gb > 0:
             raise ValueError(f"tracking.max_model_gb is {self.max_model_gb}, wanted above 0")
 

@@ -19,6 +19,7 @@ from headrank.tracking.values import epoch_values, place_rows, result_tables, re
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 128  # characters of a run's or a group's name, beyond which W&B refuses a run
 _PLACE_OF_RUN = ("tracking", "paths")  # parts of a configuration that say where, not what, a run is
 
 
@@ -48,8 +49,8 @@ class WandbTracker:
             dir=str(folder),
             id=self._ledger.run_id,
             resume="allow",
-            name=self.name,
-            group=self.group,
+            name=self.name[:_LONGEST],
+            group=self.group and self.group[:_LONGEST],
             tags=list(s.tags),
             config=self.config,
             allow_val_change=True,  # of what may change between starts, such as paths

@@ -63,6 +63,7 @@ def test_only_the_first_process_is_tracked(monkeypatch, variable):
         ({"project": "a/b"}, "tracking.project is 'a/b'"),
         ({"project": ""}, "tracking.project"),
         ({"tags": "one"}, r"tracking.tags=\[one\]"),
+        ({"tags": ["x" * 65]}, "1 to 64 characters"),
         ({"max_model_gb": 0.0}, "tracking.max_model_gb"),
     ],
 )
