@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.print and not options.entity:
         parser.error("--entity is needed: a dashboard belongs to a user's or team's project (or --print it)")
     if find_spec("wandb_workspaces") is None:
-        parser.exit(1, "the dashboard needs wandb-workspaces, which is not installed: pip install 'headrank[wandb]'\n")
+        parser.exit(1, "the dashboard needs wandb-workspaces, which is not installed: install the extra `wandb`\n")
     try:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
             experiment = experiment_from_config(compose("config", options.overrides), Path("unused"))

@@ -20,8 +20,7 @@ class Ledger:
     def __init__(self, path: Path, configuration: str) -> None:
         self.path = path
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self.resumed = content.get("configuration") == configuration
-        if not self.resumed:
+        if content.get("configuration") != configuration:
             content = {"run_id": uuid.uuid4().hex[:12], "configuration": configuration}
         self.configuration = configuration
         self.run_id: str = content["run_id"]
