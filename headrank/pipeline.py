@@ -10,6 +10,7 @@ Run folder: `heads.json` (and `heads/<system>.json`), `checkpoint/` and `trainin
 import json
 import logging
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, wri
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.stages.align import AlignStage
-from headrank.stages.facts import report_facts
+from headrank.stages.align import CHECKPOINT, AlignStage
+from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
-from headrank.stages.select import SelectStage
+from headrank.stages.select import SelectStage, heads_name
+from headrank.tracking import NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -40,28 +42,37 @@ class Outcome:
     report: Path
 
 
-def run_experiment(experiment: Experiment) -> Outcome:
-    """Run all stages; what is there already under the same key is not made again.
+def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
+    """Run all stages; what is there already under the same key is not made again. `tracker` is told of each.
 
     A failure is logged, written to `status.json` with its traceback, and raised.
     """
-    folder = RunFolder(experiment.folder)
+    tracker = tracker or NoTracker()
+    folder = RunFolder(experiment.folder, on_status=tracker.status)
     with atomic_write(folder.path / "config.yaml") as file:
         file.write(experiment.config_yaml)
-    stage = "data"
+    stage, finished = "data", False
+    epochs: list[dict[str, float | int]] = []
     try:
+        tracker.start(folder.path, systems=experiment.systems, benchmarks=[b.name for b in experiment.benchmarks])
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
+        tracker.files("heads", folder.path, [heads_name(name) for name in heads])
         start = (experiment.model, model_identity(experiment.model))
         systems = {name: (*start, heads[name]) for name in experiment.systems}
         if experiment.alignment is not None:
             stage = "align"
             folder.set_status("running", stage)
-            aligned = AlignStage(experiment, folder, data).run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            align = AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
+            aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            epochs = align.epochs()
+            tracker.epochs(epochs)  # those of an earlier start, too
+            tracker.files("aligned-heads", folder.path, [f"{CHECKPOINT}/heads.json"])
+            tracker.files("model", folder.path, [CHECKPOINT])
             systems = {
                 MAIN_SYSTEM: (aligned[1], aligned[2], aligned[0]),
                 UNALIGNED_SYSTEM: systems.pop(MAIN_SYSTEM),
@@ -86,13 +97,17 @@ def run_experiment(experiment: Experiment) -> Outcome:
         folder.set_status("running", stage)
         # The heat map is of the start model, on whose heads everything was measured; ringed are the heads in use.
         used = replace(systems[MAIN_SYSTEM][2], table=heads[MAIN_SYSTEM].table)
-        _report(experiment, folder, used, results, reranked)
+        numbers = _report(experiment, folder, used, results, reranked, epochs)
+        tracker.results(results, folder.path, metric=experiment.objective, numbers=numbers)
         objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
         folder.set_status("finished", stage, objective=objective)
+        finished = True
     except BaseException as error:
         logger.error("stage %s failed: %s", stage, error)
         folder.set_status("failed", stage, error=str(error), traceback=traceback.format_exc())
         raise
+    finally:
+        tracker.finish(failed=not finished)
     return Outcome(tuple(results), objective, folder.path / "report.html")
 
 
@@ -143,9 +158,13 @@ def _report(
     heads: HeadsFile,
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
-) -> None:
+    epochs: Sequence[Mapping[str, float | int]],
+) -> dict[str, float | int]:
+    """Write the report and `facts.json`; the numbers among the facts."""
     passes = {key: output.facts for key, output in reranked.items()}
-    facts = report_facts(experiment, heads, passes, threads=torch.get_num_threads())
+    numbers = run_numbers(experiment, heads, passes)
+    threads = torch.get_num_threads()
+    facts = report_facts(experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads)
     write_report(
         folder.path,
         results,
@@ -154,5 +173,7 @@ def _report(
         config_yaml=experiment.config_yaml,
         metric=experiment.objective,
         main=MAIN_SYSTEM,
+        training=epochs,
     )
     folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})
+    return numbers

@@ -3,6 +3,7 @@
 python -m headrank.run                                  the embedded model on the sample collection
 python -m headrank.run +experiment=qwen3_4b             one of conf/experiment
 python -m headrank.run -m +experiment=nano scorer.order=shuffled seed=0,1,2   a Hydra multirun
+python -m headrank.run tracking=wandb tracking.project=reranking              tracked in Weights & Biases
 python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,6 +25,7 @@ from headrank.cache import cache_folder
 
 if TYPE_CHECKING:
     from headrank.experiment import Experiment
+    from headrank.tracking import Tracker
 
 # torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
 # them is imported where it is used.
@@ -93,6 +96,20 @@ def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
     return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
 
 
+def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
+    """The tracker that the group `tracking` describes. Raises what `make_tracker` and its settings raise.
+
+    name: of the run. group: of the sweep that it is a job of.
+    """
+    from headrank.tracking import make_tracker
+
+    chosen = config.get("tracking")
+    settings = instantiate(chosen, _convert_="all") if chosen else None
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return make_tracker(settings, {str(key): value for key, value in plain.items()}, name=name, group=group)
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def main(config: DictConfig) -> float:
     """Run the configured experiment; the return value is what a Hydra sweeper maximises."""
@@ -101,8 +118,14 @@ def main(config: DictConfig) -> float:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    outcome = run_experiment(experiment_from_config(config, folder))
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    name, group = folder.name, None
+    if job.mode == RunMode.MULTIRUN:  # named by its words, but for those that say where it is kept
+        words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
+        name, group = ",".join(words) or name, Path(job.sweep.dir).name
+    tracker = tracker_from_config(config, name=name, group=group)
+    outcome = run_experiment(experiment_from_config(config, folder), tracker)
     print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])
     print(f"\nreport: {os.path.relpath(outcome.report)}")
     return outcome.objective

@@ -10,12 +10,13 @@ from omegaconf import OmegaConf
 from headrank.alignment.settings import TrainerSettings
 from headrank.baselines import Generative, Qwen3Reranker
 from headrank.experiment import MAIN_SYSTEM
-from headrank.run import CONFIG_FOLDER, experiment_from_config
+from headrank.run import CONFIG_FOLDER, experiment_from_config, tracker_from_config
+from headrank.tracking import NoTracker
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
 GROUPS = (
     "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
-    "debug", "paths",
+    "tracking", "debug", "paths",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
@@ -47,6 +48,13 @@ def test_experiments(name):
     debug = experiment(f"+experiment={name}", "debug=fast")
     assert debug.model.random_weights
     assert [b.collection for b in debug.benchmarks] == ["sample/test"]
+
+
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "tracking"])
+def test_trackers(option):
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+        tracker = tracker_from_config(compose("config", [f"tracking={option}"]), name="run", group=None)
+    assert isinstance(tracker, NoTracker) == (option == "none")
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)

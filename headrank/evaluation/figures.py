@@ -89,7 +89,7 @@ def head_maps(heads: Mapping[str, Any]) -> Illustration | None:
         "Heads",
         "What was measured of every head on the labelled lists, layer by layer; the chosen heads are ringed. "
         "Discriminability .5 is chance, entropy 1 a head that attends to all passages alike; the score ranks heads.",
-        _svg(draw, 2.8 * len(maps) + 0.6, 4.2),
+        svg_text(draw, 2.8 * len(maps) + 0.6, 4.2),
     )
 
 
@@ -122,7 +122,7 @@ def selectivity_chart(results: Sequence[BenchmarkResult]) -> Illustration | None
         "How many of the middle zone's relevant and irrelevant passages a system lifts into the top quartile"
         + (", over all benchmarks." if len(results) > 1 else ".")
         + " The farther apart the two, the better it tells them apart there.",
-        _svg(draw, 8.4, 1.5 + 0.42 * len(pooled)),
+        svg_text(draw, 8.4, 1.5 + 0.42 * len(pooled)),
     )
 
 
@@ -158,7 +158,7 @@ def position_chart(results: Sequence[BenchmarkResult]) -> Illustration | None:
         "Place in the context",
         "Share of passages that end in the top quartile, by where in the context the model read them; the middle zone "
         "is shaded, chance is dotted. Without position bias lines are level: high for relevant, low for irrelevant.",
-        _svg(draw, 8.4, 3.4),
+        svg_text(draw, 8.4, 3.4),
     )
 
 
@@ -197,7 +197,7 @@ def query_changes(results: Sequence[BenchmarkResult], metric: str, main: str) ->
         "queries",
         f"{label} query by query",
         f"{one_line(main)} minus {one_line(shown[0].reference)} for each query, sorted; above the line it is better.",
-        _svg(draw, 8.4 if columns > 1 else 6.4, 2.9 * rows + (0.3 if rows > 1 else 0.0)),
+        svg_text(draw, 8.4 if columns > 1 else 6.4, 2.9 * rows + (0.3 if rows > 1 else 0.0)),
     )
 
 
@@ -223,7 +223,7 @@ def _selectivity_row(shares: Axes, differences: Axes, y: int, s: Selectivity) ->
     )
 
 
-def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
+def svg_text(draw: Callable[[Figure], None], width: float, height: float) -> str:
     """Draw on a new figure, width x height in inches, and write it as an SVG element."""
     out = io.StringIO()
     with _style():

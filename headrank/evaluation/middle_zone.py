@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from headrank.evaluation.metrics import check_ranking, check_threshold
-from headrank.evaluation.selectivity import ZoneCounts
+from headrank.evaluation.selectivity import ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Qrels, Run
 
 BINS = 8  # of the context, of equal width; the zone is bins 2 to 5 exactly
@@ -49,29 +49,32 @@ class MiddleZone:
 
     zone: counts per list, in the order of the contexts (kept per list: intervals resample them).
     positions: counts over all lists for each of 8 equal parts of the context, first part first.
+    position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
     lists, short_lists: lists that were used, and those with fewer than 4 passages that were not.
     """
 
     zone: tuple[ZoneCounts, ...]
     positions: tuple[ZoneCounts, ...]
+    position_intervals: tuple[tuple[float, float] | None, ...]
     homogenization: Homogenization
     lists: int
     short_lists: int
 
 
 def measure_middle_zone(
-    contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1
+    contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1, seed: int = 0
 ) -> MiddleZone:
     """Measure the zone over lists as the model read them and the rankings it made of them.
 
-    A final rank is a passage's rank among the list's own passages, so a ranking may hold more than the list.
+    A final rank is a passage's rank among the list's own passages, so a ranking may hold more than the list. `seed` is
+    the bootstrap's.
 
     Raises `ValueError` on a query with two lists, on a list without a ranking or with a passage that its ranking lacks
     or that stands twice, on NaN or infinite scores or masses, on negative masses, on a threshold below 1.
     """
     check_threshold(relevance_threshold)
     zone: list[ZoneCounts] = []
-    positions = [ZoneCounts()] * BINS
+    parts: list[list[ZoneCounts]] = [[] for _ in range(BINS)]
     alike: list[Homogenization] = []
     seen: set[str] = set()
     for context in contexts:
@@ -84,10 +87,13 @@ def measure_middle_zone(
         if n < SHORTEST:
             continue
         bins = _bin_counts(context.passage_ids, top, qrels.get(context.query_id, {}), relevance_threshold)
-        positions = [total + counts for total, counts in zip(positions, bins, strict=True)]
+        for part, counts in zip(parts, bins, strict=True):
+            part.append(counts)
         zone.append(sum(bins[BINS // 4 : 3 * BINS // 4], ZoneCounts()))
         alike.append(homogenization(context))
-    return MiddleZone(tuple(zone), tuple(positions), _average(alike), len(zone), len(contexts) - len(zone))
+    positions = tuple(sum(part, ZoneCounts()) for part in parts)
+    intervals = tuple(one.interval for one in selectivities(parts, seed=seed))
+    return MiddleZone(tuple(zone), positions, intervals, _average(alike), len(zone), len(contexts) - len(zone))
 
 
 def zone_slice(n: int) -> slice:

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from headrank.evaluation.formats import Form, one_line
 from headrank.evaluation.illustration import Illustration
+from headrank.evaluation.positions import positions_table
 from headrank.evaluation.results import BenchmarkResult
 from headrank.evaluation.table import Table, markdown_text
 from headrank.evaluation.tables import (
@@ -35,8 +36,8 @@ ZONE_TEXT = (
     "(chance: 25 % for both)."
 )
 NOTICE = "notice"  # the fact that is said at the top of the report, beside the numbers
-FIGURES = ("queries", "selectivity", "positions", "heads")  # all names there are
-TABLES = ("main", "changes", "metrics", "middle_zone")
+FIGURES = ("queries", "selectivity", "positions", "heads", "training")  # all names there are
+TABLES = ("main", "changes", "metrics", "middle_zone", "positions", "training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,16 @@ class _Content:
     changes: Table | None
     metrics: Table
     zone: Table | None
+    positions: Table | None
+    training: Table | None
     figures: list[Illustration]
     facts: dict[str, str]
     config_yaml: str
 
     @property
     def tables(self) -> list[Table]:
-        return [table for table in (self.main, self.changes, self.metrics, self.zone) if table is not None]
+        tables = (self.main, self.changes, self.metrics, self.zone, self.positions, self.training)
+        return [table for table in tables if table is not None]
 
 
 def write_report(
@@ -69,6 +73,7 @@ def write_report(
     config_yaml: str = "",
     metric: str | None = None,
     main: str | None = None,
+    training: Sequence[Mapping[str, float | int]] = (),
 ) -> Path:
     """Write `report.md`, `report.html`, `figures/*.svg` and `tables/*.csv` into `folder`; returns the path of the HTML.
 
@@ -76,6 +81,7 @@ def write_report(
     facts: labels and values to list; the one called `notice` stands at the top.
     metric: the main metric, by default the first.
     main: the system that the report is about, by default the first that is not the reference.
+    training: the epochs of its alignment, as `epochs.csv` has them.
 
     Each file is written atomically, `report.html` last; figures and tables of an earlier report that this one lacks are
     removed. Raises `ValueError` where the results do not fit together, or `metric` or `main` is not among them.
@@ -88,7 +94,7 @@ def write_report(
     main = main or next((name for name in names if name != results[0].reference), results[0].reference)
     if main not in names:
         raise ValueError(f"system {main!r} is not in the results: wanted one of {', '.join(names)}")
-    content = _content(results, heads, dict(facts or {}), config_yaml, metric, main)
+    content = _content(results, heads, dict(facts or {}), config_yaml, metric, main, training)
     folder = Path(folder)
     _replace(folder / "figures", ".svg", FIGURES, {figure.name: figure.svg for figure in content.figures})
     _replace(folder / "tables", ".csv", TABLES, {table.name: table.to_csv() for table in content.tables})
@@ -105,9 +111,12 @@ def _content(
     config_yaml: str,
     metric: str,
     main: str,
+    training: Sequence[Mapping[str, float | int]],
 ) -> _Content:
     from headrank.evaluation.figures import illustrations  # late: matplotlib takes a second
+    from headrank.evaluation.training import training_chart, training_table
 
+    curves = training_chart(training)
     return _Content(
         title=f"{one_line(main)}: reranking report",
         headline=headline(results, metric, main),
@@ -117,7 +126,9 @@ def _content(
         changes=changes_table(results, metric),
         metrics=metrics_table(results),
         zone=middle_zone_table(results),
-        figures=illustrations(results, heads, metric=metric, main=main),
+        positions=positions_table(results),
+        training=training_table(training),
+        figures=illustrations(results, heads, metric=metric, main=main) + ([curves] if curves else []),
         facts=facts,
         config_yaml=config_yaml,
     )
@@ -146,6 +157,12 @@ def _markdown(content: _Content) -> str:
     parts += _section(content.metrics)
     if content.zone is not None:
         parts += _section(content.zone, before=ZONE_TEXT)
+    if content.positions is not None:
+        parts.append(
+            "By place in the context, with intervals: `tables/positions.csv`."
+        )  # 8 rows a system and benchmark
+    if content.training is not None:
+        parts += _section(content.training)
     if content.figures:
         parts.append("## Figures")
         parts += [

@@ -43,6 +43,12 @@ class ZoneCounts:
         """Share of the irrelevant passages that reach the top quartile; None where there are none."""
         return self.irrelevant_top / self.irrelevant if self.irrelevant else None
 
+    @property
+    def difference(self) -> float | None:
+        """Relevant share minus irrelevant share, in [-1, 1]; None where passages of a kind are missing."""
+        relevant, irrelevant = self.relevant_share, self.irrelevant_share
+        return None if relevant is None or irrelevant is None else relevant - irrelevant
+
 
 @dataclass(frozen=True, slots=True)
 class Selectivity:
@@ -68,31 +74,55 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
 
     Raises `ValueError` where `resamples` is below 1000.
     """
+    return selectivities([zone], resamples=resamples, seed=seed)[0]
+
+
+def selectivities(
+    parts: Sequence[Sequence[ZoneCounts]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Selectivity, ...]:
+    """The selectivity of several parts of the same lists, each as `selectivity` gives it, over the same resamples.
+
+    parts: for each part of the context one entry of counts a list, the same lists in the same order.
+    """
     if resamples < 1000:
         raise ValueError(f"{resamples} bootstrap resamples: wanted 1000 or more for 95 % percentiles")
-    total = sum(zone, ZoneCounts())
-    relevant, irrelevant = total.relevant_share, total.irrelevant_share
-    difference = None if relevant is None or irrelevant is None else relevant - irrelevant
-    interval = None
-    if difference is not None and len(zone) > 1:
-        counts = np.array([astuple(c) for c in zone], dtype=np.float64)
-        interval = _interval(counts, resamples, np.random.default_rng(seed))
-    return Selectivity(relevant, irrelevant, difference, interval, total.relevant, total.irrelevant)
+    totals = [sum(part, ZoneCounts()) for part in parts]
+    intervals: list[tuple[float, float] | None] = [None] * len(totals)
+    if any(total.difference is not None for total in totals) and len(parts[0]) > 1:
+        counts = np.array([[astuple(c) for c in part] for part in parts], dtype=np.float64)
+        intervals = _intervals(counts, resamples, np.random.default_rng(seed))
+    return tuple(
+        Selectivity(
+            total.relevant_share,
+            total.irrelevant_share,
+            total.difference,
+            None if total.difference is None else interval,
+            total.relevant,
+            total.irrelevant,
+        )
+        for total, interval in zip(totals, intervals, strict=True)
+    )
 
 
-def _interval(
-    counts: Float[np.ndarray, "lists 4"], resamples: int, rng: np.random.Generator
-) -> tuple[float, float] | None:
-    lists = len(counts)
+def _intervals(
+    counts: Float[np.ndarray, "parts lists 4"], resamples: int, rng: np.random.Generator
+) -> list[tuple[float, float] | None]:
+    parts, lists, _ = counts.shape
+    by_list = counts.transpose(1, 0, 2).reshape(lists, parts * 4)
     at_once = max(1, _CELLS // lists)
     sums = []
     for start in range(0, resamples, at_once):
         # how often each list is drawn, when as many lists as there are are drawn with replacement
         drawn = rng.multinomial(lists, np.full(lists, 1 / lists), size=min(at_once, resamples - start))
-        sums.append(drawn @ counts)
-    relevant, relevant_top, irrelevant, irrelevant_top = np.concatenate(sums).T
+        sums.append(drawn @ by_list)
+    resampled = np.concatenate(sums).reshape(resamples, parts, 4)
+    return [_percentiles(resampled[:, part]) for part in range(parts)]
+
+
+def _percentiles(resampled: Float[np.ndarray, "resamples 4"]) -> tuple[float, float] | None:
+    relevant, relevant_top, irrelevant, irrelevant_top = resampled.T
     both = (relevant > 0) & (irrelevant > 0)
-    if both.sum() <= resamples / 2:
+    if both.sum() <= len(resampled) / 2:
         return None
     differences = relevant_top[both] / relevant[both] - irrelevant_top[both] / irrelevant[both]
     low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

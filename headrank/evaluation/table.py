@@ -72,12 +72,19 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(column.heading for column in self.columns)
-        for row in self.rows:
-            writer.writerow(
-                value * 100 if column.form in (Form.PERCENT, Form.POINTS) and isinstance(value, float | int) else value
-                for value, column in zip(row, self.columns, strict=True)
-            )
+        writer.writerows(self.in_units())
         return out.getvalue()
+
+    def in_units(self) -> list[list[Value]]:
+        """The rows in their headings' units: shares, whose heading says % or points, are times 100."""
+        shares = (Form.PERCENT, Form.POINTS)
+        return [
+            [
+                value * 100 if column.form in shares and isinstance(value, float | int) else value
+                for value, column in zip(row, self.columns, strict=True)
+            ]
+            for row in self.rows
+        ]
 
 
 def markdown_text(text: str) -> str:

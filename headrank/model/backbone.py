@@ -143,6 +143,17 @@ def count_layers(settings: BackboneSettings) -> tuple[int, int]:
     return int(text.num_hidden_layers), int(text.num_attention_heads)
 
 
+def count_parameters(settings: BackboneSettings, depth: int | None = None) -> int:
+    """Weights of a model cut to its first `depth` layers (None: all), with embeddings, from its configuration alone."""
+    source, revision = locate(settings)
+    config = load_config(settings, source, revision)
+    text = config.get_text_config(decoder=True)
+    cut_config(text, depth or int(text.num_hidden_layers))
+    with torch.device("meta"):  # shapes alone, no memory
+        model = AutoModel.from_config(config)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
     """Set the number of layers and everything that is listed per layer to `depth`, in place."""
     config.num_hidden_layers = depth

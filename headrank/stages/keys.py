@@ -11,6 +11,7 @@ from headrank.model import model_identity
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
+METRICS_FORMAT = 2  # the same of `metrics/*.json`, which cost no model; 2: intervals by place in the context
 
 
 @cache
@@ -76,4 +77,4 @@ def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:
     """The key of a benchmark's metrics: its runs, its qrels (in the collection's fingerprint), what is measured."""
-    return artifact_key("metrics", FORMAT, run_keys, data_identity(benchmark), experiment.metrics)
+    return artifact_key("metrics", METRICS_FORMAT, run_keys, data_identity(benchmark), experiment.metrics)

@@ -29,7 +29,16 @@ class Page(HTMLParser):
 @pytest.fixture
 def write(make_benchmark, heads, tmp_path):
     def call(results=None, **changes):
-        settings = {"heads": heads, "facts": {"model": "tiny", "notice": "random weights"}, "config_yaml": "a: 1\n"}
+        epochs = [
+            {"epoch": 0, "train/loss": 1.5, "val/ndcg@10": 0.25},
+            {"epoch": 1, "train/loss": 1.25, "val/ndcg@10": 0.5, "heads/overlap": 0.75},
+        ]
+        settings = {
+            "training": epochs,
+            "heads": heads,
+            "facts": {"model": "tiny", "notice": "random weights"},
+            "config_yaml": "a: 1\n",
+        }
         results = [make_benchmark()] if results is None else results
         path = write_report(tmp_path, results, **{**settings, **changes})
         assert path == tmp_path / "report.html"
@@ -122,6 +131,34 @@ def test_a_report_of_very_little(write, make_benchmark, tmp_path):
     assert "reaches MRR@10" in markdown
     assert "Facts" not in markdown
     assert not (tmp_path / "tables" / "changes.csv").exists()
+
+
+def test_an_alignment_is_shown_epoch_by_epoch(write, tmp_path):
+    markdown, html = write()
+    rows = re.findall(r"^\| +(\d) \| +([\d.]+) \| +([\d.]+) \| +([\d.–]+) \|$", markdown, flags=re.MULTILINE)
+    assert rows == [("0", "1.5", ".2500", "–"), ("1", "1.25", ".5000", ".7500")]
+    assert (tmp_path / "tables/training.csv").read_text().splitlines()[
+        0
+    ] == "Epoch,train/loss,val/ndcg@10,heads/overlap"
+    assert "Alignment by epoch" in html
+    markdown, html = write(training=())
+    assert not (tmp_path / "figures/training.svg").exists()
+    assert not (tmp_path / "tables/training.csv").exists()
+    assert "Alignment by epoch" not in html
+
+
+def test_places_in_the_context_are_a_table_of_the_page(write, make_benchmark, tmp_path):
+    markdown, html = write()
+    header, *rows = (tmp_path / "tables/positions.csv").read_text().splitlines()
+    assert header.endswith("Relevant %,Irrelevant %,Selectivity,95 % from,to")
+    assert len(rows) == 3 * 8
+    zone = make_benchmark().systems["headrank"].middle_zone
+    third = rows[8 + 2].split(",")
+    assert third[:4] == ["dl20", "headrank", "25.0", "37.5"]
+    expected = [100 * zone.positions[2].difference, *(100 * bound for bound in zone.position_intervals[2])]
+    assert [float(value) for value in third[6:]] == pytest.approx(expected)
+    assert "tables/positions.csv" in markdown
+    assert "<details><summary>Selectivity by place in the context</summary>" in html
 
 
 def test_another_metric_and_system_can_lead(write):
