@@ -64,9 +64,20 @@ class RunFolder:
             file.write("\n")
 
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
-        """Say in `status.json` where the run is: state `running`, `finished` or `failed`, and at which stage."""
+        """Say in `status.json` where the run is: state `running`, `finished`, `failed` or (of a sweep's job that is
+        another's copy) `same`, and at which stage. A traceback among the facts stands in `traceback.txt`, too."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.write_json("status.json", {"state": state, "stage": stage, "time": now, **facts})
+        if "traceback" in facts:
+            with atomic_write(self.path / "traceback.txt") as file:
+                file.write(facts["traceback"])
+        else:
+            (self.path / "traceback.txt").unlink(missing_ok=True)
+
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says; nothing where there is none."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _marker(self, name: str) -> Path:
         return self.path / ".keys" / f"{name.replace('/', '__')}.key"
