@@ -13,8 +13,8 @@ LONGEST = 120  # characters: below 255 bytes, a file system's usual limit, and s
 def job_name(overrides: Sequence[str], exclude: Sequence[str] = ()) -> str:
     """`ablation=no_entropy,seed=1`, ordered by key, without the keys in `exclude`; `default` where none is left.
 
-    What a file name should not hold (`/`, brackets, blanks, commas within a value) becomes `-` or `+`, and a name that is
-    too long is cut; a hash at the end then keeps it apart from others.
+    What a file name should not hold (`/`, brackets, blanks, commas within a value) becomes `-` or `+`, and a name that
+    is too long is cut; a hash at the end then keeps it apart from others.
     """
     pairs = sorted(override.lstrip("+").partition("=")[::2] for override in overrides)
     exact = [(key, value) for key, value in pairs if key not in exclude]

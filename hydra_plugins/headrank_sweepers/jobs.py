@@ -10,7 +10,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import CompactHydraException
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -45,25 +44,22 @@ class JobSweeper(Sweeper):
     experiment's values instead of over them, and change nothing where the experiment says something itself.
     """
 
-    hydra_context: HydraContext
-    config: DictConfig
-    launcher: Launcher
-
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        self._loader, self._master, self._launcher = hydra_context.config_loader, config, self.launcher
 
     @property
     def folder(self) -> Path:
         """The sweep's folder."""
-        return Path(self.config.hydra.sweep.dir)
+        return Path(self._master.hydra.sweep.dir)
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
         """Overrides as Hydra understands them."""
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parser = OverridesParser.create(config_loader=self._loader)
         return parser.parse_overrides(list(overrides))
 
     def arranged(self, arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
@@ -75,7 +71,7 @@ class JobSweeper(Sweeper):
 
     def job(self, overrides: Sequence[str]) -> Job:
         """The job of these overrides. Raises what composing raises: an unknown key or option."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        config = self._loader.load_sweep_config(self._master, list(overrides))
         try:
             folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         except OmegaConfBaseException:  # one that the launcher knows alone, such as the job's number
@@ -87,8 +83,8 @@ class JobSweeper(Sweeper):
     def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
         """Run jobs by the configured launcher, the numbers from `first` on: what each returned, or its exception."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        results = self.launcher.launch([job.overrides for job in jobs], initial_job_idx=first)
+        OmegaConf.save(self._master, self.folder / "multirun.yaml")
+        results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=first)
         return [_value(result) for result in results]
 
 
@@ -104,9 +100,9 @@ def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
         say(f"failed: {job.folder}: {type(error).__name__}: {error}")
     if failed:
         raise JobsFailed(
-            f"{len(failed)} of {len(jobs)} jobs failed; each folder holds its traceback.txt. The same command does only "
-            "what is missing"
-        ) from failed[0][1]
+            f"{len(failed)} of {len(jobs)} jobs failed; each folder holds its traceback.txt. The same command, given "
+            "again, does only what is missing"
+        )
 
 
 def _value(result: Any) -> Any | Exception:

@@ -2,14 +2,14 @@
 
     python -m headrank.run +sweep=tune_alignment +experiment=qwen3_4b
 
-The plugin `hydra-optuna-sweeper` 1.3.0 takes Optuna 2 alone (before 3.0), whose database storage fails with SQLAlchemy 2,
-and without one a search cannot be gone on with. Hence this one, on Optuna's ask-and-tell interface and its journal.
+The plugin `hydra-optuna-sweeper` 1.3.0 takes Optuna before 3.0 alone, whose database storage fails with SQLAlchemy 2,
+and a search that is kept in memory cannot be gone on with. Hence this one, on Optuna's ask and tell and its journal.
 """
 
 import hashlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -30,11 +30,12 @@ class OptunaSweeper(JobSweeper):
     """Maximises what a run returns (`objective`, `objective_from`) over the swept keys, with Optuna's TPE.
 
     trials: in all; those of earlier starts count. parallel: trials launched at once. seed: of the sampler.
-    params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. Keys that the
-        command line gives, with a value or a sweep of their own, come first.
+    params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. What the
+        command line says of a key, a value or a sweep, comes before.
 
     Trials that failed or were stopped are tried again at the next start, in the same folders. Another space or another
-    configuration around it begins anew. One start at a time. Raises `JobsFailed` after the last trial where some failed.
+    configuration around it begins anew. One start at a time. Raises `JobsFailed` after the last trial where some
+    failed.
     """
 
     def __init__(self, trials: int, parallel: int, seed: int, params: Mapping[str, str] | None = None) -> None:
@@ -50,10 +51,8 @@ class OptunaSweeper(JobSweeper):
         fixed = [f"{_key(o)}={o.get_value_element_as_str()}" for o in arranged if not o.is_sweep_override()]
         if not space:
             raise HydraException("a search needs swept keys: hydra.sweeper.params, or key=interval(0,1) as an override")
-        around = self.job(fixed).content
-        study = self._study(
-            space, name=hashlib.sha256(f"{around}{sorted(map(str, space.items()))}".encode()).hexdigest()
-        )
+        around = f"{self.job(fixed).content}{sorted(map(str, space.items()))}"
+        study = self._study(space, name=hashlib.sha256(around.encode()).hexdigest())
         done = len(_completed(study))
         say(f"search: {done} of {self.trials} trials are there, in {self.folder}")
         jobs: list[Job] = []
@@ -86,21 +85,20 @@ class OptunaSweeper(JobSweeper):
         for trial in trials:
             if trial.state == state.RUNNING:  # of a start that was stopped
                 study.tell(trial.number, state=state.FAIL)
-            if trial.state in (state.RUNNING, state.FAIL) and trial.params.keys() == space.keys():
-                if _spelled(trial.params) not in known:
-                    known.append(_spelled(trial.params))
-                    study.enqueue_trial(trial.params)
+            unfinished = trial.state in (state.RUNNING, state.FAIL) and trial.params.keys() == space.keys()
+            if unfinished and _spelled(trial.params) not in known:
+                known.append(_spelled(trial.params))
+                study.enqueue_trial(trial.params)
         return study
 
     def _write_best(self, study: "Study") -> None:
         if not _completed(study):
             return
         best = study.best_trial
-        content = {"value": best.value, "trial": best.number, "overrides": _spelled(best.params)}
+        overrides = _spelled(best.params)
+        content = {"value": best.value, "trial": best.number, "overrides": overrides}
         OmegaConf.save(OmegaConf.create(content), self.folder / "best.yaml")
-        say(
-            f"search: best of {len(_completed(study))} is {best.value:.4f}, trial {best.number}: {content['overrides']}"
-        )
+        say(f"search: best of {len(_completed(study))} is {best.value:.4f}, trial {best.number}: {' '.join(overrides)}")
 
 
 def distribution(override: Override) -> "BaseDistribution":
