@@ -8,6 +8,7 @@ The page is whole in itself. Runs that are not finished are listed with their st
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TypeAlias
 
 from jinja2 import Environment, StrictUndefined
 
@@ -21,6 +22,9 @@ from headrank.files import atomic_write
 ALL_RUNS = "all runs"
 STATES = "Runs that are not finished"
 STATES_NOTE = f"Their results do not count, but for those of runs with {NO_STATUS}."
+
+_Statistics: TypeAlias = tuple[float | None, float | None, int]  # mean, sample standard deviation, number of runs
+_Row: TypeAlias = tuple[tuple[Value, ...], str, list[_Statistics]]  # a variant's name, a system, its columns
 
 
 def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str | None = None) -> Path:
@@ -59,7 +63,7 @@ def main_table(variants: Variants, metric: str) -> Table:
     """
     benchmarks = list(dict.fromkeys(r.name for v in variants.variants for run in v.runs for r in run.results))
     averaged = len(benchmarks) > 1
-    rows: list[tuple[tuple[Value, ...], str, list[tuple[float | None, float | None, int]]]] = []
+    rows: list[_Row] = []
     for variant in variants.variants:
         for system in _systems(variant):
             each = [[_value(run, name, system, metric) for name in benchmarks] for run in variant.runs]
@@ -139,18 +143,20 @@ def _systems(variant: Variant) -> list[str]:
     return list(dict.fromkeys(name for run in variant.runs for result in run.results for name in result.systems))
 
 
-def _once(rows: list, variants: Variants) -> list:
+def _once(rows: list[_Row], variants: Variants) -> list[_Row]:
     """The rows, with those of a system that came to the same in every variant made one, at the top."""
-    total = len(variants.variants)
-    by_system: dict[str, list] = {}
-    for _, system, cells in rows:
-        by_system.setdefault(system, []).append([value for value, *_ in cells])
-    alike = [
-        s for s, found in by_system.items() if total > 1 and len(found) == total and found.count(found[0]) == total
-    ]
+    by_system: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_system.setdefault(row[1], []).append(row)
     name = (ALL_RUNS, *[None] * (len(variants.keys) - 1))
-    first = {system: cells for _, system, cells in reversed(rows)}
-    return [(name, system, first[system]) for system in alike] + [row for row in rows if row[1] not in alike]
+    total, alike = len(variants.variants), []
+    for system, found in by_system.items():
+        values = [[value for value, *_ in cells] for *_, cells in found]
+        if 1 < total == len(found) == values.count(values[0]):
+            runs = sum(len(variant.runs) for variant in variants.variants)
+            alike.append((name, system, [(value, None, runs) for value in values[0]]))
+    once = {system for _, system, _ in alike}
+    return alike + [row for row in rows if row[1] not in once]
 
 
 def _key_columns(variants: Variants) -> list[Column]:

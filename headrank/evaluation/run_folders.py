@@ -49,7 +49,10 @@ class CollectedRun:
 
 
 def find_run_folders(roots: Iterable[Path]) -> list[Path]:
-    """All run folders at and below these, in the order of their paths, each once. Raises `ValueError` for a root that holds none."""
+    """All run folders at and below these, in the order of their paths, each once.
+
+    Raises `ValueError` for a root that holds none.
+    """
     found: dict[Path, Path] = {}
     for root in roots:
         below = list(_below(root))
