@@ -29,8 +29,8 @@ from headrank.experiment import (
 from headrank.heads import AllHeads, EntropyRegularized, HeadsFile, RandomHeads
 from headrank.model import BackboneSettings, Scorer, ScorerSettings, load_backbone
 from headrank.pipeline import finished_objective, run_experiment
-from headrank.run import release
 from headrank.reranker import Reranker
+from headrank.run import release
 from headrank.stages.lists import DataLoader
 
 ROOT = Path(__file__).parents[1]

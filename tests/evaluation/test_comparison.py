@@ -130,7 +130,7 @@ def test_variants_are_named_by_what_differs(make_run):
     )
     # The same overrides, another configuration: a file of conf was changed in between.
     changed, _ = make_run("changed", "+experiment=x", config={"selection": {"heads": 16}})
-    assert names(base, changed) == (("selection.heads",), [(None,), ("16",)])
+    assert names(base, changed) == (("heads",), [(None,), ("16",)])
     # Nothing tells them apart: neither is lost in the other.
     twin, _ = make_run("twin", "+experiment=x")
     assert names(base, twin) == (("folder",), [(str(base),), (str(twin),)])
