@@ -74,7 +74,8 @@ class RunFolder:
             file.write("\n")
 
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
-        """Say in `status.json` where the run is: state `running`, `finished` or `failed`, and at which stage."""
+        """Say in `status.json` where the run is: state `running`, `finished`, `failed` or (of a sweep's job that is
+        another's copy) `same`, and at which stage. A traceback among the facts stands in `traceback.txt`, too."""
         clock = time.monotonic()
         if self._running is not None:
             before, began = self._running
@@ -84,8 +85,18 @@ class RunFolder:
         seconds = {name: round(value, 3) for name, value in self.seconds.items()}
         status = {"state": state, "stage": stage, "time": now, "seconds": seconds, **facts}
         self.write_json("status.json", status)
+        if "traceback" in facts:
+            with atomic_write(self.path / "traceback.txt") as file:
+                file.write(facts["traceback"])
+        else:
+            (self.path / "traceback.txt").unlink(missing_ok=True)
         if self._on_status is not None:
             self._on_status(status)
+
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says; nothing where there is none."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _marker(self, name: str) -> Path:
         return self.path / ".keys" / f"{name.replace('/', '__')}.key"

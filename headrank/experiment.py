@@ -90,7 +90,8 @@ class Experiment:
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
-    objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
+    objective: str = "ndcg@10"  # the metric that a run returns and reports first
+    objective_from: str = "benchmarks"  # its mean over them | validation: alignment's best nDCG@10 on held-out queries
     config_yaml: str = ""  # the composed configuration, for the record
 
     def __post_init__(self) -> None:
@@ -108,6 +109,10 @@ class Experiment:
             raise ValueError("an experiment needs at least one benchmark")
         if self.objective not in self.metrics:
             raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
+        if self.objective_from not in ("benchmarks", "validation"):
+            raise ValueError(f"objective_from is {self.objective_from!r}, wanted benchmarks or validation")
+        if self.objective_from == "validation" and not getattr(self.alignment, "validation_queries", 0):
+            raise ValueError("objective_from validation needs an alignment with validation_queries above 0")
         names = [data.name for data in self.train]
         if len(set(names)) != len(names):
             raise ValueError(f"data names must differ, these are {', '.join(names)}")

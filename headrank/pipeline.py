@@ -22,9 +22,9 @@ from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, wri
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.stages.align import CHECKPOINT, AlignStage
+from headrank.stages.align import CHECKPOINT, AlignStage, best_validation
 from headrank.stages.facts import report_facts, run_numbers
-from headrank.stages.keys import metrics_key, model_identity, run_key
+from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage, heads_name
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gives back: its results, its objective (the main system's mean over benchmarks), its report."""
+    """What a run gives back: its results, its objective (see `Experiment.objective_from`), its report."""
 
     results: tuple[BenchmarkResult, ...]
     objective: float
@@ -99,8 +99,8 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
         used = replace(systems[MAIN_SYSTEM][2], table=heads[MAIN_SYSTEM].table)
         numbers = _report(experiment, folder, used, results, reranked, epochs)
         tracker.results(results, folder.path, metric=experiment.objective, numbers=numbers)
-        objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
-        folder.set_status("finished", stage, objective=objective)
+        objective = _objective(experiment, folder, results)
+        folder.set_status("finished", stage, objective=objective, key=experiment_key(experiment))
         finished = True
     except BaseException as error:
         logger.error("stage %s failed: %s", stage, error)
@@ -109,6 +109,25 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
     finally:
         tracker.finish(failed=not finished)
     return Outcome(tuple(results), objective, folder.path / "report.html")
+
+
+def finished_objective(experiment: Experiment) -> float | None:
+    """The objective of an experiment that finished in its folder before and would come to the same now, else None.
+
+    Told by `experiment_key`, without reading data; a report has to be there, but a checkpoint can have been removed.
+    """
+    folder = RunFolder(experiment.folder)
+    status, key = folder.status(), experiment_key(experiment)
+    if key is None or (status.get("state"), status.get("key")) != ("finished", key):
+        return None
+    whole = all((folder.path / f"metrics/{benchmark.name}.json").is_file() for benchmark in experiment.benchmarks)
+    return status["objective"] if whole and (folder.path / "report.html").is_file() else None
+
+
+def _objective(experiment: Experiment, folder: RunFolder, results: list[BenchmarkResult]) -> float:
+    if experiment.objective_from == "validation":
+        return best_validation(folder.path)
+    return sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
 
 
 def _score(

@@ -34,7 +34,7 @@ def experiment(*overrides: str):
 
 def test_no_group_is_forgotten():
     folders = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "experiment"}
+    assert folders == {*GROUPS, "experiment", "ablation", "sweep", "hydra"}  # the last three: test_sweeps.py
     assert EXPERIMENTS == ["nano", "qwen3_0_6b", "qwen3_1_7b", "qwen3_4b"]
 
 

@@ -3,6 +3,7 @@
 The work folder `training/` holds what a killed run is taken up from, and `epochs.csv` with the training curves.
 """
 
+import csv
 import json
 import logging
 import shutil
@@ -23,6 +24,21 @@ from headrank.stages.lists import DataLoader
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
+RECORD = "training/epochs.csv"
+
+
+def best_validation(folder: Path) -> float:
+    """The best nDCG@10 on held-out queries over an alignment's epochs, out of its run folder.
+
+    Raises `ValueError` where the record of its epochs is gone or holds none.
+    """
+    path, values = folder / RECORD, []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            values = [float(row["val/ndcg@10"]) for row in csv.DictReader(file) if row.get("val/ndcg@10")]
+    if not values:
+        raise ValueError(f"{path} holds no val/ndcg@10: remove {folder / CHECKPOINT} to align again")
+    return max(values)
 
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:

@@ -3,7 +3,10 @@
 import importlib.metadata
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
@@ -18,6 +21,38 @@ METRICS_FORMAT = 2  # the same of `metrics/*.json`, which cost no model; 2: inte
 def project_version() -> str:
     """The installed version of this package."""
     return importlib.metadata.version("headrank")
+
+
+def experiment_key(experiment: Experiment) -> str | None:
+    """The key of all that a run came to, found without reading data: its configuration, this version, and size and time
+    of the local files and folders that the configuration names. None for an experiment that carries no configuration.
+    """
+    content = yaml.safe_load(experiment.config_yaml)
+    if not isinstance(content, dict):
+        return None
+    for where in ("paths", "tracking"):  # where results go, not what they are
+        content.pop(where, None)
+    local = {text: _files(Path(text).expanduser()) for text in _texts(content)}
+    named = {text: files for text, files in local.items() if files}
+    return artifact_key("experiment", FORMAT, project_version(), content, named)
+
+
+def _files(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of the files of a folder; nothing where there is none."""
+    try:
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
+    except OSError:  # no name that a file could have
+        return []
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+
+
+def _texts(content: Any) -> set[str]:
+    """All strings among nested values."""
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return set().union(*map(_texts, content))
+    return {content} if isinstance(content, str) and content else set()
 
 
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
