@@ -8,7 +8,8 @@ between leaves an artifact without a key, which is made again.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,19 @@ def _plain(value: Any) -> Any:
 
 
 class RunFolder:
-    """A run's folder: artifacts by relative name, their keys, and `status.json`."""
+    """A run's folder: artifacts by relative name, their keys, and `status.json`.
 
-    def __init__(self, path: Path) -> None:
+    on_status: called with every status that is written.
+    """
+
+    def __init__(self, path: Path, on_status: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self.path = path
+        status = path / "status.json"
+        earlier = json.loads(status.read_text(encoding="utf-8")) if status.is_file() else {}
+        self.seconds: dict[str, float] = dict(earlier.get("seconds", {}))
+        """Wall time of each stage, added up over all starts in this folder; of a stage that runs, up to its start."""
+        self._on_status = on_status
+        self._running: tuple[str, float] | None = None  # the stage and when it began
 
     def is_fresh(self, name: str, key: str) -> bool:
         """Whether the artifact is there and was made under this key."""
@@ -64,9 +74,29 @@ class RunFolder:
             file.write("\n")
 
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
-        """Say in `status.json` where the run is: state `running`, `finished` or `failed`, and at which stage."""
+        """Say in `status.json` where the run is: state `running`, `finished`, `failed` or (of a sweep's job that is
+        another's copy) `same`, and at which stage. A traceback among the facts stands in `traceback.txt`, too."""
+        clock = time.monotonic()
+        if self._running is not None:
+            before, began = self._running
+            self.seconds[before] = self.seconds.get(before, 0.0) + clock - began
+        self._running = (stage, clock)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.write_json("status.json", {"state": state, "stage": stage, "time": now, **facts})
+        seconds = {name: round(value, 3) for name, value in self.seconds.items()}
+        status = {"state": state, "stage": stage, "time": now, "seconds": seconds, **facts}
+        self.write_json("status.json", status)
+        if "traceback" in facts:
+            with atomic_write(self.path / "traceback.txt") as file:
+                file.write(facts["traceback"])
+        else:
+            (self.path / "traceback.txt").unlink(missing_ok=True)
+        if self._on_status is not None:
+            self._on_status(status)
+
+    def status(self) -> dict[str, Any]:
+        """What `status.json` says; nothing where there is none."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def _marker(self, name: str) -> Path:
         return self.path / ".keys" / f"{name.replace('/', '__')}.key"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrank.baselines import RerankerSettings
 from headrank.data import FirstStage
 from headrank.evaluation import ReportSettings
 from headrank.heads import Criterion
@@ -82,17 +83,22 @@ class Experiment:
     train: tuple[DataSettings, ...]  # the labelled lists that choose and align the heads
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
+    rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
-    objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
+    objective: str = "ndcg@10"  # the metric that a run returns and reports first
+    objective_from: str = "benchmarks"  # its mean over them | validation: alignment's best nDCG@10 on held-out queries
     report: ReportSettings = field(default_factory=ReportSettings)
     config_yaml: str = ""  # the composed configuration, for the record
 
     def __post_init__(self) -> None:
         if MAIN_SYSTEM not in self.systems:
             raise ValueError(f"an experiment's systems must hold {MAIN_SYSTEM!r}, these are {', '.join(self.systems)}")
-        if FIRST_STAGE_SYSTEM in self.systems:
+        twice = set(self.systems) & set(self.rerankers)
+        if twice:
+            raise ValueError(f"names of systems and rerankers must differ, both hold {', '.join(sorted(twice))}")
+        if FIRST_STAGE_SYSTEM in {*self.systems, *self.rerankers}:
             raise ValueError(f"the name {FIRST_STAGE_SYSTEM!r} is taken by the first stage itself")
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
@@ -101,11 +107,15 @@ class Experiment:
             raise ValueError("an experiment needs at least one benchmark")
         if self.objective not in self.metrics:
             raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
-        measured = {*self.systems, FIRST_STAGE_SYSTEM, *([UNALIGNED_SYSTEM] if self.alignment is not None else [])}
+        if self.objective_from not in ("benchmarks", "validation"):
+            raise ValueError(f"objective_from is {self.objective_from!r}, wanted benchmarks or validation")
+        if self.objective_from == "validation" and not getattr(self.alignment, "validation_queries", 0):
+            raise ValueError("objective_from validation needs an alignment with validation_queries above 0")
+        measured = {*self.systems, *self.rerankers, FIRST_STAGE_SYSTEM}
+        measured |= {UNALIGNED_SYSTEM} if self.alignment is not None else set()
         if self.report.baseline is not None and self.report.baseline not in measured:
-            raise ValueError(
-                f"report.baseline is {self.report.baseline!r}, wanted one of {', '.join(sorted(measured))}"
-            )
+            known = ", ".join(sorted(measured))
+            raise ValueError(f"report.baseline is {self.report.baseline!r}, wanted one of {known}")
         names = [data.name for data in self.train]
         if len(set(names)) != len(names):
             raise ValueError(f"data names must differ, these are {', '.join(names)}")
@@ -117,7 +127,7 @@ class Experiment:
                     f"alignment.part full on {self.model.dtype} weights: small steps would be rounded away. Load the "
                     "model in float32 (model.dtype=float32 trainer.precision=bf16-mixed), or use alignment=lora"
                 )
-            if UNALIGNED_SYSTEM in self.systems:
+            if UNALIGNED_SYSTEM in {*self.systems, *self.rerankers}:
                 raise ValueError(f"the name {UNALIGNED_SYSTEM!r} is taken by the system before alignment")
         if not self.train and any(system.criterion.needs_labels for system in self.systems.values()):
             raise ValueError("a criterion that needs labelled lists is used, and data names none")

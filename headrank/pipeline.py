@@ -21,35 +21,38 @@ from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_res
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.stages.align import AlignStage
-from headrank.stages.facts import report_facts
-from headrank.stages.keys import metrics_key, model_identity, run_key
+from headrank.stages.align import CHECKPOINT, AlignStage, best_validation
+from headrank.stages.facts import report_facts, run_numbers
+from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
-from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts
-from headrank.stages.select import SelectStage
+from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
+from headrank.stages.select import SelectStage, heads_name
+from headrank.tracking import NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gives back: its results, its objective (the main system's mean over benchmarks), its report."""
+    """What a run gives back: its results, its objective (see `Experiment.objective_from`), its report."""
 
     results: tuple[BenchmarkResult, ...]
     objective: float
     report: Path
 
 
-def run_experiment(experiment: Experiment) -> Outcome:
-    """Run all stages; what is there already under the same key is not made again.
+def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
+    """Run all stages; what is there already under the same key is not made again. `tracker` is told of each.
 
     A failure is logged, written to `status.json` with its traceback, and raised.
     """
-    folder = RunFolder(experiment.folder)
+    tracker = tracker or NoTracker()
+    folder = RunFolder(experiment.folder, on_status=tracker.status)
     with atomic_write(folder.path / "config.yaml") as file:
         file.write(experiment.config_yaml)
-    stage = "data"
+    stage, finished = "data", False
     try:
+        tracker.start(folder.path, systems=experiment.systems, benchmarks=[b.name for b in experiment.benchmarks])
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
@@ -57,12 +60,17 @@ def run_experiment(experiment: Experiment) -> Outcome:
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
+        tracker.files("heads", folder.path, [heads_name(name) for name in heads])
         start = (experiment.model, model_identity(experiment.model))
         systems = {name: (*start, heads[name]) for name in experiment.systems}
         if experiment.alignment is not None:
             stage = "align"
             folder.set_status("running", stage)
-            aligned = AlignStage(experiment, folder, data).run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            align = AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
+            aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            tracker.epochs(align.epochs())  # those of an earlier start, too
+            tracker.files("aligned-heads", folder.path, [f"{CHECKPOINT}/heads.json"])
+            tracker.files("model", folder.path, [CHECKPOINT])
             systems = {
                 MAIN_SYSTEM: (aligned[1], aligned[2], aligned[0]),
                 UNALIGNED_SYSTEM: systems.pop(MAIN_SYSTEM),
@@ -75,20 +83,47 @@ def run_experiment(experiment: Experiment) -> Outcome:
             (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
             for name, parts in systems.items()  # system by system: each has its own depth of the model
             for benchmark in benchmarks
+        } | {
+            (name, benchmark.settings.name): rerank.run_reranker(name, settings, experiment.model, benchmark)
+            for name, settings in experiment.rerankers.items()
+            for benchmark in benchmarks
         }
         stage = "score"
         folder.set_status("running", stage)
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside)
-        objective = sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
-        folder.set_status("finished", stage, objective=objective)
+        numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside)
+        tracker.results(results, folder.path, metric=experiment.objective, numbers=numbers)
+        objective = _objective(experiment, folder, results)
+        folder.set_status("finished", stage, objective=objective, key=experiment_key(experiment))
+        finished = True
     except BaseException as error:
         logger.error("stage %s failed: %s", stage, error)
         folder.set_status("failed", stage, error=str(error), traceback=traceback.format_exc())
         raise
+    finally:
+        tracker.finish(failed=not finished)
     return Outcome(tuple(results), objective, folder.path / "report.html")
+
+
+def finished_objective(experiment: Experiment) -> float | None:
+    """The objective of an experiment that finished in its folder before and would come to the same now, else None.
+
+    Told by `experiment_key`, without reading data; a report has to be there, but a checkpoint can have been removed.
+    """
+    folder = RunFolder(experiment.folder)
+    status, key = folder.status(), experiment_key(experiment)
+    if key is None or (status.get("state"), status.get("key")) != ("finished", key):
+        return None
+    whole = all((folder.path / f"metrics/{benchmark.name}.json").is_file() for benchmark in experiment.benchmarks)
+    return status["objective"] if whole and (folder.path / "report.html").is_file() else None
+
+
+def _objective(experiment: Experiment, folder: RunFolder, results: list[BenchmarkResult]) -> float:
+    if experiment.objective_from == "validation":
+        return best_validation(folder.path)
+    return sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
 
 
 def _score(
@@ -98,16 +133,23 @@ def _score(
     reranked: dict[tuple[str, str], RerankedBenchmark],
 ) -> BenchmarkResult:
     name = benchmark.settings.name
-    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, reranked[MAIN_SYSTEM, name].contexts))
+    order = reranked[MAIN_SYSTEM, name].contexts
+    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, order))
     file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
     folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
     mine = {system: output for (system, of), output in reranked.items() if of == name}
     key = metrics_key(experiment, benchmark, {system: output.key for system, output in mine.items()})
 
+    runs = {
+        system: SystemRun(output.rankings, output.contexts or ranked_contexts(output.rankings, order))
+        for system, output in mine.items()
+    }
+    replies = {system: output.facts["replies"] for system, output in mine.items() if "replies" in output.facts}
+
     def write(path: Path) -> None:
         result = score_benchmark(
             name,
-            {FIRST_STAGE_SYSTEM: first, **{s: SystemRun(o.rankings, o.contexts) for s, o in mine.items()}},
+            {FIRST_STAGE_SYSTEM: first, **runs},
             benchmark.collection.qrels,
             query_ids=benchmark.query_ids,
             relevance_threshold=benchmark.settings.relevance_threshold,
@@ -115,7 +157,7 @@ def _score(
             metrics=experiment.metrics,
         )
         with atomic_write(path) as out:
-            json.dump(result.to_dict(), out, indent=1)
+            json.dump({**result.to_dict(), "replies": replies}, out, indent=1)
 
     made = folder.make(f"metrics/{name}.json", key, write)
     logger.info("score: metrics/%s.json %s", name, "written" if made else "is there already")
@@ -132,14 +174,18 @@ def _report(
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
     beside: list[RunResults],
-) -> None:
+) -> dict[str, float | int]:
+    """Write `facts.json` and the report; the numbers among the facts."""
     passes = {key: output.facts for key, output in reranked.items()}
     folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})
+    numbers = run_numbers(experiment, heads, passes)
+    threads = torch.get_num_threads()
     write_report(
         folder.path,
         read_results(folder.path, results, metric=experiment.objective),
         experiment.report,
-        facts=report_facts(experiment, heads, passes, threads=torch.get_num_threads()),
+        facts=report_facts(experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads),
         config_yaml=experiment.config_yaml,
         beside=beside,
     )
+    return numbers

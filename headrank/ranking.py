@@ -120,21 +120,22 @@ class Ranking:
 class ContextScores:
     """A list as the model read it: passage ids in context order, their scores, and the attention behind them.
 
-    `scores` are the passage scores z (higher is better); `masses` are non-negative amounts (attention mass summed over
-    the selected heads, uncalibrated; or a first stage's own positive scores) from which shares can be formed, or None
-    where a system has none. All in context order, which is what the middle zone is defined on.
+    `scores` are the passage scores z (higher is better), or None where a system gives ranks alone; `masses` are
+    non-negative amounts (attention mass summed over the selected heads, uncalibrated; or a first stage's own positive
+    scores) from which shares can be formed, or None where a system has none. All in context order, which is what the
+    middle zone is defined on.
 
     Raises `ValueError` where the lengths differ.
     """
 
     query_id: str
     passage_ids: tuple[str, ...]
-    scores: tuple[float, ...]
+    scores: tuple[float, ...] | None
     masses: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.passage_ids)
-        if len(self.scores) != n or (self.masses is not None and len(self.masses) != n):
+        if any(numbers is not None and len(numbers) != n for numbers in (self.scores, self.masses)):
             raise ValueError(f"query {self.query_id!r}: scores or masses do not fit its {n} passages")
 
 

@@ -3,25 +3,33 @@
 python -m headrank.run                                  the embedded model on the sample collection
 python -m headrank.run +experiment=qwen3_4b             one of conf/experiment
 python -m headrank.run -m +experiment=nano scorer.order=shuffled seed=0,1,2   a Hydra multirun
+python -m headrank.run +sweep=alignment_ablation +experiment=qwen3_4b         one of conf/sweep
+python -m headrank.run tracking=wandb tracking.project=reranking              tracked in Weights & Biases
 python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
 """
 
+import copy
+import gc
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
+from headrank.job_names import job_name
 
 if TYPE_CHECKING:
     from headrank.experiment import Experiment
+    from headrank.tracking import Tracker
 
 # torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
 # them is imported where it is used.
@@ -44,14 +52,18 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
     groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines", "report")
     # A group of which no option is chosen (baselines=[], alignment=none) is absent from the configuration. What stands
-    # under `debug` takes the place of a group that is there.
-    debug = config.get("debug") or {}
+    # under `debug` takes the place of a group that is there; of alignment and chosen baselines it changes values.
+    debug = dict(config.get("debug") or {})
+    config = _changed_baselines(config, debug.pop("baselines", {}))
     nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}
+    if config.get("alignment") and "alignment" in debug:
+        nodes["alignment"] = OmegaConf.merge(config.alignment, debug["alignment"])
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
     selection = parts["selection"]
     main = SystemSettings(
         selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
     )
+    with_heads = {name: s for name, s in parts["baselines"].items() if isinstance(s, SystemSettings)}
     return Experiment(
         name=config.name,
         folder=folder,
@@ -59,14 +71,25 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         model=parts["model"],
         train=tuple(parts["data"].values()),
         benchmarks=tuple(parts["benchmarks"].values()),
-        systems={MAIN_SYSTEM: main, **parts["baselines"]},
+        systems={MAIN_SYSTEM: main, **with_heads},
+        rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
         selection=parts["reading"],
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,
+        objective_from=config.objective_from,
         report=parts["report"],
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
+
+
+def _changed_baselines(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+    """The configuration with these values in those of its baselines that are chosen."""
+    present = {name: change for name, change in changes.items() if name in (config.get("baselines") or {})}
+    config = copy.deepcopy(config)
+    OmegaConf.set_struct(config, False)
+    config.merge_with({"baselines": present} if present else {})
+    return config
 
 
 def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
@@ -81,20 +104,73 @@ def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
     return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
 
 
+def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
+    """The tracker that the group `tracking` describes. Raises what `make_tracker` and its settings raise.
+
+    name: of the run. group: of the sweep that it is a job of.
+    """
+    from headrank.tracking import make_tracker
+
+    chosen = config.get("tracking")
+    settings = instantiate(chosen, _convert_="all") if chosen else None
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return make_tracker(settings, {str(key): value for key, value in plain.items()}, name=name, group=group)
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def main(config: DictConfig) -> float:
-    """Run the configured experiment; the return value is what a Hydra sweeper maximises."""
-    from headrank.pipeline import run_experiment
+    """Run the configured experiment; the return value is what a search maximises.
+
+    A sweep's job that finished before returns at once. A failure stands in the job's `status.json` and `traceback.txt`.
+    """
+    from headrank.artifacts import RunFolder
+    from headrank.pipeline import finished_objective, run_experiment
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    outcome = run_experiment(experiment_from_config(config, folder))
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    try:
+        experiment = experiment_from_config(config, folder)
+    except Exception as error:
+        text = traceback.format_exc()
+        RunFolder(folder).set_status("failed", "configuration", error=str(error), traceback=text)
+        raise
+    name, group = folder.name, None
+    if job.mode == RunMode.MULTIRUN:
+        before = finished_objective(experiment)
+        if before is not None:
+            logger.info("%s: finished before", os.path.relpath(folder))
+            return before
+        # named by its words, but for those that say where it is kept
+        words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
+        name, group = ",".join(words) or name, Path(job.sweep.dir).name
+    tracker = tracker_from_config(config, name=name, group=group)
+    try:
+        outcome = run_experiment(experiment, tracker)
+    except Exception as error:
+        release(error)
+        raise
     print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])
     print(f"\nreport: {os.path.relpath(outcome.report)}")
     return outcome.objective
 
 
+def release(error: BaseException | None) -> None:
+    """Let go of what the frames of an exception hold, the model above all: a sweep keeps the exceptions of its failed
+    jobs to the end, and the next job needs the memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()  # models and trainers refer to themselves
+
+
+OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+
 if __name__ == "__main__":
-    main()
+    # Under its own name, which a launcher's other processes can import, and the resolver with it.
+    from headrank.run import main as importable
+
+    importable()

@@ -1,5 +1,6 @@
 """Every experiment and every option of every group composes and becomes an experiment."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,17 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from headrank.alignment.settings import TrainerSettings
+from headrank.baselines import Generative, Qwen3Reranker
 from headrank.evaluation.figures import default_figures
 from headrank.evaluation.layouts import LAYOUTS
 from headrank.experiment import MAIN_SYSTEM
-from headrank.run import CONFIG_FOLDER, experiment_from_config
+from headrank.run import CONFIG_FOLDER, experiment_from_config, tracker_from_config
+from headrank.tracking import NoTracker
 
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
 GROUPS = (
     "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
-    "report", "debug", "paths",
+    "tracking", "report", "debug", "paths",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
@@ -33,7 +36,7 @@ def experiment(*overrides: str):
 
 def test_no_group_is_forgotten():
     folders = {path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir()}
-    assert folders == {*GROUPS, "experiment"}
+    assert folders == {*GROUPS, "experiment", "ablation", "sweep", "hydra"}  # the last three: test_sweeps.py
     assert EXPERIMENTS == ["nano", "qwen3_0_6b", "qwen3_1_7b", "qwen3_4b"]
 
 
@@ -49,6 +52,13 @@ def test_experiments(name):
     assert [b.collection for b in debug.benchmarks] == ["sample/test"]
 
 
+@pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "tracking"])
+def test_trackers(option):
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+        tracker = tracker_from_config(compose("config", [f"tracking={option}"]), name="run", group=None)
+    assert isinstance(tracker, NoTracker) == (option == "none")
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_options(group, option):
     chosen = [f"{group}=[{option}]" if group in LISTS else f"{group}={option}"]
@@ -56,7 +66,7 @@ def test_options(group, option):
         chosen.append("alignment=lora")
     found = experiment(*chosen, *FILLED.get((group, option), []))
     if group == "baselines":
-        assert option in found.systems
+        assert option in {**found.systems, **found.rerankers}
     if group == "alignment":
         assert (found.alignment.part if found.alignment else "none") == option
     if group == "loss":
@@ -77,6 +87,24 @@ def test_the_reports_figures_are_the_packages_own_and_can_be_changed_by_a_line()
     assert [figure.name for figure in changed.drawn()] == [name for name in figures if name != "heads"]
     assert {k: v for k, v in changed.columns.items() if v} == {"changes": ["benchmark", "p_holm"]}
     assert changed.baseline == "icr"
+
+
+def test_baselines_with_and_without_heads_stand_side_by_side():
+    chosen = "baselines=[icr,generative,qwen3_reranker,cross_encoder]"
+    found = experiment("+experiment=qwen3_4b", chosen)
+    assert list(found.systems) == [MAIN_SYSTEM, "icr"]
+    assert list(found.rerankers) == ["generative", "qwen3_reranker", "cross_encoder"]
+    assert found.rerankers["generative"].model is None, "the experiment's own"
+    assert found.rerankers["qwen3_reranker"].model.dtype == "bfloat16", "in the experiment's precision"
+    # The defaults of the code are those of the configuration.
+    assert found.rerankers["generative"] == Generative()
+    small = replace(Qwen3Reranker().model, revision=found.rerankers["qwen3_reranker"].model.revision, dtype="bfloat16")
+    assert found.rerankers["qwen3_reranker"] == Qwen3Reranker(small)
+    debug = experiment("+experiment=qwen3_4b", chosen, "debug=fast").rerankers
+    assert debug["generative"] == Generative(max_new_tokens=8)
+    assert debug["qwen3_reranker"] == Qwen3Reranker(None)
+    assert debug["cross_encoder"].model.random_weights
+    assert experiment("debug=fast").rerankers == {}
 
 
 def test_what_a_user_has_to_give_is_asked_for():

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from headrank.experiment import (
 )
 from headrank.heads import AllHeads, EntropyRegularized, HeadsFile, RandomHeads
 from headrank.model import BackboneSettings, Scorer, ScorerSettings, load_backbone
-from headrank.pipeline import run_experiment
+from headrank.pipeline import finished_objective, run_experiment
 from headrank.reranker import Reranker
+from headrank.run import release
 from headrank.stages.lists import DataLoader
 
 ROOT = Path(__file__).parents[1]
@@ -172,9 +174,11 @@ def test_a_failure_is_recorded_and_the_next_run_goes_on(experiment, monkeypatch)
     status = json.loads((experiment.folder / "status.json").read_text())
     assert (status["state"], status["stage"]) == ("failed", "rerank")
     assert "fail_on_two" in status["traceback"]
+    assert (experiment.folder / "traceback.txt").read_text() == status["traceback"]
     assert not (experiment.folder / "runs/headrank/two.trec").exists()
     done = files(experiment.folder)
     assert run_experiment(experiment).results == undisturbed.results
+    assert not (experiment.folder / "traceback.txt").exists()
     after = files(experiment.folder)
     assert after["runs/headrank/one.trec"] == done["runs/headrank/one.trec"]
     assert after["heads.json"] == done["heads.json"]
@@ -186,7 +190,8 @@ def test_killed_at_any_write_it_ends_the_same(experiment, tmp_path, writes):
     code = f"""
 import os, pickle, signal, sys
 import headrank.files as files
-from headrank.pipeline import run_experiment
+from headrank.pipeline import finished_objective, run_experiment
+from headrank.run import release
 count, replace = 0, os.replace
 def kill(source, target):
     global count
@@ -245,6 +250,8 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"alignment": replace(ALIGNMENT, part="full"), "model": BackboneSettings(dtype="bfloat16")}, "float32"),
         ({"train": ()}, "labelled"),
         ({"report": ReportSettings(baseline=UNALIGNED_SYSTEM)}, "report.baseline"),
+        ({"objective_from": "test"}, "objective_from"),
+        ({"objective_from": "validation"}, "validation_queries"),
         ({"train": experiment.train * 2}, "must differ"),
         ({"train": (), "systems": {MAIN_SYSTEM: experiment.systems["random"]}, "alignment": ALIGNMENT}, "alignment"),
     ):
@@ -322,3 +329,58 @@ def test_settings_of_an_alignment_that_cannot_be():
     ):
         with pytest.raises(ValueError, match=said):
             replace(ALIGNMENT, **change)
+
+
+def test_a_finished_run_is_known_until_something_it_depends_on_changes(experiment, make_folder):
+    other = str(make_folder("other"))
+    text = f"name: test\ncollection: {experiment.train[0].collection}\nother: {other}\npaths: {{output: {{}}}}\n"
+    known = replace(experiment, config_yaml=text)
+    assert finished_objective(known) is None
+    outcome = run_experiment(known)
+    assert finished_objective(known) == outcome.objective
+    assert finished_objective(replace(known, config_yaml=text.replace("{}", "elsewhere"))) == outcome.objective
+    assert finished_objective(replace(known, config_yaml=text.replace("test", "changed"))) is None
+    assert finished_objective(replace(known, config_yaml="")) is None
+    with (Path(other) / "qrels.txt").open("a") as file:
+        file.write("q1 0 d5 0\n")
+    assert finished_objective(known) is None, "a file that the configuration names has changed"
+    run_experiment(known)
+    assert finished_objective(known) is not None
+    (experiment.folder / "metrics/two.json").unlink()
+    assert finished_objective(known) is None
+
+
+def test_the_objective_can_be_the_best_validation(experiment):
+    aligned = replace(experiment, alignment=ALIGNMENT, objective_from="validation")
+    outcome = run_experiment(aligned)
+    header, *rows = (line.split(",") for line in (experiment.folder / "training/epochs.csv").read_text().splitlines())
+    values = [float(row[header.index("val/ndcg@10")]) for row in rows]
+    assert len(values) == ALIGNMENT.epochs
+    assert outcome.objective == max(values)
+    (experiment.folder / "training/epochs.csv").unlink()
+    with pytest.raises(ValueError, match="align again"):
+        run_experiment(aligned)
+
+
+def test_a_failed_jobs_exception_does_not_hold_its_model():
+    class Model:
+        pass
+
+    models = []
+
+    def load_and_fail():
+        model = Model()
+        models.append(weakref.ref(model))
+        try:
+            raise KeyError("first")
+        except KeyError as error:
+            raise ValueError("second") from error
+
+    try:
+        load_and_fail()
+    except ValueError as error:
+        kept = error
+    assert models[0]() is not None
+    release(kept)
+    assert models[0]() is None
+    assert kept.__traceback__ is not None, "it can still be printed"

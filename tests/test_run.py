@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from headrank.report import main
 
 ROOT = Path(__file__).parents[1]
 PROXY = "http://127.0.0.1:9"  # nothing listens on the discard port: whatever asks the network fails at once
@@ -30,10 +33,15 @@ def test_the_configuration_of_a_scale_prints_without_network():
 
 
 def test_debug_runs_the_whole_way_and_names_the_report(tmp_path):
-    done = run("+experiment=qwen3_4b", "debug=fast", f"paths.output={tmp_path}", "baselines=[icr,qrhead,core]")
+    done = run(
+        "+experiment=qwen3_4b",
+        "debug=fast",
+        f"paths.output={tmp_path}",
+        "baselines=[icr,qrhead,core,generative,qwen3_reranker,cross_encoder]",
+    )
     folder = tmp_path / "debug-qwen3_4b"
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
-    for system in ("first stage", "headrank", "icr", "qrhead", "core"):
+    for system in ("first stage", "headrank", "icr", "qrhead", "core", "generative", "qwen3_reranker", "cross_encoder"):
         assert re.search(rf"^\| {system} +\|", done.stdout, re.MULTILINE), done.stdout
     report = Path(re.search(r"^report: (.*)$", done.stdout, re.MULTILINE).group(1))
     assert (ROOT / report).resolve() == (folder / "report.html").resolve()
@@ -57,6 +65,28 @@ def test_a_sweep_goes_on_after_a_failed_job_and_starts_again_where_it_was(tmp_pa
     assert len(runs) == 4  # two finished jobs, the first stage's run and the system's
     run(*sweep, "selection.heads=2")
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.trec")} == runs
+
+
+@pytest.mark.slow
+def test_ablations_in_processes_of_their_own_return_at_once_when_finished(tmp_path):
+    sweep = ("+sweep=alignment_ablation", "+ablation=no_entropy,heads_32", "debug=fast", "hydra/launcher=processes")
+    places = (f"paths.output={tmp_path}", f"paths.cache={tmp_path / 'cache'}")  # a cache that both begin to fill
+    done = run(*sweep, *places, ok=False)
+    assert "1 of 2 jobs failed" in done.stderr
+    root = tmp_path / "debug-run/alignment_ablation"
+    finished, failed = root / "ablation=no_entropy,debug=fast", root / "ablation=heads_32,debug=fast"
+    assert json.loads((finished / "status.json").read_text())["state"] == "finished"
+    assert "32 heads are wanted" in (failed / "traceback.txt").read_text()
+    written = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if ".hydra" not in path.parts}
+    shutil.rmtree(finished / "checkpoint")
+    run(*sweep, *places, ok=False)
+    assert not (finished / "checkpoint").exists(), "not even what lies below a finished job is made again"
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items() if path.is_file())
+    assert not list((tmp_path / "cache").rglob("*.tmp"))
+    assert main([str(tmp_path)]) == 0
+    text = (tmp_path / "comparison.md").read_text()
+    assert "1 of 2 runs compared: 1 finished, 1 failed" in text.replace("\\", "")
+    assert "zero-shot" in text
 
 
 def test_an_unknown_option_is_told_with_the_ones_there_are():

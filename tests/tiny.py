@@ -9,11 +9,12 @@ from headrank.model import Backbone, BackboneSettings, Head, Prompt
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """256 byte tokens, a few merges, special tokens, and `<think>`, `</think>` added but not special, as in Qwen3."""
+def tiny_tokenizer(*more: tuple[str, str]) -> PreTrainedTokenizerFast:
+    """256 byte tokens, a few merges (and more), special tokens, and `<think>`, `</think>` added but not special, as in
+    Qwen3."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: i for i, symbol in enumerate(alphabet)}
-    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "a"), ("i", "n"), ("e", "r")]
+    merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ġ", "a"), ("i", "n"), ("e", "r"), *more]
     for left, right in merges:
         vocabulary[left + right] = len(vocabulary)
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))

@@ -8,7 +8,7 @@ A killed run is taken up from its last epoch where it is started again with the 
 import csv
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.export import export_aligned
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.optimizer import OptimizerSettings
+from headrank.alignment.record import read_record
 from headrank.alignment.settings import AlignmentSettings
 from headrank.data.datamodule import ListwiseDataModule, TrainingSource
 from headrank.files import atomic_write
@@ -30,13 +31,16 @@ logger = logging.getLogger(__name__)
 
 MONITOR = "val/ndcg@10"
 
+EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
+"""Called after each epoch, in one process, with the rows of the epoch record up to it."""
+
 
 class EpochRecord(Callback):
     """Appends what was logged to a CSV after every epoch; a resumed run goes on after the epochs it keeps."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
         super().__init__()
-        self.path = path
+        self.path, self.observe = path, observe
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write one row an epoch."""
@@ -45,21 +49,15 @@ class EpochRecord(Callback):
         values = {
             k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/", "heads/"))
         }
-        rows = [row for row in read_record(self.path) if int(row["epoch"]) < trainer.current_epoch]
+        rows = [row for row in read_record(self.path) if row["epoch"] < trainer.current_epoch]
         rows.append({"epoch": trainer.current_epoch, **values})
         names = list(dict.fromkeys(name for row in rows for name in row))
         with atomic_write(self.path) as file:
             writer = csv.DictWriter(file, names, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-
-
-def read_record(path: Path) -> list[dict[str, Any]]:
-    """The rows of an epoch record; none where it is not there."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        if self.observe is not None:
+            self.observe(rows)
 
 
 def align(
@@ -73,11 +71,12 @@ def align(
     work: Path,
     folder: Path,
     cache: Path | None = None,
+    on_epoch: EpochObserver | None = None,
 ) -> HeadsFile:
     """Train `backbone` (changed in place) from `heads` on, export the best epoch to `folder`, return its heads.
 
-    criterion: by which heads are selected again. work: where checkpoints and `epochs.csv` go. Raises what module, data
-    and export raise, before any step where the input is at fault.
+    criterion: by which heads are selected again. work: where checkpoints and `epochs.csv` go. on_epoch: sees each
+    epoch's values as they come. Raises what module, data and export raise, before any step where the input is at fault.
     """
     seed_everything(settings.seed, workers=True, verbose=False)
     data = ListwiseDataModule(
@@ -117,7 +116,7 @@ def align(
     )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
     latest = ModelCheckpoint(work, "last", enable_version_counter=False)
-    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv"), best, latest]
+    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
     if reselect:
         callbacks.insert(
             0,

@@ -44,8 +44,11 @@ def homogenization(context: ContextScores) -> Homogenization:
     """How alike the scores in the zone of one list are.
 
     A zone without passages has None throughout; entropy and neighbours need two passages in it. Scores that are all the
-    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0.
+    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0;
+    everything is where there are ranks alone.
     """
+    if context.scores is None:
+        return Homogenization(None, None, None)
     scores = np.asarray(context.scores, dtype=np.float64)
     inside = zone_slice(len(scores))
     zone = scores[inside]
@@ -63,8 +66,11 @@ def homogenization(context: ContextScores) -> Homogenization:
 def spread_by_place(context: ContextScores) -> tuple[float | None, ...]:
     """The standard deviation of z within each quarter of the context over the whole list's, first quarter first.
 
-    None for a quarter of fewer than two passages, and throughout where all scores of the list are the same.
+    None for a quarter of fewer than two passages, and throughout where all scores of the list are the same or there are
+    ranks alone.
     """
+    if context.scores is None:
+        return (None,) * PLACES
     scores = np.asarray(context.scores, dtype=np.float64)
     n, whole = len(scores), float(scores.std()) if len(scores) else 0.0
     bins = BINS * np.arange(n) // max(1, n)

@@ -80,6 +80,7 @@ TRAINING = Layout(
         Column("Depth", Form.COUNT, key="heads/depth", optional=True),
     ),
 )
-"""The columns of an epoch record that are known by name; a loss's parts are put after the loss."""
+"""The columns of an epoch record that are known by name; a loss's parts are put after the loss, other values last."""
+NOT_SHOWN = ("heads/depth_change",)  # of an epoch record: what `heads/depth` shows
 
 LAYOUTS = {layout.name: layout for layout in (CHANGES, BASELINE, SUITE, MIDDLE_ZONE, TRAINING)}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from headrank.evaluation.homogenization import BINS, Homogenization, homogenization, spread_by_place
 from headrank.evaluation.metrics import check_ranking, check_threshold
-from headrank.evaluation.selectivity import ZoneCounts
+from headrank.evaluation.selectivity import ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Qrels, Run
 
 SHORTEST = 4  # passages of a list that has a top quartile
@@ -29,6 +29,7 @@ class MiddleZone:
 
     zone: counts per list, in the order of the contexts (kept per list: intervals resample them).
     positions: counts over all lists for each of 8 equal parts of the context, first part first.
+    position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
     homogenization: averaged over lists. per_list: of each list, in the order of `zone`.
     spread: of each list, in the order of `zone`: spread of the scores by place (`spread_by_place`).
     lists, short_lists: lists that were used, and those with fewer than 4 passages that were not.
@@ -36,6 +37,7 @@ class MiddleZone:
 
     zone: tuple[ZoneCounts, ...]
     positions: tuple[ZoneCounts, ...]
+    position_intervals: tuple[tuple[float, float] | None, ...]
     homogenization: Homogenization
     lists: int
     short_lists: int
@@ -44,18 +46,19 @@ class MiddleZone:
 
 
 def measure_middle_zone(
-    contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1
+    contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1, seed: int = 0
 ) -> MiddleZone:
     """Measure the zone over lists as the model read them and the rankings it made of them.
 
-    A final rank is a passage's rank among the list's own passages, so a ranking may hold more than the list.
+    A final rank is a passage's rank among the list's own passages, so a ranking may hold more than the list. `seed` is
+    the bootstrap's.
 
     Raises `ValueError` on a query with two lists, on a list without a ranking or with a passage that its ranking lacks
     or that stands twice, on NaN or infinite scores or masses, on negative masses, on a threshold below 1.
     """
     check_threshold(relevance_threshold)
     zone: list[ZoneCounts] = []
-    positions = [ZoneCounts()] * BINS
+    parts: list[list[ZoneCounts]] = [[] for _ in range(BINS)]
     alike: list[Homogenization] = []
     spread: list[tuple[float | None, ...]] = []
     seen: set[str] = set()
@@ -69,13 +72,15 @@ def measure_middle_zone(
         if n < SHORTEST:
             continue
         bins = _bin_counts(context.passage_ids, top, qrels.get(context.query_id, {}), relevance_threshold)
-        positions = [total + counts for total, counts in zip(positions, bins, strict=True)]
+        for part, counts in zip(parts, bins, strict=True):
+            part.append(counts)
         zone.append(sum(bins[BINS // 4 : 3 * BINS // 4], ZoneCounts()))
         alike.append(homogenization(context))
         spread.append(spread_by_place(context))
     return MiddleZone(
         zone=tuple(zone),
-        positions=tuple(positions),
+        positions=tuple(sum(part, ZoneCounts()) for part in parts),
+        position_intervals=tuple(one.interval for one in selectivities(parts, seed=seed)),
         homogenization=_average(alike),
         lists=len(zone),
         short_lists=len(contexts) - len(zone),
@@ -115,7 +120,7 @@ def _top_quartile(context: ContextScores, rankings: Run) -> frozenset[str]:
 
 
 def _check_numbers(context: ContextScores) -> None:
-    for name, numbers in (("score", context.scores), ("mass", context.masses or ())):
+    for name, numbers in (("score", context.scores or ()), ("mass", context.masses or ())):
         for passage, number in zip(context.passage_ids, numbers, strict=False):
             if not math.isfinite(number) or (name == "mass" and number < 0):
                 wanted = "a finite number" + (", 0 or more" if name == "mass" else "")

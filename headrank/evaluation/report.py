@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from headrank.evaluation.formats import Form, one_line
 from headrank.evaluation.illustration import Illustration
+from headrank.evaluation.positions import positions_table
 from headrank.evaluation.run_results import RunResults
 from headrank.evaluation.sentences import change_lines, headline
 from headrank.evaluation.settings import ReportSettings
@@ -47,6 +48,7 @@ class Section:
     tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     text: str = ""
+    folded: tuple[str, ...] = ()  # long tables: folded up on the page, in Markdown their files alone are named
 
 
 LAYOUT = (
@@ -56,7 +58,11 @@ LAYOUT = (
     Section("Against the baseline", tables=("baseline",)),
     Section("All metrics", tables=("metrics",)),
     Section(
-        "Middle zone", ("middle_zone",), ("selectivity", "selectivity_runs", "positions", "homogenization"), ZONE_TEXT
+        "Middle zone",
+        tables=("middle_zone",),
+        figures=("selectivity", "selectivity_runs", "positions", "homogenization"),
+        text=ZONE_TEXT,
+        folded=("positions",),
     ),
     Section("Training", ("training",), ("training",)),
     Section("Heads", figures=("heads", "head_curves")),
@@ -73,6 +79,7 @@ class _Part:
     text: str
     tables: list[Table]
     figures: list[Illustration]
+    folded: list[Table]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ def _tables(run: RunResults, baseline: str | None, settings: ReportSettings) -> 
         baseline_table(results, metric, run.main, baseline, columns) if baseline not in (None, run.reference) else None,
         metrics_table(results),
         middle_zone_table(results, columns),
+        positions_table(results),
         training_table(run.epochs, columns),
     )
     return {table.name: table for table in made if table is not None}
@@ -159,6 +167,7 @@ def _parts(tables: Mapping[str, Table], figures: Sequence[Illustration]) -> list
             section.text,
             [tables[name] for name in section.tables if name in tables],
             [by_name[name] for name in section.figures if name in by_name],
+            [tables[name] for name in section.folded if name in tables],
         )
         for section in (*LAYOUT, others)
     ]
@@ -187,6 +196,7 @@ def _markdown(content: _Content) -> str:
         texts += [f"## {markdown_text(part.title)}", part.text]
         for table in part.tables:
             texts += [_title(table, part), table.to_markdown(), markdown_text(table.note)]
+        texts += [f"{markdown_text(table.title)}: `tables/{table.name}.csv`." for table in part.folded]
         for figure in part.figures:
             path = f"figures/{figure.name}{figure.ending}"
             texts += [f"![{markdown_text(figure.title)}]({path})", markdown_text(figure.caption)]

@@ -5,7 +5,7 @@ the runs.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ class BenchmarkResult:
                 **rest,
                 **counts,
             )
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a benchmark's result: {type(error).__name__}: {error}") from error
 
 
@@ -88,6 +88,7 @@ def _middle_zone(content: Mapping[str, Any]) -> MiddleZone:
     return MiddleZone(
         zone=tuple(ZoneCounts(**counts) for counts in content["zone"]),
         positions=tuple(ZoneCounts(**counts) for counts in content["positions"]),
+        position_intervals=tuple(_interval(pair) for pair in content["position_intervals"]),
         homogenization=Homogenization(**content["homogenization"]),
         lists=content["lists"],
         short_lists=content["short_lists"],
@@ -97,5 +98,11 @@ def _middle_zone(content: Mapping[str, Any]) -> MiddleZone:
 
 
 def _selectivity(content: Mapping[str, Any]) -> Selectivity:
-    interval = content["interval"]
-    return Selectivity(**{**content, "interval": None if interval is None else tuple(interval)})
+    return Selectivity(**{**content, "interval": _interval(content["interval"])})
+
+
+def _interval(content: Sequence[float] | None) -> tuple[float, float] | None:
+    if content is None:
+        return None
+    low, high = content
+    return low, high

@@ -91,5 +91,5 @@ def _middle_zone(
     contexts = [context for context in run.contexts if context.query_id in query_ids]
     if not contexts:
         return None
-    zone = measure_middle_zone(contexts, run.rankings, qrels, relevance_threshold=threshold)
+    zone = measure_middle_zone(contexts, run.rankings, qrels, relevance_threshold=threshold, seed=seed)
     return zone, selectivity(zone.zone, seed=seed)

@@ -41,6 +41,12 @@ class ZoneCounts:
         """Share of the irrelevant passages that reach the top quartile; None where there are none."""
         return self.irrelevant_top / self.irrelevant if self.irrelevant else None
 
+    @property
+    def difference(self) -> float | None:
+        """Relevant share minus irrelevant share, in [-1, 1]; None where passages of a kind are missing."""
+        relevant, irrelevant = self.relevant_share, self.irrelevant_share
+        return None if relevant is None or irrelevant is None else relevant - irrelevant
+
 
 @dataclass(frozen=True, slots=True)
 class Selectivity:
@@ -66,15 +72,35 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
 
     Raises `ValueError` where `resamples` is below 1000.
     """
+    return selectivities([zone], resamples=resamples, seed=seed)[0]
+
+
+def selectivities(
+    parts: Sequence[Sequence[ZoneCounts]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Selectivity, ...]:
+    """The selectivity of several parts of the same lists, each as `selectivity` gives it, over the same resamples.
+
+    parts: for each part of the context one entry of counts a list, the same lists in the same order.
+    """
     if resamples < 1000:
         raise ValueError(f"{resamples} bootstrap resamples: wanted 1000 or more for 95 % percentiles")
-    total = sum(zone, ZoneCounts())
-    relevant, irrelevant = total.relevant_share, total.irrelevant_share
-    difference = None if relevant is None or irrelevant is None else relevant - irrelevant
-    interval = None
-    if difference is not None and len(zone) > 1:
-        interval = _interval(_differences(resampled_sums(_counts(zone), resamples=resamples, seed=seed)))
-    return Selectivity(relevant, irrelevant, difference, interval, total.relevant, total.irrelevant)
+    totals = [sum(part, ZoneCounts()) for part in parts]
+    intervals: list[tuple[float, float] | None] = [None] * len(totals)
+    if any(total.difference is not None for total in totals) and len(parts[0]) > 1:
+        counts = np.hstack([_counts(part) for part in parts])
+        sums = resampled_sums(counts, resamples=resamples, seed=seed)
+        intervals = [_interval(_differences(sums[:, i : i + 4])) for i in range(0, sums.shape[1], 4)]
+    return tuple(
+        Selectivity(
+            total.relevant_share,
+            total.irrelevant_share,
+            total.difference,
+            None if total.difference is None else interval,
+            total.relevant,
+            total.irrelevant,
+        )
+        for total, interval in zip(totals, intervals, strict=True)
+    )
 
 
 def selectivity_change(

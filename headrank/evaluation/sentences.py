@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from headrank.evaluation.comparisons import SuiteComparison, compare_systems
 from headrank.evaluation.formats import Form, one_line, written
 from headrank.evaluation.metrics import Metric, mean
 from headrank.evaluation.results import BenchmarkResult
+from headrank.evaluation.suite import SuiteComparison, compare_systems
 from headrank.evaluation.table import markdown_text
 
 

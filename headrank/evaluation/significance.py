@@ -2,7 +2,7 @@
 
 Two paired tests, both two-sided: Student's t, and the randomization test (Fisher; recommended for IR by Smucker, Allan
 and Carterette 2007), which assumes only that under the null hypothesis a query's difference could as well have had the
-other sign. Verdicts rest on the second, Holm-corrected over the benchmarks of a suite (`comparisons.py`).
+other sign. Verdicts rest on the second, Holm-corrected over the benchmarks of a suite (`suite.py`).
 """
 
 import math

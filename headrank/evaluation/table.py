@@ -7,11 +7,11 @@ are chosen and ordered by their keys, so a layout can be changed without touchin
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from headrank.evaluation.formats import MISSING, Form, Value, written
+from headrank.evaluation.formats import MISSING, Form, Number, Value, written
 
 
 class Shape(StrEnum):
@@ -119,15 +119,26 @@ class Table:
         """
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(heading for column in self.columns for heading in column.csv_headings)
+        writer.writerow(self.unit_headings)
+        writer.writerows(self.in_units())
+        return out.getvalue()
+
+    @property
+    def unit_headings(self) -> list[str]:
+        """The headings of `in_units`: pairs and intervals have one for each of their numbers."""
+        return [heading for column in self.columns for heading in column.csv_headings]
+
+    def in_units(self) -> list[list[str | Number]]:
+        """The rows, one number a field, in their headings' units: shares, whose heading says % or points, times 100."""
+        rows = []
         for row in self.rows:
-            fields: list[str | float | int | None] = []
+            fields: list[str | Number] = []
             for value, column in zip(row, self.columns, strict=True):
                 parts = value if isinstance(value, tuple) else (value,) * len(column.csv_headings)
                 scale = 100 if column.form in (Form.PERCENT, Form.POINTS) else 1
                 fields += [part * scale if isinstance(part, float | int) else part for part in parts]
-            writer.writerow(fields)
-        return out.getvalue()
+            rows.append(fields)
+        return rows
 
     def to_latex(self) -> str:
         r"""A `tabular` with booktabs' rules, to be `\input`; the best in bold, the note as a comment above it."""
@@ -139,7 +150,7 @@ class Table:
         lines += [rf"{' & '.join(row)} \\" for row in body]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
-    def _marked(self, escape, bold: str) -> list[list[str]]:
+    def _marked(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
         """The cells, escaped, the best ones within `bold`."""
         best = [self.best_rows(index) for index in range(len(self.columns))]
         return [

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from headrank.evaluation.bootstrap import mean_estimate
-from headrank.evaluation.comparisons import SuiteComparison, compare_systems
 from headrank.evaluation.formats import Form, Value, one_line
-from headrank.evaluation.layouts import BASELINE, CHANGES, MIDDLE_ZONE, SUITE, TRAINING
+from headrank.evaluation.layouts import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
 from headrank.evaluation.metrics import Metric, mean
 from headrank.evaluation.results import BenchmarkResult
 from headrank.evaluation.selectivity import Selectivity, selectivity
+from headrank.evaluation.suite import SuiteComparison, compare_systems
 from headrank.evaluation.table import Column, Layout, Table
 
 ALIKE = ("deviation", "entropy", "nearly_equal")
@@ -249,6 +249,10 @@ def training_table(epochs: Sequence[Mapping[str, Any]], columns: Columns | None 
     parts = [name for name in names if name.startswith("train/") and name != "train/loss"]
     known = list(TRAINING.columns)
     known[2:2] = [Column(one_line(name.removeprefix("train/")), Form.NUMBER, key=name) for name in parts]
+    others = [name for name in names if name not in {column.key for column in known} | set(NOT_SHOWN)]
+    known += [
+        Column(one_line(name), Form.METRIC if name.startswith("val/") else Form.NUMBER, key=name) for name in others
+    ]
     records = [
         {**epoch, "epoch": int(epoch["epoch"]) + 1, "heads/depth": _whole(epoch.get("heads/depth"))} for epoch in epochs
     ]

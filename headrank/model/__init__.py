@@ -1,12 +1,21 @@
 """The reader of attention: prompts, the attention hook, backbones, head scores and passage scores."""
 
-from headrank.model.backbone import Backbone, BackboneSettings, count_layers, load_backbone, save_backbone
+from headrank.model.backbone import (
+    Backbone,
+    BackboneSettings,
+    count_layers,
+    count_parameters,
+    load_backbone,
+    save_backbone,
+)
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
+from headrank.model.identity import model_identity
+from headrank.model.language_model import LanguageModel, context_tokens, load_language_model, load_tokenizer
 from headrank.model.layouts import LAYOUTS, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
-from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
+from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail, plain_text_tokenizer
 from headrank.model.reading import read_head_scores, read_several_rows
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
@@ -18,6 +27,7 @@ __all__ = [
     "Calibration",
     "Head",
     "HeadScores",
+    "LanguageModel",
     "Layout",
     "LengthNorm",
     "ListReader",
@@ -34,9 +44,15 @@ __all__ = [
     "TokenScores",
     "all_heads",
     "context_order",
+    "context_tokens",
     "count_layers",
+    "count_parameters",
     "load_backbone",
+    "load_language_model",
+    "load_tokenizer",
+    "model_identity",
     "passage_scores",
+    "plain_text_tokenizer",
     "read_head_scores",
     "read_several_rows",
     "save_backbone",

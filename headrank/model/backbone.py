@@ -55,6 +55,11 @@ class BackboneSettings:
         local = self.model == EMBEDDED_MODEL or Path(self.model).expanduser().is_dir()
         return None if local else self.revision
 
+    @property
+    def torch_device(self) -> str:
+        """The device, `auto` resolved: cuda where there is one, else cpu."""
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
 
 @dataclass(slots=True)
 class Backbone:
@@ -96,8 +101,8 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 
     Raises `FileNotFoundError` or `OSError` where the model cannot be had, `ValueError` where `depth` is not within it.
     """
-    source, revision = _locate(settings)
-    config = _load_config(settings, source, revision)
+    source, revision = locate(settings)
+    config = load_config(settings, source, revision)
     text = config.get_text_config(decoder=True)
     layers = int(text.num_hidden_layers)
     if depth is not None and not 1 <= depth <= layers:
@@ -111,7 +116,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
             torch.manual_seed(0)
             model = AutoModel.from_config(config, dtype=dtype, attn_implementation=ATTENTION_NAME)
     else:
-        with _QuietLoading():
+        with QuietLoading():
             model = AutoModel.from_pretrained(
                 source,
                 config=config,
@@ -120,11 +125,8 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
                 attn_implementation=ATTENTION_NAME,
                 use_safetensors=True,  # never a pickle, which can run code
             )
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    return Backbone(model.to(device).eval(), tokenizer, layers, settings)
+    return Backbone(model.to(settings.torch_device).eval(), tokenizer, layers, settings)
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
@@ -136,9 +138,20 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
 
 def count_layers(settings: BackboneSettings) -> tuple[int, int]:
     """(layers, heads per layer) of a model from its configuration alone; no weights are read."""
-    source, revision = _locate(settings)
-    text = _load_config(settings, source, revision).get_text_config(decoder=True)
+    source, revision = locate(settings)
+    text = load_config(settings, source, revision).get_text_config(decoder=True)
     return int(text.num_hidden_layers), int(text.num_attention_heads)
+
+
+def count_parameters(settings: BackboneSettings, depth: int | None = None) -> int:
+    """Weights of a model cut to its first `depth` layers (None: all), with embeddings, from its configuration alone."""
+    source, revision = locate(settings)
+    config = load_config(settings, source, revision)
+    text = config.get_text_config(decoder=True)
+    cut_config(text, depth or int(text.num_hidden_layers))
+    with torch.device("meta"):  # shapes alone, no memory
+        model = AutoModel.from_config(config)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
@@ -150,7 +163,11 @@ def cut_config(config: PreTrainedConfig, depth: int) -> None:
         config.max_window_layers = min(config.max_window_layers, depth)
 
 
-def _locate(settings: BackboneSettings) -> tuple[str, str | None]:
+def locate(settings: BackboneSettings) -> tuple[str, str | None]:
+    """What `from_pretrained` opens, a folder or a hub id, and at which revision.
+
+    Raises `FileNotFoundError` where the settings name a folder that is none or holds no model.
+    """
     if settings.model == EMBEDDED_MODEL:
         return str(embedded_model_folder()), None
     path = Path(settings.model).expanduser()
@@ -163,7 +180,8 @@ def _locate(settings: BackboneSettings) -> tuple[str, str | None]:
     return settings.model, settings.revision
 
 
-def _load_config(settings: BackboneSettings, source: str, revision: str | None) -> PreTrainedConfig:
+def load_config(settings: BackboneSettings, source: str, revision: str | None) -> PreTrainedConfig:
+    """The model's configuration with what the settings override in it. Raises `OSError` where it cannot be had."""
     overrides = dict(settings.overrides or {})
     if settings.family is not None:
         return AutoConfig.for_model(settings.family, **overrides)
@@ -183,7 +201,7 @@ def _load_config(settings: BackboneSettings, source: str, revision: str | None) 
     return config
 
 
-class _QuietLoading:
+class QuietLoading:
     """Loading a cut model leaves the weights of later layers unused on purpose: no report of them."""
 
     _LOGGERS = (

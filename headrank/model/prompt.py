@@ -169,9 +169,13 @@ class PromptBuilder:
 
 def _spaced(text: str) -> str:
     # A leading space gives the first word the token it has inside running text; an empty text is this one token.
-    # Half a surrogate pair (broken JSON escapes) has no UTF-8 form, which the tokenizer needs: it is read as U+FFFD.
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return f" {text.strip()}"
+    return f" {encodable(text).strip()}"
+
+
+def encodable(text: str) -> str:
+    """The text with half surrogate pairs (broken JSON escapes) as U+FFFD: they have no UTF-8 form, which tokenizers
+    need."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

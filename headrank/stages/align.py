@@ -3,13 +3,16 @@
 The work folder `training/` holds what a killed run is taken up from, and `epochs.csv` with the training curves.
 """
 
+import csv
 import json
 import logging
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from headrank.alignment.record import read_record
 from headrank.artifacts import RunFolder, artifact_key
 from headrank.experiment import DataSettings, Experiment, SystemSettings
 from headrank.files import atomic_write
@@ -21,6 +24,21 @@ from headrank.stages.lists import DataLoader
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
+RECORD = "training/epochs.csv"
+
+
+def best_validation(folder: Path) -> float:
+    """The best nDCG@10 on held-out queries over an alignment's epochs, out of its run folder.
+
+    Raises `ValueError` where the record of its epochs is gone or holds none.
+    """
+    path, values = folder / RECORD, []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            values = [float(row["val/ndcg@10"]) for row in csv.DictReader(file) if row.get("val/ndcg@10")]
+    if not values:
+        raise ValueError(f"{path} holds no val/ndcg@10: remove {folder / CHECKPOINT} to align again")
+    return max(values)
 
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
@@ -37,8 +55,14 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 class AlignStage:
     """Runs the align stage of an experiment."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, data: DataLoader) -> None:
-        self.experiment = experiment
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        data: DataLoader,
+        on_epoch: Callable[[Sequence[Mapping[str, float | int]]], None] | None = None,
+    ) -> None:
+        self.experiment, self.on_epoch = experiment, on_epoch
         self.folder = folder
         self.data = data
 
@@ -56,6 +80,10 @@ class AlignStage:
             self.experiment.model, model=str(path), revision=None, random_weights=False, overrides=None, family=None
         )
         return HeadsFile.load(path / "heads.json"), settings, {"aligned": key}
+
+    def epochs(self) -> list[dict[str, float | int]]:
+        """What was logged after each epoch of the alignment."""
+        return read_record(self.folder.path / "training" / "epochs.csv")
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         from headrank.alignment.fit import align  # late: Lightning takes seconds, and belongs to the extra `train`
@@ -83,6 +111,7 @@ class AlignStage:
             work=work,
             folder=checkpoint,
             cache=e.cache,
+            on_epoch=self.on_epoch,
         )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import HeadsFile
+from headrank.model import count_parameters
 from headrank.stages.keys import project_version
 
 
@@ -16,16 +17,20 @@ def report_facts(
     heads: HeadsFile,
     passes: Mapping[tuple[str, str], Mapping[str, Any]],
     *,
+    numbers: Mapping[str, float | int],
+    seconds: Mapping[str, float | int],
     threads: int,
 ) -> dict[str, str]:
-    """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark.
+    """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark,
+    `numbers` those of `run_numbers`, `seconds` the stages' times so far.
 
-    The time per query is wall time of the whole call: tokenisation, forward pass, scores.
+    The time per query is wall time of the whole call: tokenisation, forward passes, scores.
     """
     e = experiment
     system = e.systems[MAIN_SYSTEM]
     facts = {
         "model": e.model.model + (f" at {e.model.hub_revision}" if e.model.hub_revision else ""),
+        "size": f"{_millions(numbers['model/parameters'])}, {_millions(numbers['model/parameters_in_use'])} in use",
         "weights": "random: no quality can be read from this run" if e.model.random_weights else e.model.dtype,
         "heads": ", ".join(f"{h.layer}-{h.head}" for h in heads.heads[:16]) + (" …" if len(heads.heads) > 16 else ""),
         "depth": f"{heads.depth} of {heads.model['layers']} layers",
@@ -39,10 +44,13 @@ def report_facts(
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
     for (name, benchmark), values in passes.items():
-        each = values["seconds"] / max(1, values["lists"])
-        facts[f"time, {name} on {benchmark}"] = (
-            f"{each:.2f} s a query, {values['tokens'] / max(1, values['lists']):.0f} tokens, {values['depth']} layers"
-        )
+        facts[f"time, {name} on {benchmark}"] = _cost(values)
+        if "replies" in values:
+            facts[f"formatting, {name} on {benchmark}"] = _formatting(values["replies"])
+    if e.rerankers:
+        facts["zone of pointwise systems"] = f"{MAIN_SYSTEM}'s: a system that reads each passage alone has none"
+    if seconds:
+        facts["time, stages"] = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
     facts["software"] = f"headrank {project_version()}, torch {torch.__version__}, Python {platform.python_version()}"
     facts["machine"] = f"{platform.machine()}, {threads} threads" + (", CUDA" if torch.cuda.is_available() else "")
     notices = [b.notice for b in e.benchmarks if b.notice]
@@ -51,6 +59,60 @@ def report_facts(
     if notices:
         facts["notice"] = " ".join(dict.fromkeys(notices))
     return facts
+
+
+def _cost(values: Mapping[str, Any]) -> str:
+    """What a query takes, as far as a system says."""
+    lists = max(1, values["lists"])
+    parts = [f"{values['seconds'] / lists:.2f} s a query"]
+    if "tokens" in values:
+        parts.append(f"{values['tokens'] / lists:.0f} tokens")
+    if "generated_tokens" in values:
+        parts.append(f"{values['generated_tokens'] / lists:.0f} generated")
+    if values.get("shortened_windows"):
+        parts.append(f"{values['shortened_windows']} windows with passages cut further to go into the context")
+    if "depth" in values:
+        parts.append(f"{values['depth']} layers")
+    return ", ".join(parts)
+
+
+def _formatting(counts: Mapping[str, int]) -> str:
+    """Formatting success: the share of windows whose reply is a complete permutation, and what the others were."""
+    windows = counts["windows"]
+    if not windows:
+        return "no window was read"
+    others = [(kind.replace("_", " "), n) for kind, n in counts.items() if kind not in ("windows", "well_formed")]
+    kinds = [f"{n} {kind}" for kind, n in others if n]
+    success = f"{100 * counts['well_formed'] / windows:.1f} % of {windows} windows well formed"
+    return f"{success} ({', '.join(kinds)})" if kinds else success
+
+
+def run_numbers(
+    experiment: Experiment, heads: HeadsFile, passes: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[str, float | int]:
+    """The numbers among a run's facts, by name: the model's size, what of it is used, what a query costs.
+
+    Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
+    Costs stand under `cost/<benchmark>/<system>/`: wall seconds and prompt tokens a query, and the peak memory in GiB.
+    """
+    numbers: dict[str, float | int] = {
+        "model/parameters": count_parameters(experiment.model),
+        "model/parameters_in_use": count_parameters(experiment.model, heads.depth),
+        "model/layers": int(heads.model["layers"]),
+        "model/layers_in_use": heads.depth,
+        "model/heads_in_use": len(heads.heads),
+    }
+    for (system, benchmark), facts in passes.items():
+        lists, start = max(1, facts["lists"]), f"cost/{benchmark}/{system}"
+        numbers[f"{start}/seconds_per_query"] = facts["seconds"] / lists
+        if "tokens" in facts:
+            numbers[f"{start}/tokens_per_query"] = facts["tokens"] / lists
+        numbers[f"{start}/peak_memory_gib"] = facts["peak_memory_bytes"] / 2**30
+    return numbers
+
+
+def _millions(parameters: float | int) -> str:
+    return f"{parameters / 1e6:,.3g} M parameters" if parameters < 1e9 else f"{parameters / 1e9:.3g} B parameters"
 
 
 def _calibration(name: str, power: float) -> str:

@@ -1,17 +1,20 @@
 """The keys of the stages' artifacts: what each of them depends on."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
-from headrank.model import EMBEDDED_MODEL, BackboneSettings
+from headrank.model import model_identity
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
-METRICS_FORMAT = 2  # the same of metrics alone, which cost no model to make again
+METRICS_FORMAT = 3  # the same of `metrics/*.json`, which cost no model; 3: homogenization of each list
 
 
 @cache
@@ -20,14 +23,36 @@ def project_version() -> str:
     return importlib.metadata.version("headrank")
 
 
-def model_identity(settings: BackboneSettings) -> dict[str, Any]:
-    """What identifies the weights that scores depend on: the name and revision, for a local folder its files too."""
-    identity: dict[str, Any] = {"settings": settings}
-    folder = Path(settings.model).expanduser()
-    if settings.model != EMBEDDED_MODEL and folder.is_dir():
-        files = sorted(p for p in folder.iterdir() if p.is_file())
-        identity["files"] = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return identity
+def experiment_key(experiment: Experiment) -> str | None:
+    """The key of all that a run came to, found without reading data: its configuration, this version, and size and time
+    of the local files and folders that the configuration names. None for an experiment that carries no configuration.
+    """
+    content = yaml.safe_load(experiment.config_yaml)
+    if not isinstance(content, dict):
+        return None
+    for where in ("paths", "tracking"):  # where results go, not what they are
+        content.pop(where, None)
+    local = {text: _files(Path(text).expanduser()) for text in _texts(content)}
+    named = {text: files for text, files in local.items() if files}
+    return artifact_key("experiment", FORMAT, project_version(), content, named)
+
+
+def _files(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of the files of a folder; nothing where there is none."""
+    try:
+        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
+    except OSError:  # no name that a file could have
+        return []
+    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+
+
+def _texts(content: Any) -> set[str]:
+    """All strings among nested values."""
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return set().union(*map(_texts, content))
+    return {content} if isinstance(content, str) and content else set()
 
 
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
@@ -78,6 +103,11 @@ def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkDa
     """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
     used = {name: heads[name] for name in ("heads", "prompt", "scorer")}
     return artifact_key("run", FORMAT, model, used, data_identity(benchmark))
+
+
+def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
+    """The key of a benchmark's run by a system without heads: all its rankings depend on (its identity), the lists."""
+    return artifact_key("run", FORMAT, identity, data_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:

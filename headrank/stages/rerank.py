@@ -1,26 +1,33 @@
-"""Rerank: from heads to a TREC run per benchmark and system, with the scores in context order beside it."""
+"""Rerank: a TREC run per benchmark and system, with the scores in context order beside it.
+
+Most systems are heads of the experiment's model; those that are not (`headrank.baselines`) bring code of their own.
+"""
 
 import json
 import logging
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from headrank.artifacts import RunFolder
+from headrank.baselines import ListReranker, RerankerSettings
 from headrank.data import read_run, write_run
 from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
 from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone
-from headrank.ranking import ContextScores, Run
-from headrank.stages.keys import run_key
+from headrank.ranking import CandidateList, ContextScores, Run
+from headrank.stages.keys import reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +35,18 @@ class RerankedBenchmark:
     """A system's output on a benchmark: rankings, scores in context order, and the facts of the pass."""
 
     rankings: Run
-    contexts: tuple[ContextScores, ...]
-    facts: dict[str, Any]  # seconds, lists, tokens, depth, peak memory
+    contexts: tuple[ContextScores, ...]  # none of a system that reads each passage alone
+    facts: dict[str, Any]  # seconds, lists, peak memory, and as far as there are: tokens, depth, replies, ...
     key: str
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment; a backbone is kept as long as the same one is asked for."""
+    """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._backbone: Backbone | None = None
+        self._reranker: tuple[RerankerSettings, ListReranker] | None = None
 
     def run(
         self, system: str, model: BackboneSettings, identity: dict[str, Any], heads: HeadsFile, benchmark: BenchmarkData
@@ -47,11 +55,23 @@ class RerankStage:
 
         identity: what identifies the model's weights, part of the run's key.
         """
-        name = f"runs/{system}/{benchmark.settings.name}.trec"
         key = run_key(identity, heads.to_dict(), benchmark)
+        return self._make(system, benchmark, key, lambda path: self._rerank(system, model, heads, benchmark, path))
+
+    def run_reranker(
+        self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData
+    ) -> RerankedBenchmark:
+        """The same for a system without heads. `own`: the experiment's model."""
+        key = reranker_key(settings.identity(own), benchmark)
+        return self._make(system, benchmark, key, lambda path: self._run(system, settings, own, benchmark, path))
+
+    def _make(
+        self, system: str, benchmark: BenchmarkData, key: str, write: Callable[[Path], None]
+    ) -> RerankedBenchmark:
+        name = f"runs/{system}/{benchmark.settings.name}.trec"
         if not _contexts_path(self.folder.path / name).is_file():
             (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
-        made = self.folder.make(name, key, lambda path: self._rerank(system, model, heads, benchmark, path))
+        made = self.folder.make(name, key, write)
         logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))
@@ -62,14 +82,8 @@ class RerankStage:
     ) -> None:
         backbone = self._load(model, heads.depth)
         scorer = Scorer(backbone, heads.heads, weights=heads.weights, prompt=heads.prompt, settings=heads.scorer)
-        lists = benchmark.candidates.lists
-        start = time.perf_counter()
-        with tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar:
-            scored = scorer.score(lists, on_list=lambda: bar.update())
-        seconds = time.perf_counter() - start
-        facts = {
-            "seconds": seconds,
-            "lists": len(lists),
+        scored, facts = _timed(scorer.score, system, benchmark)
+        facts |= {
             "tokens": sum(item.tokens for item in scored),
             "depth": backbone.depth,
             "layers": backbone.layers,
@@ -79,6 +93,23 @@ class RerankStage:
         _write_contexts(_contexts_path(path), [item.context for item in scored], facts)
         # The run is written last: with it the artifact is whole.
         write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=f"headrank-{system}")
+
+    def _run(
+        self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData, path: Path
+    ) -> None:
+        reranker = self._load_reranker(settings, own)
+        output, facts = _timed(reranker.rerank, system, benchmark)
+        facts |= {**output.facts, "peak_memory_bytes": peak_memory_bytes(reranker.device)}
+        if output.replies:
+            facts["replies"] = dict(output.replies)
+        _write_contexts(_contexts_path(path), output.contexts, facts)
+        write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=f"headrank-{system}")
+
+    def _load_reranker(self, settings: RerankerSettings, own: BackboneSettings) -> ListReranker:
+        if self._reranker is None or self._reranker[0] is not settings:
+            self._backbone = self._reranker = None  # free the old one first
+            self._reranker = (settings, settings.load(own))
+        return self._reranker[1]
 
     def _load(self, model: BackboneSettings, depth: int) -> Backbone:
         if self._backbone is None or (self._backbone.settings, self._backbone.depth) != (model, depth):
@@ -105,11 +136,31 @@ def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, .
     return tuple(contexts)
 
 
+def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
+    """The scores of a system that reads each passage alone, in the context order of one that read the same lists: it
+    has no zone of its own, and is measured on the passages of the other's, as the first stage is."""
+    contexts = []
+    for context in order:
+        scores = {result.id: result.score for result in rankings[context.query_id].results}
+        ordered = tuple(scores[passage_id] for passage_id in context.passage_ids)
+        contexts.append(ContextScores(context.query_id, context.passage_ids, ordered))
+    return tuple(contexts)
+
+
+def _timed(rerank: Callable[..., T], system: str, benchmark: BenchmarkData) -> tuple[T, dict[str, Any]]:
+    """What `rerank(lists, on_list=...)` gives, and how long it took, loading left out."""
+    lists: Sequence[CandidateList] = benchmark.candidates.lists
+    start = time.perf_counter()
+    with tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar:
+        output = rerank(lists, on_list=lambda: bar.update())
+    return output, {"seconds": time.perf_counter() - start, "lists": len(lists)}
+
+
 def _contexts_path(run_path: Path) -> Path:
     return run_path.with_suffix(".contexts.json")
 
 
-def _write_contexts(path: Path, contexts: list[ContextScores], facts: dict[str, Any]) -> None:
+def _write_contexts(path: Path, contexts: Sequence[ContextScores], facts: dict[str, Any]) -> None:
     rows = [
         {"query_id": c.query_id, "passage_ids": c.passage_ids, "scores": c.scores, "masses": c.masses} for c in contexts
     ]
@@ -120,11 +171,11 @@ def _write_contexts(path: Path, contexts: list[ContextScores], facts: dict[str, 
 def _read_contexts(path: Path) -> tuple[tuple[ContextScores, ...], dict[str, Any]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     contexts = tuple(
-        ContextScores(row["query_id"], tuple(row["passage_ids"]), tuple(row["scores"]), _masses(row["masses"]))
+        ContextScores(row["query_id"], tuple(row["passage_ids"]), _numbers(row["scores"]), _numbers(row["masses"]))
         for row in content["lists"]
     )
     return contexts, content["facts"]
 
 
-def _masses(values: list[float] | None) -> tuple[float, ...] | None:
+def _numbers(values: list[float] | None) -> tuple[float, ...] | None:
     return None if values is None else tuple(values)

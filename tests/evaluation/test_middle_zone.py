@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from headrank.evaluation import homogenization, measure_middle_zone, selectivity
 from headrank.evaluation.homogenization import BINS, PLACES, spread_by_place, zone_slice
-from headrank.evaluation.selectivity import Selectivity, ZoneCounts
+from headrank.evaluation.selectivity import Selectivity, ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Ranking
 
 
@@ -246,3 +246,27 @@ def test_faults_are_named():
     ]:
         with pytest.raises(ValueError, match=message):
             measure_middle_zone(contexts, rankings, {})
+
+
+def test_parts_of_the_context_have_the_selectivity_that_each_has_alone():
+    rng = random.Random(5)
+
+    def counts():
+        relevant, irrelevant = rng.randint(0, 3), rng.randint(0, 5)
+        return ZoneCounts(relevant, rng.randint(0, relevant), irrelevant, rng.randint(0, irrelevant))
+
+    parts = [[counts() for _ in range(12)] for _ in range(3)] + [[ZoneCounts(1, 1, 0, 0)] * 12]
+    together = selectivities(parts, seed=3)
+    assert together == tuple(selectivity(part, seed=3) for part in parts)
+    assert all(one.interval[0] <= one.difference <= one.interval[1] for one in together[:3])
+    assert (together[3].difference, together[3].interval) == (None, None)
+    assert together[0].difference == sum(parts[0], ZoneCounts()).difference
+
+
+def test_places_in_the_context_have_intervals_where_they_hold_both_kinds(make_benchmark):
+    zone = make_benchmark().systems["headrank"].middle_zone
+    pairs = list(zip(zone.positions, zone.position_intervals, strict=True))
+    assert [counts.difference is None for counts, _ in pairs] == [False] * 6 + [True] * 2  # the last are not judged
+    for counts, interval in pairs[:6]:
+        assert -1 <= interval[0] <= counts.difference <= interval[1] <= 1
+    assert [interval for _, interval in pairs[6:]] == [None, None]

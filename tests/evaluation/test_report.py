@@ -11,7 +11,7 @@ from headrank.evaluation.figures import HeadMaps, QueryChanges
 from headrank.evaluation.report import LAYOUT
 
 FIGURES = ("queries", "heads")  # of the reports below, for which two suffice
-TABLES = ("main", "changes", "metrics", "middle_zone")
+TABLES = ("main", "changes", "metrics", "middle_zone", "positions")
 
 EVIL = "<script>alert('x')</script>|"
 
@@ -130,6 +130,20 @@ def test_a_report_of_very_little(write, make_benchmark, make_run, tmp_path):
     assert "reaches MRR@10" in markdown
     assert "Facts" not in markdown
     assert not (tmp_path / "tables" / "changes.csv").exists()
+
+
+def test_places_in_the_context_are_a_table_of_the_page(write, make_benchmark, tmp_path):
+    markdown, html = write()
+    header, *rows = (tmp_path / "tables/positions.csv").read_text().splitlines()
+    assert header.endswith("Relevant %,Irrelevant %,Selectivity,95 % from,to")
+    assert len(rows) == 3 * 8
+    zone = make_benchmark().systems["headrank"].middle_zone
+    third = rows[8 + 2].split(",")
+    assert third[:4] == ["dl20", "headrank", "25.0", "37.5"]
+    expected = [100 * zone.positions[2].difference, *(100 * bound for bound in zone.position_intervals[2])]
+    assert [float(value) for value in third[6:]] == pytest.approx(expected)
+    assert "tables/positions.csv" in markdown
+    assert "<details><summary>Selectivity by place in the context</summary>" in html
 
 
 def test_another_metric_and_system_can_lead(write, make_run):

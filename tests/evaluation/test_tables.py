@@ -183,6 +183,8 @@ def test_a_training_table_shows_what_was_recorded():
     table = training_table(epochs)
     assert [c.heading for c in table.columns] == ["Epoch", "Loss", "preference", "Held-out nDCG@10", "Depth"]
     assert table.rows == ((1, 2.5, 2.0, 0.5, 20), (2, 1.5, 1.0, 0.6, 18))
+    more = training_table([{"epoch": 0.0, "train/loss": 1.0, "val/mrr@10": 0.5, "heads/depth_change": -1.0}])
+    assert [c.heading for c in more.columns] == ["Epoch", "Loss", "val/mrr@10"]
     assert training_table([]) is None
 
 

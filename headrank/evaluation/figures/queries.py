@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from headrank.evaluation.comparisons import compare_systems
 from headrank.evaluation.figures.canvas import BLUE, INK, ORANGE, svg
 from headrank.evaluation.formats import Form, one_line, written
 from headrank.evaluation.illustration import Drawing
 from headrank.evaluation.metrics import Metric
 from headrank.evaluation.run_results import RunResults
+from headrank.evaluation.suite import compare_systems
 
 
 class QueryChanges:

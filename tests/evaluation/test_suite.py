@@ -3,7 +3,7 @@
 import pytest
 
 from headrank.evaluation import SystemRun, compare_systems, holm, score_benchmark
-from headrank.evaluation.comparisons import Tally
+from headrank.evaluation.suite import Tally
 from headrank.ranking import Ranking
 
 

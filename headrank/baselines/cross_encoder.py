@@ -1,0 +1,143 @@
+"""Any cross-encoder that sentence-transformers opens: query and passage in one encoder, one logit (Nogueira and Cho
+2019, arXiv 1901.04085). The library (extra `baselines`) builds the pairs, cuts and batches them."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from headrank.baselines.protocol import Reranked
+from headrank.model import BackboneSettings, load_tokenizer, model_identity
+from headrank.model.backbone import DTYPES, load_config, locate
+from headrank.model.prompt import encodable
+from headrank.ranking import CandidateList, Ranking
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoderReranker:
+    """A cross-encoder with one output. Scores are its logits: a sigmoid would only tie the extreme ones."""
+
+    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(MODEL))  # sentence-transformers opens it
+    max_length: int | None = None  # tokens of a pair; None: the model's own
+    batch_size: int = 32  # passages of a list per forward pass
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"cross_encoder.{name} is {value}, wanted at least 1")
+
+    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
+        """See `RerankerSettings.identity`. The experiment's model has no part in it."""
+        return {"settings": replace(self, model=BackboneSettings(), batch_size=1), "model": model_identity(self.model)}
+
+    def load(self, own: BackboneSettings) -> "LoadedCrossEncoder":
+        """See `RerankerSettings.load`. Raises `ValueError` where the model has more than one output, and `ImportError`
+        where sentence-transformers is not installed."""
+        return LoadedCrossEncoder(open_cross_encoder(self.model, self.max_length), self)
+
+    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
+        """The pair of the first passage; each is one of its own."""
+        if not len(item):
+            return "(a list without passages is not read)"
+        tokenizer: Any = load_tokenizer(self.model)
+        tokenizer.split_special_tokens = True
+        query, passage = _pair(item, 0)
+        longest = min(self.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+        longest = min(longest, 10**6)  # a tokenizer without a limit says 10**30, which does not go into its backend
+        # in lists: an empty passage alone would pass for no second text
+        ids = tokenizer([query], [passage], truncation="longest_first", max_length=longest)["input_ids"][0]
+        return str(tokenizer.decode(ids))
+
+
+class LoadedCrossEncoder:
+    """A loaded `CrossEncoderReranker`."""
+
+    def __init__(self, encoder: "CrossEncoder", settings: CrossEncoderReranker) -> None:
+        self.encoder = encoder
+        self.settings = settings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return torch.device(self.encoder.device)
+
+    def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
+        """See `ListReranker.rerank`."""
+        rankings = []
+        for item in lists:
+            pairs = [_pair(item, position) for position in range(len(item))]
+            scores = self.score(pairs) if pairs else []
+            rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, scores))
+            if on_list is not None:
+                on_list()
+        return Reranked(tuple(rankings))
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The logit of each pair of query and passage."""
+        return self.encoder.predict(
+            list(pairs),
+            batch_size=self.settings.batch_size,
+            show_progress_bar=False,
+            activation_fn=torch.nn.Identity(),
+        ).tolist()
+
+
+def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None) -> "CrossEncoder":
+    """Open a cross-encoder; special tokens in texts are text to it. Random weights are written to a folder first, the
+    only thing that the library opens."""
+    try:
+        from sentence_transformers import CrossEncoder
+    except ImportError as error:
+        raise ImportError(
+            "cross_encoder needs sentence-transformers: python -m pip install 'headrank[baselines]'"
+        ) from error
+
+    def opened(source: str, revision: str | None) -> "CrossEncoder":
+        return CrossEncoder(
+            source,
+            revision=revision,
+            device=settings.torch_device,
+            max_length=max_length,
+            model_kwargs={
+                "dtype": DTYPES[settings.dtype],
+                "attn_implementation": settings.kernel,
+                "use_safetensors": True,  # never a pickle, which can run code
+            },
+            processor_kwargs={"split_special_tokens": True},
+        )
+
+    source, revision = locate(settings)
+    if settings.random_weights:
+        with tempfile.TemporaryDirectory() as folder:
+            _write_random(settings, folder)
+            encoder = opened(folder, None)
+    else:
+        encoder = opened(source, revision)
+    if encoder.num_labels != 1:
+        raise ValueError(f"{settings.model} has {encoder.num_labels} outputs, wanted a cross-encoder with one")
+    return encoder
+
+
+def _write_random(settings: BackboneSettings, folder: str) -> None:
+    source, revision = locate(settings)
+    config = load_config(settings, source, revision)
+    config.num_labels = 1
+    tokenizer = load_tokenizer(settings)
+    config.pad_token_id = tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _pair(item: CandidateList, position: int) -> tuple[str, str]:
+    return encodable(item.query.text).strip(), encodable(item.passages[position].text).strip()

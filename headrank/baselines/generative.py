@@ -1,0 +1,136 @@
+"""Listwise reranking by generation: a language model writes the permutation of a window of passages (RankGPT, Sun et
+al. 2023, arXiv 2304.09542), windows slide from the back of the list to its top.
+
+What HeadRank does without: a prompt for every window, a token for every character of the reply, and replies that may
+not be permutations. Those are repaired by the published rule and counted.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from headrank.baselines.chat import show
+from headrank.baselines.generators import BACKENDS, Generator, load_generator
+from headrank.baselines.listwise_prompt import CUTS, ListwisePrompts
+from headrank.baselines.protocol import Reranked
+from headrank.baselines.replies import Permutation, read_permutation, reply_counts
+from headrank.baselines.windows import SlidingWindows, check_windows
+from headrank.model import BackboneSettings, context_tokens, load_tokenizer, model_identity
+from headrank.ranking import CandidateList, ContextScores, Ranking
+
+
+@dataclass(frozen=True, slots=True)
+class Generative:
+    """RankGPT's listwise reranker with any chat model; the defaults are the published ones."""
+
+    model: BackboneSettings | None = None  # None: the experiment's own
+    window: int = 20  # passages
+    step: int = 10  # passages by which windows move
+    passage_cut: str = "words"  # words (RankGPT's) | tokens
+    passage_limit: int | None = 300  # of them; longer passages are cut at their end; None: none is
+    max_new_tokens: int | None = None  # of a reply; None: what a complete answer takes, and 64
+    thinking: bool = False  # of chat templates that can switch it
+    backend: str = "transformers"  # transformers | vllm (extra `vllm`)
+    batch_size: int = 1  # lists side by side, with transformers
+
+    def __post_init__(self) -> None:
+        check_windows(self.window, self.step)
+        if self.passage_cut not in CUTS:
+            raise ValueError(f"generative.passage_cut is {self.passage_cut!r}, wanted one of {', '.join(CUTS)}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"generative.backend is {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
+        for name in ("passage_limit", "max_new_tokens", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"generative.{name} is {value}, wanted at least 1")
+
+    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
+        """See `RerankerSettings.identity`. How many lists go side by side changes nothing that is wanted."""
+        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+
+    def load(self, own: BackboneSettings) -> "GenerativeReranker":
+        """See `RerankerSettings.load`. Raises `ValueError` where the model has no head or no chat template."""
+        return GenerativeReranker(load_generator(self.model or own, self.backend), self)
+
+    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
+        """The prompt of the first window, at the back of the list; later ones depend on the replies."""
+        model = self.model or own
+        tokenizer = load_tokenizer(model)
+        window = SlidingWindows(len(item), window=self.window, step=self.step).current
+        if not window:
+            return "(a list of fewer than two passages is not read)"
+        return show(tokenizer, self.prompts(tokenizer, context_tokens(model)).build(item, window).pieces)
+
+    def prompts(self, tokenizer: Any, max_tokens: int | None) -> ListwisePrompts:
+        """The builder of prompts for a model with this tokenizer and context."""
+        return ListwisePrompts(
+            tokenizer,
+            cut=self.passage_cut,
+            limit=self.passage_limit,
+            max_tokens=max_tokens,
+            max_new_tokens=self.max_new_tokens,
+            thinking=self.thinking,
+        )
+
+
+class GenerativeReranker:
+    """A loaded `Generative`. Scores are reciprocal ranks, as in RankLLM: only the order means something."""
+
+    def __init__(self, generator: Generator, settings: Generative) -> None:
+        self.generator = generator
+        self.settings = settings
+        self.prompts = settings.prompts(generator.tokenizer, generator.max_tokens)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.generator.device
+
+    def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
+        """See `ListReranker.rerank`. Raises `ValueError` before anything is generated where a first window does not go
+        into the model's context."""
+        s = self.settings
+        plans = [SlidingWindows(len(item), window=s.window, step=s.step) for item in lists]
+        for item, plan in zip(lists, plans, strict=True):
+            if plan.current:
+                self.prompts.build(item, plan.current)  # for its check alone
+        permutations: list[Permutation] = []
+        facts = {"tokens": 0, "generated_tokens": 0, "shortened_windows": 0}
+        jobs = list(zip(lists, plans, strict=True))
+        together = max(1, len(jobs)) if self.generator.schedules else s.batch_size
+        for start in range(0, len(jobs), together):
+            chunk = jobs[start : start + together]
+            while active := [(item, plan) for item, plan in chunk if plan.current]:
+                permutations += self._permute(active, facts)
+            if on_list is not None:
+                for _ in chunk:
+                    on_list()
+        return Reranked(
+            rankings=tuple(_ranking(item, plan.order) for item, plan in zip(lists, plans, strict=True)),
+            contexts=tuple(ContextScores(item.query.id, item.passage_ids, None) for item in lists),
+            facts=facts,
+            replies=reply_counts(permutations),
+        )
+
+    def _permute(
+        self, active: Sequence[tuple[CandidateList, SlidingWindows]], facts: dict[str, int]
+    ) -> list[Permutation]:
+        """Permute the current window of each list."""
+        prompts = [self.prompts.build(item, plan.current) for item, plan in active]
+        replies = self.generator.complete([p.ids for p in prompts], [p.max_new_tokens for p in prompts])
+        read = []
+        for (_, plan), prompt, reply in zip(active, prompts, replies, strict=True):
+            permutation = read_permutation(reply.text, len(plan.current), cut=reply.cut)
+            plan.permute(permutation.order)
+            read.append(permutation)
+            facts["tokens"] += len(prompt.ids)
+            facts["generated_tokens"] += reply.tokens
+            facts["shortened_windows"] += prompt.limit != self.settings.passage_limit
+        return read
+
+
+def _ranking(item: CandidateList, order: Sequence[int]) -> Ranking:
+    ids = [item.passages[position].id for position in order]
+    return Ranking.from_scores(item.query.id, ids, [1 / rank for rank in range(1, len(ids) + 1)])

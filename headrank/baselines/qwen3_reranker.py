@@ -1,0 +1,175 @@
+"""Qwen3-Reranker (Zhang et al. 2025, arXiv 2506.05176): a language model reads query and passage and is asked whether
+they fit; the score is the probability of `yes` against `no` as its next token. One prompt for each passage.
+
+The prompt and the scoring are those of the model card's transformers example (Qwen/Qwen3-Reranker-0.6B).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from headrank.baselines.chat import Piece, join, show
+from headrank.baselines.protocol import Reranked
+from headrank.model import (
+    BackboneSettings,
+    LanguageModel,
+    context_tokens,
+    load_language_model,
+    load_tokenizer,
+    model_identity,
+    plain_text_tokenizer,
+)
+from headrank.model.prompt import encodable
+from headrank.ranking import CandidateList, Ranking
+
+PREFIX = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
+    'provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+)
+BODY = "<Instruct>: {instruction}\n<Query>: {query}\n<Document>:"
+SUFFIX = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+MODEL = "Qwen/Qwen3-Reranker-0.6B"
+
+
+@dataclass(frozen=True, slots=True)
+class Qwen3Reranker:
+    """Qwen3-Reranker in one of its sizes; the defaults are the model card's."""
+
+    model: BackboneSettings | None = field(default_factory=lambda: BackboneSettings(MODEL))  # None: the experiment's
+    instruction: str = INSTRUCTION
+    max_length: int = 8192  # tokens of a prompt; longer passages are cut at their end, nothing else is
+    batch_size: int = 8  # passages of a list per forward pass
+
+    def __post_init__(self) -> None:
+        for name in ("max_length", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"qwen3_reranker.{name} is {getattr(self, name)}, wanted at least 1")
+
+    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
+        """See `RerankerSettings.identity`."""
+        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+
+    def load(self, own: BackboneSettings) -> "YesNoReranker":
+        """See `RerankerSettings.load`. Raises `ValueError` where `yes` or `no` is no single token of the model."""
+        return YesNoReranker(load_language_model(self.model or own), self)
+
+    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
+        """The prompt of the first passage; each has one of its own."""
+        if not len(item):
+            return "(a list without passages is not read)"
+        model = self.model or own
+        tokenizer = load_tokenizer(model)
+        most = min(self.max_length, context_tokens(model) or self.max_length)
+        prompts = PairPrompts(tokenizer, self.instruction, most)
+        return show(tokenizer, prompts.build(item.top(1))[0])
+
+
+class PairPrompts:
+    """Builds the prompts of query and passage: the card's frame, with special tokens, around plain text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str, max_length: int) -> None:
+        self._plain = plain_text_tokenizer(tokenizer)  # pyright: ignore[reportArgumentType]
+        self._prefix, self._suffix = (
+            Piece(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]), plain=False)
+            for text in (PREFIX, SUFFIX)
+        )
+        self.instruction = instruction
+        self.max_length = max_length
+
+    def room(self, item: CandidateList) -> int:
+        """Tokens that are left for a passage. Raises `ValueError` where there are none: the query is never cut."""
+        taken = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
+        if taken >= self.max_length:
+            raise ValueError(
+                f"query {item.query.id!r}: the prompt without any passage takes {taken} tokens, the longest prompt is "
+                f"{self.max_length}"
+            )
+        return self.max_length - taken
+
+    def build(self, item: CandidateList) -> list[tuple[Piece, ...]]:
+        """The prompts of a list's passages, in first-stage order."""
+        room, body = self.room(item), self._body(item)
+        texts = self._plain.encode_batch(
+            [f" {encodable(passage.text).strip()}" for passage in item.passages], add_special_tokens=False
+        )
+        return [(self._prefix, Piece((*body, *text.ids[:room]), plain=True), self._suffix) for text in texts]
+
+    def _body(self, item: CandidateList) -> list[int]:
+        body = BODY.format(instruction=self.instruction, query=encodable(item.query.text).strip())
+        return self._plain.encode(body, add_special_tokens=False).ids
+
+
+class YesNoReranker:
+    """A loaded `Qwen3Reranker`: prompts in batches, padded on their left."""
+
+    def __init__(self, loaded: LanguageModel, settings: Qwen3Reranker) -> None:
+        self.model, self.device = loaded.model, loaded.device
+        self.settings = settings
+        most = min(settings.max_length, loaded.max_tokens or settings.max_length)
+        self.prompts = PairPrompts(loaded.tokenizer, settings.instruction, most)
+        pad = loaded.tokenizer.pad_token_id
+        self._pad = pad if isinstance(pad, int) else 0
+        self._yes, self._no = (_single_token(loaded.tokenizer, word) for word in ("yes", "no"))
+
+    def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
+        """See `ListReranker.rerank`. Raises `ValueError` before anything is scored where a query takes all the room."""
+        for item in lists:
+            self.prompts.room(item)
+        rankings, tokens = [], 0
+        for item in lists:
+            prompts = [join(pieces) for pieces in self.prompts.build(item)] if len(item) else []
+            rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, self.score(prompts)))
+            tokens += sum(map(len, prompts))
+            if on_list is not None:
+                on_list()
+        return Reranked(tuple(rankings), facts={"tokens": tokens})
+
+    def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
+        """P(yes) against no of each prompt."""
+        scores = [0.0] * len(prompts)
+        longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        for start in range(0, len(prompts), self.settings.batch_size):
+            batch = longest_first[start : start + self.settings.batch_size]
+            for i, margin in zip(batch, self._margins([prompts[i] for i in batch]).tolist(), strict=True):
+                scores[i] = probability(margin)
+        return scores
+
+    def _margins(self, batch: Sequence[Sequence[int]]) -> Float[Tensor, " prompts"]:
+        """logit(yes) - logit(no) after each prompt."""
+        longest = max(map(len, batch))
+        ids = torch.tensor([[self._pad] * (longest - len(prompt)) + list(prompt) for prompt in batch])
+        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
+        positions = (mask.cumsum(1) - 1).clamp(min=0)  # counted from each prompt's own first token
+        with torch.inference_mode():
+            logits = self.model(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                position_ids=positions.to(self.device),
+                use_cache=False,
+                logits_to_keep=1,
+            ).logits[:, -1]
+        pair = logits[:, [self._yes, self._no]].double()
+        return (pair[:, 0] - pair[:, 1]).cpu()
+
+
+def probability(margin: float) -> float:
+    """The softmax over the logits of yes and no, of which only the difference counts; in double precision, because in
+    single precision all margins above 17 would be tied at 1."""
+    if margin < 0:
+        odds = math.exp(margin)
+        return odds / (1 + odds)
+    return 1 / (1 + math.exp(-margin))
+
+
+def _single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
+    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1:
+        raise ValueError(f"{word!r} is {len(ids)} tokens of this model, wanted one: it is no Qwen3-Reranker")
+    return ids[0]

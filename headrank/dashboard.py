@@ -1,0 +1,60 @@
+"""Make the dashboard of an experiment in a Weights & Biases project (extra `wandb`).
+
+python -m headrank.dashboard --entity TEAM --project headrank +experiment=qwen3_4b alignment=lora
+python -m headrank.dashboard --print +experiment=nano       as JSON, without an account
+
+The words after the options are those that the run was started with: which benchmarks, systems and losses there are to
+show follows from them. Runs of other models and settings in the same project are shown beside one another.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from headrank.run import CONFIG_FOLDER, experiment_from_config
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line. Exits with 2 on words that make no experiment, with 1 where W&B does not take the dashboard."""
+    parser = argparse.ArgumentParser(prog="headrank.dashboard", description="Make the W&B dashboard of an experiment.")
+    parser.add_argument("--entity", default="", help="user or team that owns the project")
+    parser.add_argument("--project", default="headrank", help="the project (default: %(default)s)")
+    parser.add_argument("--name", default="HeadRank", help="of the dashboard (default: %(default)s)")
+    parser.add_argument("--print", action="store_true", help="print the definition as JSON; needs no account")
+    parser.add_argument("overrides", nargs="*", help="the run's own words, such as +experiment=nano alignment=lora")
+    options = parser.parse_args(arguments)
+    if not options.print and not options.entity:
+        parser.error("--entity is needed: a dashboard belongs to a user's or team's project (or --print it)")
+    if find_spec("wandb_workspaces") is None:
+        parser.exit(1, "the dashboard needs wandb-workspaces, which is not installed: install the extra `wandb`\n")
+    try:
+        with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+            experiment = experiment_from_config(compose("config", options.overrides), Path("unused"))
+    except (HydraException, ValueError) as error:
+        parser.error(str(error))
+    from headrank.tracking.panels import dashboard_sections, pinned_keys
+    from headrank.tracking.workspace import make_workspace, save_workspace, workspace_json
+
+    workspace = make_workspace(
+        dashboard_sections(experiment),
+        entity=options.entity,
+        project=options.project,
+        name=options.name,
+        pinned=pinned_keys(experiment),
+    )
+    if options.print:
+        print(json.dumps(workspace_json(workspace), indent=1))
+        return
+    try:
+        print(save_workspace(workspace))
+    except ConnectionError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

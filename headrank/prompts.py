@@ -1,0 +1,111 @@
+"""The prompts of an experiment: exactly what each system's model reads for one candidate list; nothing is run.
+
+    python -m headrank.prompts +experiment=qwen3_4b 'baselines=[icr,generative,qwen3_reranker]'
+    python -m headrank.prompts +experiment=nano --system headrank --passages 3 --query s25
+    python -m headrank.prompts --benchmark sample-test
+
+The list is one of the sample collection, which needs no network and no index, or with --benchmark one of the
+experiment's own. Tokenizers and configurations are read, no weights. Foreign text, in which nothing is special, is
+marked: in prompts of heads by ⟦passage 1⟧ ... ⟦/passage 1⟧ and the like, in chats by ⟦ ... ⟧.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra import compose, initialize_config_dir
+
+from headrank.run import CONFIG_FOLDER, experiment_from_config
+
+if TYPE_CHECKING:
+    from headrank.experiment import Experiment, SystemSettings
+    from headrank.model import BackboneSettings
+    from headrank.ranking import CandidateList
+
+SAMPLE = "sample/test"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the prompts; the exit code is 2 where what is asked for is not there."""
+    parser = argparse.ArgumentParser(
+        prog="python -m headrank.prompts", description="Show the prompt of every system of an experiment."
+    )
+    parser.add_argument("overrides", nargs="*", help="of the configuration, as for headrank.run")
+    parser.add_argument("--system", action="append", help="only this one (may be given several times)")
+    parser.add_argument("--query", help="the query's id; otherwise the first")
+    parser.add_argument("--passages", type=int, help="show only so many candidates; otherwise the whole list")
+    parser.add_argument("--benchmark", help="take the list from this benchmark of the experiment, by its name")
+    given = parser.parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
+        experiment = experiment_from_config(compose("config", given.overrides), Path("unused"))
+    try:
+        item = example_list(experiment, benchmark=given.benchmark, query=given.query, passages=given.passages)
+        for text in prompts(experiment, item, only=given.system):
+            print(text)
+    except ValueError as error:
+        parser.error(str(error))
+    return 0
+
+
+def example_list(
+    experiment: "Experiment", *, benchmark: str | None = None, query: str | None = None, passages: int | None = None
+) -> "CandidateList":
+    """A candidate list of the sample collection, or of the experiment's benchmark of that name.
+
+    Raises `ValueError` where there is no such benchmark or query, and what loading the benchmark raises.
+    """
+    from headrank.experiment import DataSettings
+    from headrank.stages.lists import DataLoader
+
+    chosen: DataSettings | None = DataSettings("sample", SAMPLE, depth=experiment.benchmarks[0].depth)
+    if benchmark is not None:
+        chosen = next((one for one in experiment.benchmarks if one.name == benchmark), None)
+        if chosen is None:
+            names = ", ".join(one.name for one in experiment.benchmarks)
+            raise ValueError(f"there is no benchmark {benchmark!r}: wanted one of {names}")
+    lists = DataLoader(experiment.cache).load(chosen).candidates.lists
+    found = next((item for item in lists if query in (None, item.query.id)), None)
+    if found is None:
+        raise ValueError(
+            f"there is no list of query {query!r}: the first are {', '.join(i.query.id for i in lists[:5])}"
+        )
+    return found if passages is None else found.top(passages)
+
+
+def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[str] | None = None) -> Iterator[str]:
+    """Each system's prompt for the list, under a heading with its name and model.
+
+    Raises `ValueError` where `only` names a system that the experiment has not.
+    """
+    names = [*experiment.systems, *experiment.rerankers]
+    unknown = sorted(set(only or ()) - set(names))
+    if unknown:
+        raise ValueError(f"there is no system {unknown[0]!r}: wanted one of {', '.join(names)}")
+    for name in names:
+        if only and name not in only:
+            continue
+        if name in experiment.systems:
+            text = heads_prompt(experiment.model, experiment.systems[name], item)
+        else:
+            text = experiment.rerankers[name].show_prompt(experiment.model, item)
+        yield f"━━ {name} ━━\n{text}\n"
+
+
+def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
+    """The prompt of a system that reads heads: prefix and tails, every span marked, in its (first) context order."""
+    from headrank.model import Order, PromptBuilder, context_order, load_tokenizer
+
+    builder = PromptBuilder(load_tokenizer(model), system.prompt)
+    scorer = system.scorer
+    order = Order.FIRST_STAGE if scorer.order == Order.BOTH else Order(scorer.order)
+    positions = context_order(order, len(item), seed=scorer.seed, query_id=item.query.id)
+    passages = [item.passages[i].text for i in positions]
+    return builder.show(builder.build(item.query.text, passages, with_null=scorer.needs_null))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""One report over many runs: finished ones compared, seeds put together, all others listed with their state.
+
+    python -m headrank.report outputs/qwen3_4b/alignment_ablation        a sweep: all runs below
+    python -m headrank.report 'outputs/*/seeds' outputs/nano --output comparison --metric mrr@10
+
+Writes `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`. Exit code 0; 1 where there are no results; 2
+for arguments that cannot be.
+"""
+
+import argparse
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from headrank.evaluation.comparison import write_comparison
+from headrank.evaluation.run_folders import find_run_folders, read_run_folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m headrank.report", description="One report over many runs.")
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="run folders, or folders above them; globs too")
+    parser.add_argument("--output", type=Path, help="where to write; else the folder given, or comparison for several")
+    parser.add_argument("--metric", help="the metric that leads; else the runs' objective")
+    options = parser.parse_args(arguments)
+    roots = [Path(match) for pattern in options.folders for match in _matches(pattern)]
+    output = options.output or (roots[0] if len(roots) == 1 else Path("comparison"))
+    try:
+        runs = [read_run_folder(folder) for folder in find_run_folders(roots)]
+        written = write_comparison(output, runs, metric=options.metric)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(written.read_text(encoding="utf-8").split("\n\n## All metrics")[0])
+    print(f"\nreport: {written.with_suffix('.html')}")
+    return 0
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a glob stands for, sorted; a pattern without a match stays, so that it is told."""
+    return sorted(glob.glob(pattern, recursive=True)) or [pattern]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

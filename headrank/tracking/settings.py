@@ -1,0 +1,65 @@
+"""How a run is tracked, and the tracker that these settings ask for."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from headrank.tracking.base import NoTracker, Tracker
+
+MODES = ("online", "offline", "disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class WandbSettings:
+    """Where in Weights & Biases a run goes. Raises `ValueError` for values without a meaning."""
+
+    project: str = "headrank"
+    entity: str | None = None  # user or team; None: the account's default
+    group: str | None = None  # None: a sweep's jobs share the name of its folder, a single run has no group
+    tags: Sequence[str] = ()
+    mode: str = "online"  # online | offline (kept in the run folder, for `wandb sync`) | disabled (nothing is written)
+    log_model: bool = False  # upload the aligned checkpoint, too; heads always are
+    max_model_gb: float = 5.0  # a larger checkpoint stays where it is, and a warning says so
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"tracking.mode is {self.mode!r}, wanted one of {', '.join(MODES)}")
+        if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):  # W&B's own rule
+            raise ValueError(f"tracking.project is {self.project!r}, wanted 1 to 128 characters without / \\ # ? % :")
+        if isinstance(self.tags, str):
+            raise ValueError(f"tracking.tags is {self.tags!r}, wanted a list, as tracking.tags=[{self.tags}]")
+        if bad := [tag for tag in self.tags if not 0 < len(tag) <= 64]:  # W&B refuses the run
+            raise ValueError(f"tracking.tags holds {bad[0]!r}, wanted 1 to 64 characters each")
+        if not self.max_model_gb > 0:
+            raise ValueError(f"tracking.max_model_gb is {self.max_model_gb}, wanted above 0")
+
+
+def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, name: str, group: str | None) -> Tracker:
+    """The tracker of one run.
+
+    settings: None for none. config: the composed configuration in plain values. name: of the run. group: of the sweep
+    that the run is a job of, where the settings name none.
+
+    Under distributed training every process runs the pipeline; only the first of them is tracked. Raises
+    `ModuleNotFoundError` where W&B is wanted and not installed; nothing has been computed by then.
+    """
+    if settings is None or settings.mode == "disabled" or process_rank() != 0:
+        return NoTracker()
+    if find_spec("wandb") is None:
+        raise ModuleNotFoundError(
+            "tracking=wandb needs the package wandb, which is not installed: install the extra `wandb` (in the "
+            "checkout, pip install -c constraints.txt -e '.[wandb]'), or run without tracking=wandb"
+        )
+    from headrank.tracking.wandb_run import WandbTracker
+
+    return WandbTracker(settings, config, name=name, group=settings.group or group)
+
+
+def process_rank() -> int:
+    """This process's rank, as torchrun, Lightning or SLURM says in the environment; 0 where nobody does."""
+    for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if os.environ.get(variable, "").isdigit():
+            return int(os.environ[variable])
+    return 0

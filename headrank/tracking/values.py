@@ -1,0 +1,105 @@
+"""From results to what is tracked: plain numbers by key, rows by place in the context, tables. Knows no tracker."""
+
+from collections.abc import Mapping, Sequence
+
+from headrank.evaluation import (
+    BenchmarkResult,
+    Selectivity,
+    Table,
+    changes_table,
+    main_table,
+    mean,
+    metrics_table,
+    middle_zone_table,
+    pooled_selectivity,
+    positions_table,
+)
+from headrank.tracking.names import (
+    EPOCH,
+    HOMOGENIZATION,
+    PLACE,
+    homogenization_key,
+    logged,
+    mean_key,
+    metric_key,
+    place_key,
+    selectivity_key,
+    table_key,
+)
+
+
+def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, float | int]) -> dict[str, float | int]:
+    """Every number of the results by its key, at full precision; what was not measured is absent.
+
+    numbers: further numbers by name, such as `model/parameters`.
+    """
+    values: dict[str, float | int | None] = {logged(name): value for name, value in numbers.items()}
+    for result in results:
+        for name, system in result.systems.items():
+            values |= {metric_key(result.name, name, metric): value for metric, value in system.means.items()}
+            values |= _selectivity(result.name, name, system.selectivity)
+            if system.middle_zone is not None:
+                alike = system.middle_zone.homogenization
+                values |= {homogenization_key(result.name, name, part): getattr(alike, part) for part in HOMOGENIZATION}
+    for name in results[0].systems:
+        if all(name in result.systems for result in results):
+            for metric in results[0].metrics:
+                values[mean_key(name, metric)] = mean([result.systems[name].means[metric] for result in results])
+    for name, pooled in pooled_selectivity(results).items():
+        values |= _selectivity(None, name, pooled)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
+    """A row for each part of the context, first part first: its `place` and the selectivity of every system there."""
+    rows: dict[int, dict[str, float | int]] = {}
+    for result in results:
+        for name, system in result.systems.items():
+            if system.middle_zone is None or not system.middle_zone.lists:
+                continue
+            zone = system.middle_zone
+            for i, (counts, interval) in enumerate(zip(zone.positions, zone.position_intervals, strict=True)):
+                low, high = interval or (None, None)
+                parts = {
+                    "difference": counts.difference,
+                    "low": low,
+                    "high": high,
+                    "relevant": counts.relevant_share,
+                    "irrelevant": counts.irrelevant_share,
+                }
+                row = rows.setdefault(i, {PLACE: 100 * (i + 0.5) / len(zone.positions)})
+                row |= {place_key(result.name, name, part): v for part, v in parts.items() if v is not None}
+    return [rows[i] for i in sorted(rows)]
+
+
+def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, Table]:
+    """The report's tables over all benchmarks, and those of each benchmark, by key."""
+    tables = {
+        table_key("main"): main_table(results, metric),
+        table_key("changes"): changes_table(results, metric),
+        table_key("positions"): positions_table(results),
+        table_key("middle_zone"): middle_zone_table(results),
+    }
+    for result in results:
+        tables[table_key("metrics", result.name)] = metrics_table([result])
+        tables[table_key("middle_zone", result.name)] = middle_zone_table([result])
+    return {key: table for key, table in tables.items() if table is not None}
+
+
+def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
+    """An epoch's row by key."""
+    return {EPOCH if name == EPOCH else logged(name): value for name, value in row.items()}
+
+
+def _selectivity(benchmark: str | None, system: str, measured: Selectivity | None) -> dict[str, float | int | None]:
+    if measured is None:
+        return {}
+    low, high = measured.interval or (None, None)
+    parts = {
+        "difference": measured.difference,
+        "low": low,
+        "high": high,
+        "relevant": measured.relevant,
+        "irrelevant": measured.irrelevant,
+    }
+    return {selectivity_key(benchmark, system, part): value for part, value in parts.items()}

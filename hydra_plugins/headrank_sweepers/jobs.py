@@ -1,0 +1,112 @@
+"""What this project's sweepers have in common: the order of overrides, launching, and what is said of failed jobs."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import CompactHydraException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of a sweep: its overrides, its configuration without Hydra's part, and its folder."""
+
+    overrides: tuple[str, ...]
+    config: DictConfig
+    folder: Path
+
+    @property
+    def content(self) -> str:
+        """What it will do, as text: equal for jobs that differ in their overrides alone."""
+        try:
+            return OmegaConf.to_yaml(self.config, resolve=True, sort_keys=True)
+        except OmegaConfBaseException:  # the job itself will say what cannot be resolved
+            return repr(self.overrides)
+
+
+class JobsFailed(CompactHydraException):
+    """Some jobs of a sweep failed; each has said why in its own folder, so that Hydra prints no traceback of this."""
+
+
+class JobSweeper(Sweeper):
+    """A sweeper whose configured parameters stand after the command line's in each job.
+
+    Hydra's own sweeper puts them before. A group that a sweep adds (`+ablation`) would then be laid under the
+    experiment's values instead of over them, and change nothing where the experiment says something itself.
+    """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `sweep`."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._loader, self._master, self._launcher = hydra_context.config_loader, config, self.launcher
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return Path(self._master.hydra.sweep.dir)
+
+    def parse(self, overrides: Iterable[str]) -> list[Override]:
+        """Overrides as Hydra understands them."""
+        parser = OverridesParser.create(config_loader=self._loader)
+        return parser.parse_overrides(list(overrides))
+
+    def arranged(self, arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
+        """The sweep's file, the rest of the command line, the parameters that the command line does not give itself."""
+        given = sorted(self.parse(arguments), key=lambda override: override.key_or_group != "sweep")  # stable
+        keys = {override.key_or_group for override in given}
+        added = self.parse(f"{key}={value}" for key, value in params.items())
+        return [*given, *(override for override in added if override.key_or_group not in keys)]
+
+    def job(self, overrides: Sequence[str]) -> Job:
+        """The job of these overrides. Raises what composing raises: an unknown key or option."""
+        config = self._loader.load_sweep_config(self._master, list(overrides))
+        try:
+            folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        except OmegaConfBaseException:  # one that the launcher knows alone, such as the job's number
+            folder = self.folder
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        return Job(tuple(overrides), config, folder)
+
+    def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
+        """Run jobs by the configured launcher, the numbers from `first` on: what each returned, or its exception."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self._master, self.folder / "multirun.yaml")
+        results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=first)
+        return [_value(result) for result in results]
+
+
+def say(text: str) -> None:
+    """A line for whoever watches. Loggers are set up in jobs, which may be processes of their own."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
+    """Name the jobs that failed and raise `JobsFailed` where any did, so that the sweep's exit code says so."""
+    failed = [(job, error) for job, error in zip(jobs, results, strict=True) if isinstance(error, Exception)]
+    for job, error in failed:
+        say(f"failed: {job.folder}: {type(error).__name__}: {error}")
+    if failed:
+        raise JobsFailed(
+            f"{len(failed)} of {len(jobs)} jobs failed; each folder holds its traceback.txt. The same command, given "
+            "again, does only what is missing"
+        )
+
+
+def _value(result: Any) -> Any | Exception:
+    try:
+        return result.return_value
+    except Exception as error:  # whatever a job raises: it is told of in its folder and at the sweep's end
+        return error

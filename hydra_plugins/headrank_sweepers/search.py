@@ -1,0 +1,146 @@
+"""A search by Optuna over swept keys, kept in the sweep's folder: `trials.log` (Optuna's journal), `best.yaml`.
+
+    python -m headrank.run +sweep=tune_alignment +experiment=qwen3_4b
+
+The plugin `hydra-optuna-sweeper` 1.3.0 takes Optuna before 3.0 alone, whose database storage fails with SQLAlchemy 2,
+and a search that is kept in memory cannot be gone on with. Hence this one, on Optuna's ask and tell and its journal.
+"""
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
+
+if TYPE_CHECKING:  # Optuna takes a second to import, and Hydra imports this at each start
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
+
+DIGITS = 4  # significant ones of a suggested number: a folder's name stays readable, and no optimum is that sharp
+
+
+class OptunaSweeper(JobSweeper):
+    """Maximises what a run returns (`objective`, `objective_from`) over the swept keys, with Optuna's TPE.
+
+    trials: in all; those of earlier starts count. parallel: trials launched at once. seed: of the sampler.
+    params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. What the
+        command line says of a key, a value or a sweep, comes before.
+
+    Trials that failed or were stopped are tried again at the next start, in the same folders. Another space or another
+    configuration around it begins anew. One start at a time. Raises `JobsFailed` after the last trial where some
+    failed.
+    """
+
+    def __init__(self, trials: int, parallel: int, seed: int, params: Mapping[str, str] | None = None) -> None:
+        if trials < 1 or parallel < 1:
+            raise ValueError(f"hydra.sweeper.trials {trials}, parallel {parallel}: wanted at least 1 of both")
+        self.trials, self.parallel, self.seed = trials, parallel, seed
+        self.params = dict(params or {})
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the trials that are missing and write `best.yaml`."""
+        arranged = self.arranged(arguments, self.params)
+        space = {_key(o): distribution(o) for o in arranged if o.is_sweep_override()}
+        fixed = [f"{_key(o)}={o.get_value_element_as_str()}" for o in arranged if not o.is_sweep_override()]
+        if not space:
+            raise HydraException("a search needs swept keys: hydra.sweeper.params, or key=interval(0,1) as an override")
+        around = f"{self.job(fixed).content}{sorted(map(str, space.items()))}"
+        study = self._study(space, name=hashlib.sha256(around.encode()).hexdigest())
+        done = len(_completed(study))
+        say(f"search: {done} of {self.trials} trials are there, in {self.folder}")
+        jobs: list[Job] = []
+        results: list[Any] = []
+        while len(jobs) < self.trials - done:
+            asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - done - len(jobs)))]
+            batch = [self.job([*fixed, *_spelled(trial.params)]) for trial in asked]
+            returned = self.launch(batch, asked[0].number)
+            for trial, value in zip(asked, returned, strict=True):
+                _tell(study, trial, value)
+            jobs, results = [*jobs, *batch], [*results, *returned]
+            self._write_best(study)
+        check_failures(jobs, results)
+
+    def _study(self, space: Mapping[str, "BaseDistribution"], *, name: str) -> "Study":
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(logging.WARNING)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(self.folder / "trials.log")))
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        trials = study.get_trials(deepcopy=False)
+        # Another seed at each start: the first, random suggestions would come again.
+        study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(trials), constant_liar=self.parallel > 1)
+        state = optuna.trial.TrialState
+        known = [_spelled(trial.params) for trial in trials if trial.state == state.COMPLETE]
+        known += [_spelled(trial.system_attrs["fixed_params"]) for trial in trials if trial.state == state.WAITING]
+        for trial in trials:
+            if trial.state == state.RUNNING:  # of a start that was stopped
+                study.tell(trial.number, state=state.FAIL)
+            unfinished = trial.state in (state.RUNNING, state.FAIL) and trial.params.keys() == space.keys()
+            if unfinished and _spelled(trial.params) not in known:
+                known.append(_spelled(trial.params))
+                study.enqueue_trial(trial.params)
+        return study
+
+    def _write_best(self, study: "Study") -> None:
+        if not _completed(study):
+            return
+        best = study.best_trial
+        overrides = _spelled(best.params)
+        content = {"value": best.value, "trial": best.number, "overrides": overrides}
+        OmegaConf.save(OmegaConf.create(content), self.folder / "best.yaml")
+        say(f"search: best of {len(_completed(study))} is {best.value:.4f}, trial {best.number}: {' '.join(overrides)}")
+
+
+def distribution(override: Override) -> "BaseDistribution":
+    """What Optuna draws from for a swept override. Raises `HydraException` for sweeps that it cannot draw from."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    sweep = override.value()
+    if isinstance(sweep, ChoiceSweep):
+        return CategoricalDistribution(tuple(override.sweep_string_iterator()))
+    if isinstance(sweep, RangeSweep) and isinstance(sweep.start, int) and isinstance(sweep.stop, int):
+        last = max(sweep.range(), default=None)
+        if last is not None and isinstance(sweep.step, int) and sweep.step > 0:
+            return IntDistribution(sweep.start, last, step=sweep.step)
+    if isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None:
+        log = "log" in sweep.tags
+        if isinstance(sweep.start, int) and isinstance(sweep.end, int):  # int(interval(...))
+            return IntDistribution(sweep.start, sweep.end, log=log)
+        return FloatDistribution(float(sweep.start), float(sweep.end), log=log)
+    raise HydraException(
+        f"{override.input_line}: wanted choice(...), range(...) of integers, upwards, or interval(...), for a search"
+    )
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element()
+
+
+def _completed(study: "Study") -> list[Any]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _spelled(params: Mapping[str, Any]) -> list[str]:
+    """The overrides that a trial's values become; numbers are rounded."""
+    return [f"{key}={float(f'{v:.{DIGITS}g}') if isinstance(v, float) else v}" for key, v in params.items()]
+
+
+def _tell(study: "Study", trial: "Trial", value: Any) -> None:
+    from optuna.trial import TrialState
+
+    if isinstance(value, int | float) and math.isfinite(value):
+        study.tell(trial, float(value))
+    else:  # an exception, or no number
+        study.tell(trial, state=TrialState.FAIL)

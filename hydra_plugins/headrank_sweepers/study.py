@@ -1,0 +1,65 @@
+"""Sweeps over products of values, several after each other.
+
+python -m headrank.run -m +experiment=nano scorer=none,residual seed=0,1
+python -m headrank.run +sweep=selection +experiment=nano             (axes: a sweep for each of several keys)
+"""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+
+from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
+
+
+class StudySweeper(JobSweeper):
+    """Runs the product of all swept keys; with `axes` one such product for each axis, joined.
+
+    params: key -> values, as on the command line, whose own values for a key come first.
+    axes: overrides separated by blanks, each axis swept on its own. A key of an axis cannot be given on the command
+        line, too: `HydraException`.
+
+    A job whose configuration equals an earlier job's is not run; its `status.json` says which one it is the same as.
+    """
+
+    def __init__(self, params: Mapping[str, str] | None = None, axes: Sequence[str] = ()) -> None:
+        self.params, self.axes = dict(params or {}), list(axes)
+
+    def sweep(self, arguments: list[str]) -> list[Any]:
+        """Run all jobs, then raise `JobsFailed` where some failed; what each returned."""
+        jobs = self._distinct(self.jobs(arguments))
+        say(f"sweep: {len(jobs)} jobs in {self.folder}")
+        results = self.launch(jobs, 0)
+        check_failures(jobs, results)
+        return results
+
+    def jobs(self, arguments: Sequence[str]) -> list[Job]:
+        """All jobs, the same ones too. Composes each, so that an unknown key is told before anything runs."""
+        fixed = self.arranged(arguments, self.params)
+        keys = {override.key_or_group for override in fixed}
+        jobs: list[Job] = []
+        for axis in self.axes or [""]:
+            swept = self.parse(shlex.split(axis))
+            both = sorted(keys & {override.key_or_group for override in swept})
+            if both:
+                raise HydraException(f"{', '.join(both)} is what this sweep varies: leave it out, or sweep without it")
+            (product,) = BasicSweeper.split_arguments([*fixed, *swept], max_batch_size=None)
+            jobs += [self.job(overrides) for overrides in product]
+        return jobs
+
+    def _distinct(self, jobs: Sequence[Job]) -> list[Job]:
+        kept: dict[str, Job] = {}
+        for job in jobs:
+            earlier = kept.setdefault(job.content, job)
+            if earlier.folder != job.folder:
+                _note_same(job, earlier)
+                say(f"sweep: {job.folder.name} is the same as {earlier.folder.name}")
+        return list(kept.values())
+
+
+def _note_same(job: Job, earlier: Job) -> None:
+    from headrank.artifacts import RunFolder
+
+    RunFolder(job.folder).set_status("same", "none", same_as=earlier.folder.name)

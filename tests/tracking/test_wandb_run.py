@@ -1,0 +1,271 @@
+"""A real run at debug size, offline: what W&B was told is what stands in the run folder."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from safetensors import safe_open
+
+from headrank.alignment import Preference, WeightedLosses
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
+from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings, SystemSettings
+from headrank.heads import EntropyRegularized
+from headrank.model import BackboneSettings
+from headrank.pipeline import run_experiment
+from headrank.tracking import WandbSettings, make_tracker
+from tests.tracking.conftest import WORDS
+from tests.tracking.offline import offline_runs
+
+SYSTEMS = {"first stage": "first_stage", "headrank": "headrank", "zero-shot": "zero_shot", "icr": "icr"}
+
+
+@pytest.fixture(scope="module")
+def run(tracked):
+    (only,) = offline_runs(tracked.folder)
+    return only
+
+
+@pytest.fixture(scope="module")
+def metrics(tracked):
+    return json.loads((tracked.folder / "metrics/sample-test.json").read_text())
+
+
+def under(values, prefix):
+    return {key: value for key, value in values.items() if key.startswith(f"{prefix}/")}
+
+
+def md5(path):
+    return base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+
+
+def test_the_run_and_its_configuration(tracked, run):
+    assert (run.name, run.group, run.resumes) == ("tracked", "", True)
+    assert run.config == tracked.config
+    assert run.config["model"]["model"] == "smollm2-135m-instruct", "plain values, not text"
+    assert run.exit_code == 0
+    status = json.loads((tracked.folder / "status.json").read_text())
+    assert (run.summary["status/state"], run.summary["status/error"]) == ("finished", "")
+    assert run.summary["objective"] == status["objective"] == tracked.outcome.objective
+    assert under(run.summary, "time") == {f"time/{stage}": seconds for stage, seconds in status["seconds"].items()}
+    assert set(status["seconds"]) == {"data", "select", "align", "rerank", "score", "report"}
+    assert status["seconds"]["align"] > 0
+
+
+def test_metrics_are_those_of_the_json(run, metrics):
+    logged, expected = run.logged(), {}
+    for name, key in SYSTEMS.items():
+        for metric, value in metrics["systems"][name]["means"].items():
+            expected[f"metrics/sample_test/{key}/{metric.replace('@', '_')}"] = value
+    assert len(expected) == 4 * 5
+    assert under(logged, "metrics") == expected
+    assert under(logged, "mean") == {key.replace("metrics/sample_test", "mean"): v for key, v in expected.items()}
+
+
+def test_selectivity_and_homogenization_are_those_of_the_json(run, metrics):
+    logged, selected, alike = run.logged(), {}, {}
+    for name, key in SYSTEMS.items():
+        s = metrics["systems"][name]["selectivity"]
+        low, high = s["interval"] or (None, None)
+        parts = {"difference": s["difference"], "low": low, "high": high}
+        parts |= {"relevant": s["relevant"], "irrelevant": s["irrelevant"]}
+        selected |= {f"{key}/{part}": value for part, value in parts.items() if value is not None}
+        zone = metrics["systems"][name]["middle_zone"]["homogenization"]
+        alike |= {f"homogenization/sample_test/{key}/{part}": v for part, v in zone.items() if v is not None}
+    assert len([key for key in selected if key.endswith("/low")]) >= 2
+    assert under(logged, "selectivity") == {f"selectivity/sample_test/{key}": v for key, v in selected.items()}
+    assert under(logged, "pooled_selectivity") == {f"pooled_selectivity/{key}": v for key, v in selected.items()}
+    assert under(logged, "homogenization") == alike
+
+
+def test_every_place_in_the_context_has_a_row(run, metrics):
+    rows = [row for row in run.history if "place" in row]
+    assert [row["place"] for row in rows] == [6.25, 18.75, 31.25, 43.75, 56.25, 68.75, 81.25, 93.75]
+    assert run.steps["places/*"] == "place"
+    for i, row in enumerate(rows):
+        for name, key in SYSTEMS.items():
+            zone = metrics["systems"][name]["middle_zone"]
+            counts, interval = zone["positions"][i], zone["position_intervals"][i]
+            found = under(row, f"places/sample_test/{key}")
+            shares = {}
+            for kind in ("relevant", "irrelevant"):
+                if counts[kind]:
+                    shares[kind] = counts[f"{kind}_top"] / counts[kind]
+            if len(shares) == 2:
+                shares["difference"] = shares["relevant"] - shares["irrelevant"]
+            if interval is not None:
+                shares["low"], shares["high"] = interval
+            assert found == {f"places/sample_test/{key}/{part}": value for part, value in shares.items()}
+
+
+def test_training_curves_are_those_of_the_record(tracked, run):
+    with (tracked.folder / "training/epochs.csv").open(newline="") as file:
+        record = [{k.replace("@", "_"): float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    assert len(record) == 2
+    rows = [row for row in run.history if "epoch" in row]
+    assert rows == record
+    assert run.history[:2] == rows, "as they come, before the results"
+    assert {"train/loss", "train/preference", "val/ndcg_10", "heads/overlap", "heads/depth"} <= set(rows[0])
+    assert {run.steps[pattern] for pattern in ("train/*", "val/*", "heads/*")} == {"epoch"}
+
+
+def test_heads_and_model_are_artifacts(tracked, run):
+    folder = tracked.folder
+    heads = ("heads.json", "heads/icr.json")
+    assert run.artifacts[f"heads-{run.id}"] == {name: md5(folder / name) for name in heads}
+    name = "checkpoint/heads.json"
+    assert run.artifacts[f"aligned-heads-{run.id}"] == {name: md5(folder / name)}
+    files = {f"checkpoint/{path.name}": md5(path) for path in (folder / "checkpoint").iterdir()}
+    assert "checkpoint/model.safetensors" in files
+    assert run.artifacts[f"model-{run.id}"] == files
+
+
+def test_numbers_beside_the_results(tracked, run):
+    facts = json.loads((tracked.folder / "facts.json").read_text())["icr/sample-test"]
+    logged = run.logged()
+    assert logged["cost/sample_test/icr/seconds_per_query"] == pytest.approx(facts["seconds"] / facts["lists"])
+    assert logged["cost/sample_test/icr/tokens_per_query"] == facts["tokens"] / facts["lists"]
+    heads = json.loads((tracked.folder / "checkpoint/heads.json").read_text())
+    assert logged["model/layers_in_use"] == heads["depth"]
+    with safe_open(tracked.folder / "checkpoint/model.safetensors", "pt") as file:  # what is served: cut, merged
+        served = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118 (no mapping)
+    assert logged["model/parameters_in_use"] == served <= logged["model/parameters"]
+
+
+def test_tables_figures_and_report_are_the_local_ones(tracked, run):
+    for name in ("main", "changes", "middle_zone", "positions"):
+        table = json.loads(run.media(f"tables/{name}"))
+        with (tracked.folder / f"tables/{name}.csv").open(newline="") as file:
+            headings, *rows = csv.reader(file)
+        assert table["columns"] == headings
+        assert [["" if cell is None else str(cell) for cell in row] for row in table["data"]] == rows
+    metrics = json.loads(run.media("tables/sample_test/metrics"))
+    assert [row[1] for row in metrics["data"]] == list(SYSTEMS)
+    for path in (tracked.folder / "figures").iterdir():
+        assert run.media(f"figures/{path.stem}") == path.read_text()
+    assert (tracked.folder / "figures/training.svg").is_file()
+    assert run.media("report") == (tracked.folder / "report.html").read_text()
+
+
+def test_what_is_on_the_dashboard_is_in_the_local_report(tracked, run):
+    html = (tracked.folder / "report.html").read_text()
+    for row in run.history[:2]:
+        assert f"{row['val/ndcg_10']:.4f}".lstrip("0") in html
+        assert f"{row['train/loss']:.3g}" in html
+    markdown = (tracked.folder / "report.md").read_text()
+    assert re.search(r"^\| Epoch \| +Loss \|", markdown, re.MULTILINE)
+    assert re.search(r"^- time, stages: data \d+ s, select \d+ s, align \d+ s, rerank \d+ s, ", markdown, re.MULTILINE)
+    assert f"- size: {run.logged()['model/parameters'] / 1e6:.3g} M parameters" in markdown
+
+
+def test_a_second_start_goes_on_in_the_same_run_and_logs_nothing_twice(tracked, start, run):
+    start(tracked.folder, *WORDS, "tracking.log_model=true")
+    first, second = offline_runs(tracked.folder)
+    assert (first.id, second.id) == (run.id, run.id)
+    assert second.resumes
+    assert second.history == []
+    assert second.artifacts == {}
+    assert second.summary["status/state"] == "finished"
+    assert second.exit_code == 0
+    # Another configuration is another run, with everything in it, though little of it is computed again.
+    start(tracked.folder, *WORDS, "metrics=[ndcg@10,mrr@10]")
+    third = offline_runs(tracked.folder)[2]
+    assert third.id != run.id
+    assert set(under(third.logged(), "metrics")) == {
+        f"metrics/sample_test/{key}/{metric}" for key in SYSTEMS.values() for metric in ("ndcg_10", "mrr_10")
+    }
+    assert [row for row in third.history if "epoch" in row] == [row for row in run.history if "epoch" in row]
+    assert set(third.artifacts) == {f"heads-{third.id}", f"aligned-heads-{third.id}"}, "no model unless it is asked for"
+
+
+@pytest.fixture
+def tiny(make_folder, model_folder, tmp_path):
+    """An experiment on five passages, and a tracker for each of its starts."""
+    data = {"collection": str(make_folder()), "first_stage": "run", "depth": 3}
+    alignment = AlignmentSettings(
+        WeightedLosses({"preference": (1.0, Preference())}),
+        rank=2,
+        epochs=3,
+        lists_per_step=1,
+        validation_queries=1,
+        trainer=TrainerSettings(accelerator="cpu", progress_bar=False),
+    )
+    return Experiment(
+        name="tiny",
+        folder=tmp_path / "tiny",
+        cache=tmp_path / "cache",
+        model=BackboneSettings(model=str(model_folder)),
+        train=(DataSettings(name="train", **data),),
+        benchmarks=(DataSettings(name="one", **data),),
+        systems={MAIN_SYSTEM: SystemSettings(EntropyRegularized(), heads=3)},
+        selection=SelectionSettings(seeds=(0,)),
+        alignment=alignment,
+        metrics=("ndcg@10",),
+    )
+
+
+def tracker(**changes):
+    settings = WandbSettings(project="test", mode="offline", **changes)
+    return make_tracker(settings, {"a": 1}, name="tiny", group="sweep")
+
+
+def test_an_interrupted_alignment_logs_each_epoch_once(tiny, monkeypatch):
+    from headrank.alignment.fit import EpochRecord
+
+    write = EpochRecord.on_train_epoch_end
+
+    def stop_in_the_second(self, trainer, module):
+        write(self, trainer, module)  # recorded and tracked, not yet in a checkpoint: it will be trained again
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochRecord, "on_train_epoch_end", stop_in_the_second)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run_experiment(tiny, tracker())
+    run_experiment(tiny, tracker())
+    first, second = offline_runs(tiny.folder)
+    assert first.id == second.id
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert first.summary["status/state"] == "failed"
+    assert first.summary["status/stage"] == "align"
+    assert [row["epoch"] for row in first.history] == [0, 1]
+    assert [row["epoch"] for row in second.history if "epoch" in row] == [2]
+    assert list(first.artifacts) == [f"heads-{first.id}"]
+    assert list(second.artifacts) == [f"aligned-heads-{first.id}"]
+
+
+def test_after_a_failure_the_next_run_of_the_process_is_its_own(tiny):
+    missing = replace(tiny.benchmarks[0], collection="./nowhere")
+    with pytest.raises(Exception, match="nowhere"):
+        run_experiment(replace(tiny, benchmarks=(missing,)), tracker())
+    other = replace(tiny, folder=tiny.folder.with_name("other"), alignment=None)
+    run_experiment(other, tracker())
+    (failed,), (next_one,) = offline_runs(tiny.folder), offline_runs(other.folder)
+    assert failed.exit_code == 1
+    assert failed.summary["status/stage"] == "data"
+    assert "nowhere" in failed.summary["status/error"]
+    assert next_one.id != failed.id
+    assert next_one.exit_code == 0
+    assert (failed.group, next_one.group) == ("sweep", "sweep")
+    assert next_one.logged()["metrics/one/headrank/ndcg_10"] > 0
+
+
+def test_a_checkpoint_above_the_limit_stays_local(tiny, caplog):
+    run_experiment(
+        replace(tiny, alignment=replace(tiny.alignment, epochs=1)), tracker(log_model=True, max_model_gb=1e-6)
+    )
+    (run,) = offline_runs(tiny.folder)
+    assert set(run.artifacts) == {f"heads-{run.id}", f"aligned-heads-{run.id}"}
+    assert "above tracking.max_model_gb=1e-06" in caplog.text
+
+
+def test_names_that_would_share_a_key_are_told_before_any_work(tiny):
+    systems = {**tiny.systems, "a b": tiny.systems[MAIN_SYSTEM], "a-b": tiny.systems[MAIN_SYSTEM]}
+    with pytest.raises(ValueError, match="'a b' and 'a-b' have the same key 'a_b'"):
+        run_experiment(replace(tiny, systems=systems), tracker())
+    assert not (tiny.folder / "heads.json").exists()
+    assert not (tiny.folder / "wandb").exists()
