@@ -39,14 +39,9 @@ SUITE = Layout(
         Column("Benchmarks", Form.COUNT, key="benchmarks"),
         Column("Mean {metric}", Form.METRIC, key="metric", shape=Shape.PAIR),
         Column("Change", Form.CHANGE, key="change", signed=True),
-        Column("Benchmarks won", Form.COUNT, key="won"),
-        Column("tied", Form.COUNT, key="tied"),
-        Column("lost", Form.COUNT, key="lost"),
-        Column("Sig. better", Form.COUNT, key="sure_won"),
-        Column("worse", Form.COUNT, key="sure_lost"),
-        Column("Queries won", Form.COUNT, key="queries_won"),
-        Column("tied", Form.COUNT, key="queries_tied"),
-        Column("lost", Form.COUNT, key="queries_lost"),
+        Column("Benchmarks w/t/l", Form.COUNT, key="won", shape=Shape.TALLY),
+        Column("Significantly w/t/l", Form.COUNT, key="significant", shape=Shape.TALLY),
+        Column("Queries w/t/l", Form.COUNT, key="queries", shape=Shape.TALLY),
     ),
 )
 """A row for each comparison of two systems over all benchmarks."""

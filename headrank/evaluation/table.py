@@ -19,6 +19,7 @@ class Shape(StrEnum):
 
     ONE = "one"  # .5012
     PAIR = "pair"  # before and after: .4796 → .5012
+    TALLY = "tally"  # won, tied and lost: 9 / 1 / 4
     INTERVAL = "interval"  # a value and its 95 % interval: +43.2 [+38.1, +48.0]
 
 
@@ -45,12 +46,18 @@ class Column:
         parts = [written(part, self.form) for part in value]
         if self.shape is Shape.PAIR:
             return " → ".join(parts)
+        if self.shape is Shape.TALLY:
+            return " / ".join(parts)
         return parts[0] if value[1] is None else f"{parts[0]} [{parts[1]}, {parts[2]}]"
 
     @property
     def csv_headings(self) -> tuple[str, ...]:
         """The headings of the columns that it becomes in a CSV file."""
-        endings = {Shape.PAIR: (" before", " after"), Shape.INTERVAL: ("", " 95 % from", " 95 % to")}
+        endings = {
+            Shape.PAIR: (" before", " after"),
+            Shape.TALLY: (" won", " tied", " lost"),
+            Shape.INTERVAL: ("", " 95 % from", " 95 % to"),
+        }
         return tuple(self.heading + ending for ending in endings.get(self.shape, ("",)))
 
 

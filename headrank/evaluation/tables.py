@@ -93,17 +93,16 @@ def suite_table(
                 "benchmarks": len(c.parts),
                 "metric": (c.before, c.after),
                 "change": c.after - c.before,
-                **dict(zip(("won", "tied", "lost"), c.benchmarks, strict=True)),
-                "sure_won": c.significant.won,
-                "sure_lost": c.significant.lost,
-                **{f"queries_{name}": n for name, n in c.queries._asdict().items()},
+                "won": tuple(c.benchmarks),
+                "significant": tuple(c.significant),
+                "queries": tuple(c.queries),
             }
         )
     label = Metric.parse(metric).label
     note = (
-        f"{label}, macro means: every benchmark counts the same. A benchmark is won by the higher mean, and "
-        "significantly where the randomization test's p, Holm-corrected over the benchmarks of its row, is below .05. "
-        "Queries are counted over all benchmarks."
+        f"{label}, macro means: every benchmark counts the same. w/t/l: won, tied, lost. A benchmark is won by the "
+        "higher mean, and significantly where the randomization test's p, Holm-corrected over the benchmarks of its row, is "
+        "below .05 (tied: not significant). Queries are counted over all benchmarks."
     )
     return SUITE.table(records, shown=(columns or {}).get("suite"), note=note, metric=label)
 

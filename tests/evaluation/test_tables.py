@@ -168,9 +168,10 @@ def test_the_suite_table_counts_benchmarks_and_queries(make_benchmark):
     ]  # fmt: skip
     main: SuiteComparison = compare_systems(results, "ndcg@10", "headrank", "first stage")
     assert table.rows[0][2:] == (
-        3, (main.before, main.after), main.after - main.before, *main.benchmarks, main.significant.won,
-        main.significant.lost, *main.queries,
+        3, (main.before, main.after), main.after - main.before, main.benchmarks, main.significant, main.queries,
     )  # fmt: skip
+    assert table.cells()[0][5:7] == ["3 / 0 / 0", f"{main.significant.won} / {main.significant.tied} / 0"]
+    assert "Queries w/t/l won,Queries w/t/l tied,Queries w/t/l lost" in table.to_csv()
     assert sum(main.queries) == 90
     assert suite_table(results[:1], "ndcg@10", "headrank") is None
 

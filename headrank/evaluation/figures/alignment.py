@@ -116,10 +116,13 @@ def _numbers(before: dict[str, Estimate], after: dict[str, Estimate], changes: d
         if measure in changes:
             values = [written(x[measure].value, form) for x in (before, after)]
             signed = {Form.PERCENT: Form.POINTS, Form.METRIC: Form.CHANGE}.get(form, form)
-            ends = [written(x, signed) for x in changes[measure].interval or ()]
+            change, *ends = (_signed(x, signed) for x in (changes[measure].value, *(changes[measure].interval or ())))
             interval = f", 95 % interval {ends[0]} to {ends[1]}" if ends else ""
-            parts.append(
-                f"{title.lower()} {values[0]} → {values[1]}{unit} "
-                f"(change {written(changes[measure].value, signed)}{interval})"
-            )
+            parts.append(f"{title.lower()} {values[0]} → {values[1]}{unit} (change {change}{interval})")
     return ", ".join(parts)
+
+
+def _signed(value: float, form: Form) -> str:
+    """A change as text, with its sign in the form without one, too."""
+    text = written(value, form)
+    return f"+{text}" if form is Form.NUMBER and value > 0 else text

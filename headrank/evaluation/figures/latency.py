@@ -62,7 +62,7 @@ class LatencyQuality:
             times = [seconds for seconds, *_ in points]
             if max(times) > WIDE * min(times):
                 ax.set_xscale("log")
-                ax.set_xlim(min(times) / 1.5, max(times) * 3)
+                ax.set_xlim(min(times) / 3, max(times) * 3)  # room for names
                 ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
                 ax.xaxis.set_minor_formatter(NullFormatter())
