@@ -101,7 +101,7 @@ def suite_table(
     label = Metric.parse(metric).label
     note = (
         f"{label}, macro means: every benchmark counts the same. w/t/l: won, tied, lost. A benchmark is won by the "
-        "higher mean, and significantly where the randomization test's p, Holm-corrected over the benchmarks of its row, "
+        "higher mean, and significantly where the randomization test's p, Holm-corrected over its row's benchmarks, "
         "is below .05 (tied: not significant). Queries are counted over all benchmarks."
     )
     return SUITE.table(records, shown=(columns or {}).get("suite"), note=note, metric=label)
