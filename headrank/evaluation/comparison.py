@@ -5,6 +5,7 @@
 The page is whole in itself. Runs that are not finished are listed with their state.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -164,10 +165,10 @@ def _key_columns(variants: Variants) -> list[Column]:
 
 
 def _states(runs: Sequence[CollectedRun]) -> str:
-    counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.state] = counts.get(run.state, 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
+    """How many runs are in which state, the finished ones first."""
+    counts = Counter(run.state for run in runs)
+    first = sorted(counts, key=lambda state: state != FINISHED)
+    return ", ".join(f"{counts[state]} {state}" for state in first)
 
 
 def _markdown(title: str, main: Table, states: Sequence[str], results: Table) -> str:

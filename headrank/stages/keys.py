@@ -32,7 +32,7 @@ def experiment_key(experiment: Experiment) -> str | None:
         return None
     for where in ("paths", "tracking"):  # where results go, not what they are
         content.pop(where, None)
-    local = {text: _files(Path(text).expanduser()) for text in _texts(content)}
+    local = {text: _files(Path(text)) for text in _texts(content)}
     named = {text: files for text, files in local.items() if files}
     return artifact_key("experiment", FORMAT, project_version(), content, named)
 
@@ -40,8 +40,9 @@ def experiment_key(experiment: Experiment) -> str | None:
 def _files(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of change of a file, or of the files of a folder; nothing where there is none."""
     try:
+        path = path.expanduser()
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    except OSError:  # no name that a file could have
+    except (OSError, RuntimeError):  # no name that a file could have, or no such user's home
         return []
     return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
