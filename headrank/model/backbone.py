@@ -142,7 +142,7 @@ def count_layers(settings: BackboneSettings) -> tuple[int, int]:
 
 
 def count_parameters(settings: BackboneSettings, depth: int | None = None) -> int:
-    """Weights of a model cut to its first `depth` layers (None: all), embeddings included, from its configuration alone."""
+    """Weights of a model cut to its first `depth` layers (None: all), embeddings included; none of them is read."""
     source, revision = _locate(settings)
     config = _load_config(settings, source, revision)
     text = config.get_text_config(decoder=True)

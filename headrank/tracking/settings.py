@@ -49,8 +49,8 @@ def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, n
         return NoTracker()
     if find_spec("wandb") is None:
         raise ModuleNotFoundError(
-            "tracking=wandb needs the package wandb, which is not installed: install the extra `wandb` (in the checkout, "
-            "pip install -c constraints.txt -e '.[wandb]'), or run without tracking=wandb"
+            "tracking=wandb needs the package wandb, which is not installed: install the extra `wandb` (in the "
+            "checkout, pip install -c constraints.txt -e '.[wandb]'), or run without tracking=wandb"
         )
     from headrank.tracking.wandb_run import WandbTracker
 
