@@ -1,6 +1,13 @@
 """The reader of attention: prompts, the attention hook, backbones, head scores and passage scores."""
 
-from headrank.model.backbone import Backbone, BackboneSettings, count_layers, count_parameters, load_backbone, save_backbone
+from headrank.model.backbone import (
+    Backbone,
+    BackboneSettings,
+    count_layers,
+    count_parameters,
+    load_backbone,
+    save_backbone,
+)
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
