@@ -94,6 +94,7 @@ def test_keys_are_what_can_be_sorted_by():
         check_names("systems", ["zero-shot", "zero shot"])
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_are_runs_of_one_group(tmp_path):
     """The first job fails; the second, in the same process, is a run of its own and finishes."""
     words = [
