@@ -27,6 +27,7 @@ from headrank.stages.keys import metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts
 from headrank.stages.select import SelectStage
+from headrank.stages.wording import worded
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,14 @@ def run_experiment(experiment: Experiment) -> Outcome:
         folder.set_status("running", stage)
         rerank = RerankStage(folder)
         reranked = {
-            (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
-            for name, parts in systems.items()  # system by system: each has its own depth of the model
+            (name, benchmark.settings.name): rerank.run(
+                name,
+                model,
+                identity,
+                worded(used, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark.settings.name),
+                benchmark,
+            )
+            for name, (model, identity, used) in systems.items()  # each system has its own depth of the model
             for benchmark in benchmarks
         }
         stage = "score"

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from headrank.cache import cache_folder
 
 if TYPE_CHECKING:
-    from headrank.experiment import Experiment
+    from headrank.experiment import DataSettings, Experiment
 
 # torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
 # them is imported where it is used.
@@ -50,7 +51,12 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
     selection = parts["selection"]
     main = SystemSettings(
-        selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
+        selection["criterion"],
+        heads=selection["heads"],
+        entropy_weight=selection["entropy_weight"],
+        scorer=parts["scorer"],
+        prompt=parts["prompt"],
+        instructions=dict(config.get("instructions") or {}),
     )
     return Experiment(
         name=config.name,
@@ -58,13 +64,30 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         cache=Path(config.paths.cache) if config.paths.cache else cache_folder(),
         model=parts["model"],
         train=tuple(parts["data"].values()),
-        benchmarks=tuple(parts["benchmarks"].values()),
+        benchmarks=with_runs(tuple(parts["benchmarks"].values()), config.get("first_stage_runs")),
         systems={MAIN_SYSTEM: main, **parts["baselines"]},
         selection=parts["reading"],
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
+    )
+
+
+def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
+    """The benchmarks with the TREC runs that `pattern` names as first stage, `{name}` being a benchmark's name.
+
+    A benchmark that has a run of its own keeps it. Raises `ValueError` where one file would serve several benchmarks.
+    """
+    if pattern is None:
+        return benchmarks
+    if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
+        raise ValueError(f"first_stage_runs is {pattern!r} for {len(benchmarks)} benchmarks: wanted {{name}} in it")
+    return tuple(
+        one
+        if one.run_path is not None
+        else replace(one, first_stage="run", run_path=pattern.replace("{name}", one.name))
+        for one in benchmarks
     )
 
 

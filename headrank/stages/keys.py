@@ -1,6 +1,7 @@
 """The keys of the stages' artifacts: what each of them depends on."""
 
 import importlib.metadata
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def model_identity(settings: BackboneSettings) -> dict[str, Any]:
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
     """What identifies the lists: settings, the collection's content, and the first stage's ids and scores."""
     lists = [(item.query.id, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists]
-    return {"settings": data.settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
+    settings = replace(data.settings, notice=None, licence=None)  # words about the data, not the data
+    return {"settings": settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
 
 
 def labelled_identity(data: LabelledData) -> list[dict[str, Any]]:
