@@ -3,6 +3,9 @@
 from headrank.model.backbone import Backbone, BackboneSettings, count_layers, load_backbone, save_backbone
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
+from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
+from headrank.model.files import ModelFiles, model_files
+from headrank.model.footprint import ModelShape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.layouts import LAYOUTS, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
@@ -12,6 +15,7 @@ from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
 __all__ = [
     "EMBEDDED_MODEL",
+    "EMBEDDED_PACKAGE",
     "LAYOUTS",
     "Backbone",
     "BackboneSettings",
@@ -21,6 +25,8 @@ __all__ = [
     "Layout",
     "LengthNorm",
     "ListReader",
+    "ModelFiles",
+    "ModelShape",
     "Order",
     "Prompt",
     "PromptBuilder",
@@ -36,6 +42,8 @@ __all__ = [
     "context_order",
     "count_layers",
     "load_backbone",
+    "model_files",
+    "model_shape",
     "passage_scores",
     "read_head_scores",
     "read_several_rows",

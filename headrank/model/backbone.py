@@ -141,6 +141,11 @@ def count_layers(settings: BackboneSettings) -> tuple[int, int]:
     return int(text.num_hidden_layers), int(text.num_attention_heads)
 
 
+def load_config(settings: BackboneSettings) -> PreTrainedConfig:
+    """A model's configuration. Raises `OSError` (`FileNotFoundError` among them) where it cannot be had."""
+    return _load_config(settings, *_locate(settings))
+
+
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
     """Set the number of layers and everything that is listed per layer to `depth`, in place."""
     config.num_hidden_layers = depth
