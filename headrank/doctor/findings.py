@@ -51,6 +51,6 @@ def as_text(findings: Sequence[Finding]) -> str:
     return "\n".join([*lines[1:], "", f"missing: {missing}" if missing else "nothing is missing"])
 
 
-def gib(size: float) -> str:
+def gib(size: int) -> str:
     """Bytes as text, in GiB from half of one on."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"
