@@ -71,16 +71,23 @@ def _look_for_id(collection: IrDatasetsCollection, *, scoreddocs: bool) -> Prese
     from ir_datasets.util import home_path
 
     data = ir_datasets.load(collection.name)
-    docs = data.docs_handler()
-    docs = vars(docs).get("_wrapped", docs)  # a Migrator's first call may delete files of another version
+    docs = _docs_handler(data)
     store = _store_is_made(docs)
     handlers = [data.queries_handler(), data.qrels_handler()]
     handlers += [data.scoreddocs_handler()] if scoreddocs and data.has("scoreddocs") else []
     handlers += [] if store else [docs]
     wanted = {one.path: one for handler in handlers for one in _wanted(handler, set())}
     count = data.metadata().get("docs", {}).get("count")
-    passages_id = str(ir_datasets.docs_parent_id(collection.name))
+    passages_id = f"{docs.docs_namespace()} {count}"  # ir_datasets.docs_parent_id would write
     return Presence(home_path(), tuple(wanted.values()), passages_id, store, count, collection if store else None)
+
+
+def _docs_handler(data: Any) -> Any:
+    """A data set's handler of passages, past the `Migrator` whose first call may write and delete files."""
+    (found, *_) = [one for one in data._constituents if hasattr(one, "docs_handler")]
+    if "_constituents" in vars(found):
+        return _docs_handler(found)
+    return vars(found).get("_wrapped", found)
 
 
 def _store_is_made(docs: Any) -> bool:
