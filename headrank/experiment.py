@@ -31,6 +31,7 @@ class DataSettings:
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # said in the report beside the numbers
+    licence: str | None = None  # the data's terms, as far as they are known here; `headrank.doctor` shows them
 
     def __post_init__(self) -> None:
         if self.first_stage not in list(FirstStage):
@@ -53,6 +54,7 @@ class SystemSettings:
     entropy_weight: str | None = None  # "auto": chosen by cross-validation over the labelled queries
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
+    instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> its own, in place of the prompt's
 
 
 @dataclass(frozen=True, slots=True)

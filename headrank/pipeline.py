@@ -27,6 +27,7 @@ from headrank.stages.keys import experiment_key, metrics_key, model_identity, ru
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage, heads_name
+from headrank.stages.wording import worded
 from headrank.tracking import NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
@@ -80,8 +81,14 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
         folder.set_status("running", stage)
         rerank = RerankStage(folder)
         reranked = {
-            (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
-            for name, parts in systems.items()  # system by system: each has its own depth of the model
+            (name, benchmark.settings.name): rerank.run(
+                name,
+                model,
+                identity,
+                worded(used, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark.settings.name),
+                benchmark,
+            )
+            for name, (model, identity, used) in systems.items()  # each system has its own depth of the model
             for benchmark in benchmarks
         } | {
             (name, benchmark.settings.name): rerank.run_reranker(name, settings, experiment.model, benchmark)

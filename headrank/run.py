@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from headrank.cache import cache_folder
 from headrank.job_names import job_name
 
 if TYPE_CHECKING:
-    from headrank.experiment import Experiment
+    from headrank.experiment import DataSettings, Experiment
     from headrank.tracking import Tracker
 
 # torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
@@ -61,7 +62,12 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
     selection = parts["selection"]
     main = SystemSettings(
-        selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
+        selection["criterion"],
+        heads=selection["heads"],
+        entropy_weight=selection["entropy_weight"],
+        scorer=parts["scorer"],
+        prompt=parts["prompt"],
+        instructions=dict(config.get("instructions") or {}),
     )
     with_heads = {name: s for name, s in parts["baselines"].items() if isinstance(s, SystemSettings)}
     return Experiment(
@@ -70,7 +76,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         cache=Path(config.paths.cache) if config.paths.cache else cache_folder(),
         model=parts["model"],
         train=tuple(parts["data"].values()),
-        benchmarks=tuple(parts["benchmarks"].values()),
+        benchmarks=with_runs(tuple(parts["benchmarks"].values()), config.get("first_stage_runs")),
         systems={MAIN_SYSTEM: main, **with_heads},
         rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
         selection=parts["reading"],
@@ -90,6 +96,23 @@ def _changed_baselines(config: DictConfig, changes: Mapping[str, Any]) -> DictCo
     OmegaConf.set_struct(config, False)
     config.merge_with({"baselines": present} if present else {})
     return config
+
+
+def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
+    """The benchmarks with the TREC runs that `pattern` names as first stage, `{name}` being a benchmark's name.
+
+    A benchmark that has a run of its own keeps it. Raises `ValueError` where one file would serve several benchmarks.
+    """
+    if pattern is None:
+        return benchmarks
+    if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
+        raise ValueError(f"first_stage_runs is {pattern!r} for {len(benchmarks)} benchmarks: wanted {{name}} in it")
+    return tuple(
+        one
+        if one.run_path is not None
+        else replace(one, first_stage="run", run_path=pattern.replace("{name}", one.name))
+        for one in benchmarks
+    )
 
 
 def alignment_from_config(nodes: Mapping[str, Any]) -> Any:

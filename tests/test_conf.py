@@ -18,7 +18,7 @@ from headrank.tracking import NoTracker
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
 GROUPS = (
     "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
-    "tracking", "report", "debug", "paths",
+    "tracking", "report", "debug", "paths", "instructions",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen

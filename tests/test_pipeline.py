@@ -134,6 +134,36 @@ def test_a_second_run_loads_no_model_and_writes_no_artifact(experiment, monkeypa
     assert again.results == first.results
 
 
+def test_a_benchmarks_own_instruction_is_read_there_alone(experiment):
+    run_experiment(experiment)
+    before = files(experiment.folder)
+    scores = read_run(experiment.folder / "runs/headrank/two.trec")["q1"].scores
+    main = replace(experiment.systems[MAIN_SYSTEM], instructions={"two": "Find what rhymes.", "elsewhere": "x"})
+    run_experiment(replace(experiment, systems={**experiment.systems, MAIN_SYSTEM: main}))
+    after = files(experiment.folder)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"runs/headrank/two.trec", "runs/headrank/two.contexts.json", "metrics/two.json"}
+    heads = HeadsFile.load(experiment.folder / "heads.json")
+    settings = replace(heads.prompt, instruction="Find what rhymes.")
+    backbone = load_backbone(experiment.model, depth=heads.depth)
+    scorer = Scorer(backbone, heads.heads, prompt=settings, settings=heads.scorer)
+    lists = DataLoader(experiment.cache).load(experiment.benchmarks[1]).candidates.lists
+    run = read_run(experiment.folder / "runs/headrank/two.trec")
+    assert run["q1"].scores != scores
+    for scored in scorer.score(lists):
+        assert run[scored.ranking.query_id].scores == pytest.approx(scored.ranking.scores, rel=1e-6)
+
+
+def test_words_about_the_data_change_no_artifact(experiment, monkeypatch):
+    run_experiment(experiment)
+    before = files(experiment.folder)
+    no_model(monkeypatch)
+    said = tuple(replace(one, notice="read this", licence="CC BY") for one in experiment.benchmarks)
+    run_experiment(replace(experiment, benchmarks=said))
+    assert files(experiment.folder) == before
+    assert "read this" in (experiment.folder / "report.md").read_text()
+
+
 def test_only_what_depends_on_a_change_is_made_again(experiment, monkeypatch):
     run_experiment(experiment)
     before = files(experiment.folder)

@@ -66,6 +66,7 @@ def read(systems: Systems, system: str, source: str, depth: int, order: str, cac
         scored = scorer.score(lists, on_list=lambda: bar.update())
     rows = []
     for item, one in zip(lists, scored, strict=True):
+        assert one.context.scores is not None
         z = dict(zip(one.context.passage_ids, one.context.scores, strict=True))
         rows.append(
             {

@@ -1,119 +1,60 @@
 """BM25 over a collection's passages, by bm25s: the first stage where no run file is at hand.
 
-The index is built once, kept in a cache folder under a key made of the passages and the parameters, and mapped into
-memory from there. The defaults repeat what published BEIR baselines were made with (Lucene's): k1 0.9, b 0.4, Lucene's
-formula, its 33 English stop words, Porter's stemmer, words of one character kept, repeated query words counted.
+The index is built once (`bm25_build.py`), kept in a cache folder under a key made of the passages and the parameters,
+and mapped into memory from there, so that neither building nor searching holds a collection in memory. What was found
+is kept too: a run that is taken up again searches nothing twice. The defaults repeat what published BEIR baselines were
+made with (Lucene's): k1 0.9, b 0.4, Lucene's formula, its 33 English stop words, Porter's stemmer, words of one
+character kept, repeated query words counted.
 """
 
 import json
 import logging
+import shutil
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from headrank.data.bm25_build import merge_parts, passages_done, write_parts
+from headrank.data.bm25_words import BM25Method, BM25Parameters, bm25s, words
 from headrank.data.collections import Collection, fingerprint
-from headrank.files import atomic_folder
+from headrank.data.texts import Texts
+from headrank.files import atomic_folder, atomic_write
 from headrank.ranking import Passage, Query, Ranking
+
+__all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run", "index_folder"]
 
 _log = logging.getLogger(__name__)
 
-_WORD = r"(?u)\b\w+\b"  # bm25s drops words of one character by default; Lucene keeps them
-_IDS = "passage_ids.json"
-_FORMAT = "1"  # part of the key: raise it when words are split or files are laid out differently
-
-
-class BM25Method(StrEnum):
-    """The variant of the formula, named as in bm25s: those in which only a query's words give a passage a score."""
-
-    LUCENE = "lucene"
-    ROBERTSON = "robertson"
-    ATIRE = "atire"
-
-
-@dataclass(frozen=True, slots=True)
-class BM25Parameters:
-    """BM25's parameters and how words are made of a text. With these defaults, nDCG@10 over the top 100 is .3205 on
-    beir/nfcorpus/test (published: .322) and .4037 on beir/arguana without identical ids (published: .397).
-
-    k1: how fast repeated words stop counting. b: how much long passages are discounted, 0 to 1.
-    stemmer: a PyStemmer algorithm (`porter`, `english`, another language) or None. stopwords: a bm25s list's name
-    (`english` is Lucene's) or None.
-    """
-
-    k1: float = 0.9
-    b: float = 0.4
-    method: BM25Method = BM25Method.LUCENE
-    stemmer: str | None = "porter"
-    stopwords: str | None = "english"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.k1 < float("inf") or not 0 <= self.b <= 1:
-            raise ValueError(f"BM25 with k1 {self.k1}, b {self.b}: wanted k1 >= 0 and 0 <= b <= 1")
-
-
-def _bm25s() -> Any:
-    """The library, imported late: it loads numba, most of a second, which reading a run file does not need."""
-    import bm25s
-
-    logging.getLogger("bm25s").setLevel(logging.NOTSET)  # it sets DEBUG, past the level that the user chose
-    return bm25s
-
-
-def _words(texts: Iterable[str], parameters: BM25Parameters, *, ids: bool) -> Any:
-    """bm25s' `Tokenized` of the texts (`ids`), or a list of words for each."""
-    import Stemmer
-
-    stemmer = None if parameters.stemmer is None else Stemmer.Stemmer(parameters.stemmer)
-    return _bm25s().tokenize(
-        texts,  # an iterable will do; it is read once
-        stopwords=parameters.stopwords,
-        stemmer=stemmer,
-        token_pattern=_WORD,
-        return_ids=ids,
-        show_progress=False,
-    )
+_FORMAT = "2"  # part of the key: raise it when words are split or files are laid out differently
 
 
 class BM25Index:
-    """Passages' BM25 scores by word. Make one with `bm25_index`."""
+    """Passages' BM25 scores by word, in a folder that `build` or `bm25_index` made; its arrays mapped into memory."""
 
-    def __init__(self, retriever: Any, passage_ids: list[str], parameters: BM25Parameters) -> None:
-        self._retriever = retriever
-        self._passage_ids = passage_ids
+    def __init__(self, folder: Path, parameters: BM25Parameters) -> None:
+        self.folder = folder
         self._parameters = parameters
+        self._words, self._passage_ids = Texts(folder, "words"), Texts(folder, "passage_ids")
+        self._retriever = bm25s().BM25(k1=parameters.k1, b=parameters.b, method=parameters.method.value)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr")}
+        self._retriever.scores = {**arrays, "num_docs": len(self._passage_ids)}
+        self._retriever.nonoccurrence_array = None  # the variants here give nothing for a word that is not there
 
     @classmethod
-    def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, *, total: int | None = None) -> "BM25Index":
-        """Index passages (`total`: their number, for the progress bar). Raises `ValueError` where none has a word."""
-        passage_ids: list[str] = []
-
-        def texts() -> Iterator[str]:
-            for passage in tqdm(passages, total=total, desc="BM25: words", unit="passage", disable=None):
-                passage_ids.append(passage.id)
-                yield passage.text
-
-        words = _words(texts(), parameters, ids=True)
-        if not words.vocab:
-            raise ValueError(f"BM25 has nothing to index: no word in {len(passage_ids)} passages")
-        retriever = _bm25s().BM25(k1=parameters.k1, b=parameters.b, method=parameters.method.value)
-        retriever.index(words, create_empty_token=False, show_progress=False)
-        return cls(retriever, passage_ids, parameters)
-
-    def save(self, folder: Path) -> None:
-        """Write the index's files into an existing folder."""
-        self._retriever.save(folder, show_progress=False)
-        (folder / _IDS).write_text(json.dumps(self._passage_ids), encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path, parameters: BM25Parameters) -> "BM25Index":
-        """Open an index that `save` wrote, its arrays mapped into memory."""
-        retriever = _bm25s().BM25.load(folder, mmap=True, show_progress=False)
-        return cls(retriever, json.loads((folder / _IDS).read_text(encoding="utf-8")), parameters)
+    def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
+        """Index passages in one go, into a new folder. Raises `ValueError` where none has a word."""
+        with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
+            write_parts(passages, parameters, Path(work))
+            with atomic_folder(folder) as temporary:
+                merge_parts(Path(work), parameters, temporary)
+        return cls(folder, parameters)
 
     def search(self, queries: Sequence[Query], depth: int) -> dict[str, Ranking]:
         """The `depth` best passages of each query: query id -> ranking, in the queries' order.
@@ -121,22 +62,37 @@ class BM25Index:
         Equal scores are in the order of the passages in the collection, also where `depth` cuts through them. Passages
         that share no word with the query are not found, so a ranking can be shorter than `depth`, or empty.
         """
+        return self.rankings(queries, self.best(queries, depth))
+
+    def best(self, queries: Sequence[Query], depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `search`, for each query: the passages' numbers in the collection (int32) and their scores (float32)."""
         if depth < 1:
             raise ValueError(f"depth {depth}: wanted 1 or more")
-        words = _words([query.text for query in queries], self._parameters, ids=False)
-        run: dict[str, Ranking] = {}
-        pairs = zip(queries, words, strict=True)
-        for query, query_words in tqdm(pairs, total=len(queries), desc="BM25: search", unit="query", disable=None):
-            word_ids = self._retriever.get_tokens_ids(query_words)
-            if not word_ids:
-                run[query.id] = Ranking(query.id, ())
+        split = words([query.text for query in queries], self._parameters, ids=False)
+        found = []
+        for query_words in tqdm(split, desc="BM25: search", unit="query", disable=None):
+            numbers = [number for word in query_words if (number := self._number(word)) is not None]
+            if not numbers:
+                found.append((np.empty(0, np.int32), np.empty(0, np.float32)))
                 continue
-            scores = self._retriever.get_scores_from_ids(word_ids)  # [passages], float32
+            scores = self._retriever.get_scores_from_ids(numbers)  # [passages], float32
             best = _best(scores, depth)
-            run[query.id] = Ranking.from_scores(
-                query.id, [self._passage_ids[i] for i in best], [float(scores[i]) for i in best]
-            )
+            found.append((best.astype(np.int32), scores[best]))
+        return found
+
+    def rankings(self, queries: Sequence[Query], found: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Ranking]:
+        """Rankings of what `best` found."""
+        run: dict[str, Ranking] = {}
+        for query, (numbers, scores) in zip(queries, found, strict=True):
+            ids = [self._passage_ids[number].decode("utf-8", "surrogatepass") for number in numbers.tolist()]
+            run[query.id] = Ranking.from_scores(query.id, ids, scores.tolist())
         return run
+
+    def _number(self, word: str) -> int | None:
+        """A word's number, by binary search on disk: the vocabulary of a large collection is millions of words."""
+        wanted = word.encode()
+        place = bisect_left(self._words, wanted)
+        return place if place < len(self._words) and self._words[place] == wanted else None
 
 
 def _best(scores: np.ndarray, depth: int) -> np.ndarray:
@@ -150,22 +106,81 @@ def _best(scores: np.ndarray, depth: int) -> np.ndarray:
     return found[np.argsort(-scores[found], kind="stable")]
 
 
-def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
-    """The index of a collection's passages: from `cache_dir/bm25/<key>` where it is, else built and put there.
+def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
+    """Where a collection's index is kept, or would be: `cache_dir/bm25/<key>`.
 
-    The key is a hash of the passages' fingerprint, the parameters and bm25s' version. Another process that builds the
-    same index at the same time does no harm. Passages' words are held in memory while building: collections of some
-    million passages at most.
+    The key is a hash of the passages' fingerprint, the parameters and bm25s' version. Collections over the same
+    passages (TREC DL 2019 and 2020) share one index.
+    """
+    settings = json.dumps(asdict(parameters), sort_keys=True)
+    key = fingerprint((_FORMAT, bm25s().__version__, collection.passages_fingerprint, settings))
+    return cache_dir / "bm25" / key
+
+
+def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
+    """The index of a collection's passages: from the cache folder where it is, else built and put there.
+
+    While it is built, `<key>.parts` beside it holds what is done; a killed build goes on from there. A second process
+    that wants the same index waits for the first. Memory and disk: experiments/first_stage/README.md.
 
     Raises `ValueError` where no passage has a word.
     """
-    settings = json.dumps(asdict(parameters), sort_keys=True)
-    key = fingerprint((_FORMAT, _bm25s().__version__, collection.passages_fingerprint, settings))
-    folder = cache_dir / "bm25" / key
-    if not folder.is_dir():
-        _log.info("%s: building the BM25 index of %d passages", collection.name, collection.passage_count)
-        index = BM25Index.build(collection.passages(), parameters, total=collection.passage_count)
-        with atomic_folder(folder) as temporary:
-            index.save(temporary)
+    folder = index_folder(collection, parameters, cache_dir)
+    work = folder.with_name(f"{folder.name}.parts")
+    while not folder.is_dir():
+        work.mkdir(parents=True, exist_ok=True)
+        with _alone(work / "lock", collection.name):
+            if work.is_dir() and not folder.is_dir():
+                _build(collection, parameters, work, folder)
     _log.info("%s: BM25 index %s", collection.name, folder)
-    return BM25Index.load(folder, parameters)
+    return BM25Index(folder, parameters)
+
+
+def _build(collection: Collection, parameters: BM25Parameters, work: Path, folder: Path) -> None:
+    done, total = passages_done(work), collection.passage_count
+    _log.info("%s: BM25 index of %d passages, %d of them done by an earlier start", collection.name, total, done)
+    if not (work / "complete").is_file():
+        write_parts(collection.passages(done), parameters, work, done=done, total=total)
+        (work / "complete").touch()
+    with atomic_folder(folder) as temporary:
+        merge_parts(work, parameters, temporary)
+    shutil.rmtree(work)
+
+
+@contextmanager
+def _alone(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock of that file; a killed process lets go of it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("%s: another process is building its BM25 index; waiting for it", name)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def bm25_run(
+    collection: Collection, queries: Sequence[Query], depth: int, parameters: BM25Parameters, cache_dir: Path
+) -> dict[str, Ranking]:
+    """`BM25Index.search` in the collection's index, or what an earlier call with the same arguments found.
+
+    Raises `ValueError` on a depth below 1 and where no passage has a word.
+    """
+    index = bm25_index(collection, parameters, cache_dir)
+    texts = (part for query in queries for part in (query.id, query.text))
+    path = cache_dir / "bm25_runs" / f"{fingerprint((_FORMAT, index.folder.name, str(depth), *texts))}.npz"
+    if not path.is_file():
+        found = index.best(queries, depth)
+        with atomic_write(path, "wb") as file:
+            np.savez(
+                file,
+                ends=np.cumsum([len(numbers) for numbers, _ in found]),
+                passages=np.concatenate([numbers for numbers, _ in found]),
+                scores=np.concatenate([scores for _, scores in found]),
+            )
+    with np.load(path) as kept:
+        columns = [np.split(kept[name], kept["ends"][:-1]) for name in ("passages", "scores")]
+    return index.rankings(queries, zip(*columns, strict=True))

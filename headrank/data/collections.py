@@ -36,8 +36,8 @@ class Collection(ABC):
         """How many passages `passages` gives."""
 
     @abstractmethod
-    def passages(self) -> Iterator[Passage]:
-        """All passages, in the collection's own order."""
+    def passages(self, start: int = 0) -> Iterator[Passage]:
+        """All passages but the first `start`, in the collection's own order."""
 
     @abstractmethod
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from headrank.cache import cache_folder
-from headrank.data.bm25 import BM25Parameters, bm25_index
+from headrank.data.bm25 import BM25Parameters, bm25_run
 from headrank.data.collections import Collection
 from headrank.data.lines import shown
 from headrank.ranking import CandidateList, Query, Ranking, Run
@@ -88,8 +88,9 @@ def first_stage_run(
 ) -> dict[str, Ranking]:
     """The first stage's rankings of the judged queries, in the collection's order; at most `depth` passages each.
 
-    kind: `bm25` (index kept under `cache_dir`, by default the user's cache folder), `run` (the file `run_path`, or the
-        local folder's run of that name; may be left out where the folder holds one run), `scoreddocs`.
+    kind: `bm25` (index and what was found are kept under `cache_dir`, by default the user's cache folder), `run` (the
+        file `run_path`, or the local folder's run of that name; may be left out where the folder holds one run),
+        `scoreddocs`.
     depth: None for all that there is (of BM25, 1,000).
     drop_identical_ids: drop candidates whose id is the query's (arguana, quora) before cutting to `depth`.
 
@@ -208,9 +209,9 @@ def _retrieve(
     if run_path is not None and kind is not FirstStage.RUN:
         raise ValueError(f"first stage {kind.value} with the run file {run_path}; wanted kind run, or no run file")
     if kind is FirstStage.BM25:
-        index = bm25_index(collection, bm25, cache_folder() if cache_dir is None else cache_dir)
         # one more, so that dropping the query's own passage leaves `depth`
-        return index.search(queries, BM25_DEPTH + 1 if depth is None else depth + 1)
+        wanted = BM25_DEPTH + 1 if depth is None else depth + 1
+        return bm25_run(collection, queries, wanted, bm25, cache_folder() if cache_dir is None else cache_dir)
     if kind is FirstStage.SCOREDDOCS:
         origin = f"{collection.name}: its scoreddocs"
         run = collection.scoreddocs()

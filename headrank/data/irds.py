@@ -200,10 +200,10 @@ class IrDatasetsCollection(Collection):
             count = self._dataset.docs_count()
             return sum(1 for _ in self._dataset.docs_iter()) if count is None else count
 
-    def passages(self) -> Iterator[Passage]:
-        """All passages in the data set's order."""
+    def passages(self, start: int = 0) -> Iterator[Passage]:
+        """All passages but the first `start` (which are read past), in the data set's order."""
         with _reading(self.name, "passages"):
-            for record in self._dataset.docs_iter():
+            for record in islice(self._dataset.docs_iter(), start, None):
                 yield self._passage(record)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,9 @@ class LocalCollection(Collection):
         """How many passages `docs.jsonl` holds."""
         return len(self._passages)
 
-    def passages(self) -> Iterator[Passage]:
-        """The passages in the file's order."""
-        return iter(self._passages.values())
+    def passages(self, start: int = 0) -> Iterator[Passage]:
+        """The passages but the first `start`, in the file's order."""
+        return islice(self._passages.values(), start, None)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
         """The passages of these ids; unknown ids are absent."""

@@ -27,7 +27,13 @@ def load_collection(source: str | Path, *, title: bool = True) -> Collection:
             raise FileNotFoundError(f"{text}: no such sample; this package holds: {', '.join(known) or 'none'}")
         folder = known[text]
         return LocalCollection(folder, name=text, title=title)
-    folder = Path(source).expanduser()
-    if isinstance(source, Path) or text.startswith(("/", ".", "~")) or (folder / "docs.jsonl").is_file():
-        return LocalCollection(folder, name=text, title=title)
+    if is_local(source):
+        return LocalCollection(Path(source).expanduser(), name=text, title=title)
     return IrDatasetsCollection(text, title=title)
+
+
+def is_local(source: str | Path) -> bool:
+    """Whether `source` means a folder of the user's."""
+    if isinstance(source, Path) or source.startswith(("/", ".", "~")):
+        return True
+    return not source.startswith("sample/") and (Path(source) / "docs.jsonl").is_file()

@@ -10,6 +10,9 @@ from headrank.model.backbone import (
 )
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
+from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
+from headrank.model.files import ModelFiles, model_files
+from headrank.model.footprint import ModelShape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import model_identity
 from headrank.model.language_model import LanguageModel, context_tokens, load_language_model, load_tokenizer
@@ -21,6 +24,7 @@ from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
 __all__ = [
     "EMBEDDED_MODEL",
+    "EMBEDDED_PACKAGE",
     "LAYOUTS",
     "Backbone",
     "BackboneSettings",
@@ -31,6 +35,8 @@ __all__ = [
     "Layout",
     "LengthNorm",
     "ListReader",
+    "ModelFiles",
+    "ModelShape",
     "Order",
     "Prompt",
     "PromptBuilder",
@@ -50,7 +56,9 @@ __all__ = [
     "load_backbone",
     "load_language_model",
     "load_tokenizer",
+    "model_files",
     "model_identity",
+    "model_shape",
     "passage_scores",
     "plain_text_tokenizer",
     "read_head_scores",

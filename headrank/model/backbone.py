@@ -154,6 +154,11 @@ def count_parameters(settings: BackboneSettings, depth: int | None = None) -> in
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def model_config(settings: BackboneSettings) -> PreTrainedConfig:
+    """A model's configuration. Raises `OSError` (`FileNotFoundError` among them) where it cannot be had."""
+    return load_config(settings, *locate(settings))
+
+
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
     """Set the number of layers and everything that is listed per layer to `depth`, in place."""
     config.num_hidden_layers = depth

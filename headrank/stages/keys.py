@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def experiment_key(experiment: Experiment) -> str | None:
         return None
     for where in ("paths", "tracking"):  # where results go, not what they are
         content.pop(where, None)
-    local = {text: _files(Path(text)) for text in _texts(content)}
+    runs = {one.run_path for one in experiment.benchmarks if one.run_path}  # named by a pattern, it may be
+    local = {text: _files(Path(text)) for text in _texts(content) | runs}
     named = {text: files for text, files in local.items() if files}
     return artifact_key("experiment", FORMAT, project_version(), content, named)
 
@@ -59,7 +61,8 @@ def _texts(content: Any) -> set[str]:
 def data_identity(data: BenchmarkData) -> dict[str, Any]:
     """What identifies the lists: settings, the collection's content, and the first stage's ids and scores."""
     lists = [(item.query.id, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists]
-    return {"settings": data.settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
+    settings = replace(data.settings, notice=None, licence=None)  # words about the data, not the data
+    return {"settings": settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
 
 
 def labelled_identity(data: LabelledData) -> list[dict[str, Any]]:

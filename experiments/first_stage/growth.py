@@ -1,0 +1,121 @@
+"""How time, memory and disk of a BM25 index grow: synthetic passages, each size in a process of its own.
+
+python -m experiments.first_stage.growth 75000 150000 300000
+
+Passages are 55 words drawn from a Zipf distribution over a million words, some 385 characters: about MS MARCO's length.
+They are made as they are read, so that the memory counted is the index's.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from headrank.data.bm25 import BM25Parameters, bm25_index
+from headrank.data.bm25_words import bm25s
+from headrank.data.collections import Collection
+from headrank.ranking import Passage, Qrels, Query
+
+WORDS = 1_000_000  # different ones
+LENGTH = 55  # words a passage
+BLOCK = 10_000  # passages drawn at once
+QUERIES = 50
+
+
+class Synthetic(Collection):
+    """Passages of words drawn at random, the same ones for the same number. No queries, no judgements."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"synthetic/{count}")
+        self._count = count
+
+    @property
+    def queries(self) -> dict[str, Query]:
+        """None."""
+        return {}
+
+    @property
+    def qrels(self) -> Qrels:
+        """None."""
+        return {}
+
+    @property
+    def passage_count(self) -> int:
+        """As many as were asked for."""
+        return self._count
+
+    @property
+    def passages_fingerprint(self) -> str:
+        """Nothing is kept, so nothing is to be told apart."""
+        return self.name
+
+    def passages(self, start: int = 0) -> Iterator[Passage]:
+        """All but the first `start`."""
+        for first in range(start - start % BLOCK, self.passage_count, BLOCK):
+            texts = drawn(first, BLOCK)
+            for i in range(max(0, start - first), min(BLOCK, self.passage_count - first)):
+                yield Passage(str(first + i), texts(i))
+
+    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
+        """The passages of these ids."""
+        return {i: next(self.passages(int(i))) for i in passage_ids}
+
+
+def drawn(seed: int, count: int, length: int = LENGTH):
+    """A function from 0 <= i < count to a text of random words."""
+    numbers = np.minimum(np.random.default_rng(seed).zipf(1.15, size=(count, length)), WORDS)
+    return lambda i: " ".join(f"w{n:05x}" for n in numbers[i])
+
+
+def measure(count: int) -> dict[str, float]:
+    """Build an index of `count` passages, open it, search it."""
+    with tempfile.TemporaryDirectory() as cache:
+        collection = Synthetic(count)
+        bm25s()  # its import is not the index's
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.process_time()
+        for _ in collection.passages():
+            pass
+        reading = time.process_time() - start
+        start = time.process_time()
+        index = bm25_index(collection, BM25Parameters(), Path(cache))
+        building = time.process_time() - start - reading
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        facts = json.loads((index.folder / "index.json").read_text())
+        texts = drawn(1, QUERIES, 8)
+        queries = [Query(str(i), texts(i)) for i in range(QUERIES)]
+        start = time.process_time()
+        index.search(queries, 1000)
+        searching = time.process_time() - start
+        size = sum(path.stat().st_size for path in index.folder.iterdir())
+    return {
+        "passages": count,
+        "words": facts["words"],
+        "postings": facts["postings"],
+        "seconds to build": building,
+        "MiB before": before / 2**10,
+        "MiB at most": peak / 2**10,
+        "MB on disk": size / 1e6,
+        "ms a query": 1000 * searching / QUERIES,
+    }
+
+
+def main() -> None:
+    """Print one line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="+", type=int)
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's peak memory
+    for size in parser.parse_args().sizes:
+        with context.Pool(1) as pool:
+            facts = pool.apply(measure, (size,))
+        print(", ".join(f"{name} {value:,.0f}" for name, value in facts.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

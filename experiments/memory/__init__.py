@@ -1,0 +1,1 @@
+"""Estimates of memory against what is measured. See README.md here."""

@@ -1,0 +1,93 @@
+"""The estimates of `headrank.model.footprint` against the peak memory of a process that does the work.
+
+python -m experiments.memory.measure
+
+The embedded model's shape; each case in a process of its own, its resident set before the model is loaded taken off.
+"""
+
+import multiprocessing
+from dataclasses import dataclass
+
+import torch
+
+from headrank.alignment.adapters import TrainedSettings, prepare_trained
+from headrank.alignment.reader import checkpoint_activations
+from headrank.memory import peak_memory_bytes
+from headrank.model import (
+    BackboneSettings,
+    PromptBuilder,
+    PromptSettings,
+    all_heads,
+    load_backbone,
+    model_shape,
+    read_head_scores,
+)
+
+PASSAGE = "A passage of some length about one thing and another. " * 6  # 66 tokens
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured."""
+
+    work: str  # read | train | train, checkpointed
+    dtype: str
+    depth: int
+    passages: int
+
+
+CASES = [  # fp32, which every processor computes at speed
+    Case("read", "float32", 30, 20),
+    Case("read", "float32", 30, 80),
+    Case("read", "float32", 10, 80),
+    Case("train", "float32", 30, 10),
+    Case("train", "float32", 30, 20),
+    Case("train, checkpointed", "float32", 30, 20),
+]
+
+
+def measure(case: Case) -> str:
+    """One line: tokens, estimate, measured, ratio."""
+    torch.set_num_threads(1)
+    settings = BackboneSettings(dtype=case.dtype, device="cpu")
+    shape = model_shape(settings)
+    cpu = torch.device("cpu")
+    before = peak_memory_bytes(cpu)
+    backbone = load_backbone(settings, depth=case.depth)
+    builder = PromptBuilder(backbone.tokenizer, PromptSettings())
+    prompt = builder.build("what is it about", [f"{i} {PASSAGE}" for i in range(case.passages)], with_null=True)
+    heads = all_heads(case.depth, backbone.heads_per_layer)
+    weights = shape.weight_bytes(case.depth)
+    if case.work == "read":
+        with torch.inference_mode():
+            read_head_scores(backbone, [prompt], heads)
+        estimate = weights + shape.reading_bytes(case.depth, len(prompt))
+    else:
+        checkpointing = case.work != "train"
+        trained = sum(p.numel() for p in prepare_trained(backbone.model, case.depth, TrainedSettings()).values())
+        if checkpointing:
+            checkpoint_activations(backbone.model)
+            backbone.model.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=case.dtype == "bfloat16"):
+            scores = read_head_scores(backbone, [prompt], heads[-8:], one_pass=True)
+        scores[0].query.sum().backward()
+        estimate = weights + shape.training_bytes(case.depth, len(prompt), trained, checkpointing=checkpointing)
+    measured = peak_memory_bytes(cpu) - before
+    return (
+        f"| {case.work} | {case.dtype} | {case.depth} | {len(prompt):,} | {estimate / 2**20:,.0f} | "
+        f"{measured / 2**20:,.0f} | {estimate / measured:.2f} |"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    print("| work | dtype | layers | tokens | estimate, MiB | measured, MiB | ratio |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's peak memory
+    for case in CASES:
+        with context.Pool(1) as pool:
+            print(pool.apply(measure, (case,)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

