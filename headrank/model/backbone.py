@@ -19,8 +19,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from headrank.model.attention import ATTENTION_NAME
+from headrank.model.deepest import prepare_layers
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
-from headrank.model.readout import ATTENTION_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class BackboneSettings:
     dtype: str = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
+    whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
     overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
     family: str | None = None  # with random_weights: a model type such as qwen3, instead of reading a config
@@ -64,6 +66,9 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     layers: int
     settings: BackboneSettings
+
+    def __post_init__(self) -> None:
+        prepare_layers(self.model)
 
     @property
     def depth(self) -> int:

@@ -1,30 +1,24 @@
-"""Head scores of a batch of prompts: one pass over the passages, one short pass over all tails.
+"""Head scores of a batch of prompts, in one pass over the passages and all tails.
 
-The prefix (passages) is computed once and kept as key and value states; the tails (query, null query) of a list are
-packed side by side behind it, each blind to the others and each at the positions it would have had alone. Prefixes of
-different lengths are padded on the right: under a causal mask padding that comes later is never seen, so this pass
-needs no mask (and no mask of size tokens x tokens) at all. The tails' pass gets a mask of tails x keys.
-
-Training reads prefix and tails in one pass without a cache instead (`one_pass`), with the same masks: activation
-checkpointing computes layers a second time, and a cache would take their keys in twice.
+The tails (query, null query) of a list are packed side by side behind its prefix (the passages), each blind to the
+others and each at the positions it would have had alone. Prefixes of different lengths are padded on the right: under a
+causal mask padding that comes later is never seen, so the prefix needs no mask (and no mask of size tokens x tokens) at
+all. The tails get a mask of tails x keys. There is no cache: keys and values of a layer are gone when the next one
+begins, and activation checkpointing, which computes layers a second time, finds nothing that it could add to twice.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache, LlamaModel
 
 from headrank.model.backbone import Backbone
+from headrank.model.deepest import Deepest
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
 from headrank.model.prompt import Prompt, Span
 from headrank.model.readout import ReadRequest
-
-# transformers 5.24 renamed this argument of every model and warns of the old name.
-_CACHE = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 
 
 def read_head_scores(
@@ -34,15 +28,14 @@ def read_head_scores(
     *,
     query_rows: str = "query",
     per_token: bool = False,
-    one_pass: bool = False,
 ) -> list[HeadScores]:
     """The head scores of each prompt, exact as of separate passes; gradients flow where they are enabled.
 
-    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). `one_pass` reads without a cache, which
-    activation checkpointing needs; the scores and gradients are the same. Raises `ValueError` for heads outside of the
-    backbone's depth, prompts with differing numbers of tails, and prompts longer than the model's context.
+    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Only layers up to the deepest head are
+    computed. Raises `ValueError` for heads outside of the backbone's depth, prompts with differing numbers of tails,
+    and prompts longer than the model's context.
     """
-    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, one_pass=one_pass)
+    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token)
     return [by_kind[query_rows] for by_kind in read]
 
 
@@ -53,7 +46,6 @@ def read_several_rows(
     *,
     kinds: Sequence[str],
     per_token: bool = False,
-    one_pass: bool = False,
 ) -> list[dict[str, HeadScores]]:
     """As `read_head_scores`, for several choices of query rows in one pass: for each prompt, kind -> head scores."""
     if not prompts:
@@ -69,10 +61,19 @@ def read_several_rows(
         passages=batch.passages,
         per_token=per_token,
     )
-    if one_pass:
-        _read_in_one_pass(backbone, batch, request)
-    else:
-        _read_with_cache(backbone, batch, request)
+    deepest = None
+    if not backbone.settings.whole_deepest:
+        deepest = Deepest(max(layers), tuple(layers[max(layers)]))
+    backbone.model(
+        input_ids=torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
+        position_ids=torch.cat([batch.prefix_positions(), batch.tail_positions], dim=1),
+        attention_mask=batch.masks(backbone),
+        use_cache=False,
+        headrank_request=request,
+        headrank_kernel=backbone.settings.kernel,
+        headrank_tail=batch.tail_ids.shape[1],
+        headrank_deepest=deepest,
+    )
     readings = request.gather()  # [B, U = kinds x tails, heads in layer order, passages or keys]
     read = [Head(layer, head) for layer, members in layers.items() for head in members]
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
@@ -85,35 +86,6 @@ def read_several_rows(
         }
         for i, prompt in enumerate(prompts)
     ]
-
-
-def _read_with_cache(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
-    cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
-    model, kernel = backbone.model, backbone.settings.kernel
-    model(input_ids=batch.prefix_ids, **{_CACHE: cache}, use_cache=True, headrank_kernel=kernel)
-    model(
-        input_ids=batch.tail_ids,
-        position_ids=batch.tail_positions,
-        attention_mask=batch.masks(backbone),
-        **{_CACHE: cache},
-        use_cache=True,
-        headrank_request=request,
-        headrank_kernel=kernel,
-    )
-
-
-def _read_in_one_pass(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
-    B, P = batch.prefix_ids.shape
-    prefix_positions = torch.arange(P, device=batch.prefix_ids.device).expand(B, P)
-    backbone.model(
-        input_ids=torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
-        position_ids=torch.cat([prefix_positions, batch.tail_positions], dim=1),
-        attention_mask=batch.masks(backbone, one_pass=True),
-        use_cache=False,
-        headrank_request=request,
-        headrank_kernel=backbone.settings.kernel,
-        headrank_tail=batch.tail_ids.shape[1],
-    )
 
 
 def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
@@ -198,11 +170,16 @@ class _Batch:
             N,
         )
 
+    def prefix_positions(self) -> Int[Tensor, "B P"]:
+        """The positions of the prefixes' tokens."""
+        B, P = self.prefix_ids.shape
+        return torch.arange(P, device=self.prefix_ids.device).expand(B, P)
+
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
         """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
         B, P = self.prefix_ids.shape
         Q = self.tail_ids.shape[1]
-        prefix_positions = torch.arange(P, device=self.rows.device).expand(B, P)
+        prefix_positions = self.prefix_positions()
         real = prefix_positions < self.prefix_lengths[:, None]
         to_prefix = real[:, None, :].expand(B, Q, P) & (self.tail_numbers >= 0)[:, :, None]
         same = self.tail_numbers[:, :, None] == self.tail_numbers[:, None, :]
@@ -223,9 +200,9 @@ class _Batch:
         j = torch.arange(tails.shape[-1], device=tails.device)
         return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
 
-    def masks(self, backbone: Backbone, *, one_pass: bool = False) -> Tensor | dict[str, Tensor]:
+    def masks(self, backbone: Backbone) -> Tensor | dict[str, Tensor]:
         """The mask as the model wants it: one for all layers, or one per kind of layer where it has several."""
-        make = self.pass_mask if one_pass else self.tail_mask
+        make = self.pass_mask
         config = backbone.config
         window = getattr(config, "sliding_window", None)
         kinds = set(getattr(config, "layer_types", None) or ())
