@@ -63,15 +63,17 @@ class SelectionSettings:
 
     seeds: Sequence[int] = (0, 1, 2)  # one shuffled context order each, averaged
     max_layer: int | None = None  # heads of the first max_layer layers compete; None: of all
-    batch_size: int = 1  # lists per forward pass
+    batch_size: int = 64  # lists per forward pass, at most
+    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"reading.seeds is {list(self.seeds)}, wanted at least one and none twice")
         if self.max_layer is not None and self.max_layer < 1:
             raise ValueError(f"reading.max_layer is {self.max_layer}, wanted at least 1 or null")
-        if self.batch_size < 1:
-            raise ValueError(f"reading.batch_size is {self.batch_size}, wanted at least 1")
+        for name in ("batch_size", "tokens_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"reading.{name} is {getattr(self, name)}, wanted at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,9 +235,7 @@ class AlignmentModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """Plain values that have to be the same for a checkpoint to be continued."""
         settings = self.backbone.settings
-        scorer = {
-            name: value for name, value in asdict(self.reader.scorer).items() if name not in ("batch_size", "order")
-        }
+        scorer = {name: value for name, value in self.reader.scorer.identity.items() if name != "order"}
         return {
             "model": settings.model,
             "revision": settings.revision,

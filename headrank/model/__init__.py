@@ -1,6 +1,7 @@
 """The reader of attention: prompts, the attention hook, backbones, head scores and passage scores."""
 
 from headrank.model.backbone import Backbone, BackboneSettings, count_layers, load_backbone, save_backbone
+from headrank.model.batching import BatchSettings
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
@@ -15,6 +16,7 @@ __all__ = [
     "LAYOUTS",
     "Backbone",
     "BackboneSettings",
+    "BatchSettings",
     "Calibration",
     "Head",
     "HeadScores",

@@ -6,9 +6,10 @@ hostile texts cannot confuse a span; special-token strings inside passages and q
 """
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -76,7 +77,16 @@ class Prompt:
 
     def __len__(self) -> int:
         """Tokens of prefix and all tails."""
-        return len(self.prefix) + sum(len(tail.ids) for tail in self.tails)
+        return sum(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Tokens of the prefix, tokens of all tails."""
+        return len(self.prefix), sum(len(tail.ids) for tail in self.tails)
+
+
+Encoded: TypeAlias = dict[str, Sequence[int]]
+"""Texts with their token ids: what was tokenised in a job so far."""
 
 
 class PromptBuilder:
@@ -108,13 +118,20 @@ class PromptBuilder:
         """One prompt. `passages` in context order; `with_null` adds the null query's tail."""
         return self.build_many([(query, passages)], with_null=with_null)[0]
 
-    def build_many(self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool) -> list[Prompt]:
-        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch."""
+    def build_many(
+        self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
+    ) -> list[Prompt]:
+        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch.
+
+        `known` carries the token ids over to the next call of the same job.
+        """
         s = self.settings
         most = max((len(passages) for _, passages in lists), default=0)
         labels = self._encode([f"[{i + 1}]" for i in range(most)])
+        encoded = {} if known is None else known
         texts = dict.fromkeys(_spaced(text) for query, passages in lists for text in (query, *passages))
-        encoded = dict(zip(texts, self._encode(list(texts)), strict=True))
+        new = [text for text in texts if text not in encoded]
+        encoded.update((text, array("i", ids)) for text, ids in zip(new, self._encode(new), strict=True))
         null = self._tail(self._null, bare=not s.null_after_instruction)
         prompts = []
         for query, passages in lists:

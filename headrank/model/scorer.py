@@ -5,18 +5,23 @@ from HeadRank in the heads they are given here and in these settings, not in cod
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from headrank.model.backbone import Backbone
+from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
 from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
+
+BATCHING = ("batch_size", "tokens_per_batch")
+"""The settings of a scorer that cost and memory depend on, and no score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class ScorerSettings:
     fusion_alpha: float = 0.0  # weight of the first stage's rank; 0 is no fusion
     order: str = "first_stage"  # first_stage | reversed | shuffled | both
     seed: int = 0  # of shuffled orders
-    batch_size: int = 1  # lists per forward pass
+    batch_size: int = 64  # lists per forward pass, at most
+    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
     eps: float = EPS  # attention mass
 
     def __post_init__(self) -> None:
@@ -42,13 +48,19 @@ class ScorerSettings:
             raise ValueError(f"scorer.query_rows is {self.query_rows!r}, wanted query, instruction or suffix")
         if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
             raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
-        if self.batch_size < 1:
-            raise ValueError(f"scorer.batch_size is {self.batch_size}, wanted at least 1")
+        for name in BATCHING:
+            if getattr(self, name) < 1:
+                raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted at least 1")
         for name in ("power", "fusion_alpha"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted a number of at least 0")
         if self.eps <= 0:
             raise ValueError(f"scorer.eps is {self.eps}, wanted a positive attention mass")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that scores depend on: not those of how lists are batched."""
+        return {name: value for name, value in asdict(self).items() if name not in BATCHING}
 
     @property
     def needs_null(self) -> bool:
@@ -101,7 +113,10 @@ class Scorer:
         self.settings = settings or ScorerSettings()
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         self.reader = ListReader(
-            backbone, PromptBuilder(backbone.tokenizer, prompt), self.settings.query_rows, self.settings.batch_size
+            backbone,
+            PromptBuilder(backbone.tokenizer, prompt),
+            self.settings.query_rows,
+            BatchSettings(self.settings.batch_size, self.settings.tokens_per_batch),
         )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
