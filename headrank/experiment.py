@@ -10,7 +10,7 @@ from typing import Any
 
 from headrank.data import FirstStage
 from headrank.heads import Criterion
-from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
+from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
 
 MAIN_SYSTEM = "headrank"
 FIRST_STAGE_SYSTEM = "first stage"
@@ -88,6 +88,7 @@ class Experiment:
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     selection: SelectionSettings = field(default_factory=SelectionSettings)
+    states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
     objective: str = "ndcg@10"  # what a sweep maximises: its mean over the benchmarks
@@ -108,6 +109,8 @@ class Experiment:
         names = [data.name for data in self.train]
         if len(set(names)) != len(names):
             raise ValueError(f"data names must differ, these are {', '.join(names)}")
+        if self.states is not None and not any(system.prompt.in_blocks for system in self.systems.values()):
+            raise ValueError("states.folder is given, and no system's prompt is in blocks: give prompt=blocks")
         if self.alignment is not None:
             if not self.train:
                 raise ValueError("alignment needs labelled lists, and data names none")

@@ -69,7 +69,7 @@ def run_experiment(experiment: Experiment) -> Outcome:
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        rerank = RerankStage(folder)
+        rerank = RerankStage(folder, experiment.states)
         reranked = {
             (name, benchmark.settings.name): rerank.run(name, *parts, benchmark)
             for name, parts in systems.items()  # system by system: each has its own depth of the model

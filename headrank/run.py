@@ -48,6 +48,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     debug = config.get("debug") or {}
     nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
+    states = config.get("states")
     selection = parts["selection"]
     main = SystemSettings(
         selection["criterion"], selection["heads"], selection["entropy_weight"], parts["scorer"], parts["prompt"]
@@ -61,6 +62,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         benchmarks=tuple(parts["benchmarks"].values()),
         systems={MAIN_SYSTEM: main, **parts["baselines"]},
         selection=parts["reading"],
+        states=instantiate(states) if states and states.folder else None,
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,

@@ -7,6 +7,7 @@ from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.layouts import LAYOUTS, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
+from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
 from headrank.model.reading import read_head_scores, read_several_rows
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
@@ -24,6 +25,7 @@ __all__ = [
     "LengthNorm",
     "ListReader",
     "Order",
+    "PassageStates",
     "Prompt",
     "PromptBuilder",
     "PromptSettings",
@@ -32,6 +34,7 @@ __all__ = [
     "Scorer",
     "ScorerSettings",
     "Span",
+    "StateSettings",
     "Tail",
     "TokenScores",
     "all_heads",

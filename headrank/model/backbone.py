@@ -5,11 +5,13 @@ through its attention interface works: Qwen3, Llama, Qwen2, Mistral, Gemma. No l
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -153,6 +155,25 @@ def cut_config(config: PreTrainedConfig, depth: int) -> None:
         config.layer_types = config.layer_types[:depth]
     if getattr(config, "max_window_layers", None) is not None:
         config.max_window_layers = min(config.max_window_layers, depth)
+
+
+def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+    """Masks as the model wants them: one for all layers, or one for each kind of layer where it has several.
+
+    `make` gives the mask for a sliding window's width in tokens, or for None: no window. Raises `ValueError` for a
+    model with layers of other kinds.
+    """
+    config = backbone.config
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ValueError(f"{backbone.settings.model}: layers of kind {sorted(unknown)} have no readable attention")
+    if kinds <= {"full_attention"} and not (window and not kinds):
+        return make(None)
+    if len(kinds) <= 1:
+        return make(window)
+    return {"full_attention": make(None), "sliding_attention": make(window)}
 
 
 def _locate(settings: BackboneSettings) -> tuple[str, str | None]:

@@ -11,6 +11,7 @@ import torch
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchRunner, BatchSettings
 from headrank.model.head_scores import Head, HeadScores
+from headrank.model.passage_states import PassageStates
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.model.reading import read_head_scores
 from headrank.ranking import CandidateList
@@ -70,6 +71,7 @@ class ListReader:
     prompts: PromptBuilder
     query_rows: str = "query"
     batches: BatchSettings = field(default_factory=BatchSettings)
+    states: PassageStates | None = None  # of passages, with prompts in blocks: made for the heads that are read
 
     def read(
         self,
@@ -89,13 +91,15 @@ class ListReader:
             prompts = [prompt for _, prompt in chunk]
 
             def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[HeadScores]:
+                chosen = [prompts[i] for i in batch]
                 with torch.inference_mode():
                     return read_head_scores(
                         self.backbone,
-                        [prompts[i] for i in batch],
+                        chosen,
                         heads,
                         query_rows=self.query_rows,
                         per_token=per_token,
+                        states=None if self.states is None else self.states.of_lists(chosen),
                     )
 
             for i, scores in runner.run([prompt.size for prompt in prompts], read):

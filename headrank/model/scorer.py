@@ -17,6 +17,7 @@ from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
 from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
+from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
@@ -94,7 +95,10 @@ class ScoredList:
 class Scorer:
     """Reranks candidate lists with given heads of a backbone.
 
-    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads.
+    `states` says where states of passages are kept between queries, for prompts in blocks.
+
+    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads, and what
+    `PassageStates` raises.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Scorer:
         weights: Sequence[float] | None = None,
         prompt: PromptSettings | None = None,
         settings: ScorerSettings | None = None,
+        states: StateSettings | None = None,
     ) -> None:
         self.heads = tuple(heads)
         check_heads(self.heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
@@ -112,11 +117,13 @@ class Scorer:
             raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
         self.settings = settings or ScorerSettings()
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
+        prompts = PromptBuilder(backbone.tokenizer, prompt)
         self.reader = ListReader(
             backbone,
-            PromptBuilder(backbone.tokenizer, prompt),
+            prompts,
             self.settings.query_rows,
             BatchSettings(self.settings.batch_size, self.settings.tokens_per_batch),
+            None if states is None else PassageStates(backbone, self.heads, prompts, states),
         )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
@@ -126,6 +133,8 @@ class Scorer:
         """
         s = self.settings
         orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
+        if self.reader.prompts.settings.in_blocks:
+            orders = orders[:1]  # every order reads the same
         jobs = [
             (number, context_order(order, len(item), seed=s.seed, query_id=item.query.id))
             for number, item in enumerate(lists)

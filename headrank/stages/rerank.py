@@ -15,7 +15,7 @@ from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
-from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone
+from headrank.model import Backbone, BackboneSettings, Scorer, StateSettings, load_backbone
 from headrank.ranking import ContextScores, Run
 from headrank.stages.keys import run_key
 from headrank.stages.lists import BenchmarkData
@@ -34,10 +34,15 @@ class RerankedBenchmark:
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment; a backbone is kept as long as the same one is asked for."""
+    """Runs the rerank stage of an experiment; a backbone is kept as long as the same one is asked for.
 
-    def __init__(self, folder: RunFolder) -> None:
+    states: where states of passages are kept, for systems whose prompt is in blocks. In what dtype they are kept is
+    part of a run's key, since scores depend on it, and where they are is not.
+    """
+
+    def __init__(self, folder: RunFolder, states: StateSettings | None = None) -> None:
         self.folder = folder
+        self.states = states
         self._backbone: Backbone | None = None
 
     def run(
@@ -48,7 +53,8 @@ class RerankStage:
         identity: what identifies the model's weights, part of the run's key.
         """
         name = f"runs/{system}/{benchmark.settings.name}.trec"
-        key = run_key(identity, heads.to_dict(), benchmark)
+        states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
+        key = run_key({**identity, **states}, heads.to_dict(), benchmark)
         if not _contexts_path(self.folder.path / name).is_file():
             (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
         made = self.folder.make(name, key, lambda path: self._rerank(system, model, heads, benchmark, path))
@@ -61,7 +67,14 @@ class RerankStage:
         self, system: str, model: BackboneSettings, heads: HeadsFile, benchmark: BenchmarkData, path: Path
     ) -> None:
         backbone = self._load(model, heads.depth)
-        scorer = Scorer(backbone, heads.heads, weights=heads.weights, prompt=heads.prompt, settings=heads.scorer)
+        scorer = Scorer(
+            backbone,
+            heads.heads,
+            weights=heads.weights,
+            prompt=heads.prompt,
+            settings=heads.scorer,
+            states=self.states if heads.prompt.in_blocks else None,
+        )
         lists = benchmark.candidates.lists
         start = time.perf_counter()
         with tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar:
