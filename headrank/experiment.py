@@ -12,7 +12,7 @@ from headrank.baselines import RerankerSettings
 from headrank.data import FirstStage
 from headrank.evaluation import ReportSettings
 from headrank.heads import Criterion
-from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
+from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
 from headrank.names import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
 
 
@@ -63,15 +63,17 @@ class SelectionSettings:
 
     seeds: Sequence[int] = (0, 1, 2)  # one shuffled context order each, averaged
     max_layer: int | None = None  # heads of the first max_layer layers compete; None: of all
-    batch_size: int = 1  # lists per forward pass
+    batch_size: int = 64  # lists per forward pass, at most
+    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"reading.seeds is {list(self.seeds)}, wanted at least one and none twice")
         if self.max_layer is not None and self.max_layer < 1:
             raise ValueError(f"reading.max_layer is {self.max_layer}, wanted at least 1 or null")
-        if self.batch_size < 1:
-            raise ValueError(f"reading.batch_size is {self.batch_size}, wanted at least 1")
+        for name in ("batch_size", "tokens_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"reading.{name} is {getattr(self, name)}, wanted at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Experiment:
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
+    states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
     objective: str = "ndcg@10"  # the metric that a run returns and reports first
@@ -121,6 +124,8 @@ class Experiment:
         names = [data.name for data in self.train]
         if len(set(names)) != len(names):
             raise ValueError(f"data names must differ, these are {', '.join(names)}")
+        if self.states is not None and not any(system.prompt.in_blocks for system in self.systems.values()):
+            raise ValueError("states.folder is given, and no system's prompt is in blocks: give prompt=blocks")
         if self.alignment is not None:
             if not self.train:
                 raise ValueError("alignment needs labelled lists, and data names none")

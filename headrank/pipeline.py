@@ -79,7 +79,7 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        rerank = RerankStage(folder)
+        rerank = RerankStage(folder, experiment.states)
         reranked = {
             (name, benchmark.settings.name): rerank.run(
                 name,

@@ -21,6 +21,7 @@ from headrank.model import (
     PromptSettings,
     Scorer,
     ScorerSettings,
+    StateSettings,
     all_heads,
     count_layers,
     load_backbone,
@@ -48,10 +49,14 @@ class RerankResult:
 class Reranker:
     """Ranks passages by the attention that chosen heads pay them from the query."""
 
-    def __init__(self, backbone: Backbone, heads: HeadsFile) -> None:
+    def __init__(self, backbone: Backbone, heads: HeadsFile, states: StateSettings | None = None) -> None:
         self.backbone = backbone
         self.heads = heads
-        self._scorer = Scorer(backbone, heads.heads, weights=heads.weights, prompt=heads.prompt, settings=heads.scorer)
+        self._scorer = self._make_scorer(states)
+
+    def _make_scorer(self, states: StateSettings | None) -> Scorer:
+        h = self.heads
+        return Scorer(self.backbone, h.heads, weights=h.weights, prompt=h.prompt, settings=h.scorer, states=states)
 
     @classmethod
     def from_pretrained(
@@ -65,6 +70,7 @@ class Reranker:
         kernel: str = "sdpa",
         scorer: ScorerSettings | None = None,
         prompt: PromptSettings | None = None,
+        states: str | Path | StateSettings | None = None,
     ) -> "Reranker":
         """Open a model and its heads, only as deep as the heads reach.
 
@@ -73,13 +79,31 @@ class Reranker:
         heads: a `heads.json`, (layer, head) pairs, `"all"` for every head of every layer (ICR's way), or None for the
             heads in the model's own folder.
         scorer, prompt: replace what the heads file says, or the defaults where heads come as pairs.
+        states: a folder that `index` filled, for prompts in blocks.
 
         Raises `ValueError` where there are no heads to be had or they do not fit the model, and what loading raises.
         """
         settings = BackboneSettings(str(model), revision, dtype, device, kernel)
         file = _find_heads(settings, heads)
         file = replace(file, scorer=scorer or file.scorer, prompt=prompt or file.prompt)
-        return cls(load_backbone(settings, depth=file.depth), file)
+        if isinstance(states, str | Path):
+            states = StateSettings(str(states), keep=False)
+        return cls(load_backbone(settings, depth=file.depth), file, states)
+
+    def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
+        """Compute the states of passages once and keep them in a folder; how many were new to it.
+
+        `rank` reads them from then on instead of computing them, this reranker and any that is opened with
+        `from_pretrained(..., states=folder)`; passages that are not there are computed as ever and not kept. dtype:
+        float32, float16, bfloat16 or int8, None for the model's own; `StateSettings(folder, dtype)` opens another one.
+
+        Raises `ValueError` where the prompt is not in blocks (`PromptSettings(attention="blocks")`), and for a model of
+        which no states are kept.
+        """
+        self._scorer = self._make_scorer(StateSettings(str(folder), dtype, keep=False))
+        states = self._scorer.reader.states
+        assert states is not None
+        return states.add(passage.text for passage in _passages(passages))
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
         """The passages by score, best first, at most `top_k`; equal scores keep the order given.

@@ -60,6 +60,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
     if config.get("alignment") and "alignment" in debug:
         nodes["alignment"] = OmegaConf.merge(config.alignment, debug["alignment"])
     parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
+    states = config.get("states")
     selection = parts["selection"]
     main = SystemSettings(
         selection["criterion"],
@@ -80,6 +81,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         systems={MAIN_SYSTEM: main, **with_heads},
         rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
         selection=parts["reading"],
+        states=instantiate(states) if states and states.folder else None,
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,

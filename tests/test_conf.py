@@ -107,6 +107,14 @@ def test_baselines_with_and_without_heads_stand_side_by_side():
     assert experiment("debug=fast").rerankers == {}
 
 
+def test_states_of_passages():
+    assert experiment("prompt=blocks").states is None
+    states = experiment("prompt=blocks", "states.folder=/data/states", "states.dtype=int8").states
+    assert (states.folder, states.dtype, states.keep) == ("/data/states", "int8", True)
+    with pytest.raises(ValueError, match="give prompt=blocks"):
+        experiment("states.folder=/data/states")
+
+
 def test_what_a_user_has_to_give_is_asked_for():
     with pytest.raises(ValueError, match=r"data\.local\.collection=VALUE"):
         experiment("data=[local]")

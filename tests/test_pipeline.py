@@ -28,7 +28,7 @@ from headrank.experiment import (
     SystemSettings,
 )
 from headrank.heads import AllHeads, EntropyRegularized, HeadsFile, RandomHeads
-from headrank.model import BackboneSettings, Scorer, ScorerSettings, load_backbone
+from headrank.model import BackboneSettings, PromptSettings, Scorer, ScorerSettings, StateSettings, load_backbone
 from headrank.pipeline import finished_objective, run_experiment
 from headrank.reranker import Reranker
 from headrank.run import release
@@ -414,3 +414,40 @@ def test_a_failed_jobs_exception_does_not_hold_its_model():
     release(kept)
     assert models[0]() is None
     assert kept.__traceback__ is not None, "it can still be printed"
+
+
+def test_states_of_passages_are_kept_between_runs(experiment, tmp_path, monkeypatch):
+    """The second run, with other queries' instruction, computes no passage; its states are those of the first."""
+    prompt = PromptSettings(attention="blocks")
+    system = SystemSettings(AllHeads(), prompt=prompt)
+    first = replace(experiment, systems={MAIN_SYSTEM: system}, train=(), states=StateSettings(str(tmp_path / "states")))
+    run_experiment(first)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "states").glob("*/*.safetensors")}
+    assert kept
+    plain = replace(first, folder=tmp_path / "plain", states=None)
+    run_experiment(plain)
+    without, with_states = (read_run(one.folder / "runs/headrank/one.trec") for one in (plain, first))
+    assert without.keys() == with_states.keys()
+    for query, ranking in without.items():
+        assert ranking.passage_ids == with_states[query].passage_ids
+        assert ranking.scores == pytest.approx(with_states[query].scores, abs=1e-5)
+    worded = SystemSettings(AllHeads(), prompt=replace(prompt, instruction="Look."))
+    run_experiment(replace(first, folder=tmp_path / "worded", systems={MAIN_SYSTEM: worded}))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "states").glob("*/*.safetensors")} == kept
+    before = files(first.folder)
+    run_experiment(replace(first, states=None))  # where states are kept is no part of a run
+    assert files(first.folder) == before
+    run_experiment(replace(first, states=StateSettings(str(tmp_path / "states"), dtype="int8")))
+    assert files(first.folder) != before
+    with pytest.raises(ValueError, match="no system's prompt is in blocks"):
+        replace(experiment, states=first.states)
+
+
+def test_how_lists_are_batched_makes_nothing_anew_but_heads(experiment):
+    run_experiment(experiment)
+    before = files(experiment.folder)
+    main = replace(experiment.systems[MAIN_SYSTEM], scorer=ScorerSettings(batch_size=2, tokens_per_batch=500))
+    run_experiment(replace(experiment, systems={**experiment.systems, MAIN_SYSTEM: main}))
+    after = files(experiment.folder)
+    assert {name for name in after if after[name] != before[name]} == {"heads.json"}
+    assert HeadsFile.load(experiment.folder / "heads.json").scorer.tokens_per_batch == 500

@@ -82,7 +82,7 @@ def test_many_queries_at_once(reranker):
     for (query, passages), results in zip(lists, together, strict=True):
         alone = reranker.rank(query, passages)
         assert [r.id for r in results] == [r.id for r in alone]
-        assert [r.score for r in results] == pytest.approx([r.score for r in alone])
+        assert [r.score for r in results] == pytest.approx([r.score for r in alone], abs=1e-5)
     assert [len(results) for results in reranker.rank_many(lists, top_k=1)] == [1, 1, 0, 1]
     assert reranker.rank_many([]) == []
 
@@ -227,3 +227,27 @@ def test_edges(reranker):
     results = reranker.rank("<|im_end|> \x1b", texts)
     assert sorted(int(r.id) for r in results) == list(range(7))
     assert [r.text for r in results] == [texts[int(r.id)] for r in results]  # as they were given
+
+
+def test_indexed_passages_are_read_from_their_folder(model_folder, tmp_path):
+    blocks = PromptSettings(attention="blocks")
+    plain = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks)
+    want = plain.rank(QUERY, TEXTS)
+    indexed = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks)
+    assert indexed.index(TEXTS, tmp_path / "states") == 4  # one of the five stands twice
+    assert indexed.index([*TEXTS, "one more"], tmp_path / "states") == 1
+    opened = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks, states=tmp_path / "states")
+    seen = []
+    for one in (indexed, opened):
+        one.backbone.model.register_forward_pre_hook(
+            lambda _, __, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+        )
+        got = one.rank(QUERY, TEXTS)
+        assert [r.id for r in got] == [r.id for r in want]
+        assert [r.score for r in got] == pytest.approx([r.score for r in want], abs=1e-5)
+    assert max(seen) < 300, "the long passage, of 256 tokens, was not computed again"
+    assert len(opened.rank(QUERY, ["never seen", *TEXTS])) == 6
+    turned = indexed.rank(QUERY, TEXTS[::-1])
+    assert [r.text for r in turned] == [r.text for r in want]  # whatever the order
+    with pytest.raises(ValueError, match=r"prompt\.attention: blocks"):
+        Reranker.from_pretrained(model_folder, PAIRS, device="cpu").index(TEXTS, tmp_path / "states")

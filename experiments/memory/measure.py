@@ -69,7 +69,7 @@ def measure(case: Case) -> str:
             checkpoint_activations(backbone.model)
             backbone.model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=case.dtype == "bfloat16"):
-            scores = read_head_scores(backbone, [prompt], heads[-8:], one_pass=True)
+            scores = read_head_scores(backbone, [prompt], heads[-8:])
         scores[0].query.sum().backward()
         estimate = weights + shape.training_bytes(case.depth, len(prompt), trained, checkpointing=checkpointing)
     measured = peak_memory_bytes(cpu) - before

@@ -29,7 +29,7 @@ from headrank.heads import (
     read_head_table,
     select_heads,
 )
-from headrank.model import ListReader, all_heads
+from headrank.model import BatchSettings, ListReader, all_heads
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,9 @@ class ReselectHeads(Callback):
             )
         if share:
             scorer = module.reader.scorer
-            reader = ListReader(module.backbone, module.reader.prompts, scorer.query_rows, self.batch_size)
+            reader = ListReader(
+                module.backbone, module.reader.prompts, scorer.query_rows, BatchSettings(self.batch_size)
+            )
             items = [one.item for one in share]
             filtered = self.criterion.needs_filtered
             with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):

@@ -163,7 +163,7 @@ class AlignmentModule(LightningModule):
         else:
             reference = self._reference(lists)
             with torch.set_grad_enabled(self.trained_settings.part != TrainedPart.HEAD_WEIGHTS):
-                scores = self.reader.read(lists, self.heads, one_pass=True)
+                scores = self.reader.read(lists, self.heads)
             z = self.reader.passage_scores(lists, scores, self.weights)
             results = [self._loss(*each) for each in zip(lists, z, reference, strict=True)]
             total = torch.stack([loss for loss, _ in results]).sum() + _zero(self.idle)
@@ -187,7 +187,7 @@ class AlignmentModule(LightningModule):
         if not self.losses.needs_reference:
             return [None] * len(lists)
         with torch.no_grad(), self._start.entered():
-            scores = self.reader.read(lists, self.start_heads, one_pass=True)
+            scores = self.reader.read(lists, self.start_heads)
             weights = torch.tensor(self.start_weights, device=self.device)
             return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
 
@@ -201,7 +201,7 @@ class AlignmentModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""
-        scores = self.reader.read(batch, self.heads, one_pass=False)
+        scores = self.reader.read(batch, self.heads)
         z = self.reader.passage_scores(batch, scores, self.weights)
         alpha = self.reader.scorer.fusion_alpha
         for one, read, values in zip(batch, scores, z, strict=True):
@@ -235,9 +235,7 @@ class AlignmentModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """Plain values that have to be the same for a checkpoint to be continued."""
         settings = self.backbone.settings
-        scorer = {
-            name: value for name, value in asdict(self.reader.scorer).items() if name not in ("batch_size", "order")
-        }
+        scorer = {name: value for name, value in self.reader.scorer.identity.items() if name != "order"}
         return {
             "model": settings.model,
             "revision": settings.revision,

@@ -1,7 +1,6 @@
 """Reading labelled lists in training: head scores and z with gradients, and the few switches the backbone needs.
 
-The same prompts, calibration and z as at inference (`headrank.model`); what differs is that gradients flow, so prefix
-and tails are read in one pass without a cache.
+The same prompts, calibration and z as at inference (`headrank.model`); what differs is that gradients flow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,11 +25,8 @@ class LabelledReader:
     prompts: PromptBuilder
     scorer: ScorerSettings
 
-    def read(self, lists: Sequence[LabelledList], heads: Sequence[Head], *, one_pass: bool) -> list[HeadScores]:
-        """Head scores of each list; only the layers up to the deepest head are computed.
-
-        `one_pass` where gradients are wanted, or the model is in train mode; else with a cache, as at inference.
-        """
+    def read(self, lists: Sequence[LabelledList], heads: Sequence[Head]) -> list[HeadScores]:
+        """Head scores of each list; only the layers up to the deepest head are computed."""
         texts = [(x.item.query.text, [x.item.passages[i].text for i in x.order]) for x in lists]
         prompts = self.prompts.build_many(texts, with_null=self.scorer.needs_null)
         with computed_layers(self.backbone, max(head.layer for head in heads) + 1):
@@ -40,7 +36,6 @@ class LabelledReader:
                 heads,
                 query_rows=self.scorer.query_rows,
                 per_token=self.scorer.token_filter,
-                one_pass=one_pass,
             )
 
     def passage_scores(

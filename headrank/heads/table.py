@@ -20,6 +20,7 @@ from torch import Tensor
 from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_residuals, length_divisor
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.list_reader import ListReader, Order, context_order
+from headrank.model.prompt import PromptSettings
 from headrank.ranking import CandidateList, Qrels
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ def read_head_table(
         raise ValueError(
             f"none of the {len(lists)} labelled lists has candidates of two different grades: heads cannot be selected"
         )
+    seeds = distinct_seeds(reader.prompts.settings, seeds)
     jobs = [(n, seed) for n in range(len(kept)) for seed in seeds]
     orders = [context_order(Order.SHUFFLED, len(kept[n]), seed=seed, query_id=kept[n].query.id) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
@@ -153,6 +155,11 @@ def read_head_table(
         grades = torch.tensor(list_grades(item, qrels))
         labelled.append(LabelledScores(item.query.id, grades, head_scores, means[2] if filtered else None))
     return HeadTable(tuple(heads), tuple(labelled))
+
+
+def distinct_seeds(prompt: PromptSettings, seeds: Sequence[int]) -> Sequence[int]:
+    """The seeds whose context orders read differently: one of them where passages are blind to each other."""
+    return seeds[:1] if prompt.in_blocks else seeds
 
 
 def _inverse(order: Sequence[int]) -> Tensor:

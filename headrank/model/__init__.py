@@ -8,6 +8,7 @@ from headrank.model.backbone import (
     load_backbone,
     save_backbone,
 )
+from headrank.model.batching import BatchSettings
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
@@ -18,6 +19,7 @@ from headrank.model.identity import model_identity
 from headrank.model.language_model import LanguageModel, context_tokens, load_language_model, load_tokenizer
 from headrank.model.layouts import LAYOUTS, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
+from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail, plain_text_tokenizer
 from headrank.model.reading import read_head_scores, read_several_rows
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
@@ -28,6 +30,7 @@ __all__ = [
     "LAYOUTS",
     "Backbone",
     "BackboneSettings",
+    "BatchSettings",
     "Calibration",
     "Head",
     "HeadScores",
@@ -38,6 +41,7 @@ __all__ = [
     "ModelFiles",
     "ModelShape",
     "Order",
+    "PassageStates",
     "Prompt",
     "PromptBuilder",
     "PromptSettings",
@@ -46,6 +50,7 @@ __all__ = [
     "Scorer",
     "ScorerSettings",
     "Span",
+    "StateSettings",
     "Tail",
     "TokenScores",
     "all_heads",

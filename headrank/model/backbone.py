@@ -5,11 +5,13 @@ through its attention interface works: Qwen3, Llama, Qwen2, Mistral, Gemma. No l
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -19,8 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from headrank.model.attention import ATTENTION_NAME
+from headrank.model.deepest import prepare_layers
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
-from headrank.model.readout import ATTENTION_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class BackboneSettings:
     dtype: str = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
+    whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
     overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
     family: str | None = None  # with random_weights: a model type such as qwen3, instead of reading a config
@@ -69,6 +73,9 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     layers: int
     settings: BackboneSettings
+
+    def __post_init__(self) -> None:
+        prepare_layers(self.model)
 
     @property
     def depth(self) -> int:
@@ -166,6 +173,25 @@ def cut_config(config: PreTrainedConfig, depth: int) -> None:
         config.layer_types = config.layer_types[:depth]
     if getattr(config, "max_window_layers", None) is not None:
         config.max_window_layers = min(config.max_window_layers, depth)
+
+
+def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
+    """Masks as the model wants them: one for all layers, or one for each kind of layer where it has several.
+
+    `make` gives the mask for a sliding window's width in tokens, or for None: no window. Raises `ValueError` for a
+    model with layers of other kinds.
+    """
+    config = backbone.config
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ValueError(f"{backbone.settings.model}: layers of kind {sorted(unknown)} have no readable attention")
+    if kinds <= {"full_attention"} and not (window and not kinds):
+        return make(None)
+    if len(kinds) <= 1:
+        return make(window)
+    return {"full_attention": make(None), "sliding_attention": make(window)}
 
 
 def locate(settings: BackboneSettings) -> tuple[str, str | None]:

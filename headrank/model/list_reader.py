@@ -2,16 +2,21 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import torch
 
 from headrank.model.backbone import Backbone
+from headrank.model.batching import BatchRunner, BatchSettings
 from headrank.model.head_scores import Head, HeadScores
-from headrank.model.prompt import Prompt, PromptBuilder
+from headrank.model.passage_states import PassageStates
+from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.model.reading import read_head_scores
 from headrank.ranking import CandidateList
+
+CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
 
 
 class Order(StrEnum):
@@ -65,7 +70,8 @@ class ListReader:
     backbone: Backbone
     prompts: PromptBuilder
     query_rows: str = "query"
-    batch_size: int = 1  # lists per forward pass
+    batches: BatchSettings = field(default_factory=BatchSettings)
+    states: PassageStates | None = None  # of passages, with prompts in blocks: made for the heads that are read
 
     def read(
         self,
@@ -80,21 +86,59 @@ class ListReader:
 
         Lists without candidates have nothing to read and are passed over. No gradients.
         """
-        texts = [
-            (item.query.text, [item.passages[i].text for i in order]) for item, order in zip(lists, orders, strict=True)
-        ]
-        numbers = [number for number, (_, passages) in enumerate(texts) if passages]
-        built = self.prompts.build_many([texts[number] for number in numbers], with_null=with_null)
-        queue = sorted(zip(numbers, built, strict=True), key=lambda pair: -len(pair[1].prefix))
-        for start in range(0, len(queue), self.batch_size):
-            batch = queue[start : start + self.batch_size]
-            with torch.inference_mode():
-                read = read_head_scores(
-                    self.backbone,
-                    [prompt for _, prompt in batch],
-                    heads,
-                    query_rows=self.query_rows,
-                    per_token=per_token,
-                )
-            for (number, prompt), scores in zip(batch, read, strict=True):
+        runner = BatchRunner(self.batches)
+        for chunk in self._prompts(lists, orders, with_null=with_null):
+            prompts = [prompt for _, prompt in chunk]
+
+            def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[HeadScores]:
+                chosen = [prompts[i] for i in batch]
+                with torch.inference_mode():
+                    return read_head_scores(
+                        self.backbone,
+                        chosen,
+                        heads,
+                        query_rows=self.query_rows,
+                        per_token=per_token,
+                        states=None if self.states is None else self.states.of_lists(chosen),
+                    )
+
+            for i, scores in runner.run([prompt.size for prompt in prompts], read):
+                number, prompt = chunk[i]
                 yield Reading(number, tuple(orders[number]), scores, prompt)
+
+    def _prompts(
+        self, lists: Sequence[CandidateList], orders: Sequence[tuple[int, ...]], *, with_null: bool
+    ) -> Iterator[list[tuple[int, Prompt]]]:
+        """(number, prompt) of the lists with candidates, chunk by chunk, those of most characters first.
+
+        The next chunk is tokenised while the model works on this one; a text is tokenised once, in whichever chunks.
+        """
+        characters = [sum(len(passage.text) for passage in item.passages) for item in lists]
+        line = sorted((n for n, item in enumerate(lists) if len(item)), key=lambda n: -characters[n])
+        known: Encoded = {}
+
+        def build(numbers: list[int]) -> list[tuple[int, Prompt]]:
+            texts = [(lists[n].query.text, [lists[n].passages[i].text for i in orders[n]]) for n in numbers]
+            return list(zip(numbers, self.prompts.build_many(texts, with_null=with_null, known=known), strict=True))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as thread:
+            chunks = (thread.submit(build, part) for part in _chunks(line, characters))
+            chunk = next(chunks, None)
+            while chunk is not None:
+                built = chunk.result()
+                chunk = next(chunks, None)
+                yield built
+
+
+def _chunks(line: Sequence[int], characters: Sequence[int]) -> Iterator[list[int]]:
+    """The line in parts of some `CHUNK` characters."""
+    part: list[int] = []
+    size = 0
+    for number in line:
+        part.append(number)
+        size += characters[number]
+        if size >= CHUNK:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -6,9 +6,10 @@ hostile texts cannot confuse a span; special-token strings inside passages and q
 """
 
 import json
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeAlias
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -35,6 +36,8 @@ class PromptSettings:
     null_after_instruction: bool = True  # False: the null query stands alone, without instruction and label
     separator: str = "\n\n"
     label_in_span: bool = False  # True: a passage's "[1]" counts as part of it, as ICR and QRHead do
+    attention: str = "full"  # full: passages attend those before them | blocks: each the opening and itself alone
+    query_position: int = 0  # blocks: tokens after the opening where queries start at the earliest; see `Prompt`
     max_passage_tokens: int | None = 256  # tokens; longer passages are cut at their end
     max_query_tokens: int | None = 256  # tokens; longer queries are cut at their end
 
@@ -43,6 +46,19 @@ class PromptSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"prompt.{name} is {value}, wanted a positive number of tokens or null")
+        if self.attention not in ("full", "blocks"):
+            raise ValueError(f"prompt.attention is {self.attention!r}, wanted full or blocks")
+        if self.query_position < 0 or (self.query_position and not self.in_blocks):
+            raise ValueError(
+                f"prompt.query_position is {self.query_position}: wanted at least 0, and 0 without attention: blocks"
+            )
+        if self.label_in_span and self.in_blocks:
+            raise ValueError("prompt.label_in_span: with attention: blocks passages have no numbers")
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether passages are blind to each other, so that their order means nothing."""
+        return self.attention == "blocks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +83,47 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prefix that holds the passages in context order, and its tails (the first is the query's)."""
+    """A prefix that holds the passages in context order, and its tails (the first is the query's).
+
+    With `blocks` [ours] the prefix is an opening and one block for each passage: separator and text, without a number.
+    A block attends the opening and itself, all blocks stand at the same positions (after the opening), and the tails,
+    which attend everything, after the longest of them or at `query_position`, whichever is later. So the order of
+    the passages means nothing, and the states of a block are the same in whatever list it stands.
+    """
 
     prefix: tuple[int, ...]
-    passages: tuple[Span, ...]  # positions in the prefix
+    passages: tuple[Span, ...]  # indices into the prefix
     tails: tuple[Tail, ...]
     cut: int = 0  # how many passages were cut to `max_passage_tokens`
+    blocks: tuple[Span, ...] = ()  # indices into the prefix, one after the other to its end; none: plainly causal
+    query_position: int = 0  # tokens after the opening, with blocks
 
     def __len__(self) -> int:
         """Tokens of prefix and all tails."""
-        return len(self.prefix) + sum(len(tail.ids) for tail in self.tails)
+        return sum(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Tokens of the prefix, tokens of all tails."""
+        return len(self.prefix), sum(len(tail.ids) for tail in self.tails)
+
+    @property
+    def opening(self) -> int:
+        """Tokens before the first block; without blocks the whole prefix."""
+        return self.blocks[0].start if self.blocks else len(self.prefix)
+
+    @property
+    def tail_position(self) -> int:
+        """The position of the tails' first token."""
+        return self.opening + max((self.query_position, *(end - start for start, end in self.blocks)))
+
+    def block_ids(self, number: int) -> tuple[int, ...]:
+        """The token ids of a block."""
+        return self.prefix[slice(*self.blocks[number])]
+
+
+Encoded: TypeAlias = dict[str, Sequence[int]]
+"""Texts with their token ids: what was tokenised in a job so far."""
 
 
 class PromptBuilder:
@@ -104,32 +151,49 @@ class PromptBuilder:
         )
         self._label = [*self._separator, *label]
 
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The token ids before the first passage."""
+        return self._head
+
     def build(self, query: str, passages: Sequence[str], *, with_null: bool) -> Prompt:
         """One prompt. `passages` in context order; `with_null` adds the null query's tail."""
         return self.build_many([(query, passages)], with_null=with_null)[0]
 
-    def build_many(self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool) -> list[Prompt]:
-        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch."""
+    def build_many(
+        self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
+    ) -> list[Prompt]:
+        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch.
+
+        `known` carries the token ids over to the next call of the same job.
+        """
         s = self.settings
         most = max((len(passages) for _, passages in lists), default=0)
         labels = self._encode([f"[{i + 1}]" for i in range(most)])
+        encoded = {} if known is None else known
         texts = dict.fromkeys(_spaced(text) for query, passages in lists for text in (query, *passages))
-        encoded = dict(zip(texts, self._encode(list(texts)), strict=True))
+        new = [text for text in texts if text not in encoded]
+        encoded.update((text, array("i", ids)) for text, ids in zip(new, self._encode(new), strict=True))
         null = self._tail(self._null, bare=not s.null_after_instruction)
         prompts = []
         for query, passages in lists:
             prefix = list(self._head)
-            spans, cut = [], 0
+            spans, blocks, cut = [], [], 0
             for label, passage in zip(labels, passages, strict=False):
                 ids = encoded[_spaced(passage)]
                 if s.max_passage_tokens is not None and len(ids) > s.max_passage_tokens:
                     ids, cut = ids[: s.max_passage_tokens], cut + 1
-                prefix += self._separator
-                start = len(prefix) if s.label_in_span else len(prefix) + len(label)
-                prefix += [*label, *ids]
+                before = len(prefix)
+                prefix += self._separator if s.in_blocks else [*self._separator, *label]
+                start = before + len(self._separator) if s.label_in_span else len(prefix)
+                prefix += ids
                 spans.append(Span(start, len(prefix)))
+                blocks.append(Span(before, len(prefix)))
             tails = (self._tail(encoded[_spaced(query)][: s.max_query_tokens]),)
-            prompts.append(Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, cut))
+            prompt = Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, cut)
+            if s.in_blocks:
+                prompt = replace(prompt, blocks=tuple(blocks), query_position=s.query_position)
+            prompts.append(prompt)
         return prompts
 
     def show(self, prompt: Prompt) -> str:

@@ -1,30 +1,26 @@
-"""Head scores of a batch of prompts: one pass over the passages, one short pass over all tails.
+"""Head scores of a batch of prompts, in one pass over the passages and all tails, or over the tails alone.
 
-The prefix (passages) is computed once and kept as key and value states; the tails (query, null query) of a list are
-packed side by side behind it, each blind to the others and each at the positions it would have had alone. Prefixes of
-different lengths are padded on the right: under a causal mask padding that comes later is never seen, so this pass
-needs no mask (and no mask of size tokens x tokens) at all. The tails' pass gets a mask of tails x keys.
+The tails (query, null query) of a list are packed side by side behind its prefix (the passages), each blind to the
+others and each at the positions it would have had alone. Prefixes of different lengths are padded on the right: under a
+causal mask padding that comes later is never seen, so the prefix needs no mask (and no mask of size tokens x tokens) at
+all. The tails get a mask of tails x keys. There is no cache: keys and values of a layer are gone when the next one
+begins, and activation checkpointing, which computes layers a second time, finds nothing that it could add to twice.
 
-Training reads prefix and tails in one pass without a cache instead (`one_pass`), with the same masks: activation
-checkpointing computes layers a second time, and a cache would take their keys in twice.
+Where passages are blocks whose states are there already (`states`), the pass is over the tails alone.
 """
 
-import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import DynamicCache, LlamaModel
 
 from headrank.model.backbone import Backbone
+from headrank.model.batch import Batch
+from headrank.model.block_states import CACHE_ARGUMENT, AssembledCache, BlockStates, StateShape
+from headrank.model.deepest import Deepest
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
-from headrank.model.prompt import Prompt, Span
+from headrank.model.prompt import Prompt
 from headrank.model.readout import ReadRequest
-
-# transformers 5.24 renamed this argument of every model and warns of the old name.
-_CACHE = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 
 
 def read_head_scores(
@@ -34,15 +30,18 @@ def read_head_scores(
     *,
     query_rows: str = "query",
     per_token: bool = False,
-    one_pass: bool = False,
+    states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
     """The head scores of each prompt, exact as of separate passes; gradients flow where they are enabled.
 
-    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). `one_pass` reads without a cache, which
-    activation checkpointing needs; the scores and gradients are the same. Raises `ValueError` for heads outside of the
-    backbone's depth, prompts with differing numbers of tails, and prompts longer than the model's context.
+    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Only layers up to the deepest head are
+    computed. `states` are each prompt's opening and blocks, of these heads' `StateShape`: with them only the tails are
+    computed, and no gradient reaches the passages.
+
+    Raises `ValueError` for heads outside of the backbone's depth, prompts with differing numbers of tails, and prompts
+    longer than the model's context.
     """
-    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, one_pass=one_pass)
+    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, states=states)
     return [by_kind[query_rows] for by_kind in read]
 
 
@@ -53,13 +52,13 @@ def read_several_rows(
     *,
     kinds: Sequence[str],
     per_token: bool = False,
-    one_pass: bool = False,
+    states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
     """As `read_head_scores`, for several choices of query rows in one pass: for each prompt, kind -> head scores."""
     if not prompts:
         return []
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
-    batch = _Batch.collate(prompts, kinds, backbone)
+    batch = Batch.collate(prompts, kinds, backbone)
     layers = by_layer(heads)
     request = ReadRequest(
         heads=layers,
@@ -69,10 +68,28 @@ def read_several_rows(
         passages=batch.passages,
         per_token=per_token,
     )
-    if one_pass:
-        _read_in_one_pass(backbone, batch, request)
+    deepest = None
+    if not backbone.settings.whole_deepest:
+        deepest = Deepest(max(layers), tuple(layers[max(layers)]))
+    if states is None:
+        inputs = {
+            "input_ids": torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
+            "position_ids": torch.cat([batch.prefix_positions, batch.tail_positions], dim=1),
+            "attention_mask": batch.masks(backbone),
+            "use_cache": False,
+            "headrank_tail": batch.tail_ids.shape[1],
+            "headrank_blocks": batch.blocks,
+        }
     else:
-        _read_with_cache(backbone, batch, request)
+        inputs = {
+            "input_ids": batch.tail_ids,
+            "position_ids": batch.tail_positions,
+            "attention_mask": batch.masks(backbone, with_prefix=False),
+            "use_cache": True,
+            CACHE_ARGUMENT: AssembledCache(StateShape.of(backbone, heads), states),
+        }
+    kernel = backbone.settings.kernel
+    backbone.model(**inputs, headrank_request=request, headrank_kernel=kernel, headrank_deepest=deepest)
     readings = request.gather()  # [B, U = kinds x tails, heads in layer order, passages or keys]
     read = [Head(layer, head) for layer, members in layers.items() for head in members]
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
@@ -85,35 +102,6 @@ def read_several_rows(
         }
         for i, prompt in enumerate(prompts)
     ]
-
-
-def _read_with_cache(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
-    cache = DynamicCache()  # without a config: full-length keys for sliding-window layers too, which the mask cuts
-    model, kernel = backbone.model, backbone.settings.kernel
-    model(input_ids=batch.prefix_ids, **{_CACHE: cache}, use_cache=True, headrank_kernel=kernel)
-    model(
-        input_ids=batch.tail_ids,
-        position_ids=batch.tail_positions,
-        attention_mask=batch.masks(backbone),
-        **{_CACHE: cache},
-        use_cache=True,
-        headrank_request=request,
-        headrank_kernel=kernel,
-    )
-
-
-def _read_in_one_pass(backbone: Backbone, batch: "_Batch", request: ReadRequest) -> None:
-    B, P = batch.prefix_ids.shape
-    prefix_positions = torch.arange(P, device=batch.prefix_ids.device).expand(B, P)
-    backbone.model(
-        input_ids=torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
-        position_ids=torch.cat([prefix_positions, batch.tail_positions], dim=1),
-        attention_mask=batch.masks(backbone, one_pass=True),
-        use_cache=False,
-        headrank_request=request,
-        headrank_kernel=backbone.settings.kernel,
-        headrank_tail=batch.tail_ids.shape[1],
-    )
 
 
 def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
@@ -131,119 +119,3 @@ def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: 
     else:
         sums = reading[:, :, :N]
     return HeadScores(heads, sums[0], sums[1] if len(prompt.tails) > 1 else None, lengths, tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    prefix_ids: Int[Tensor, "B P"]
-    prefix_lengths: Int[Tensor, " B"]
-    tail_ids: Int[Tensor, "B Q"]
-    tail_numbers: Int[Tensor, "B Q"]  # which tail a token belongs to; padding has numbers of its own, below 0
-    tail_positions: Int[Tensor, "B Q"]
-    rows: Int[Tensor, "B R"]
-    row_weights: Float[Tensor, "B U R"]
-    segments: Int[Tensor, "B S"]
-    passages: int
-
-    @classmethod
-    def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "_Batch":
-        tails = {len(prompt.tails) for prompt in prompts}
-        if len(tails) != 1:
-            raise ValueError(f"prompts of one batch have {sorted(tails)} tails, wanted the same number in each")
-        per_kind, B = tails.pop(), len(prompts)
-        U = per_kind * len(kinds)
-        P = max(len(prompt.prefix) for prompt in prompts)
-        Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)
-        # Rows of all kinds of a tail overlap: each is read once, from the first to the last that any kind wants.
-        spans = [[[tail.rows(kind) for kind in kinds] for tail in prompt.tails] for prompt in prompts]
-        unions = [[Span(min(s.start for s in tail), max(s.end for s in tail)) for tail in row] for row in spans]
-        R = max(sum(span.end - span.start for span in row) for row in unions)
-        prefix_ids = torch.zeros(B, P, dtype=torch.long)
-        tail_ids = torch.zeros(B, Q, dtype=torch.long)
-        numbers = -1 - torch.arange(Q).repeat(B, 1)  # every padding token is a tail of its own: it attends itself only
-        positions = torch.zeros(B, Q, dtype=torch.long)
-        rows = torch.zeros(B, R, dtype=torch.long)
-        weights = torch.zeros(B, U, R)
-        segments = torch.full((B, P + Q), -1, dtype=torch.long)
-        for b, prompt in enumerate(prompts):
-            length = len(prompt.prefix)
-            _check_length(prompt, backbone)
-            prefix_ids[b, :length] = torch.tensor(prompt.prefix)
-            for n, span in enumerate(prompt.passages):
-                segments[b, span.start : span.end] = n
-            at = row = 0
-            for u, tail in enumerate(prompt.tails):
-                size = len(tail.ids)
-                tail_ids[b, at : at + size] = torch.tensor(tail.ids)
-                numbers[b, at : at + size] = u
-                positions[b, at : at + size] = torch.arange(length, length + size)
-                first, last = unions[b][u]
-                rows[b, row : row + last - first] = torch.arange(at + first, at + last)
-                for k, (start, end) in enumerate(spans[b][u]):
-                    offset = row + start - first
-                    weights[b, k * per_kind + u, offset : offset + end - start] = 1 / (end - start)
-                at, row = at + size, row + last - first
-        lengths = torch.tensor([len(prompt.prefix) for prompt in prompts])
-        N = max(len(prompt.passages) for prompt in prompts)
-        device = backbone.device
-        return cls(
-            prefix_ids.to(device),
-            lengths.to(device),
-            tail_ids.to(device),
-            numbers.to(device),
-            positions.to(device),
-            rows.to(device),
-            weights.to(device),
-            segments.to(device),
-            N,
-        )
-
-    def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
-        """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
-        B, P = self.prefix_ids.shape
-        Q = self.tail_ids.shape[1]
-        prefix_positions = torch.arange(P, device=self.rows.device).expand(B, P)
-        real = prefix_positions < self.prefix_lengths[:, None]
-        to_prefix = real[:, None, :].expand(B, Q, P) & (self.tail_numbers >= 0)[:, :, None]
-        same = self.tail_numbers[:, :, None] == self.tail_numbers[:, None, :]
-        to_tail = same & torch.ones(Q, Q, dtype=torch.bool, device=same.device).tril()
-        mask = torch.cat([to_prefix, to_tail], dim=2)
-        if window is not None:
-            keys = torch.cat([prefix_positions, self.tail_positions], dim=1)
-            mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window
-        return mask[:, None]
-
-    def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
-        """The tails' mask for one pass over prefix and tails; with the prefix's rows where a window cuts into them."""
-        B, P = self.prefix_ids.shape
-        tails = self.tail_mask(window)
-        if window is None or window >= P:
-            return tails  # Q rows: the prefix is plainly causal
-        i = torch.arange(P, device=tails.device)[:, None]
-        j = torch.arange(tails.shape[-1], device=tails.device)
-        return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
-
-    def masks(self, backbone: Backbone, *, one_pass: bool = False) -> Tensor | dict[str, Tensor]:
-        """The mask as the model wants it: one for all layers, or one per kind of layer where it has several."""
-        make = self.pass_mask if one_pass else self.tail_mask
-        config = backbone.config
-        window = getattr(config, "sliding_window", None)
-        kinds = set(getattr(config, "layer_types", None) or ())
-        unknown = kinds - {"full_attention", "sliding_attention"}
-        if unknown:
-            raise ValueError(f"{backbone.settings.model}: layers of kind {sorted(unknown)} have no readable attention")
-        if kinds <= {"full_attention"} and not (window and not kinds):
-            return make(None)
-        if len(kinds) <= 1:
-            return make(window)
-        return {"full_attention": make(None), "sliding_attention": make(window)}
-
-
-def _check_length(prompt: Prompt, backbone: Backbone) -> None:
-    longest = len(prompt.prefix) + max(len(tail.ids) for tail in prompt.tails)
-    limit = backbone.max_tokens
-    if limit is not None and longest > limit:
-        raise ValueError(
-            f"a prompt of {len(prompt.passages)} passages has {longest} tokens, the model's context holds {limit}: "
-            "lower the depth of the candidate lists or prompt.max_passage_tokens"
-        )

@@ -1,24 +1,17 @@
-"""The attention hook: exact attention mass of a few heads, read beside an unmodified attention kernel.
+"""The readout: exact attention mass of a few heads, from query and key states.
 
-Stands at the bottom of the model package. transformers hands every attention function the query, key and value states
-after projection, q/k normalisation, rotary embedding and the cache update, and passes unknown keyword arguments of
-`model(...)` through to it. So a `ReadRequest` travels as the keyword `headrank_request`, and the function registered
-here returns the kernel's own output untouched while it computes, for the heads asked for only, the softmax rows of
-the query tokens over the full key axis in fp32 and reduces them per passage at once. Nothing of size tokens x tokens
-is ever made: the largest block is `heads x rows x keys`, and that is cut to `MAX_BLOCK` elements.
+Stands at the bottom of the model package. For the heads asked for only, the softmax rows of the query tokens over the
+full key axis are computed in fp32 and reduced per passage at once. Nothing of size tokens x tokens is ever made: the
+largest block is `heads x rows x keys`, and that is cut to `MAX_BLOCK` elements. `attention.py` calls it beside the
+attention kernel of every layer that is read, `deepest.py` in the place of the deepest one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
 
 ATTENTION_NAME = "headrank"
 """The name to give transformers as `attn_implementation`: reads attention, computes with PyTorch's SDPA."""
@@ -83,35 +76,63 @@ def attention_rows(
 ) -> Float[Tensor, "B heads R S"]:
     """The softmax rows of chosen heads and query positions over the full key axis, in fp32.
 
-    `q` and `k` are upcast before the product: on bf16 states this keeps the error of the rows at that of the states
-    themselves. `mask` is boolean (True = may attend) or additive; None means causal, with the queries last on the key
-    axis. Key states are read once per kv head in use, never repeated per query head.
+    `mask` is boolean (True = may attend) or additive; None means causal, with the queries last on the key axis.
     """
-    B, H, T, D = q.shape
+    group = q.shape[1] // k.shape[1]
+    picked = pick_rows(q[:, list(heads)], rows)
+    allowed = mask_rows(mask, rows, queries=q.shape[2], keys=k.shape[2])
+    return softmax_rows(picked, k, [head // group for head in heads], allowed, scaling=scaling, softcap=softcap)
+
+
+def pick_rows(states: Shaped[Tensor, "B *heads T D"], rows: Int[Tensor, "B R"]) -> Shaped[Tensor, "B *heads R D"]:
+    """The states at each list's rows."""
+    index = rows.view(rows.shape[0], *[1] * (states.ndim - 3), -1, 1)
+    return states.gather(-2, index.expand(*states.shape[:-2], -1, states.shape[-1]))
+
+
+def mask_rows(
+    mask: Bool[Tensor, "B 1 T S"] | Float[Tensor, "B 1 T S"] | None,
+    rows: Int[Tensor, "B R"],
+    *,
+    queries: int,
+    keys: int,
+) -> Bool[Tensor, "B 1 R S"] | Float[Tensor, "B 1 R S"]:
+    """The mask at the rows; the causal one where there is none, of `queries` positions that are the last of `keys`."""
+    if mask is None:
+        positions = torch.arange(keys, device=rows.device)
+        return positions <= rows[:, None, :, None] + (keys - queries)
+    return pick_rows(mask[..., :keys].expand(rows.shape[0], -1, -1, -1), rows)
+
+
+def softmax_rows(
+    q: Float[Tensor, "B heads R D"],
+    k: Float[Tensor, "B K S D"],
+    kv_heads: Sequence[int],
+    allowed: Bool[Tensor, "B 1 R S"] | Float[Tensor, "B 1 R S"],
+    *,
+    scaling: float,
+    softcap: float | None = None,
+) -> Float[Tensor, "B heads R S"]:
+    """The softmax rows of query states over all keys, in fp32; `kv_heads` says whose keys each head reads.
+
+    `q` and `k` are upcast before the product: on bf16 states this keeps the error of the rows at that of the states
+    themselves. Key states are read once per kv head in use, never repeated per query head.
+    """
+    B, H, R, D = q.shape
     K, S = k.shape[1], k.shape[2]
-    group = H // K
-    used = sorted({head // group for head in heads})
+    used = sorted(set(kv_heads))
     # The heads that share a kv head form one matrix product; shorter groups repeat their last head, dropped below.
-    members = [[head for head in heads if head // group == kv] for kv in used]
+    members = [[i for i in range(H) if kv_heads[i] == kv] for kv in used]
     width = max(len(m) for m in members)
-    grid = [m + [m[-1]] * (width - len(m)) for m in members]
-    index = torch.tensor(grid, device=q.device)  # [kv in use, width]
-    R = rows.shape[1]
-    q_rows = q.gather(2, rows[:, None, :, None].expand(B, H, R, D))  # [B H R D]
-    q_rows = q_rows[:, index.flatten()].float().view(B, len(used), width * R, D)
+    grid = [i for m in members for i in m + [m[-1]] * (width - len(m))]
+    stacked = (q if grid == list(range(H)) else q[:, grid]).float().reshape(B, len(used), width * R, D)
     keys = (k if len(used) == K else k[:, used]).float()
-    logits = (q_rows @ keys.transpose(-1, -2)) * scaling
+    logits = (stacked @ keys.transpose(-1, -2)) * scaling
     logits = logits.view(B, len(used) * width, R, S)
-    if len(used) * width != len(heads) or [h for m in members for h in m] != list(heads):
-        flat = [h for row in grid for h in row]
-        logits = logits[:, [flat.index(head) for head in heads]]
+    if grid != list(range(H)):
+        logits = logits[:, [grid.index(i) for i in range(H)]]
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
-    if mask is None:
-        positions = torch.arange(S, device=q.device)
-        allowed = positions <= rows[:, None, :, None] + (S - T)
-    else:
-        allowed = mask.expand(B, 1, T, mask.shape[-1])[..., :S].gather(2, rows[:, None, :, None].expand(B, 1, R, S))
     if allowed.dtype == torch.bool:
         # The least finite number, not -inf: a padding row that may attend nothing gives no NaN, forward or backward.
         logits = logits.masked_fill(~allowed, torch.finfo(torch.float32).min)
@@ -123,80 +144,35 @@ def attention_rows(
 def read(
     request: ReadRequest,
     layer: int,
-    q: Float[Tensor, "B H T D"],
+    q: Float[Tensor, "B heads R D"],
     k: Float[Tensor, "B K S D"],
+    kv_heads: Sequence[int],
     mask: Tensor | None,
     *,
+    queries: int,
     scaling: float,
     softcap: float | None = None,
 ) -> None:
     """Read one layer into `request.readings[layer]` (assigned, not added: a re-run pass under activation
-    checkpointing gives the same reading again)."""
-    heads = list(request.heads[layer])
-    B, S, R = q.shape[0], k.shape[2], request.rows.shape[1]
+    checkpointing gives the same reading again).
+
+    `q` are the states of the heads asked for at the request's rows, `kv_heads` whose keys in `k` each reads, `mask`
+    that of the pass's whole query axis of `queries` positions.
+    """
+    B, H, R, _ = q.shape
+    S = k.shape[2]
     if request.segments.shape[1] != S:
         raise ValueError(f"layer {layer}: the request describes {request.segments.shape[1]} keys, the pass has {S}")
-    step = max(1, MAX_BLOCK // max(1, B * len(heads) * S))
+    step = max(1, MAX_BLOCK // max(1, B * H * S))
     total: Tensor | None = None
     for start in range(0, R, step):
-        rows = request.rows[:, start : start + step]
-        attention = attention_rows(q, k, mask, rows, heads, scaling=scaling, softcap=softcap)
-        weights = request.row_weights[:, :, start : start + step]
-        part = torch.einsum("bur,bhrs->buhs", weights, attention)
+        block = slice(start, start + step)
+        allowed = mask_rows(mask, request.rows[:, block], queries=queries, keys=S)
+        attention = softmax_rows(q[:, :, block], k, kv_heads, allowed, scaling=scaling, softcap=softcap)
+        part = torch.einsum("bur,bhrs->buhs", request.row_weights[:, :, block], attention)
         total = part if total is None else total + part
     if total is None:
         raise ValueError("a read request needs at least one row")
     if not request.per_token:
         total = torch.einsum("buhs,bsn->buhn", total, request.membership())
     request.readings[layer] = total
-
-
-def headrank_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    headrank_request: ReadRequest | None = None,
-    headrank_kernel: str = "sdpa",
-    headrank_tail: int | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention function: the kernel's output, and on the side the reading that was asked for.
-
-    `headrank_kernel` names one of transformers' attention functions. Those other than `sdpa` (FlashAttention) take no
-    4-D mask, so where one is given (the short pass over the tails) SDPA computes instead.
-
-    `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
-    request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
-    apart from them, causally and without a mask, so that none of size tokens x tokens is needed.
-    """
-    layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
-    prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail
-    if headrank_request is not None and layer in headrank_request.heads:
-        if kwargs.get("s_aux") is not None:
-            raise ValueError("models with attention sinks as parameters (s_aux) are not supported by the readout")
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        mask = attention_mask
-        if mask is not None and headrank_tail is not None:
-            mask = mask[:, :, -headrank_tail:]
-        with torch.autocast(query.device.type, enabled=False):
-            rows = query[:, :, prefix:]
-            read(headrank_request, layer, rows, key, mask, scaling=scale, softcap=kwargs.get("softcap"))
-
-    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if headrank_kernel != "sdpa" and mask is None:
-            return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
-        return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
-
-    if prefix and attention_mask is not None and attention_mask.shape[2] == headrank_tail:
-        before, _ = attend(query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], None)
-        tails, _ = attend(query[:, :, prefix:], key, value, attention_mask)
-        return torch.cat([before, tails], dim=1), None  # [B T H D]
-    return attend(query, key, value, attention_mask)
-
-
-AttentionInterface.register(ATTENTION_NAME, headrank_attention)
-# Without its own mask function transformers gives a custom attention no mask at all and padding is silently attended.
-AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

@@ -5,18 +5,24 @@ from HeadRank in the heads they are given here and in these settings, not in cod
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from headrank.model.backbone import Backbone
+from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
 from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
+from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
+
+BATCHING = ("batch_size", "tokens_per_batch")
+"""The settings of a scorer that cost and memory depend on, and no score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class ScorerSettings:
     fusion_alpha: float = 0.0  # weight of the first stage's rank; 0 is no fusion
     order: str = "first_stage"  # first_stage | reversed | shuffled | both
     seed: int = 0  # of shuffled orders
-    batch_size: int = 1  # lists per forward pass
+    batch_size: int = 64  # lists per forward pass, at most
+    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
     eps: float = EPS  # attention mass
 
     def __post_init__(self) -> None:
@@ -42,13 +49,19 @@ class ScorerSettings:
             raise ValueError(f"scorer.query_rows is {self.query_rows!r}, wanted query, instruction or suffix")
         if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
             raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
-        if self.batch_size < 1:
-            raise ValueError(f"scorer.batch_size is {self.batch_size}, wanted at least 1")
+        for name in BATCHING:
+            if getattr(self, name) < 1:
+                raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted at least 1")
         for name in ("power", "fusion_alpha"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted a number of at least 0")
         if self.eps <= 0:
             raise ValueError(f"scorer.eps is {self.eps}, wanted a positive attention mass")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that scores depend on: not those of how lists are batched."""
+        return {name: value for name, value in asdict(self).items() if name not in BATCHING}
 
     @property
     def needs_null(self) -> bool:
@@ -82,7 +95,10 @@ class ScoredList:
 class Scorer:
     """Reranks candidate lists with given heads of a backbone.
 
-    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads.
+    `states` says where states of passages are kept between queries, for prompts in blocks.
+
+    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads, and what
+    `PassageStates` raises.
     """
 
     def __init__(
@@ -93,6 +109,7 @@ class Scorer:
         weights: Sequence[float] | None = None,
         prompt: PromptSettings | None = None,
         settings: ScorerSettings | None = None,
+        states: StateSettings | None = None,
     ) -> None:
         self.heads = tuple(heads)
         check_heads(self.heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
@@ -100,8 +117,13 @@ class Scorer:
             raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
         self.settings = settings or ScorerSettings()
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
+        prompts = PromptBuilder(backbone.tokenizer, prompt)
         self.reader = ListReader(
-            backbone, PromptBuilder(backbone.tokenizer, prompt), self.settings.query_rows, self.settings.batch_size
+            backbone,
+            prompts,
+            self.settings.query_rows,
+            BatchSettings(self.settings.batch_size, self.settings.tokens_per_batch),
+            None if states is None else PassageStates(backbone, self.heads, prompts, states),
         )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
@@ -111,6 +133,8 @@ class Scorer:
         """
         s = self.settings
         orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
+        if self.reader.prompts.settings.in_blocks:
+            orders = orders[:1]  # every order reads the same
         jobs = [
             (number, context_order(order, len(item), seed=s.seed, query_id=item.query.id))
             for number, item in enumerate(lists)

@@ -18,7 +18,7 @@ from headrank.experiment import DataSettings, Experiment, SystemSettings
 from headrank.files import atomic_write
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers, load_backbone
-from headrank.stages.keys import FORMAT, labelled_identity, model_identity
+from headrank.stages.keys import FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def best_validation(folder: Path) -> float:
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
     sources = labelled_identity(data.labelled(experiment.train))
-    used = {name: heads.to_dict()[name] for name in ("heads", "prompt", "scorer", "criterion")}
+    used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
     settings = replace(experiment.alignment, trainer=replace(type(experiment.alignment.trainer)(), precision=precision))
     return artifact_key(

@@ -12,6 +12,7 @@ import yaml
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import model_identity
+from headrank.model.scorer import BATCHING
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
@@ -103,9 +104,17 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
     )
 
 
+def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The parts of a heads file (as a dict) that an artifact depends on; of the scorer not how it batches lists."""
+    parts = {name: heads[name] for name in names}
+    if parts["scorer"] is not None:
+        parts["scorer"] = {name: value for name, value in parts["scorer"].items() if name not in BATCHING}
+    return parts
+
+
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
     """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
-    used = {name: heads[name] for name in ("heads", "prompt", "scorer")}
+    used = used_parts(heads, "heads", "prompt", "scorer")
     return artifact_key("run", FORMAT, model, used, data_identity(benchmark))
 
 

@@ -20,7 +20,7 @@ from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
-from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone
+from headrank.model import Backbone, BackboneSettings, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
 from headrank.stages.keys import reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
@@ -41,10 +41,16 @@ class RerankedBenchmark:
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for."""
+    """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for.
 
-    def __init__(self, folder: RunFolder) -> None:
+
+    states: where states of passages are kept, for systems whose prompt is in blocks. In what dtype they are kept is
+    part of a run's key, since scores depend on it, and where they are is not.
+    """
+
+    def __init__(self, folder: RunFolder, states: StateSettings | None = None) -> None:
         self.folder = folder
+        self.states = states
         self._backbone: Backbone | None = None
         self._reranker: tuple[RerankerSettings, ListReranker] | None = None
 
@@ -55,7 +61,8 @@ class RerankStage:
 
         identity: what identifies the model's weights, part of the run's key.
         """
-        key = run_key(identity, heads.to_dict(), benchmark)
+        states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
+        key = run_key({**identity, **states}, heads.to_dict(), benchmark)
         return self._make(system, benchmark, key, lambda path: self._rerank(system, model, heads, benchmark, path))
 
     def run_reranker(
@@ -81,7 +88,14 @@ class RerankStage:
         self, system: str, model: BackboneSettings, heads: HeadsFile, benchmark: BenchmarkData, path: Path
     ) -> None:
         backbone = self._load(model, heads.depth)
-        scorer = Scorer(backbone, heads.heads, weights=heads.weights, prompt=heads.prompt, settings=heads.scorer)
+        scorer = Scorer(
+            backbone,
+            heads.heads,
+            weights=heads.weights,
+            prompt=heads.prompt,
+            settings=heads.scorer,
+            states=self.states if heads.prompt.in_blocks else None,
+        )
         scored, facts = _timed(scorer.score, system, benchmark)
         facts |= {
             "tokens": sum(item.tokens for item in scored),

@@ -25,8 +25,8 @@ from headrank.heads import (
     read_head_table,
     select_heads,
 )
-from headrank.heads.table import usable_lists
-from headrank.model import Backbone, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
+from headrank.heads.table import distinct_seeds, usable_lists
+from headrank.model import Backbone, BatchSettings, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
 from headrank.stages.keys import heads_key, project_version, table_key
 from headrank.stages.lists import DataLoader, LabelledData
 
@@ -144,8 +144,9 @@ class SelectStage:
         if self._backbone is None:
             self._backbone = load_backbone(e.model, depth=depth)
         builder = PromptBuilder(self._backbone.tokenizer, system.prompt)
-        reader = ListReader(self._backbone, builder, system.scorer.query_rows, e.selection.batch_size)
-        lists, qrels, seeds = train.lists, train.qrels, e.selection.seeds
+        batches = BatchSettings(e.selection.batch_size, e.selection.tokens_per_batch)
+        reader = ListReader(self._backbone, builder, system.scorer.query_rows, batches)
+        lists, qrels, seeds = train.lists, train.qrels, distinct_seeds(system.prompt, e.selection.seeds)
         usable, _ = usable_lists(lists, qrels)
         with tqdm(total=len(usable) * len(seeds), desc=f"select: reading {train.name}", unit="list") as bar:
             return read_head_table(

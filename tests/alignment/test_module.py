@@ -56,26 +56,24 @@ def step(module, lists, *, elsewhere=()):
 @pytest.mark.parametrize(
     ("family", "extra"), [("qwen3", {}), ("llama", {}), ("mistral", {"sliding_window": 16}), ("gemma3_text", {})]
 )
-@pytest.mark.parametrize("recomputed", [False, True])
-def test_one_pass_is_the_cached_reading(tokenizer, family, extra, recomputed):
+def test_recomputed_layers_give_the_same_gradients(tokenizer, family, extra):
     backbone = tiny_backbone(family, tokenizer, **extra)
     builder = PromptBuilder(tokenizer, PROMPT)
     texts = [("tide", ["the tide", "", "rock and rock"]), ("salt and wind", ["salt", "wind and rain, and more"])]
     prompts = builder.build_many(texts, with_null=True)
     heads, weights = [Head(2, 1), Head(0, 3)], torch.tensor([1.0, 0.5])
 
-    def run(one_pass):
+    def run():
         backbone.model.zero_grad()
-        read = read_head_scores(backbone, prompts, heads, query_rows="suffix", one_pass=one_pass)
+        read = read_head_scores(backbone, prompts, heads, query_rows="suffix")
         z = torch.cat([ScorerSettings().passage_scores(scores, weights) for scores in read])
         (z * torch.arange(1, len(z) + 1)).sum().backward()
         return z.detach(), {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
 
-    z, gradients = run(one_pass=False)
-    if recomputed:
-        checkpoint_activations(backbone.model)
-        backbone.model.train()
-    other_z, other_gradients = run(one_pass=True)
+    z, gradients = run()
+    checkpoint_activations(backbone.model)
+    backbone.model.train()
+    other_z, other_gradients = run()
     torch.testing.assert_close(other_z, z, rtol=1e-5, atol=1e-6)
     assert other_gradients.keys() == gradients.keys()
     assert any("q_proj" in name for name in gradients)
@@ -137,9 +135,9 @@ def test_layers_behind_the_deepest_head_are_not_computed(fresh):
 def test_bf16_autocast_keeps_the_readout_in_fp32(fresh):
     module = toy_module(fresh, scorer=ScorerSettings(power=0.0, token_filter=True))
     lists = [toy_list(0)]
-    exact = module.reader.read(lists, HEADS, one_pass=True)[0]
+    exact = module.reader.read(lists, HEADS)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        read = module.reader.read(lists, HEADS, one_pass=True)
+        read = module.reader.read(lists, HEADS)
         z = module.reader.passage_scores(lists, read, module.weights)[0]
         loss = step(module, lists)
     for value in (read[0].query, read[0].null, read[0].tokens.query, z, loss):
@@ -203,7 +201,7 @@ def test_reference_scores_are_the_start_models(fresh, tmp_path, part):
     for z, reference in zip(start, module._reference(lists), strict=True):
         assert torch.equal(z, reference)
         assert not reference.requires_grad
-    now = module.reader.passage_scores(lists, module.reader.read(lists, HEADS, one_pass=True), module.weights)
+    now = module.reader.passage_scores(lists, module.reader.read(lists, HEADS), module.weights)
     assert not torch.allclose(4.0 * now[0], start[0])
 
 
@@ -279,7 +277,7 @@ def test_validation_counts_each_query_once(fresh, tmp_path):
     lists = [one for batch in data.val_dataloader() for one in batch]
     assert len(lists) == 4
     with torch.no_grad():
-        z = module.reader.passage_scores(lists, module.reader.read(lists, HEADS, one_pass=False), module.weights)
+        z = module.reader.passage_scores(lists, module.reader.read(lists, HEADS), module.weights)
     records = [ValidationRecord.from_scores(one, value, value.abs()) for one, value in zip(lists, z, strict=True)]
     rankings = {r.ranking.query_id: r.ranking for r in records}
     values = score_queries(

@@ -17,6 +17,7 @@ from headrank.heads import (
 )
 from headrank.heads.table import usable_lists
 from headrank.model import (
+    BatchSettings,
     Calibration,
     Head,
     HeadScores,
@@ -84,7 +85,7 @@ def test_a_seed_is_needed(reader):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_averaging_over_seeds_equals_separate_reads(batch_size, backbone, reader):
-    batched = replace(reader, batch_size=batch_size)
+    batched = replace(reader, batches=BatchSettings(batch_size))
     together = read_head_table(batched, LISTS, QRELS, HEADS, seeds=[4, 5, 9], filtered=True)
     apart = [read_head_table(reader, LISTS, QRELS, HEADS, seeds=[seed], filtered=True) for seed in (4, 5, 9)]
     for n, item in enumerate(together.lists):

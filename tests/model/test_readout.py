@@ -20,6 +20,8 @@ FAMILIES = [
     ("qwen2", {}),
     ("mistral", {"sliding_window": WINDOW}),
     ("qwen3", {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
+    ("gemma3_text", {"sliding_window": WINDOW}),
+    ("phi3", {"sliding_window": WINDOW}),
 ]
 LISTS = [
     ("the query", ["the first passage, rather long", "x", "", "the last one"]),

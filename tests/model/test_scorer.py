@@ -340,6 +340,7 @@ def test_no_gradients_and_no_traces_are_kept(backbone):
         ({"token_filter": True}, "scorer.token_filter goes with"),
         ({"token_filter": True, "calibration": "none", "power": 0.0}, "scorer.token_filter goes with"),
         ({"batch_size": 0}, "scorer.batch_size is 0"),
+        ({"tokens_per_batch": 0}, "scorer.tokens_per_batch is 0"),
         ({"eps": 0.0}, "scorer.eps is 0.0"),
     ],
 )

@@ -1,0 +1,90 @@
+"""The attention function that transformers calls in every layer: a kernel's own output, and the readout beside it.
+
+transformers hands every attention function the query, key and value states after projection, q/k normalisation,
+rotary embedding and the cache update, and passes unknown keyword arguments of `model(...)` through to it. So a
+`ReadRequest` travels as the keyword `headrank_request`: no global, no patched model, no forked modeling file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from headrank.model.blocks import BlockGroup, attend_blocks
+from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read
+
+
+def headrank_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    headrank_request: ReadRequest | None = None,
+    headrank_kernel: str = "sdpa",
+    headrank_tail: int | None = None,
+    headrank_blocks: Sequence[BlockGroup] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """transformers' attention function: the kernel's output, and on the side the reading that was asked for.
+
+    `headrank_kernel` names one of transformers' attention functions. Those other than `sdpa` (FlashAttention) take no
+    4-D mask, so where one is given (for the tails' few rows) SDPA computes instead.
+
+    `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
+    request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
+    apart from them, causally and without a mask, so that none of size tokens x tokens is needed; by `headrank_blocks`
+    where there are any (see `blocks.py`).
+    """
+    layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
+    prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail
+    if headrank_request is not None and layer in headrank_request.heads:
+        if kwargs.get("s_aux") is not None:
+            raise ValueError("models with attention sinks as parameters (s_aux) are not supported by the readout")
+        mask = attention_mask
+        if mask is not None and headrank_tail is not None:
+            mask = mask[:, :, -headrank_tail:]
+        heads, group = list(headrank_request.heads[layer]), query.shape[1] // key.shape[1]
+        with torch.autocast(query.device.type, enabled=False):
+            read(
+                headrank_request,
+                layer,
+                pick_rows(query[:, heads, prefix:], headrank_request.rows),
+                key,
+                [head // group for head in heads],
+                mask,
+                queries=query.shape[2] - prefix,
+                scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
+                softcap=kwargs.get("softcap"),
+            )
+    # From positions that begin anew FlashAttention would conclude that sequences are packed here.
+    kwargs.pop("position_ids", None)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if headrank_kernel != "sdpa" and mask is None:
+            return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
+        return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
+
+    tails_alone = attention_mask is not None and attention_mask.shape[2] == headrank_tail
+    if headrank_blocks is None and not (prefix and tails_alone):
+        return attend(query, key, value, attention_mask)
+    q, k, v = (states[:, :, :prefix] for states in (query, key, value))
+    if headrank_blocks is None:
+        before, _ = attend(q, k, v, None)
+    else:
+        before = attend_blocks(q, k, v, headrank_blocks, attend, window=kwargs.get("sliding_window"))
+    if not headrank_tail:
+        return before, None
+    tails, _ = attend(query[:, :, prefix:], key, value, attention_mask)
+    return torch.cat([before, tails], dim=1), None  # [B T H D]
+
+
+AttentionInterface.register(ATTENTION_NAME, headrank_attention)
+# Without its own mask function transformers gives a custom attention no mask at all and padding is silently attended.
+AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

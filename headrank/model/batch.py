@@ -1,0 +1,137 @@
+"""Prompts put together to one batch: padded token ids, positions, rows to read, passages, masks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from headrank.model.backbone import Backbone, masks_by_kind
+from headrank.model.blocks import BlockGroup, group_blocks
+from headrank.model.prompt import Prompt, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of prompts as the model and the readout want it.
+
+    Shapes: B lists, P prefix tokens and Q tail tokens with padding, R query-token rows, U tails of all kinds of rows,
+    S = P + Q keys.
+    """
+
+    prefix_ids: Int[Tensor, "B P"]
+    prefix_positions: Int[Tensor, "B P"]
+    prefix_lengths: Int[Tensor, " B"]
+    tail_ids: Int[Tensor, "B Q"]
+    tail_numbers: Int[Tensor, "B Q"]  # which tail a token belongs to; padding has numbers of its own, below 0
+    tail_positions: Int[Tensor, "B Q"]
+    rows: Int[Tensor, "B R"]
+    row_weights: Float[Tensor, "B U R"]
+    segments: Int[Tensor, "B S"]
+    passages: int
+    blocks: tuple[BlockGroup, ...] | None  # None: the prefixes are plainly causal
+
+    @classmethod
+    def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "Batch":
+        """The batch of these prompts, with the rows of each kind (see `Tail.rows`), on the backbone's device.
+
+        Raises `ValueError` where the prompts differ in their number of tails or only some have blocks, and for one that
+        is longer than the model's context.
+        """
+        tails = {len(prompt.tails) for prompt in prompts}
+        if len(tails) != 1:
+            raise ValueError(f"prompts of one batch have {sorted(tails)} tails, wanted the same number in each")
+        if len({bool(prompt.blocks) for prompt in prompts}) != 1:
+            raise ValueError("prompts of one batch have blocks in part, wanted them in all or in none")
+        per_kind, B = tails.pop(), len(prompts)
+        U = per_kind * len(kinds)
+        P = max(len(prompt.prefix) for prompt in prompts)
+        Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)
+        # Rows of all kinds of a tail overlap: each is read once, from the first to the last that any kind wants.
+        spans = [[[tail.rows(kind) for kind in kinds] for tail in prompt.tails] for prompt in prompts]
+        unions = [[Span(min(s.start for s in tail), max(s.end for s in tail)) for tail in row] for row in spans]
+        R = max(sum(span.end - span.start for span in row) for row in unions)
+        prefix_ids = torch.zeros(B, P, dtype=torch.long)
+        prefix_positions = torch.arange(P).repeat(B, 1)
+        tail_ids = torch.zeros(B, Q, dtype=torch.long)
+        numbers = -1 - torch.arange(Q).repeat(B, 1)  # every padding token is a tail of its own: it attends itself only
+        positions = torch.zeros(B, Q, dtype=torch.long)
+        rows = torch.zeros(B, R, dtype=torch.long)
+        weights = torch.zeros(B, U, R)
+        segments = torch.full((B, P + Q), -1, dtype=torch.long)
+        for b, prompt in enumerate(prompts):
+            length = len(prompt.prefix)
+            _check_length(prompt, backbone)
+            prefix_ids[b, :length] = torch.tensor(prompt.prefix)
+            for start, end in prompt.blocks:
+                prefix_positions[b, start:end] = torch.arange(prompt.opening, prompt.opening + end - start)
+            for n, span in enumerate(prompt.passages):
+                segments[b, span.start : span.end] = n
+            at = row = 0
+            for u, tail in enumerate(prompt.tails):
+                size = len(tail.ids)
+                tail_ids[b, at : at + size] = torch.tensor(tail.ids)
+                numbers[b, at : at + size] = u
+                positions[b, at : at + size] = torch.arange(prompt.tail_position, prompt.tail_position + size)
+                first, last = unions[b][u]
+                rows[b, row : row + last - first] = torch.arange(at + first, at + last)
+                for k, (start, end) in enumerate(spans[b][u]):
+                    offset = row + start - first
+                    weights[b, k * per_kind + u, offset : offset + end - start] = 1 / (end - start)
+                at, row = at + size, row + last - first
+        lengths = torch.tensor([len(prompt.prefix) for prompt in prompts])
+        N = max(len(prompt.passages) for prompt in prompts)
+        device = backbone.device
+        return cls(
+            prefix_ids.to(device),
+            prefix_positions.to(device),
+            lengths.to(device),
+            tail_ids.to(device),
+            numbers.to(device),
+            positions.to(device),
+            rows.to(device),
+            weights.to(device),
+            segments.to(device),
+            N,
+            group_blocks(prompts, device) if prompts[0].blocks else None,
+        )
+
+    def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
+        """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
+        B, P = self.prefix_ids.shape
+        Q = self.tail_ids.shape[1]
+        real = torch.arange(P, device=self.rows.device) < self.prefix_lengths[:, None]
+        to_prefix = real[:, None, :].expand(B, Q, P) & (self.tail_numbers >= 0)[:, :, None]
+        same = self.tail_numbers[:, :, None] == self.tail_numbers[:, None, :]
+        to_tail = same & torch.ones(Q, Q, dtype=torch.bool, device=same.device).tril()
+        mask = torch.cat([to_prefix, to_tail], dim=2)
+        if window is not None:
+            keys = torch.cat([self.prefix_positions, self.tail_positions], dim=1)
+            mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window
+        return mask[:, None]
+
+    def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
+        """The tails' mask for one pass over prefix and tails; with the prefix's rows where a window cuts into them."""
+        B, P = self.prefix_ids.shape
+        tails = self.tail_mask(window)
+        if window is None or window >= P or self.blocks is not None:
+            return tails  # Q rows: the prefix is plainly causal, or blocks know of the window
+        i = torch.arange(P, device=tails.device)[:, None]
+        j = torch.arange(tails.shape[-1], device=tails.device)
+        return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
+
+    def masks(self, backbone: Backbone, *, with_prefix: bool = True) -> Tensor | dict[str, Tensor]:
+        """The mask as the model wants it: one for all layers, or one per kind of layer where it has several; for a pass
+        over prefix and tails, or over the tails alone."""
+        return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
+
+
+def _check_length(prompt: Prompt, backbone: Backbone) -> None:
+    longest = prompt.tail_position + max(len(tail.ids) for tail in prompt.tails)
+    limit = backbone.max_tokens
+    if limit is not None and longest > limit:
+        raise ValueError(
+            f"a prompt of {len(prompt.passages)} passages needs {longest} positions, the model has {limit}: lower "
+            "the depth of the candidate lists or prompt.max_passage_tokens"
+        )

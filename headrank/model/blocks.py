@@ -1,0 +1,96 @@
+"""Attention within blocks: every passage of a pass attends the opening and itself, nothing else.
+
+The tokens of a list stand in one row, [opening | block | block | ...], so that every matrix product of a layer runs
+over them without padding. Only inside the attention are the blocks taken apart: each with the opening before it becomes
+a short causal sequence of its own, and those of like length share one call of the kernel. What that costs is linear in
+the number of passages; no mask of size tokens x tokens exists.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from headrank.model.prompt import Prompt
+
+MAX_PADDING = 0.2  # of a group's tokens; in the attention alone, which is a small part of a layer at this length
+
+
+@dataclass(frozen=True, slots=True)
+class BlockGroup:
+    """Blocks of like length. `row` and `token` say where in the pass [B, T] each token of [n, L] is: the opening's, the
+    block's, then padding. The `put_*` name each token that this group has to give, once: of the openings one."""
+
+    row: Int[Tensor, "n 1"]
+    token: Int[Tensor, "n L"]
+    put_block: Int[Tensor, " m"]
+    put_place: Int[Tensor, " m"]
+    put_row: Int[Tensor, " m"]
+    put_token: Int[Tensor, " m"]
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+def group_blocks(prompts: Sequence[Prompt], device: torch.device) -> tuple[BlockGroup, ...]:
+    """The blocks of a batch's prompts in groups, longest first."""
+    blocks = [(row, number) for row, prompt in enumerate(prompts) for number in range(len(prompt.blocks))]
+
+    def length(block: tuple[int, int]) -> int:
+        prompt = prompts[block[0]]
+        start, end = prompt.blocks[block[1]]
+        return prompt.opening + end - start
+
+    groups: list[list[tuple[int, int]]] = []
+    used = 0
+    for block in sorted(blocks, key=lambda block: -length(block)):
+        used += length(block)
+        if not groups or used < (1 - MAX_PADDING) * length(groups[-1][0]) * (len(groups[-1]) + 1):
+            groups.append([])
+            used = length(block)
+        groups[-1].append(block)
+    return tuple(_group(prompts, members, length(members[0]), device) for members in groups)
+
+
+def _group(
+    prompts: Sequence[Prompt], members: Sequence[tuple[int, int]], longest: int, device: torch.device
+) -> BlockGroup:
+    token = torch.zeros(len(members), longest, dtype=torch.long)
+    put: list[tuple[int, int, int, int]] = []
+    for n, (row, number) in enumerate(members):
+        prompt = prompts[row]
+        places = [*range(prompt.opening), *range(*prompt.blocks[number])]
+        token[n, : len(places)] = torch.tensor(places)
+        own = 0 if number == 0 else prompt.opening
+        put += [(n, place, row, places[place]) for place in range(own, len(places))]
+    row = torch.tensor([[row] for row, _ in members], device=device)
+    return BlockGroup(row, token.to(device), *torch.tensor(put, device=device).unbind(1))
+
+
+def attend_blocks(
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K T D"],
+    v: Float[Tensor, "B K T D"],
+    groups: Sequence[BlockGroup],
+    attend: Attend,
+    *,
+    window: int | None = None,
+) -> Float[Tensor, "B T H D"]:
+    """The attention's output by blocks; tokens of no block (padding, tails) get 0.
+
+    `attend` is the kernel: causal without a mask, its output [n, L, H, D]. `window` is a sliding window's width.
+    """
+    output = q.new_zeros(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
+    for group in groups:
+        L = group.token.shape[1]
+        # Two indices with a slice between them put their own axes first: [n, L, heads, D].
+        own_q, own_k, own_v = (states[group.row, :, group.token].transpose(1, 2) for states in (q, k, v))
+        mask = None
+        if window is not None and window < L:
+            at = torch.arange(L, device=q.device)
+            mask = ((at <= at[:, None]) & (at[:, None] - at < window))[None, None]
+        made, _ = attend(own_q, own_k, own_v, mask)
+        output[group.put_row, group.put_token] = made[group.put_block, group.put_place].to(output.dtype)
+    return output
