@@ -61,7 +61,7 @@ def measure(case: Case) -> str:
     if case.work == "read":
         with torch.inference_mode():
             read_head_scores(backbone, [prompt], heads)
-        estimate = weights + shape.reading_bytes(case.depth, len(prompt))
+        estimate = weights + shape.reading_bytes(len(prompt))
     else:
         checkpointing = case.work != "train"
         trained = sum(p.numel() for p in prepare_trained(backbone.model, case.depth, TrainedSettings()).values())

@@ -127,10 +127,10 @@ def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Pa
     """
     folder = index_folder(collection, parameters, cache_dir)
     work = folder.with_name(f"{folder.name}.parts")
-    while not folder.is_dir():
-        work.mkdir(parents=True, exist_ok=True)
-        with _alone(work / "lock", collection.name):
-            if work.is_dir() and not folder.is_dir():
+    if not folder.is_dir():
+        with _alone(cache_dir / "locks" / f"bm25_{folder.name}", collection.name):
+            if not folder.is_dir():
+                work.mkdir(parents=True, exist_ok=True)
                 _build(collection, parameters, work, folder)
     _log.info("%s: BM25 index %s", collection.name, folder)
     return BM25Index(folder, parameters)
@@ -149,7 +149,8 @@ def _build(collection: Collection, parameters: BM25Parameters, work: Path, folde
 
 @contextmanager
 def _alone(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of that file; a killed process lets go of it."""
+    """Hold the lock of that file, which lies outside of what the build throws away; a killed process lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -61,7 +61,7 @@ def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str
 
 
 def _reading(shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
-    weights, beside = shape.weight_bytes(depth), shape.reading_bytes(depth, tokens)
+    weights, beside = shape.weight_bytes(depth), shape.reading_bytes(tokens)
     return (
         weights + beside,
         f"{gib(weights)} weights of {depth} layers, {gib(beside)} to read {tokens:,} tokens at once",

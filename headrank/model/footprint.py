@@ -1,6 +1,6 @@
 """How much memory a model, a pass over a list and its training take: estimates from the architecture alone.
 
-Symbols: L layers in use, T tokens of all prompts of a batch, d hidden size, i intermediate size, H query heads, K key
+Symbols: T tokens of all prompts of a batch, d hidden size, i intermediate size, H query heads, K key
 and value heads, D head size, b bytes of a number in the model's dtype. The model is built on torch's `meta` device, so
 parameters are counted exactly and no weight exists. The rest is counted from what a decoder layer and the readout
 keep [ours]: of the right order, not exact; experiments/memory/README.md holds it against what was measured.
@@ -42,33 +42,36 @@ class ModelShape:
         """The weights of the first `depth` layers and the embeddings."""
         return self.number_bytes * (self.other_parameters + sum(self.layer_parameters[:depth]))
 
-    def reading_bytes(self, depth: int, tokens: int) -> int:
-        """What reading T tokens takes beside the weights.
+    def reading_bytes(self, tokens: int) -> int:
+        """What reading T tokens takes beside the weights, however many layers there are.
 
-        L x T x 2KD b for the keys and values kept, and of one layer at a time per token: residual stream and norm
-        (2d b + 2d fp32), and the larger of attention (2 (H + 2K) D b + H D b) and MLP (3i b). Beside them the
-        readout's blocks, four of `MAX_BLOCK` numbers at most, and one layer's keys in fp32.
+        Of one layer at a time, per token: residual stream and norm (2d b + 2d fp32), and the larger of attention
+        (2 (H + 2K) D b + H D b) and MLP (3i b). Beside them the readout's blocks, four of `MAX_BLOCK` numbers at most,
+        and one layer's keys in fp32.
         """
         b, kv = self.number_bytes, self.kv_heads * self.head_size
         attention = 2 * (self.heads * self.head_size + 2 * kv) + self.heads * self.head_size
         layer = b * (2 * self.hidden + max(attention, 3 * self.intermediate)) + _FLOAT * 2 * self.hidden
         readout = min(4 * MAX_BLOCK, 4 * self.heads * tokens * 64) * _FLOAT + tokens * kv * _FLOAT
-        return tokens * (depth * 2 * kv * b + layer) + readout
+        return tokens * layer + readout
 
     def training_bytes(self, depth: int, tokens: int, trained: int, *, checkpointing: bool) -> int:
         """What training takes beside the weights, `trained` being the number of trained parameters.
 
         16 bytes for each of them (an adapter, its gradient, AdamW's moments; for matrices that are trained in place 4
-        too many), and what the backward pass needs of T tokens: per layer two norms (4d fp32), the adapters' inputs
+        too many), and what the backward pass needs of T tokens: per layer above the deepest two norms (4d fp32), the adapters' inputs
         (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per head), q and k
         before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one whole layer.
+        The deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after their norm, and for the
+        readout: 3KD fp32) in both cases.
         """
         b, width = self.number_bytes, self.heads * self.head_size
         layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
             6 * self.hidden + width + self.kv_heads * self.head_size
         )
-        kept = depth * b * self.hidden + layer if checkpointing else depth * layer
-        return trained * (_FLOAT + _ADAM) + tokens * (kept + layer)  # the layer being computed backwards, once more
+        deepest = b * self.hidden + _FLOAT * (2 * self.hidden + 3 * self.kv_heads * self.head_size)
+        above = (depth - 1) * b * self.hidden + layer if checkpointing else (depth - 1) * layer
+        return trained * (_FLOAT + _ADAM) + tokens * (above + deepest + layer)  # one layer computed backwards
 
     def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
         """Parameters of these matrices of the first `depth` layers, or of adapters of that rank on them."""

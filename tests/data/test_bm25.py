@@ -255,10 +255,8 @@ def test_a_killed_process_leaves_its_parts_and_no_lock(make_folder, tmp_path):
 
 def test_a_second_process_waits_for_the_first(make_folder, tmp_path, caplog):
     collection, cache = LocalCollection(make_folder()), tmp_path / "cache"
-    work = bm25.index_folder(collection, BM25Parameters(), cache)
-    work = work.with_name(f"{work.name}.parts")
-    work.mkdir(parents=True)
-    other = FileLock(work / "lock")
+    (cache / "locks").mkdir(parents=True)
+    other = FileLock(cache / "locks" / f"bm25_{bm25.index_folder(collection, BM25Parameters(), cache).name}")
     other.acquire()
     caplog.set_level("INFO")
     released: list[float] = []

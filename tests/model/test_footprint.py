@@ -54,22 +54,21 @@ def prompt(tokenizer):
     return PromptBuilder(tokenizer, PromptSettings()).build("what is it about", [text] * 20, with_null=True)
 
 
-def test_the_cache_of_keys_and_values_is_the_estimates_slope(model_folder, prompt, monkeypatch):
-    kept = []
+def test_reading_keeps_no_states_of_earlier_layers(model_folder, prompt, monkeypatch):
     backbone = load_backbone(settings(model_folder))
     forward = type(backbone.model).forward
+    kept = []
 
     def watch(model, *args, **kwargs):
-        kept.append(kwargs.get("past_key_values") or kwargs.get("cache"))
-        return forward(model, *args, **kwargs)
+        output = forward(model, *args, **kwargs)
+        kept.extend(value for value in (kwargs.get("past_key_values"), kwargs.get("cache")) if value is not None)
+        kept.extend(value for name, value in output.items() if name != "last_hidden_state" and value is not None)
+        return output
 
     monkeypatch.setattr(type(backbone.model), "forward", watch)
     with torch.inference_mode():
         read_head_scores(backbone, [prompt], [Head(3, 0)])
-    held = sum(part.nbytes for layer in kept[-1].layers for part in (layer.keys, layer.values))
-    shape = model_shape(settings(model_folder))
-    grown = shape.reading_bytes(4, len(prompt)) - shape.reading_bytes(3, len(prompt))
-    assert held == 4 * grown
+    assert kept == []  # so the estimate has no term that grows with the depth
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -94,14 +93,14 @@ def test_training_is_near_what_the_backward_pass_keeps(model_folder, prompt, dty
     heads = [Head(3, n) for n in range(8)]
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
-        read_head_scores(backbone, [prompt], heads, one_pass=True)
+        read_head_scores(backbone, [prompt], heads)
     tokens = len(prompt)
     measured = sum(kept.values()) / tokens
-    layer = shape.training_bytes(1, tokens, 0, checkpointing=False) / tokens / 2
+    two, three = (shape.training_bytes(depth, tokens, 0, checkpointing=False) for depth in (2, 3))
+    layer = (three - two) / tokens
     computed = layer * (2 if checkpointing else 1)  # what exists in the backward pass only
-    assert shape.training_bytes(4, tokens, 0, checkpointing=checkpointing) / tokens - computed == pytest.approx(
-        measured, rel=0.5
-    )
+    estimate = shape.training_bytes(4, tokens, 0, checkpointing=checkpointing) / tokens - computed
+    assert estimate == pytest.approx(measured, rel=0.3)
     assert (
         shape.training_bytes(4, tokens, 10, checkpointing=False)
         - shape.training_bytes(4, tokens, 0, checkpointing=False)

@@ -84,7 +84,8 @@ def test_panels_follow_the_experiment():
     assert "Alignment" not in plain
     assert not any("zero_shot" in key for panels in plain.values() for panel in panels for key in panel.keys)
     bars = [panel.title for panel in plain["Ranking"] if panel.kind is Kind.BARS]
-    assert bars == ["ndcg@10, mean over benchmarks", "ndcg@10, trec-dl-2019", "ndcg@10, trec-dl-2020"]
+    assert len(bars) == 15
+    assert bars[:3] == ["ndcg@10, mean over benchmarks", "ndcg@10, trec-dl-2019", "ndcg@10, trec-dl-2020"]
     weights = {section.name: section.panels for section in sections("alignment=head_weights", "loss=infonce")}
     titles = [panel.title for panel in weights["Alignment"]]
     assert titles == ["Training losses", "nDCG@10 on held-out queries", "Selectivity on held-out queries"]
