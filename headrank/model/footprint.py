@@ -59,11 +59,11 @@ class ModelShape:
         """What training takes beside the weights, `trained` being the number of trained parameters.
 
         16 bytes for each of them (an adapter, its gradient, AdamW's moments; for matrices that are trained in place 4
-        too many), and what the backward pass needs of T tokens: per layer above the deepest two norms (4d fp32), the adapters' inputs
-        (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per head), q and k
-        before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one whole layer.
-        The deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after their norm, and for the
-        readout: 3KD fp32) in both cases.
+        too many), and what the backward pass needs of T tokens: per layer above the deepest two norms (4d fp32), the
+        adapters' inputs (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per
+        head), q and k before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one
+        whole layer. The deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after their norm, and for
+        the readout: 3KD fp32) in both cases.
         """
         b, width = self.number_bytes, self.heads * self.head_size
         layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
