@@ -21,7 +21,7 @@ from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark, wri
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.stages.align import AlignStage
+from headrank.stages.align import AlignStage, help_aligning
 from headrank.stages.facts import report_facts
 from headrank.stages.keys import metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
@@ -52,16 +52,19 @@ def run_experiment(experiment: Experiment) -> Outcome:
     try:
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
+        align = None if experiment.alignment is None else AlignStage(experiment, folder, data)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
+        if align is not None:
+            align.check()
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
         start = (experiment.model, model_identity(experiment.model))
         systems = {name: (*start, heads[name]) for name in experiment.systems}
-        if experiment.alignment is not None:
+        if align is not None:
             stage = "align"
             folder.set_status("running", stage)
-            aligned = AlignStage(experiment, folder, data).run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
+            aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
             systems = {
                 MAIN_SYSTEM: (aligned[1], aligned[2], aligned[0]),
                 UNALIGNED_SYSTEM: systems.pop(MAIN_SYSTEM),
@@ -90,6 +93,18 @@ def run_experiment(experiment: Experiment) -> Outcome:
         folder.set_status("failed", stage, error=str(error), traceback=traceback.format_exc())
         raise
     return Outcome(tuple(results), objective, folder.path / "report.html")
+
+
+def help_experiment(experiment: Experiment) -> None:
+    """The part of the processes beside the first where torchrun or srun started several: they help to align, and leave
+    everything else, files too, to `run_experiment` in the first.
+
+    Raises what `help_aligning` raises.
+    """
+    if experiment.alignment is None:
+        logger.info("nothing is aligned: one process does all, and this is not the first")
+    else:
+        help_aligning(experiment)
 
 
 def _score(

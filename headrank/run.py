@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
+from headrank.started import Started
 
 if TYPE_CHECKING:
     from headrank.experiment import Experiment
@@ -80,16 +82,33 @@ def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
     return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
 
 
+def main() -> None:
+    """The command line. Where torchrun or srun started several processes, the first runs and the others help it."""
+    if Started.of().rank:
+        sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    _main()
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
-def main(config: DictConfig) -> float:
+def _main(config: DictConfig) -> float | None:
     """Run the configured experiment; the return value is what a Hydra sweeper maximises."""
-    from headrank.pipeline import run_experiment
+    from headrank.pipeline import help_experiment, run_experiment
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    outcome = run_experiment(experiment_from_config(config, folder))
+    job, started = HydraConfig.get(), Started.of()
+    if started.count > 1 and job.mode == RunMode.MULTIRUN:
+        raise ValueError(
+            f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
+            "give trainer.devices alone, which starts processes for each job; on several, start each job by itself"
+        )
+    folder = Path(job.runtime.output_dir)
+    experiment = experiment_from_config(config, folder)
+    if started.rank:
+        help_experiment(experiment)
+        return None
+    outcome = run_experiment(experiment)
     print((folder / "report.md").read_text(encoding="utf-8").split("\n\n## ")[0])
     print(f"\nreport: {os.path.relpath(outcome.report)}")
     return outcome.objective

@@ -18,11 +18,11 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-
 READ_LAST = ("q_proj", "k_proj")
 """The matrices that the readout reaches in the deepest layer too."""
-MATRICES = {name: "self_attn" for name in (*READ_LAST, "v_proj", "o_proj")} | {
-    name: "mlp" for name in ("gate_proj", "up_proj", "down_proj")
+MATRICES: dict[str, str] = {
+    **dict.fromkeys((*READ_LAST, "v_proj", "o_proj"), "self_attn"),
+    **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp"),
 }
 """The matrices of a decoder layer that can be trained, and the part of the layer that each lies in."""
 
@@ -133,6 +133,11 @@ class StartModel:
         plain = {} if self._adapters or not keep else trained
         self._pairs = [(parameter, parameter.detach().clone()) for parameter in plain.values()]
 
+    @property
+    def sharable(self) -> bool:
+        """Whether the model may be sharded: copies of whole matrices cannot be swapped for shards of them."""
+        return not self._pairs
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The model computes as it did at the start."""
@@ -209,7 +214,8 @@ def _targets(model: PreTrainedModel, depth: int, matrices: Sequence[str]) -> dic
     missing = [name for name in names if not isinstance(modules.get(name), nn.Linear)]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {missing[0]}: alignment trains matrices that are modules of their own"
+            f"{type(model).__name__} has no {missing[0]}: name matrices that are modules of their own there, some of "
+            + ", ".join(MATRICES)
         )
     return {name: module for name in names if isinstance(module := modules[name], nn.Linear)}
 

@@ -7,9 +7,9 @@ seed, the epoch and ids, so that a resumed run, and every process of a distribut
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from headrank.ranking import CandidateList, Query
 
@@ -44,7 +44,26 @@ class LabelledList:
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
 
-Batch: TypeAlias = list[LabelledList]
+class Batch:
+    """The lists of one step, as a whole: Lightning walks into lists and dataclasses to move or cast what is in them,
+    and fails on frozen ones; what it does not know it leaves alone."""
+
+    __slots__ = ("lists",)
+
+    def __init__(self, lists: Iterable[LabelledList]) -> None:
+        self.lists = tuple(lists)
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __iter__(self) -> Iterator[LabelledList]:
+        return iter(self.lists)
+
+    def __getitem__(self, index: int) -> LabelledList:
+        return self.lists[index]
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(one.item.query.id for one in self.lists)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +174,15 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, place: Plac
     return [own[i * len(own) // count : (i + 1) * len(own) // count] for i in range(count)]
 
 
+def check_shares(training: int, validation: int, ranks: int) -> None:
+    """Raise `ValueError` unless each process has a training list, and a validation list where there is any."""
+    if training < ranks or 0 < validation < ranks:
+        raise ValueError(
+            f"{training} training and {validation} validation lists for {ranks} processes; wanted at least one of each "
+            "for every process, or no validation: use fewer processes or more queries"
+        )
+
+
 class Batches:
     """What a `train_dataloader` or `val_dataloader` gives: one process's batches, made anew for each pass.
 
@@ -199,7 +227,7 @@ class Batches:
             )
         for i, batch in enumerate(plan[done:], done + 1):
             self._state = {"epoch": place.epoch, "batches": i, "ranks": place.ranks}
-            yield [self._read(self._lists[k], place) for k in batch]
+            yield Batch(self._read(self._lists[k], place) for k in batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, batches given out in it, and number of processes; empty before the first."""
