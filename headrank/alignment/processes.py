@@ -79,7 +79,9 @@ class Crew:
         )
         fabric.launch()
         # Beside NCCL's group, whose waiting would keep a GPU busy and end after minutes.
-        self._group = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        group = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        assert isinstance(group, distributed.ProcessGroup)
+        self._group = group
 
     def share(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
         """The first process's job, None where it has none; all have to call it. Raises where the first has died."""

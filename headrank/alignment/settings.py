@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from headrank.alignment.adapters import MATRICES
 from headrank.alignment.losses import WeightedLosses
 from headrank.alignment.pairs import PairSettings
 from headrank.started import Started
@@ -75,16 +76,16 @@ class AlignmentSettings:
 
     losses: WeightedLosses
     pairs: PairSettings = field(default_factory=PairSettings)
-    temperature: float = 4.0  # what z is multiplied by before the losses see it
+    temperature: float = 2.0  # what z is multiplied by before the losses see it
     part: str = "lora"  # lora | full | head_weights
-    matrices: tuple[str, ...] | list[str] = ("q_proj", "k_proj")  # trained in each layer, by lora or in full
+    matrices: tuple[str, ...] | list[str] = tuple(MATRICES)  # trained in each layer, by lora or in full
     rank: int = 16  # of LoRA adapters
     lora_alpha: float = 32.0  # an adapter's product is scaled by lora_alpha / rank
     lr: float = 2e-4  # at its highest
     weight_decay: float = 0.0
     warmup_fraction: float = 0.1  # of all steps
     epochs: int = 5
-    lists_per_step: int = 4  # lists between two optimizer steps, of all devices together
+    lists_per_step: int = 1  # lists between two optimizer steps, of all devices together
     lists_per_batch: int = 1  # lists in one forward pass, on each device
     clip: float = 1.0  # the gradient's norm
     validation_queries: int = 10  # held out; 0: none, the last epoch is kept

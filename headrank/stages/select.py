@@ -64,8 +64,7 @@ class SelectStage:
         layers, width = count_layers(e.model)
         depth = min(layers, e.selection.max_layer or layers)
         criterion = system.criterion
-        # The main system's heads are chosen with labels wherever there are any, for its heat map's sake.
-        labelled = train is not None and (criterion.needs_labels or name == MAIN_SYSTEM)
+        labelled = train is not None and criterion.needs_labels  # reading lists takes minutes: not for a picture alone
         if labelled:
             assert train is not None
             table = self._table(system, train, depth)

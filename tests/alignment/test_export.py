@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from headrank import Reranker
-from headrank.alignment.adapters import TrainedSettings
+from headrank.alignment.adapters import MATRICES, READ_LAST, TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.export import aligned_heads, export_aligned
 from headrank.alignment.optimizer import OptimizerSettings
@@ -37,9 +37,22 @@ def trained(tokenizer, tmp_path, *, callbacks=(), heads=HEADS, **settings):
     return module, data, seen
 
 
-@pytest.mark.parametrize("part", ["lora", "full", "head_weights"])
-def test_the_scores_are_those_of_the_last_validation(tokenizer, tmp_path, part):
-    settings = {"trained": TrainedSettings(part), "weights": [0.5, 2.0], "optimizer": OptimizerSettings(lr=0.02)}
+@pytest.mark.parametrize(
+    ("part", "matrices"),
+    [
+        ("lora", READ_LAST),
+        ("full", READ_LAST),
+        ("head_weights", READ_LAST),
+        ("lora", tuple(MATRICES)),
+        ("full", tuple(MATRICES)),
+    ],
+)
+def test_the_scores_are_those_of_the_last_validation(tokenizer, tmp_path, part, matrices):
+    settings = {
+        "trained": TrainedSettings(part, matrices),
+        "weights": [0.5, 2.0],
+        "optimizer": OptimizerSettings(lr=0.02),
+    }
     module, data, seen = trained(tokenizer, tmp_path, **settings)
     heads = export_aligned(module, tmp_path / "out")
     reranker = Reranker.from_pretrained(tmp_path / "out", device="cpu")

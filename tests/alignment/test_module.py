@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
-from headrank.alignment.adapters import TrainedSettings, lora_layers, prepare_trained
+from headrank.alignment.adapters import MATRICES, TrainedSettings, lora_layers, prepare_trained
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer, rate
 from headrank.alignment.reader import checkpoint_activations, computed_layers
 from headrank.alignment.validation import ValidationRecord, measure
@@ -220,6 +220,30 @@ def test_parameters_behind_the_deepest_head_rest(fresh, tmp_path):
     fit(module, toy_data(tmp_path / "toy"), 1, tmp_path)
     moved = {name for name, value in trained_values(module).items() if not torch.equal(value, before[name])}
     assert moved == {f"model.layers.0.self_attn.{p}_proj.weight" for p in "qk"}
+
+
+@pytest.mark.parametrize("part", ["lora", "full"])
+def test_values_and_mlp_are_trained_below_the_deepest_layer(fresh, tmp_path, part):
+    """In the layer of the deepest head only q and k bear on what is read."""
+    settings = TrainedSettings(part, tuple(MATRICES), rank=4)
+    module = toy_module(fresh, [Head(1, 1), Head(0, 2)], trained=settings, max_layer=3)
+    layer_of = {name: int(name.split(".")[2]) for name in module.trained}
+    assert {name.split(".")[4] for name, layer in layer_of.items() if layer < 2} == set(MATRICES)
+    assert {name.split(".")[4] for name, layer in layer_of.items() if layer == 2} == {"q_proj", "k_proj"}
+    idle = {id(parameter) for parameter in module.idle}
+    rest = {name for name, parameter in module.trained.items() if id(parameter) in idle}
+    expected = {
+        n for n, layer in layer_of.items() if layer == 2 or (layer == 1 and n.split(".")[4] not in "q_proj k_proj")
+    }
+    assert rest == expected
+    loss = step(module, [toy_list(0)])
+    loss.backward()
+    dead = {name for name, p in module.trained.items() if not p.grad.any()}
+    assert dead - {name for name in dead if ".lora_A." in name} == {n for n in rest if ".lora_A." not in n}
+    before = trained_values(module)
+    fit(module, toy_data(tmp_path / "toy"), 2, tmp_path)
+    moved = {name for name, value in trained_values(module).items() if not torch.equal(value, before[name])}
+    assert moved == set(module.trained) - rest
 
 
 def test_no_dropout_in_training(tokenizer):
@@ -464,6 +488,8 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
     fused = tiny_backbone("phi3", tokenizer)
     with pytest.raises(ValueError, match=r"Phi3Model has no layers\.0\.self_attn\.q_proj"):
         toy_module(fused)
+    with pytest.raises(ValueError, match=r"trained.matrices are \['q_proj', 'w_proj'\]"):
+        TrainedSettings(matrices=("q_proj", "w_proj"))
 
 
 def test_nothing_to_train_is_refused(fresh, tmp_path):
