@@ -14,7 +14,7 @@ from headrank.alignment.adapters import MATRICES, TrainedSettings, lora_layers, 
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer, rate
 from headrank.alignment.reader import checkpoint_activations, computed_layers
 from headrank.alignment.validation import ValidationRecord, measure
-from headrank.data.batches import Batches, Place
+from headrank.data.batches import Batch, Batches, Place
 from headrank.evaluation import score_queries
 from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
 from tests.alignment.toy import HEADS, KEPT_CLOSE, LOSSES, PROMPT, fit, toy_data, toy_list, toy_module
@@ -47,7 +47,7 @@ def step(module, lists, *, elsewhere=()):
     strategy = SimpleNamespace(reduce=reduce)
     module._trainer = SimpleNamespace(world_size=1 + len(elsewhere), current_epoch=0, strategy=strategy)
     module.log = module.log_dict = lambda *_, **__: None
-    return module.training_step(lists, 0)
+    return module.training_step(Batch(lists), 0)
 
 
 # Reading

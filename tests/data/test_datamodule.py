@@ -285,8 +285,8 @@ def test_the_process_that_prepared_reads_the_sources_once(make_source, monkeypat
     import headrank.data.datamodule as datamodule
 
     opened = []
-    load = datamodule.load_collection
-    monkeypatch.setattr(datamodule, "load_collection", lambda *a, **k: opened.append(a) or load(*a, **k))
+    load = datamodule.load_data
+    monkeypatch.setattr(datamodule, "load_data", lambda *a, **k: opened.append(a) or load(*a, **k))
     data = ListwiseDataModule([make_source()])
     data.prepare_data()
     data.setup("fit")
