@@ -4,6 +4,7 @@ Every artifact of a run is written through here, so a process that is killed at 
 new one, never half of one. What a kill can leave is a hidden `.<name>.<random>.tmp` entry, which nothing reads.
 """
 
+import glob
 import os
 import shutil
 import uuid
@@ -66,3 +67,36 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `path`, a folder or nothing, when the block ends without exception.
+
+    For folders that are written again under the same name. Two renames cannot be one: a kill between them leaves the
+    old and the new folder whole under hidden names, and `finish_replacing` completes the work. One process at a time.
+    """
+    path = Path(path)
+    finish_replacing(path)
+    with atomic_folder(_hidden(path, "new")) as scratch:
+        yield scratch
+    finish_replacing(path)
+
+
+def finish_replacing(path: str | os.PathLike[str]) -> None:
+    """Complete what a kill during `replaced_folder(path)` left undone, and remove what it left behind."""
+    path = Path(path)
+    new, old = _hidden(path, "new"), _hidden(path, "old")
+    if new.is_dir():  # it is whole: it has its name from a rename
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        new.rename(path)
+    if path.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    for scratch in path.parent.glob(f".{glob.escape(new.name[:40])}.*.tmp"):
+        shutil.rmtree(scratch)
+
+
+def _hidden(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name[:30]}.{kind}")

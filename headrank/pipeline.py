@@ -21,7 +21,7 @@ from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_res
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.stages.align import CHECKPOINT, AlignStage, best_validation
+from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, help_aligning
 from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
@@ -56,7 +56,10 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
         tracker.start(folder.path, systems=experiment.systems, benchmarks=[b.name for b in experiment.benchmarks])
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
+        align = None if experiment.alignment is None else AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
+        if align is not None:
+            align.check()
         beside = [read_results(Path(other)) for other in experiment.report.beside]
         stage = "select"
         folder.set_status("running", stage)
@@ -64,10 +67,9 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
         tracker.files("heads", folder.path, [heads_name(name) for name in heads])
         start = (experiment.model, model_identity(experiment.model))
         systems = {name: (*start, heads[name]) for name in experiment.systems}
-        if experiment.alignment is not None:
+        if align is not None:
             stage = "align"
             folder.set_status("running", stage)
-            align = AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
             aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
             tracker.epochs(align.epochs())  # those of an earlier start, too
             tracker.files("aligned-heads", folder.path, [f"{CHECKPOINT}/heads.json"])
@@ -131,6 +133,18 @@ def _objective(experiment: Experiment, folder: RunFolder, results: list[Benchmar
     if experiment.objective_from == "validation":
         return best_validation(folder.path)
     return sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
+
+
+def help_experiment(experiment: Experiment) -> None:
+    """The part of the processes beside the first where torchrun or srun started several: they help to align, and leave
+    everything else, files too, to `run_experiment` in the first.
+
+    Raises what `help_aligning` raises.
+    """
+    if experiment.alignment is None:
+        logger.info("nothing is aligned: one process does all, and this is not the first")
+    else:
+        help_aligning(experiment)
 
 
 def _score(

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
 from headrank.job_names import job_name
+from headrank.started import Started
 
 if TYPE_CHECKING:
     from headrank.experiment import DataSettings, Experiment
@@ -143,26 +144,42 @@ def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> 
     return make_tracker(settings, {str(key): value for key, value in plain.items()}, name=name, group=group)
 
 
+def main() -> None:
+    """The command line. Where torchrun or srun started several processes, the first runs and the others help it."""
+    if Started.of().rank:
+        sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    _main()
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
-def main(config: DictConfig) -> float:
-    """Run the configured experiment; the return value is what a search maximises.
+def _main(config: DictConfig) -> float | None:
+    """Run the configured experiment; the return value is what a search maximises, None in a helping process.
 
     A sweep's job that finished before returns at once. A failure stands in the job's `status.json` and `traceback.txt`.
     """
     from headrank.artifacts import RunFolder
-    from headrank.pipeline import finished_objective, run_experiment
+    from headrank.pipeline import finished_objective, help_experiment, run_experiment
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    job = HydraConfig.get()
+    job, started = HydraConfig.get(), Started.of()
+    if started.count > 1 and job.mode == RunMode.MULTIRUN:
+        raise ValueError(
+            f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
+            "give trainer.devices alone, which starts processes for each job; on several, start each job by itself"
+        )
     folder = Path(job.runtime.output_dir)
     try:
         experiment = experiment_from_config(config, folder)
     except Exception as error:
-        text = traceback.format_exc()
-        RunFolder(folder).set_status("failed", "configuration", error=str(error), traceback=text)
+        if not started.rank:
+            text = traceback.format_exc()
+            RunFolder(folder).set_status("failed", "configuration", error=str(error), traceback=text)
         raise
+    if started.rank:
+        help_experiment(experiment)
+        return None
     name, group = folder.name, None
     if job.mode == RunMode.MULTIRUN:
         before = finished_objective(experiment)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headrank.files import atomic_folder, atomic_write
+from headrank.files import atomic_folder, atomic_write, finish_replacing, replaced_folder
 
 
 def test_text_is_written_as_utf8_with_its_own_newlines(tmp_path):
@@ -107,4 +107,40 @@ def test_the_first_of_two_writers_of_a_folder_stays(tmp_path):
         with atomic_folder(path) as first:
             (first / "file").write_text("first")
     assert (path / "file").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_replaced_folder_is_the_old_or_the_new_one(tmp_path):
+    path = tmp_path / "checkpoint"
+    for text in ("old", "new"):
+        with replaced_folder(path) as folder:
+            (folder / "file").write_text(text)
+        assert (path / "file").read_text() == text
+    with pytest.raises(FileNotFoundError), replaced_folder(path) as folder:
+        (folder / "file").write_text("half")
+        (folder / "missing").read_text()
+    assert (path / "file").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kill", [1, 2])
+def test_a_kill_between_the_two_renames_of_a_replacement_is_mended(tmp_path, monkeypatch, kill):
+    path = tmp_path / "checkpoint"
+    path.mkdir()
+    (path / "file").write_text("old")
+    renames, rename = [], type(path).rename
+
+    def killed(one, other):
+        renames.append(one)
+        if len(renames) == kill:
+            raise SystemExit
+        return rename(one, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "rename", killed)
+        with pytest.raises(SystemExit), replaced_folder(path) as folder:
+            (folder / "file").write_text("new")
+    assert path.exists() == (kill == 1)
+    finish_replacing(path)
+    assert (path / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import headrank.stages.align as align_module
+import headrank.alignment.fit as fit_module
 import headrank.stages.rerank as rerank_module
 import headrank.stages.select as select_module
 from headrank.alignment import GradedKL, Preference, WeightedLosses
@@ -81,7 +81,7 @@ def no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(align_module, "load_backbone", refuse)
+    monkeypatch.setattr(fit_module, "load_backbone", refuse)
     monkeypatch.setattr(rerank_module, "load_backbone", refuse)
     monkeypatch.setattr(select_module, "load_backbone", refuse)
 

@@ -133,6 +133,11 @@ class StartModel:
         plain = {} if self._adapters or not keep else trained
         self._pairs = [(parameter, parameter.detach().clone()) for parameter in plain.values()]
 
+    @property
+    def sharable(self) -> bool:
+        """Whether the model may be sharded: copies of whole matrices cannot be swapped for shards of them."""
+        return not self._pairs
+
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The model computes as it did at the start."""

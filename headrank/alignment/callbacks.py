@@ -7,6 +7,7 @@ last step and before its validation, so that the epoch's measures and its checkp
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -128,7 +129,9 @@ class ReselectHeads(Callback):
 
     def _read(self, module: AlignmentModule, lists: Sequence[LabelledList], rank: int, ranks: int) -> HeadTable:
         heads = all_heads(module.max_layer or 0, module.backbone.heads_per_layer)
-        share, own = lists[rank::ranks], HeadTable(heads, ())
+        # All read as many lists, the last perhaps for nothing: sharded layers are fetched together, pass by pass.
+        share = [*lists[rank::ranks], *lists[:1]][: math.ceil(len(lists) / ranks)]
+        own = HeadTable(heads, ())
         qrels = {one.item.query.id: dict(zip(one.item.passage_ids, one.grades, strict=True)) for one in lists}
         if len(qrels) != len(lists):
             raise ValueError(

@@ -7,8 +7,6 @@ The folder is an ordinary Hugging Face model folder with a `heads.json`: no peft
 """
 
 import importlib.metadata
-import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -16,7 +14,7 @@ from transformers import AutoModel
 
 from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
-from headrank.files import atomic_folder
+from headrank.files import replaced_folder
 from headrank.heads import HeadsFile
 from headrank.model import Backbone, save_backbone
 from headrank.model.backbone import cut_config
@@ -27,7 +25,9 @@ def export_aligned(module: AlignmentModule, folder: str | Path, *, overwrite: bo
     """Write model, tokenizer and heads as one folder, whole or not at all; returns the content of its heads file.
 
     The model holds the layers up to the deepest head now in use, adapters merged in the dtype of the weights. The
-    module stays as it is. Under DDP call it in one process.
+    module stays as it is. Under DDP call it in one process; a module that FSDP sharded is not exported itself, but its
+    checkpoint, loaded into a fresh one. What a kill leaves half done is completed by the next export, or by
+    `finish_replacing(folder)`; at no moment is there neither an old nor a new whole folder.
 
     Raises `FileExistsError` where the folder is there and `overwrite` is False.
     """
@@ -35,17 +35,9 @@ def export_aligned(module: AlignmentModule, folder: str | Path, *, overwrite: bo
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} is there already: remove it, choose another, or export with overwrite=True")
     heads = aligned_heads(module)
-    written = folder.with_name(f".{folder.name[:40]}.{uuid.uuid4().hex}.new")
-    with atomic_folder(written) as scratch:
+    with replaced_folder(folder) as scratch:
         save_backbone(_plain_backbone(module), scratch)
         heads.save(scratch / HEADS_FILE)
-    if folder.exists():
-        old = written.with_suffix(".old")
-        folder.rename(old)
-        written.rename(folder)
-        shutil.rmtree(old)
-    else:
-        written.rename(folder)
     return heads
 
 

@@ -1,14 +1,17 @@
 """Carry out an alignment: data, module, Lightning's trainer, the best checkpoint, the exported folder.
 
-    align(backbone, heads, sources, settings, work=Path("outputs/x/training"), folder=Path("outputs/x/checkpoint"))
+    align(AlignmentJob(...))
 
-A killed run is taken up from its last epoch where it is started again with the same work folder.
+A killed run is taken up from its last epoch where it is started again with the same work folder; where training had
+ended, the best checkpoint is exported at once. The export reads that checkpoint into a fresh model, so that it does not
+matter how many processes trained, or how they shared the weights.
 """
 
 import csv
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +21,23 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.export import export_aligned
+from headrank.alignment.job import AlignmentJob
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.optimizer import OptimizerSettings
+from headrank.alignment.processes import Crew, cluster, spawn
 from headrank.alignment.record import read_record
-from headrank.alignment.settings import AlignmentSettings
-from headrank.data.datamodule import ListwiseDataModule, TrainingSource
+from headrank.alignment.settings import TrainerSettings
+from headrank.alignment.sharding import ShardedStrategy
+from headrank.data.datamodule import ListwiseDataModule
 from headrank.files import atomic_write
-from headrank.heads import Criterion, HeadsFile
-from headrank.model import Backbone
+from headrank.heads import HeadsFile
+from headrank.model import load_backbone
+from headrank.started import Started
 
 logger = logging.getLogger(__name__)
 
 MONITOR = "val/ndcg@10"
+BEST, LAST = "best", "last"  # names of the checkpoints in the work folder
 
 EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 """Called after each epoch, in one process, with the rows of the epoch record up to it."""
@@ -60,36 +68,112 @@ class EpochRecord(Callback):
             self.observe(rows)
 
 
-def align(
-    backbone: Backbone,
-    heads: HeadsFile,
-    sources: Sequence[TrainingSource],
-    settings: AlignmentSettings,
-    *,
-    criterion: Criterion,
-    relevance_threshold: int,
-    work: Path,
-    folder: Path,
-    cache: Path | None = None,
-    on_epoch: EpochObserver | None = None,
-) -> HeadsFile:
-    """Train `backbone` (changed in place) from `heads` on, export the best epoch to `folder`, return its heads.
+class EarlyEnd(EarlyStopping):
+    """Early stopping that a kill right after it does not undo: Lightning would train one more epoch on restart."""
 
-    criterion: by which heads are selected again. work: where checkpoints and `epochs.csv` go. on_epoch: sees each
-    epoch's values as they come. Raises what module, data and export raise, before any step where the input is at fault.
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop at once where a resumed training had stopped."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def align(job: AlignmentJob, crew: Crew | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
+    """Train, export the best epoch to `job.folder`, return its heads. Called in one process, the crew's first.
+
+    With several devices and no crew the processes are started here, and `on_epoch` is not called: it lives in this
+    process, the training in others. Raises what module, data and export raise, before
+    any step where the input is at fault.
     """
+    if crew is not None:
+        crew.share(job)
+        train(job, on_epoch)
+        crew.leave()
+    elif job.settings.trainer.processes > 1:
+        spawn(train, job, job.settings.trainer.processes)
+    else:
+        train(job, on_epoch)
+    return export_best(job)
+
+
+def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
+    """The training, as one of its processes: `best.ckpt`, `last.ckpt` and `epochs.csv` in the work folder."""
+    settings, machine, work = job.settings, job.settings.trainer, job.work
     seed_everything(settings.seed, workers=True, verbose=False)
     data = ListwiseDataModule(
-        sources,
+        job.sources,
         validation_queries=settings.validation_queries,
         lists_per_batch=settings.lists_per_batch,
+        lists_per_step=settings.lists_per_step,
         shuffle_candidates=settings.shuffle_candidates,
         query_fraction=settings.query_fraction,
         seed=settings.seed,
-        cache_dir=cache,
+        cache_dir=job.cache,
     )
-    reselect = settings.reselect and settings.part != "head_weights"
-    module = AlignmentModule(
+    # Several processes would all load to the same GPU: each loads to memory, and Lightning moves to its own.
+    module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
+    monitored = settings.validation_queries > 0
+    best = ModelCheckpoint(work, BEST, monitor=MONITOR if monitored else None, mode="max", enable_version_counter=False)
+    # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
+    latest = ModelCheckpoint(work, LAST, enable_version_counter=False)
+    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
+    if settings.reselects:
+        callbacks.insert(
+            0,
+            ReselectHeads(
+                job.criterion,
+                reselect_every=settings.reselect_every,
+                count=len(job.heads.heads),
+                seeds=settings.reselect_seeds,
+            ),
+        )
+    if settings.patience:
+        callbacks.append(EarlyEnd(MONITOR, mode="max", patience=settings.patience))
+    trainer = Trainer(
+        **machine_options(machine, Started.of()),
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.lists_per_step // (settings.lists_per_batch * machine.processes),
+        gradient_clip_val=settings.clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if monitored else 0,
+    )
+    last = work / f"{LAST}.ckpt"
+    if last.is_file():
+        logger.info("align: going on from %s", last)
+    with warnings.catch_warnings():
+        # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
+    logger.info("align: best %s %s", MONITOR, best.best_model_score)
+
+
+def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any]:
+    """The part of a Lightning Trainer's options that says where it runs."""
+    strategy = "ddp" if machine.processes > 1 else "auto"
+    return {
+        "accelerator": machine.accelerator,
+        "devices": machine.devices,
+        "num_nodes": machine.num_nodes,
+        "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
+        "plugins": [cluster(started)],
+        "precision": machine.precision,
+        "enable_progress_bar": machine.progress_bar,
+    }
+
+
+def export_best(job: AlignmentJob) -> HeadsFile:
+    """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
+    module = _module(job, device="cpu")
+    module.load_trained(job.work / f"{BEST}.ckpt")
+    return export_aligned(module, job.folder, overwrite=True)
+
+
+def _module(job: AlignmentJob, device: str) -> AlignmentModule:
+    settings, heads = job.settings, job.heads
+    backbone = load_backbone(replace(job.model, device=device), depth=job.depth)
+    return AlignmentModule(
         backbone,
         heads.heads,
         weights=heads.weights,
@@ -104,54 +188,9 @@ def align(
         optimizer=OptimizerSettings(
             lr=settings.lr, weight_decay=settings.weight_decay, warmup_fraction=settings.warmup_fraction
         ),
-        max_layer=backbone.depth if reselect else None,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        relevance_threshold=relevance_threshold,
+        max_layer=backbone.depth if settings.reselects else None,
+        gradient_checkpointing=settings.trainer.gradient_checkpointing,
+        relevance_threshold=job.relevance_threshold,
         seed=settings.seed,
         origin={"criterion": heads.criterion, "query_ids": list(heads.query_ids), "seeds": list(heads.seeds)},
     )
-    monitored = settings.validation_queries > 0
-    best = ModelCheckpoint(
-        work, "best", monitor=MONITOR if monitored else None, mode="max", enable_version_counter=False
-    )
-    # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
-    latest = ModelCheckpoint(work, "last", enable_version_counter=False)
-    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
-    if reselect:
-        callbacks.insert(
-            0,
-            ReselectHeads(
-                criterion,
-                reselect_every=settings.reselect_every,
-                count=len(heads.heads),
-                seeds=settings.reselect_seeds,
-            ),
-        )
-    if settings.patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=settings.patience))
-    machine = settings.trainer
-    trainer = Trainer(
-        accelerator=machine.accelerator,
-        devices=1,
-        precision=machine.precision,  # type: ignore[arg-type]
-        enable_progress_bar=machine.progress_bar,
-        max_epochs=settings.epochs,
-        accumulate_grad_batches=settings.lists_per_step // settings.lists_per_batch,
-        gradient_clip_val=settings.clip,
-        callbacks=callbacks,
-        logger=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        limit_val_batches=1.0 if monitored else 0,
-    )
-    last = work / "last.ckpt"
-    if last.is_file():
-        logger.info("align: going on from %s", last)
-    with warnings.catch_warnings():
-        # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
-    logger.info("align: best %s %s", MONITOR, best.best_model_score)
-    if best.best_model_path:
-        module.load_trained(Path(best.best_model_path))
-    return export_aligned(module, folder, overwrite=True)

@@ -36,6 +36,7 @@ from headrank.alignment.losses import ListwiseInput, WeightedLosses
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
 from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.reader import LabelledReader, checkpoint_activations
+from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
 from headrank.artifacts import artifact_key
 from headrank.data.batches import Batch, LabelledList
@@ -111,11 +112,22 @@ class AlignmentModule(LightningModule):
             self.trained["raw_weights"] = self.raw_weights
         self._start = StartModel(self.model, inside, keep=losses.needs_reference)
         self._records: list[ValidationRecord] = []
+        self._sharded: ShardedModel | None = None
         if gradient_checkpointing:
             checkpoint_activations(self.model)
         # Frozen buffers are the same everywhere. DDP would send them in every pass, validation's too, whose number
         # differs between processes.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    def configure_model(self) -> None:
+        """Under FSDP share the model out among the processes, which makes other parameters of its own."""
+        if self.device_mesh is None or self._sharded is not None:
+            return
+        if not self._start.sharable or self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
+            raise ValueError("FSDP goes with LoRA, or with matrices in full and no loss anchored on the start model")
+        self._sharded = ShardedModel(self.model, self.device_mesh["data_parallel"])
+        now = dict(self.named_parameters())
+        self.trained = {name: now[name] for name in self.trained}
 
     @property
     def depth(self) -> int:
@@ -158,6 +170,8 @@ class AlignmentModule(LightningModule):
         Under DDP lists count the same whichever process holds them.
         """
         lists = [one for one in batch if len(set(one.grades)) > 1]
+        if not lists and self._sharded is not None:
+            raise ValueError("a batch without two grades in any list: under FSDP all processes read in every step")
         if not lists:
             total, parts = _zero(list(self.trained.values())), dict.fromkeys(self.losses.terms, 0.0)
         else:
@@ -166,7 +180,8 @@ class AlignmentModule(LightningModule):
                 scores = self.reader.read(lists, self.heads)
             z = self.reader.passage_scores(lists, scores, self.weights)
             results = [self._loss(*each) for each in zip(lists, z, reference, strict=True)]
-            total = torch.stack([loss for loss, _ in results]).sum() + _zero(self.idle)
+            total = torch.stack([loss for loss, _ in results]).sum()
+            total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
         means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
         means["train/loss"] = float(total.detach()) / max(1, len(lists))
@@ -201,8 +216,8 @@ class AlignmentModule(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""
-        scores = self.reader.read(batch, self.heads)
-        z = self.reader.passage_scores(batch, scores, self.weights)
+        scores = self.reader.read(batch.lists, self.heads)
+        z = self.reader.passage_scores(batch.lists, scores, self.weights)
         alpha = self.reader.scorer.fusion_alpha
         for one, read, values in zip(batch, scores, z, strict=True):
             self._records.append(ValidationRecord.from_scores(one, values, read.query.sum(0), fusion_alpha=alpha))
@@ -260,7 +275,8 @@ class AlignmentModule(LightningModule):
         """Refuse (`ValueError`) a checkpoint of another model, other heads, depth or settings; take over its heads."""
         found = checkpoint.get(KEY) or {}
         check_identity(found.get("identity"), self.identity())
-        check_tensors(checkpoint["state_dict"], self.trained)
+        if "state_dict" in checkpoint:  # FSDP's strategy has put it in its place
+            check_tensors(checkpoint["state_dict"], self.trained)
         now = dict(found["now"])
         self.heads = tuple(Head(*head) for head in now.pop("heads"))
         self.fixed_weights = tuple(now.pop("weights"))

@@ -12,14 +12,18 @@ from headrank.data.first_stage import (
 )
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
 from headrank.data.lines import FormatError
+from headrank.data.loading import BenchmarkData, load_data
+from headrank.data.settings import DataSettings
 from headrank.data.sources import load_collection
 from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
     "BM25Method",
     "BM25Parameters",
+    "BenchmarkData",
     "CandidateLists",
     "Collection",
+    "DataSettings",
     "DataUnavailableError",
     "FirstStage",
     "FormatError",
@@ -28,6 +32,7 @@ __all__ = [
     "first_stage_run",
     "lists_from_run",
     "load_collection",
+    "load_data",
     "read_qrels",
     "read_run",
     "select_queries",

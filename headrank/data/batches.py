@@ -7,9 +7,9 @@ seed, the epoch and ids, so that a resumed run, and every process of a distribut
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from headrank.ranking import CandidateList, Query
 
@@ -44,7 +44,26 @@ class LabelledList:
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
 
-Batch: TypeAlias = list[LabelledList]
+class Batch:
+    """The lists of one step, as a whole: Lightning walks into lists and dataclasses to move or cast what is in them,
+    and fails on frozen ones; what it does not know it leaves alone."""
+
+    __slots__ = ("lists",)
+
+    def __init__(self, lists: Iterable[LabelledList]) -> None:
+        self.lists = tuple(lists)
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __iter__(self) -> Iterator[LabelledList]:
+        return iter(self.lists)
+
+    def __getitem__(self, index: int) -> LabelledList:
+        return self.lists[index]
+
+    def __repr__(self) -> str:
+        return f"Batch({', '.join(one.item.query.id for one in self.lists)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +139,37 @@ def split(
     return tuple(lists[i] for i in used), tuple(lists[i] for i in held_out)
 
 
-def training_batches(lengths: Sequence[int], lists_per_batch: int, seed: int, place: Place) -> list[list[int]]:
+def training_batches(
+    lengths: Sequence[int], lists_per_batch: int, seed: int, place: Place, *, lists_per_step: int | None = None
+) -> list[list[int]]:
     """The batches of one process and epoch, as indices into `lengths` (>= 1 of them).
 
-    The epoch's order is shuffled, then sorted by length within buckets of several batches and cut into steps of
-    `lists_per_batch` for each process; the steps are shuffled again. All processes make the same number of batches,
-    and of the same size. To that end up to `ranks - 1` lists come twice in an epoch; none is left out.
+    The epoch's order is shuffled, then sorted by length within buckets of several steps and cut into steps of
+    `lists_per_step`, all processes together (None: a batch of `lists_per_batch` in each); the steps are shuffled again,
+    a shorter one stays last. A step holds the same lists however many batches and processes share it. All processes
+    make the same number of batches, and of the same size. To that end up to `ranks - 1` lists come twice in an epoch;
+    none is left out.
+
+    Raises `ValueError` where a step is not a multiple of a batch in each process.
     """
+    together = lists_per_batch * place.ranks
+    step = lists_per_step or together
+    if step % together:
+        raise ValueError(
+            f"lists_per_step {step}: wanted a multiple of {lists_per_batch} lists a batch times {place.ranks} processes"
+        )
     chance = random.Random(f"{seed}:lists:{place.epoch}")
     line = list(range(len(lengths)))
     chance.shuffle(line)
     line = [line[i % len(line)] for i in range(math.ceil(len(line) / place.ranks) * place.ranks)]
-    step = lists_per_batch * place.ranks
     steps: list[list[int]] = []
     for start in range(0, len(line), _BUCKET * step):
         bucket = sorted(line[start : start + _BUCKET * step], key=lambda i: lengths[i])
         steps += [bucket[i : i + step] for i in range(0, len(bucket), step)]
+    short = [steps.pop()] if len(steps[-1]) < step else []
     chance.shuffle(steps)
-    return [lists[place.rank :: place.ranks] for lists in steps]  # neighbours in length: processes finish together
+    batches = [lists[i : i + together] for lists in steps + short for i in range(0, len(lists), together)]
+    return [lists[place.rank :: place.ranks] for lists in batches]  # neighbours in length: processes finish together
 
 
 def validation_batches(lengths: Sequence[int], lists_per_batch: int, place: Place) -> list[list[int]]:
@@ -153,6 +185,15 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, place: Plac
     own = sorted(range(len(lengths)), key=lambda i: lengths[i])[place.rank :: place.ranks]
     count = math.ceil(len(lengths) // place.ranks / lists_per_batch)
     return [own[i * len(own) // count : (i + 1) * len(own) // count] for i in range(count)]
+
+
+def check_shares(training: int, validation: int, ranks: int) -> None:
+    """Raise `ValueError` unless each process has a training list, and a validation list where there is any."""
+    if training < ranks or 0 < validation < ranks:
+        raise ValueError(
+            f"{training} training and {validation} validation lists for {ranks} processes; wanted at least one of each "
+            "for every process, or no validation: use fewer processes or more queries"
+        )
 
 
 class Batches:
@@ -199,7 +240,7 @@ class Batches:
             )
         for i, batch in enumerate(plan[done:], done + 1):
             self._state = {"epoch": place.epoch, "batches": i, "ranks": place.ranks}
-            yield [self._read(self._lists[k], place) for k in batch]
+            yield Batch(self._read(self._lists[k], place) for k in batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, batches given out in it, and number of processes; empty before the first."""

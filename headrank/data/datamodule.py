@@ -1,9 +1,9 @@
 """Training data for alignment: labelled candidate lists of one or more collections, in batches, for Lightning.
 
-    data = ListwiseDataModule([TrainingSource("msmarco-passage-v2/trec-dl-2021/judged"), ...], validation_queries=20)
+    data = ListwiseDataModule([DataSettings("dl21", "msmarco-passage-v2/trec-dl-2021/judged"), ...])
     trainer.fit(module, datamodule=data)
 
-Batches are lists of `LabelledList`: texts and plain numbers; making tensors of them is the model's business. How lists
+A `Batch` holds `LabelledList`s: texts and plain numbers; making tensors of them is the model's business. How lists
 are split, ordered and shared among processes is in `batches.py`. Needs the extra `train`, hence not imported by
 `headrank.data`.
 """
@@ -12,7 +12,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -22,6 +21,7 @@ from headrank.data.batches import (
     Batches,
     LabelledList,
     Place,
+    check_shares,
     distinct_ids,
     label,
     shuffled,
@@ -29,26 +29,12 @@ from headrank.data.batches import (
     training_batches,
     validation_batches,
 )
-from headrank.data.first_stage import candidate_lists
-from headrank.data.sources import load_collection
+from headrank.data.loading import load_data
+from headrank.data.settings import DataSettings
 
-__all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule", "TrainingSource"]
+__all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSource:
-    """One labelled collection and its first stage; see `load_collection` and `candidate_lists` for the values."""
-
-    collection: str
-    first_stage: str = "scoreddocs"
-    run_path: str | None = None
-    depth: int = 40  # candidates a list [paper]
-    max_queries: int | None = None
-    seed: int = 0  # of the sample of queries
-    drop_identical_ids: bool = False
-    title: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +66,8 @@ class ListwiseDataModule(LightningDataModule):
 
     sources: at least one. Where an id stands for different queries in two of them, see `distinct_ids`.
     validation_queries: held out from the queries whose lists have two grades or more; 0 for no validation.
-    lists_per_batch: per process.
+    lists_per_batch: per process. lists_per_step: between two optimizer steps, all processes together, so that a step
+        holds the same lists however it is shared; None: a batch in each process.
     shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
     query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
@@ -89,15 +76,16 @@ class ListwiseDataModule(LightningDataModule):
 
     Epoch and rank are the trainer's; without a trainer epoch 0, and torch.distributed's rank where it is initialised.
     Raises `ValueError` on values that cannot be; `prepare_data` and `setup` raise what loading the sources raises, and
-    `ValueError` where there is nothing to train on.
+    `ValueError` where there is nothing to train on, or less than a list for each process.
     """
 
     def __init__(
         self,
-        sources: Sequence[TrainingSource],
+        sources: Sequence[DataSettings],
         *,
         validation_queries: int = 10,
         lists_per_batch: int = 1,
+        lists_per_step: int | None = None,
         shuffle_candidates: bool = True,
         query_fraction: float = 1.0,
         seed: int = 0,
@@ -108,13 +96,14 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError("no training sources; wanted at least one labelled collection")
         if validation_queries < 0:
             raise ValueError(f"validation_queries {validation_queries}: wanted 0 or more")
-        if lists_per_batch < 1:
-            raise ValueError(f"lists_per_batch {lists_per_batch}: wanted 1 or more")
+        for name, value in (("lists_per_batch", lists_per_batch), ("lists_per_step", lists_per_step or 1)):
+            if value < 1:
+                raise ValueError(f"{name} {value}: wanted 1 or more")
         if not 0 < query_fraction <= 1:
             raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
-        self.lists_per_batch = lists_per_batch
+        self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
         self.shuffle_candidates = shuffle_candidates
         self.query_fraction = query_fraction
         self.seed = seed
@@ -141,6 +130,7 @@ class ListwiseDataModule(LightningDataModule):
         training, validation = split(
             loaded.lists, validation=self.validation_queries, fraction=self.query_fraction, seed=self.seed
         )
+        check_shares(len(training), len(validation), self._place().ranks)
         counts = DataCounts(
             queries=loaded.queries,
             lists_without_candidates=loaded.without_candidates,
@@ -179,7 +169,9 @@ class ListwiseDataModule(LightningDataModule):
         """
         return Batches(
             self.training_lists,
-            plan=lambda lengths, place: training_batches(lengths, self.lists_per_batch, self.seed, place),
+            plan=lambda lengths, place: training_batches(
+                lengths, self.lists_per_batch, self.seed, place, lists_per_step=self.lists_per_step
+            ),
             read=lambda one, place: self._ordered(one, f"{self.seed}:{place.epoch}"),
             place=self._place,
         )
@@ -198,10 +190,6 @@ class ListwiseDataModule(LightningDataModule):
             read=lambda one, place: self._ordered(one, f"{self.seed}"),
             place=self._place,
         )
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Nothing: a batch has no tensors, and Lightning's own way fails on frozen dataclasses."""
-        return batch
 
     def _ordered(self, one: LabelledList, key: str) -> LabelledList:
         return shuffled(one, key) if self.shuffle_candidates else one
@@ -226,18 +214,9 @@ class ListwiseDataModule(LightningDataModule):
         labelled: list[tuple[str, LabelledList]] = []
         queries = without_candidates = one_grade = 0
         for source in self.sources:
-            collection = load_collection(source.collection, title=source.title)
-            found = candidate_lists(
-                collection,
-                kind=source.first_stage,
-                depth=source.depth,
-                run_path=source.run_path,
-                max_queries=source.max_queries,
-                seed=source.seed,
-                drop_identical_ids=source.drop_identical_ids,
-                cache_dir=self.cache_dir,
-            )
-            lists = [label(item, collection.qrels[item.query.id]) for item in found.lists]
+            data = load_data(source, self.cache_dir)
+            found = data.candidates
+            lists = [label(item, data.collection.qrels[item.query.id]) for item in found.lists]
             usable = [(source.collection, one) for one in lists if len(set(one.grades)) > 1]
             if not usable:
                 _log.warning(

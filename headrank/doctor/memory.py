@@ -73,7 +73,7 @@ def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[in
         return _reading(shape, depth, tokens)
     trained = shape.matrix_parameters(alignment.matrices, depth, alignment.rank if alignment.part == "lora" else None)
     weights = shape.weight_bytes(depth)
-    beside = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.gradient_checkpointing)
+    beside = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
     made_of = f"{gib(weights)} weights, {gib(beside)} to train {trained / 1e6:.1f} M parameters on {tokens:,} tokens"
     return weights + beside, made_of
 

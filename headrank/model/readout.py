@@ -7,7 +7,6 @@ attention kernel of every layer that is read, `deepest.py` in the place of the d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -19,9 +18,10 @@ ATTENTION_NAME = "headrank"
 MAX_BLOCK = 2**25  # elements of one fp32 block of attention rows: 128 MiB
 
 
-@dataclass(slots=True)
 class ReadRequest:
     """What to read in one forward pass, and where the readings are put.
+
+    No dataclass: FSDP copies those, and casts what is in them, wherever a layer is given one.
 
     Shapes: B lists, R query-token rows, U tails (the query, the null query, ...), S keys, N passages.
 
@@ -34,14 +34,21 @@ class ReadRequest:
     - `readings`: filled by the pass, layer -> [B, U, heads, N] (or [B, U, heads, S] per token), fp32.
     """
 
-    heads: Mapping[int, Sequence[int]]
-    rows: Int[Tensor, "B R"]
-    row_weights: Float[Tensor, "B U R"]
-    segments: Int[Tensor, "B S"]
-    passages: int
-    per_token: bool = False
-    readings: dict[int, Tensor] = field(default_factory=dict)
-    _membership: Tensor | None = None
+    __slots__ = ("_membership", "heads", "passages", "per_token", "readings", "row_weights", "rows", "segments")
+
+    def __init__(
+        self,
+        heads: Mapping[int, Sequence[int]],
+        rows: Int[Tensor, "B R"],
+        row_weights: Float[Tensor, "B U R"],
+        segments: Int[Tensor, "B S"],
+        passages: int,
+        per_token: bool = False,
+    ) -> None:
+        self.heads, self.rows, self.row_weights, self.segments = heads, rows, row_weights, segments
+        self.passages, self.per_token = passages, per_token
+        self.readings: dict[int, Tensor] = {}
+        self._membership: Tensor | None = None
 
     def membership(self) -> Float[Tensor, "B S N"]:
         """1 where a key belongs to a passage. A product with it sums per passage, the same way on every device."""

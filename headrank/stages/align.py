@@ -14,12 +14,14 @@ from typing import Any
 
 from headrank.alignment.record import read_record
 from headrank.artifacts import RunFolder, artifact_key
-from headrank.experiment import DataSettings, Experiment, SystemSettings
-from headrank.files import atomic_write
+from headrank.data.batches import check_shares, label, split
+from headrank.experiment import Experiment, SystemSettings
+from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
-from headrank.model import BackboneSettings, count_layers, load_backbone
+from headrank.model import BackboneSettings, count_layers
 from headrank.stages.keys import FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader
+from headrank.started import Started
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,11 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 
 
 class AlignStage:
-    """Runs the align stage of an experiment."""
+    """Runs the align stage of an experiment. Made at its start: where torchrun or srun started several processes, all
+    of them meet here, and those that are not the first wait in `help_aligning`.
+
+    Raises `ValueError` where the trainer's devices are not there.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,22 @@ class AlignStage:
         self.experiment, self.on_epoch = experiment, on_epoch
         self.folder = folder
         self.data = data
+        experiment.alignment.trainer.check(Started.of())
+        self._crew = _crew(experiment)
+        finish_replacing(folder.path / CHECKPOINT)
+
+    def check(self) -> None:
+        """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train."""
+        settings = self.experiment.alignment
+        parts = self.data.labelled(self.experiment.train).parts
+        lists = [label(one, part.collection.qrels[one.query.id]) for part in parts for one in part.candidates.lists]
+        training, validation = split(
+            [one for one in lists if len(set(one.grades)) > 1],
+            validation=settings.validation_queries,
+            fraction=settings.query_fraction,
+            seed=settings.seed,
+        )
+        check_shares(len(training), len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
         """The aligned heads, the settings that load the aligned model, and what identifies it; what is fresh is not
@@ -74,6 +96,9 @@ class AlignStage:
         if not any((self.folder.path / CHECKPOINT).glob("*.safetensors")):
             (self.folder.path / name).unlink(missing_ok=True)  # heads without their model
         made = self.folder.make(name, key, lambda path: self._align(heads, system, key, path.parent))
+        if not made and self._crew is not None:
+            self._crew.share(None)
+            self._crew.leave()
         logger.info("align: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / CHECKPOINT
         settings = replace(
@@ -87,9 +112,9 @@ class AlignStage:
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         from headrank.alignment.fit import align  # late: Lightning takes seconds, and belongs to the extra `train`
+        from headrank.alignment.job import AlignmentJob
 
         e = self.experiment
-        assert e.alignment is not None
         work = self.folder.path / "training"
         marker = work / "key.json"
         if not marker.is_file() or json.loads(marker.read_text())["key"] != key:
@@ -98,21 +123,44 @@ class AlignStage:
             with atomic_write(marker) as file:
                 json.dump({"key": key}, file)
         layers, _ = count_layers(e.model)
-        competing = min(layers, e.selection.max_layer or layers)
-        depth = competing if e.alignment.reselect and e.alignment.part != "head_weights" else heads.depth
-        backbone = load_backbone(e.model, depth=depth)
-        align(
-            backbone,
-            heads,
-            [_source(settings) for settings in e.train],
-            e.alignment,
+        job = AlignmentJob(
+            model=e.model,
+            depth=min(layers, e.selection.max_layer or layers) if e.alignment.reselects else heads.depth,
+            heads=heads,
+            sources=e.train,
+            settings=e.alignment,
             criterion=_criterion(system, heads),
             relevance_threshold=e.train[0].relevance_threshold,
             work=work,
             folder=checkpoint,
             cache=e.cache,
-            on_epoch=self.on_epoch,
         )
+        align(job, self._crew, self.on_epoch)
+
+
+def help_aligning(experiment: Experiment) -> None:
+    """What the processes beside the first do that torchrun or srun started: join, wait, train; nothing else is theirs.
+
+    Raises `ValueError` where the trainer's devices are not there, and where the first process has failed.
+    """
+    from headrank.alignment.fit import train
+
+    experiment.alignment.trainer.check(Started.of())
+    crew = _crew(experiment)
+    assert crew is not None
+    job = crew.share()
+    if job is not None:
+        train(job)
+    crew.leave()
+
+
+def _crew(experiment: Experiment):
+    started = Started.of()
+    if started.count == 1:
+        return None
+    from headrank.alignment.processes import Crew
+
+    return Crew(experiment.alignment.trainer, started)
 
 
 def _criterion(system: SystemSettings, heads: HeadsFile) -> Criterion:
@@ -120,18 +168,3 @@ def _criterion(system: SystemSettings, heads: HeadsFile) -> Criterion:
     if system.entropy_weight == "auto" and isinstance(system.criterion, EntropyRegularized):
         return replace(system.criterion, weight=heads.criterion["parameters"]["weight"])
     return system.criterion
-
-
-def _source(settings: DataSettings):
-    from headrank.data.datamodule import TrainingSource
-
-    return TrainingSource(
-        collection=settings.collection,
-        first_stage=settings.first_stage,
-        run_path=settings.run_path,
-        depth=settings.depth,
-        max_queries=settings.max_queries,
-        seed=settings.seed,
-        drop_identical_ids=settings.drop_identical_ids,
-        title=settings.title,
-    )

@@ -1,26 +1,13 @@
 """The data a stage works on: a collection's candidate lists and first-stage run, loaded once per process."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrank.data import CandidateLists, Collection, first_stage_run, lists_from_run, load_collection, select_queries
-from headrank.experiment import DataSettings
-from headrank.ranking import CandidateList, Qrels, Run
+from headrank.data import BenchmarkData, DataSettings, load_data
+from headrank.ranking import CandidateList, Qrels
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BenchmarkData:
-    """A benchmark, loaded: the first stage's run, cut to the candidates, and those candidates as lists."""
-
-    settings: DataSettings
-    collection: Collection
-    query_ids: tuple[str, ...]  # the judged queries asked for; each counts in every mean
-    run: Run
-    candidates: CandidateLists
+__all__ = ["BenchmarkData", "DataLoader", "LabelledData"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +42,7 @@ class DataLoader:
     def load(self, settings: DataSettings) -> BenchmarkData:
         """The data of these settings. Raises what the data package raises: missing files, unknown ids, bad lines."""
         if settings not in self._loaded:
-            self._loaded[settings] = self._load(settings)
+            self._loaded[settings] = load_data(settings, self.cache)
         return self._loaded[settings]
 
     def labelled(self, settings: Sequence[DataSettings]) -> LabelledData:
@@ -68,20 +55,3 @@ class DataLoader:
                 if other != part.settings.name:
                     raise ValueError(f"query id {query_id!r} stands in {other} and in {part.settings.name}")
         return LabelledData(parts)
-
-    def _load(self, s: DataSettings) -> BenchmarkData:
-        collection = load_collection(s.collection, title=s.title)
-        queries = select_queries(collection, s.max_queries, s.seed)
-        run = first_stage_run(
-            collection,
-            kind=s.first_stage,
-            depth=s.depth,
-            run_path=s.run_path,
-            max_queries=s.max_queries,
-            seed=s.seed,
-            drop_identical_ids=s.drop_identical_ids,
-            cache_dir=self.cache,
-        )
-        candidates = lists_from_run(collection, run, depth=s.depth, queries=queries)
-        logger.info("%s: %d lists of up to %d candidates", s.name, len(candidates), s.depth)
-        return BenchmarkData(s, collection, tuple(query.id for query in queries), run, candidates)

@@ -11,10 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
 from headrank.alignment.adapters import MATRICES, TrainedSettings, lora_layers, prepare_trained
+from headrank.alignment.fit import EarlyEnd
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer, rate
 from headrank.alignment.reader import checkpoint_activations, computed_layers
 from headrank.alignment.validation import ValidationRecord, measure
-from headrank.data.batches import Batches, Place
+from headrank.data.batches import Batch, Batches, Place
 from headrank.evaluation import score_queries
 from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
 from tests.alignment.toy import HEADS, KEPT_CLOSE, LOSSES, PROMPT, fit, toy_data, toy_list, toy_module
@@ -47,7 +48,7 @@ def step(module, lists, *, elsewhere=()):
     strategy = SimpleNamespace(reduce=reduce)
     module._trainer = SimpleNamespace(world_size=1 + len(elsewhere), current_epoch=0, strategy=strategy)
     module.log = module.log_dict = lambda *_, **__: None
-    return module.training_step(lists, 0)
+    return module.training_step(Batch(lists), 0)
 
 
 # Reading
@@ -352,6 +353,18 @@ def test_a_killed_run_goes_on_bit_for_bit(tokenizer, tmp_path, part):
     assert len(after.values) == 8
     assert before.values + after.values == losses.values
     assert same(trained_values(resumed), trained_values(straight))
+
+
+def test_a_training_that_stopped_early_does_not_go_on_when_it_is_started_again(tokenizer, tmp_path):
+    def again(ckpt_path=None):
+        module, record = toy_module(tiny_backbone("qwen3", tokenizer), optimizer=OptimizerSettings(lr=1e-12)), Losses()
+        stop = EarlyEnd("val/ndcg@10", mode="max", patience=1)
+        fit(module, toy_data(tmp_path / "toy"), 9, tmp_path, ckpt_path=ckpt_path,
+            callbacks=[record, stop, checkpoints(tmp_path / "run")], enable_checkpointing=True)  # fmt: skip
+        return record.values
+
+    assert len(again()) == 4  # two epochs of two steps: nothing is learnt, so that the second is no better
+    assert again(tmp_path / "run/last.ckpt") == []
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from lightning.pytorch import Trainer
 from headrank.alignment import GradedKL, Preference, WeightedLosses
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.optimizer import OptimizerSettings
+from headrank.data import DataSettings
 from headrank.data.batches import LabelledList
-from headrank.data.datamodule import ListwiseDataModule, TrainingSource
+from headrank.data.datamodule import ListwiseDataModule
 from headrank.model import Backbone, Head, PromptSettings, ScorerSettings
 from headrank.ranking import CandidateList, Passage, Query
 
@@ -55,7 +56,7 @@ def toy_data(folder: Path, *, queries: int = 6, docs: int = 6, **settings) -> Li
     (folder / "qrels.txt").write_text("".join(f"{q} 0 {d} {grade}\n" for q, d, _, grade in rows))
     run = folder / "run.trec"
     run.write_text("".join(f"{q} Q0 {d} {i % docs + 1} {-(i % docs)} toy\n" for i, (q, d, *_) in enumerate(rows)))
-    source = TrainingSource(str(folder), first_stage="run", run_path=str(run), depth=docs)
+    source = DataSettings("toy", str(folder), first_stage="run", run_path=str(run), depth=docs)
     return ListwiseDataModule([source], **{"validation_queries": 2, **settings})
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from headrank.data import FormatError
+from headrank.data import DataSettings, FormatError
 from headrank.data.batches import (
     Batches,
     LabelledList,
@@ -26,7 +26,7 @@ from headrank.data.batches import (
     training_batches,
     validation_batches,
 )
-from headrank.data.datamodule import DataCounts, ListwiseDataModule, TrainingSource
+from headrank.data.datamodule import DataCounts, ListwiseDataModule
 from headrank.model.list_reader import Order, context_order
 from headrank.ranking import CandidateList, Passage, Query
 
@@ -59,14 +59,14 @@ def make_source(make_folder):
             "run": ids,
         }
         folder = make_folder(name, **content | parts)
-        return TrainingSource(str(folder), first_stage="run", depth=depth)
+        return DataSettings("toy", str(folder), first_stage="run", depth=depth)
 
     return make
 
 
 def ready(sources, *, place=None, **options):
     """A data module after setup, at a trainer's place where one is given."""
-    sources = [sources] if isinstance(sources, TrainingSource) else sources
+    sources = [sources] if isinstance(sources, DataSettings) else sources
     data = ListwiseDataModule(sources, **{"validation_queries": 3} | options)
     if place is not None:
         data.trainer = SimpleNamespace(current_epoch=place.epoch, global_rank=place.rank, world_size=place.ranks)
@@ -196,6 +196,34 @@ def test_processes_share_the_validation_lists(lengths, per_batch, ranks):
     assert parts == again, "fixed over epochs"
 
 
+@pytest.mark.parametrize("lists", [24, 29])
+def test_a_step_holds_the_same_lists_however_it_is_shared(lists):
+    lengths = [(7 * i) % 31 for i in range(lists)]
+
+    def steps(per_batch, ranks):
+        parts = [
+            training_batches(lengths, per_batch, 3, Place(1, rank, ranks), lists_per_step=8) for rank in range(ranks)
+        ]
+        batches = [[i for part in together for i in part] for together in zip(*parts, strict=True)]
+        each = 8 // (per_batch * ranks)
+        return [sorted(i for batch in batches[n : n + each] for i in batch) for n in range(0, len(batches), each)]
+
+    alone = steps(8, 1)
+    assert [len(step) for step in alone[:3]] == [8, 8, 8]
+    assert sorted(i for step in alone for i in step) == list(range(lists))
+    for per_batch, ranks in ((1, 1), (2, 1), (1, 2), (4, 2), (2, 4)):
+        other = steps(per_batch, ranks)
+        if lists == 24:
+            assert other == alone
+        assert len(other) == len(alone)
+        assert {i for step in other for i in step} == set(range(lists))
+
+
+def test_a_step_that_no_batches_fill_is_refused():
+    with pytest.raises(ValueError, match="lists_per_step 3: wanted a multiple of 2"):
+        training_batches([1] * 9, 2, 0, Place(), lists_per_step=3)
+
+
 def test_a_batch_holds_lists_of_like_length_in_new_company_and_order_each_epoch():
     lengths = [100 * (i % 8) for i in range(64)]  # two buckets of 8 batches of 4
     epochs = [training_batches(lengths, 4, 0, Place(epoch)) for epoch in range(3)]
@@ -250,11 +278,11 @@ def test_lists_of_several_sources_and_what_became_of_each_query(make_source, cap
 
 def test_a_sources_settings_reach_its_lists(make_source):
     source = make_source(n=12, depth=3, other__trec="q00 Q0 q00-d0 1 1.0 t\n")  # a second run: one must be named
-    bounded = TrainingSource(source.collection, "run", "bm25", depth=3, max_queries=5, seed=2)
+    bounded = DataSettings("toy", source.collection, "run", "bm25", depth=3, max_queries=5, seed=2)
     data = ready(bounded, validation_queries=0)
     assert (data.counts.queries, len(data.training_lists)) == (5, 5)
     assert {len(one.item) for one in data.training_lists} == {3}
-    other = TrainingSource(source.collection, "run", "bm25", depth=3, max_queries=5, seed=3)
+    other = DataSettings("toy", source.collection, "run", "bm25", depth=3, max_queries=5, seed=3)
     assert ids(ready(other, validation_queries=0).training_lists) != ids(data.training_lists)
 
 
@@ -263,13 +291,13 @@ def test_the_query_own_passage_and_titles_are_left_out_on_request(make_folder):
     titled = '{"doc_id": "q", "text": "x"}\n{"doc_id": "d1", "title": "T", "text": "x"}\n{"doc_id": "d2", "text": "x"}'
     parts = {"queries": {"q": "what"}, "qrels": {"q": {"d1": 1}}, "run": {"q": ["q", "d1", "d2"]}}
     folder = make_folder(docs=docs, docs__jsonl=titled, **parts)
-    source = TrainingSource(str(folder), "run", depth=2, drop_identical_ids=True, title=False)
+    source = DataSettings("toy", str(folder), "run", depth=2, drop_identical_ids=True, title=False)
     (one,) = ready(source, validation_queries=0).training_lists
     assert one.item.passages == (Passage("d1", "x"), Passage("d2", "x"))
 
 
 def test_bm25_builds_its_index_in_the_given_cache_when_preparing(make_folder, tmp_path):
-    source = TrainingSource(str(make_folder()), "bm25", depth=3)
+    source = DataSettings("toy", str(make_folder()), "bm25", depth=3)
     data = ListwiseDataModule([source], validation_queries=0, cache_dir=tmp_path / "cache")
     data.prepare_data()
     (index,) = (tmp_path / "cache" / "bm25").iterdir()
@@ -285,8 +313,8 @@ def test_the_process_that_prepared_reads_the_sources_once(make_source, monkeypat
     import headrank.data.datamodule as datamodule
 
     opened = []
-    load = datamodule.load_collection
-    monkeypatch.setattr(datamodule, "load_collection", lambda *a, **k: opened.append(a) or load(*a, **k))
+    load = datamodule.load_data
+    monkeypatch.setattr(datamodule, "load_data", lambda *a, **k: opened.append(a) or load(*a, **k))
     data = ListwiseDataModule([make_source()])
     data.prepare_data()
     data.setup("fit")
@@ -367,7 +395,7 @@ def test_without_a_trainer_torchs_rank_counts(make_source, monkeypatch):
 )
 def test_settings_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        ListwiseDataModule(**{"sources": [TrainingSource("x")]} | options)
+        ListwiseDataModule(**{"sources": [DataSettings("toy", "x")]} | options)
 
 
 def test_data_that_cannot_be_trained_on_is_refused_in_setup(make_source):
@@ -382,8 +410,10 @@ def test_data_that_cannot_be_trained_on_is_refused_in_setup(make_source):
         ready(make_source("small", 4), validation_queries=4)
     with pytest.raises(ValueError, match=r"stands in .*twice and in .*twice"):
         ready([make_source("twice", 4)] * 2)
-    with pytest.raises(ValueError, match="3 validation lists for 4 processes"):
-        len(ready(make_source("few", 8), place=Place(0, 0, 4)).val_dataloader())
+    with pytest.raises(ValueError, match="5 training and 3 validation lists for 4 processes"):
+        ready(make_source("few", 8), place=Place(0, 0, 4))
+    with pytest.raises(ValueError, match="2 training and 0 validation lists for 3 processes"):
+        ready(make_source("fewer", 2), validation_queries=0, place=Place(0, 0, 3))
 
 
 def test_a_source_without_a_usable_list_is_named_beside_others(make_source, caplog):
@@ -394,7 +424,7 @@ def test_a_source_without_a_usable_list_is_named_beside_others(make_source, capl
 
 
 def test_nothing_is_given_before_setup():
-    data = ListwiseDataModule([TrainingSource("x")])
+    data = ListwiseDataModule([DataSettings("toy", "x")])
     for ask in (lambda: data.counts, lambda: data.training_lists, data.train_dataloader, data.val_dataloader):
         with pytest.raises(RuntimeError, match="setup"):
             ask()
@@ -435,7 +465,7 @@ class Recorder(LightningModule):
 
 
 def fit(data, *, ckpt_path=None, callbacks=(), **options):
-    if isinstance(data, TrainingSource):
+    if isinstance(data, DataSettings):
         data = ListwiseDataModule([data], validation_queries=2, lists_per_batch=3)
     module = Recorder()
     options = {"max_epochs": 2, "num_sanity_val_steps": 0} | options
@@ -537,7 +567,8 @@ def test_another_number_of_processes_cannot_go_on_within_an_epoch():
 TWO_PROCESSES = """
 import json, pathlib, sys
 from lightning.pytorch import Trainer
-from headrank.data.datamodule import ListwiseDataModule, TrainingSource
+from headrank.data import DataSettings
+from headrank.data.datamodule import ListwiseDataModule
 from tests.data.test_datamodule import Recorder
 
 class Written(Recorder):
@@ -546,7 +577,7 @@ class Written(Recorder):
         place = pathlib.Path(sys.argv[2]) / f"{self.global_rank}.json"
         place.write_text(json.dumps({"training": self.steps, "validation": validated}))
 
-data = ListwiseDataModule([TrainingSource(sys.argv[1], "run")], validation_queries=3, lists_per_batch=2)
+data = ListwiseDataModule([DataSettings("toy", sys.argv[1], "run")], validation_queries=3, lists_per_batch=2)
 quiet = dict.fromkeys(["enable_checkpointing", "enable_progress_bar", "enable_model_summary", "logger"], False)
 trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=2, num_sanity_val_steps=0, **quiet)
 trainer.fit(Written(), datamodule=data)

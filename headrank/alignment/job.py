@@ -1,0 +1,25 @@
+"""One alignment with everything it needs, in plain data: what is handed to each process that takes part in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrank.alignment.settings import AlignmentSettings
+from headrank.data import DataSettings
+from headrank.heads import Criterion, HeadsFile
+from headrank.model import BackboneSettings
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentJob:
+    """Train a model from `heads` on, and export it. Paths have to be the same for all processes."""
+
+    model: BackboneSettings
+    depth: int  # layers to load: those that heads may be selected from
+    heads: HeadsFile
+    sources: tuple[DataSettings, ...]
+    settings: AlignmentSettings
+    criterion: Criterion  # by which heads are selected again
+    relevance_threshold: int  # grade from which a passage is relevant in validation's selectivity
+    work: Path  # where checkpoints and `epochs.csv` go
+    folder: Path  # where the aligned model goes
+    cache: Path | None = None  # of BM25 indexes; None: the user's cache folder

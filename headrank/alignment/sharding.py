@@ -1,0 +1,66 @@
+"""FSDP: a model too large for one GPU, each process holding its share of every layer (torch's FSDP2).
+
+Lightning's `ModelParallelStrategy` with data parallelism alone; `AlignmentModule.configure_model` shards. A checkpoint
+is one file, as with any other strategy: the trained tensors, gathered by the first process, and no frozen weights.
+"""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from transformers import PreTrainedModel
+
+from headrank.alignment.adapters import decoder_layers
+
+
+class ShardedStrategy(ModelParallelStrategy):
+    """FSDP2 over all processes, with checkpoints of one file that hold no frozen weights."""
+
+    def __init__(self, processes: int) -> None:
+        super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The trained tensors, whole, in the first process; nothing in the others. All have to call it."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+        assert self.model is not None
+        return get_model_state_dict(self.model, options=options)
+
+
+class ShardedModel:
+    """Shards a model layer by layer, and ties a loss of its readings to its last hidden states.
+
+    FSDP fetches a layer's weights for the backward pass when the gradient of the layer's output arrives. Readings are
+    no output: they leave the deepest layer on the side, whose output has no gradient. `tie` gives it one of zeros.
+    """
+
+    def __init__(self, model: PreTrainedModel, mesh: DeviceMesh) -> None:
+        self._hidden: Tensor | None = None
+        for layer in model.get_submodule(decoder_layers(model)).children():
+            fully_shard(layer, mesh=mesh)
+        fully_shard(model, mesh=mesh)
+        model.register_forward_hook(self._keep)
+
+    def _keep(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._hidden = output.last_hidden_state if torch.is_grad_enabled() else None
+
+    def tie(self, loss: Tensor) -> Tensor:
+        """The loss, whose backward pass begins at the output of the model's last forward pass."""
+        assert self._hidden is not None
+        hidden, self._hidden = self._hidden, None
+        return _Tie.apply(loss, hidden)  # type: ignore[no-any-return]
+
+
+class _Tie(Function):
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, hidden: Tensor) -> Tensor:
+        ctx.like = {"size": hidden.shape, "dtype": hidden.dtype, "device": hidden.device}
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients[0], torch.zeros(**ctx.like)
