@@ -117,8 +117,7 @@ def test_a_replaced_folder_is_the_old_or_the_new_one(tmp_path):
             (folder / "file").write_text(text)
         assert (path / "file").read_text() == text
     with pytest.raises(FileNotFoundError), replaced_folder(path) as folder:
-        (folder / "file").write_text("half")
-        (folder / "missing").read_text()
+        (folder / "file").rename(folder / "missing")
     assert (path / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -363,7 +363,7 @@ def test_a_training_that_stopped_early_does_not_go_on_when_it_is_started_again(t
             callbacks=[record, stop, checkpoints(tmp_path / "run")], enable_checkpointing=True)  # fmt: skip
         return record.values
 
-    assert len(again()) == 4  # two epochs of two steps: nothing is learnt, so that the second is no better
+    assert len(again()) == 8  # two epochs of four steps: nothing is learnt, so that the second is no better
     assert again(tmp_path / "run/last.ckpt") == []
 
 
