@@ -37,7 +37,7 @@ class Systems:
         """What its readings are stored under: runs that start from the same heads share those of the start."""
         heads = self.heads(system)
         parts = [heads.model["id"], self.dtype, [list(h) for h in heads.heads], list(heads.weights)]
-        scorer = {name: value for name, value in asdict(heads.scorer).items() if name not in ("order", "seed")}
+        scorer = {name: value for name, value in heads.scorer.identity.items() if name not in ("order", "seed")}
         if system == ALIGNED:
             parts.append((self.run / "training/key.json").read_text())
         return artifact_key(*parts, scorer, asdict(heads.prompt))[:16]

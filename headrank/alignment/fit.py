@@ -105,6 +105,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         lists_per_batch=settings.lists_per_batch,
         lists_per_step=settings.lists_per_step,
         shuffle_candidates=settings.shuffle_candidates,
+        draw_candidates=settings.draw_candidates,
         query_fraction=settings.query_fraction,
         seed=settings.seed,
         cache_dir=job.cache,

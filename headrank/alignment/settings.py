@@ -91,6 +91,7 @@ class AlignmentSettings:
     validation_queries: int = 10  # held out; 0: none, the last epoch is kept
     patience: int = 0  # epochs without a better validation nDCG@10 after which training ends; 0: never early
     shuffle_candidates: bool = True
+    draw_candidates: int = 0  # candidates of a list that an epoch trains on, drawn anew each time; 0: all
     query_fraction: float = 1.0  # share of the training queries
     reselect_every: int = 1  # epochs between selections of heads; 0: at the end alone
     reselect: bool = True  # False: the heads stay those that training began with
@@ -106,6 +107,10 @@ class AlignmentSettings:
                 raise ValueError(f"alignment.{name} is {getattr(self, name)}, wanted above 0")
         if not 0 < self.query_fraction <= 1:
             raise ValueError(f"alignment.query_fraction is {self.query_fraction}, wanted above 0 and at most 1")
+        if self.draw_candidates and self.draw_candidates < 2:
+            raise ValueError(
+                f"alignment.draw_candidates is {self.draw_candidates}, wanted 0 for all, or at least 2 for a pair"
+            )
         if self.reselect and not self.reselect_seeds:
             raise ValueError("alignment.reselect_seeds is empty, wanted at least one seed")
         if self.epochs < 1:

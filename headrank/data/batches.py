@@ -88,6 +88,31 @@ def shuffled(one: LabelledList, key: str) -> LabelledList:
     return replace(one, order=tuple(order))
 
 
+def drawn(one: LabelledList, count: int, key: str) -> LabelledList:
+    """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's id.
+
+    A list of two grades or more keeps two: where chance drew a single one, the last drawn gives its place to the first
+    of another. The list itself where it has no more than `count`. Raises `ValueError` below 2.
+    """
+    if count < 2:
+        raise ValueError(f"draw {count} candidates of a list: wanted at least 2, for a pair")
+    if len(one.item) <= count:
+        return one
+    line = list(range(len(one.item)))
+    random.Random(f"{key}:draw:{one.item.query.id}").shuffle(line)
+    if len({one.grades[i] for i in line[:count]}) == 1:
+        other = next((i for i in line[count:] if one.grades[i] != one.grades[line[0]]), line[count - 1])
+        line[count - 1] = other
+    kept = sorted(line[:count])
+    scores = one.item.first_stage_scores
+    item = replace(
+        one.item,
+        passages=tuple(one.item.passages[i] for i in kept),
+        first_stage_scores=None if scores is None else tuple(scores[i] for i in kept),
+    )
+    return LabelledList(item, tuple(one.grades[i] for i in kept), tuple(range(count)))
+
+
 def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledList, ...]:
     """Lists of several collections, as (collection, list), under ids that differ.
 

@@ -23,6 +23,7 @@ from headrank.data.batches import (
     Place,
     check_shares,
     distinct_ids,
+    drawn,
     label,
     shuffled,
     split,
@@ -70,6 +71,8 @@ class ListwiseDataModule(LightningDataModule):
         holds the same lists however it is shared; None: a batch in each process.
     shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
+    draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
+        stay whole.
     query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
     seed: of split and orders.
     cache_dir: where BM25 indexes are kept; by default the user's cache folder.
@@ -87,6 +90,7 @@ class ListwiseDataModule(LightningDataModule):
         lists_per_batch: int = 1,
         lists_per_step: int | None = None,
         shuffle_candidates: bool = True,
+        draw_candidates: int = 0,
         query_fraction: float = 1.0,
         seed: int = 0,
         cache_dir: Path | None = None,
@@ -99,12 +103,14 @@ class ListwiseDataModule(LightningDataModule):
         for name, value in (("lists_per_batch", lists_per_batch), ("lists_per_step", lists_per_step or 1)):
             if value < 1:
                 raise ValueError(f"{name} {value}: wanted 1 or more")
+        if draw_candidates and draw_candidates < 2:
+            raise ValueError(f"draw_candidates {draw_candidates}: wanted 0 for all, or at least 2 for a pair")
         if not 0 < query_fraction <= 1:
             raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
-        self.shuffle_candidates = shuffle_candidates
+        self.shuffle_candidates, self.draw_candidates = shuffle_candidates, draw_candidates
         self.query_fraction = query_fraction
         self.seed = seed
         self.cache_dir = cache_dir
@@ -172,7 +178,7 @@ class ListwiseDataModule(LightningDataModule):
             plan=lambda lengths, place: training_batches(
                 lengths, self.lists_per_batch, self.seed, place, lists_per_step=self.lists_per_step
             ),
-            read=lambda one, place: self._ordered(one, f"{self.seed}:{place.epoch}"),
+            read=lambda one, place: self._ordered(self._drawn(one, place), f"{self.seed}:{place.epoch}"),
             place=self._place,
         )
 
@@ -190,6 +196,9 @@ class ListwiseDataModule(LightningDataModule):
             read=lambda one, place: self._ordered(one, f"{self.seed}"),
             place=self._place,
         )
+
+    def _drawn(self, one: LabelledList, place: Place) -> LabelledList:
+        return drawn(one, self.draw_candidates, f"{self.seed}:{place.epoch}") if self.draw_candidates else one
 
     def _ordered(self, one: LabelledList, key: str) -> LabelledList:
         return shuffled(one, key) if self.shuffle_candidates else one

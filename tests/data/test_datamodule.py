@@ -196,6 +196,30 @@ def test_processes_share_the_validation_lists(lengths, per_batch, ranks):
     assert parts == again, "fixed over epochs"
 
 
+def test_other_candidates_are_drawn_each_epoch_and_two_grades_stay(make_source):
+    source = make_source(n=6)
+    data = ready(source, draw_candidates=3)
+    whole = {one.item.query.id: one for one in data.training_lists}
+    assert all(len(one.item) > 3 for one in whole.values())
+    epochs = []
+    for epoch in range(8):
+        data = ready(source, draw_candidates=3, place=Place(epoch))
+        lists = [one for batch in data.train_dataloader() for one in batch]
+        assert sorted(one.item.query.id for one in lists) == sorted(whole)
+        for one in lists:
+            of = whole[one.item.query.id]
+            places = [of.item.passage_ids.index(i) for i in one.item.passage_ids]
+            assert len(places) == 3
+            assert places == sorted(places)
+            assert [of.grades[i] for i in places] == list(one.grades)
+            assert len(set(one.grades)) > 1
+        epochs.append({one.item.query.id: one.item.passage_ids for one in lists})
+    assert len({tuple(sorted(epoch.items())) for epoch in epochs}) > 4
+    assert all(len(one.item) > 3 for batch in data.val_dataloader() for one in batch)
+    with pytest.raises(ValueError, match="draw_candidates 1: wanted 0"):
+        ListwiseDataModule([DataSettings("toy", "x")], draw_candidates=1)
+
+
 @pytest.mark.parametrize("lists", [24, 29])
 def test_a_step_holds_the_same_lists_however_it_is_shared(lists):
     lengths = [(7 * i) % 31 for i in range(lists)]
