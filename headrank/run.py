@@ -9,12 +9,13 @@ python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration,
 """
 
 import copy
+import difflib
 import gc
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         instructions=dict(config.get("instructions") or {}),
     )
     with_heads = {name: s for name, s in parts["baselines"].items() if isinstance(s, SystemSettings)}
+    check_instructions(main.instructions, parts["benchmarks"].values())
     return Experiment(
         name=config.name,
         folder=folder,
@@ -90,6 +92,21 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         report=parts["report"],
         config_yaml=OmegaConf.to_yaml(config, resolve=True),
     )
+
+
+def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
+    """Warn of instructions whose benchmark is neither among these nor one of `conf/benchmarks`: a word misspelt."""
+    known = {one.name for one in benchmarks}
+    if instructions.keys() <= known:
+        return
+    known |= {
+        str(OmegaConf.select(OmegaConf.load(file), f"{file.stem}.name"))
+        for file in (CONFIG_FOLDER / "benchmarks").glob("*.yaml")
+    }
+    for name in sorted(instructions.keys() - known):
+        near = difflib.get_close_matches(name, sorted(known), 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        logger.warning("instructions.%s: there is no benchmark of this name, it has no effect%s", name, meant)
 
 
 def _changed_baselines(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:

