@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+PROFILE ?= cpu
 
 export HYDRA_FULL_ERROR ?= 1
 
@@ -29,6 +30,10 @@ install: $(VENV)/.installed ## Make .venv with everything in it
 demo: install ## Select heads, rerank, score and report on the sample collection with the embedded model
 	@echo "==> the main job: python -m headrank.run +experiment=nano"
 	$(BIN)/python -m headrank.run +experiment=nano
+
+.PHONY: bench
+bench: install ## Measure speed and memory (some 20 minutes on one core); BENCH=--quick, or PROFILE=large on a GPU
+	$(BIN)/python -m experiments.benchmarks.run --profile $(PROFILE) $(BENCH)
 
 .PHONY: test
 test: install ## Run the whole test suite

@@ -13,7 +13,8 @@ from headrank.model.calibration import Calibration, LengthNorm, passage_scores
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
 from headrank.model.files import ModelFiles, model_files
-from headrank.model.footprint import ModelShape, model_shape
+from headrank.model.flops import ReadingFlops, floor_flops, measured_matmul_rate, reading_flops, whole_layers
+from headrank.model.footprint import ModelShape, backbone_shape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import model_identity
 from headrank.model.language_model import LanguageModel, context_tokens, load_language_model, load_tokenizer
@@ -46,6 +47,7 @@ __all__ = [
     "PromptBuilder",
     "PromptSettings",
     "Reading",
+    "ReadingFlops",
     "ScoredList",
     "Scorer",
     "ScorerSettings",
@@ -54,13 +56,16 @@ __all__ = [
     "Tail",
     "TokenScores",
     "all_heads",
+    "backbone_shape",
     "context_order",
     "context_tokens",
     "count_layers",
     "count_parameters",
+    "floor_flops",
     "load_backbone",
     "load_language_model",
     "load_tokenizer",
+    "measured_matmul_rate",
     "model_files",
     "model_identity",
     "model_shape",
@@ -68,5 +73,7 @@ __all__ = [
     "plain_text_tokenizer",
     "read_head_scores",
     "read_several_rows",
+    "reading_flops",
     "save_backbone",
+    "whole_layers",
 ]

@@ -8,11 +8,12 @@ keep [ours]: of the right order, not exact; experiments/memory/README.md holds i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
-from headrank.model.backbone import DTYPES, BackboneSettings, model_config
+from headrank.model.backbone import DTYPES, Backbone, BackboneSettings, model_config
 from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
 
 _FLOAT = 4  # bytes: what norms, the readout and adapters compute in
@@ -88,9 +89,18 @@ def model_shape(settings: BackboneSettings) -> ModelShape:
     config = model_config(settings)
     with torch.device("meta"):
         model = AutoModel.from_config(config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME)
-    layers = model.get_decoder().layers
+    return _shape(model, DTYPES[settings.dtype])
+
+
+def backbone_shape(backbone: Backbone) -> ModelShape:
+    """The sizes of a loaded model, of the layers that are here. Of a mixture of experts all of them are counted."""
+    return _shape(backbone.model, backbone.model.dtype)
+
+
+def _shape(model: PreTrainedModel, dtype: torch.dtype) -> ModelShape:
+    text = model.config.get_text_config(decoder=True)
+    layers: Any = model.get_decoder().layers
     by_layer = tuple(sum(parameter.numel() for parameter in layer.parameters()) for layer in layers)
-    text = config.get_text_config(decoder=True)
     heads = int(text.num_attention_heads)
     return ModelShape(
         layer_parameters=by_layer,
@@ -101,5 +111,5 @@ def model_shape(settings: BackboneSettings) -> ModelShape:
         kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
         head_size=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
         max_tokens=getattr(text, "max_position_embeddings", None),
-        number_bytes=DTYPES[settings.dtype].itemsize,
+        number_bytes=dtype.itemsize,
     )

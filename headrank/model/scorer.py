@@ -15,10 +15,12 @@ from torch import Tensor
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
+from headrank.model.flops import reading_flops, whole_layers
+from headrank.model.footprint import backbone_shape
 from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.passage_states import PassageStates, StateSettings
-from headrank.model.prompt import PromptBuilder, PromptSettings
+from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
 BATCHING = ("batch_size", "tokens_per_batch")
@@ -90,6 +92,7 @@ class ScoredList:
     ranking: Ranking
     context: ContextScores
     tokens: int  # of the prompt, prefix and tails, over all orders read
+    flops: int  # floating-point operations of reading them; of passages whose states are kept, the tails' alone
 
 
 class Scorer:
@@ -116,6 +119,7 @@ class Scorer:
         if weights is not None and len(weights) != len(self.heads):
             raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
         self.settings = settings or ScorerSettings()
+        self._shape = backbone_shape(backbone)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         prompts = PromptBuilder(backbone.tokenizer, prompt)
         self.reader = ListReader(
@@ -152,7 +156,7 @@ class Scorer:
         first: list[tuple[int, ...]] = [() for _ in lists]
         for number, order in reversed(jobs):
             first[number] = order
-        tokens, done = [0] * len(lists), [0] * len(lists)
+        tokens, flops, done = [0] * len(lists), [0] * len(lists), [0] * len(lists)
         if on_list is not None:
             for _ in (item for item in lists if not len(item)):  # nothing to read: done already
                 on_list()
@@ -163,13 +167,24 @@ class Scorer:
             totals[number][index] += z / len(orders)
             masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders)
             tokens[number] += len(reading.prompt)
+            flops[number] += self._flops(reading.prompt)
             done[number] += 1
             if on_list is not None and done[number] == len(orders):
                 on_list()
-        return [self._finish(item, totals[n], masses[n], first[n], tokens[n]) for n, item in enumerate(lists)]
+        return [self._finish(item, totals[n], masses[n], first[n], tokens[n], flops[n]) for n, item in enumerate(lists)]
+
+    def _flops(self, prompt: Prompt) -> int:
+        return reading_flops(
+            self._shape,
+            prompt,
+            self.heads,
+            query_rows=self.settings.query_rows,
+            depth=whole_layers(self.reader.backbone),
+            stored=self.reader.states is not None,
+        ).total
 
     def _finish(
-        self, item: CandidateList, z: Tensor, masses: Tensor, order: tuple[int, ...], tokens: int
+        self, item: CandidateList, z: Tensor, masses: Tensor, order: tuple[int, ...], tokens: int, flops: int
     ) -> ScoredList:
         if self.settings.fusion_alpha:
             z = fuse_first_stage(z, self.settings.fusion_alpha)
@@ -179,7 +194,7 @@ class Scorer:
         context = ContextScores(
             item.query.id, tuple(ids[i] for i in order), tuple(scores[i] for i in order), tuple(mass[i] for i in order)
         )
-        return ScoredList(ranking, context, tokens)
+        return ScoredList(ranking, context, tokens, flops)
 
 
 def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:

@@ -67,6 +67,8 @@ def _cost(values: Mapping[str, Any]) -> str:
     parts = [f"{values['seconds'] / lists:.2f} s a query"]
     if "tokens" in values:
         parts.append(f"{values['tokens'] / lists:.0f} tokens")
+    if "flops" in values:
+        parts.append(f"{values['flops'] / lists / 1e12:.3g} TFLOP ({_rate(values) / 1e9:,.0f} GFLOP/s achieved)")
     if "generated_tokens" in values:
         parts.append(f"{values['generated_tokens'] / lists:.0f} generated")
     if values.get("shortened_windows"):
@@ -74,6 +76,12 @@ def _cost(values: Mapping[str, Any]) -> str:
     if "depth" in values:
         parts.append(f"{values['depth']} layers")
     return ", ".join(parts)
+
+
+def _rate(values: Mapping[str, Any]) -> float:
+    """Floating-point operations a second of the whole call. No utilisation: what the machine can do is not measured in
+    a run (`make bench` does)."""
+    return values["flops"] / max(values["seconds"], 1e-9)  # no list takes no time
 
 
 def _formatting(counts: Mapping[str, int]) -> str:
@@ -93,7 +101,8 @@ def run_numbers(
     """The numbers among a run's facts, by name: the model's size, what of it is used, what a query costs.
 
     Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
-    Costs stand under `cost/<benchmark>/<system>/`: wall seconds and prompt tokens a query, and the peak memory in GiB.
+    Costs stand under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
+    (`headrank.model.flops`), operations a second, and the peak memory in GiB.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),
@@ -107,6 +116,9 @@ def run_numbers(
         numbers[f"{start}/seconds_per_query"] = facts["seconds"] / lists
         if "tokens" in facts:
             numbers[f"{start}/tokens_per_query"] = facts["tokens"] / lists
+        if "flops" in facts:
+            numbers[f"{start}/flops_per_query"] = facts["flops"] / lists
+            numbers[f"{start}/flops_per_second"] = _rate(facts)
         numbers[f"{start}/peak_memory_gib"] = facts["peak_memory_bytes"] / 2**30
     return numbers
 

@@ -99,6 +99,7 @@ class RerankStage:
         scored, facts = _timed(scorer.score, system, benchmark)
         facts |= {
             "tokens": sum(item.tokens for item in scored),
+            "flops": sum(item.flops for item in scored),
             "depth": backbone.depth,
             "layers": backbone.layers,
             "heads": len(heads.heads),

@@ -128,6 +128,8 @@ def test_numbers_beside_the_results(tracked, run):
     logged = run.logged()
     assert logged["cost/sample_test/icr/seconds_per_query"] == pytest.approx(facts["seconds"] / facts["lists"])
     assert logged["cost/sample_test/icr/tokens_per_query"] == facts["tokens"] / facts["lists"]
+    assert logged["cost/sample_test/icr/flops_per_query"] == facts["flops"] / facts["lists"] > 0
+    assert logged["cost/sample_test/icr/flops_per_second"] == pytest.approx(facts["flops"] / facts["seconds"])
     heads = json.loads((tracked.folder / "checkpoint/heads.json").read_text())
     assert logged["model/layers_in_use"] == heads["depth"]
     with safe_open(tracked.folder / "checkpoint/model.safetensors", "pt") as file:  # what is served: cut, merged

@@ -1,0 +1,92 @@
+"""HeadRank against what else ranks a list, at several lengths."""
+
+import logging
+from typing import Any
+
+from experiments.benchmarks import systems
+from experiments.benchmarks.eager import eager_bytes
+from experiments.benchmarks.measure import Rate, Samples, take_turns
+from experiments.benchmarks.models import Shared, make_lists
+from experiments.benchmarks.profiles import Profile
+from headrank.memory import device_memory
+from headrank.model import PromptBuilder, floor_flops
+from headrank.ranking import CandidateList
+
+logger = logging.getLogger(__name__)
+
+MARGIN = 2 * 2**30  # bytes that stay free beside the eager recipe
+
+
+def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, Any]]:
+    """A record for each number of passages and system."""
+    records = []
+    for passages, rounds in profile.passages.items():
+        lists = make_lists(shared.whole.tokenizer, profile.lists, passages)
+        prompts = PromptBuilder(shared.whole.tokenizer).build_many(
+            [(item.query.text, [p.text for p in item.passages]) for item in lists], with_null=True
+        )
+        tokens = sum(len(prompt) for prompt in prompts)
+        calls, skipped = _calls(profile, shared, lists, max(len(prompt) for prompt in prompts))
+        logger.info("%d passages, %d tokens: %s", passages, tokens, ", ".join(calls))
+        rate.measure()
+        samples = take_turns(calls, rounds)
+        floor = floor_flops(shared.shape, profile.depth, tokens)
+        records += [
+            {"passages": passages, "tokens": tokens, "system": name, "floor_flops": floor, **_numbers(taken)}
+            for name, taken in samples.items()
+        ]
+        records += [
+            {"passages": passages, "tokens": tokens, "system": name, "skipped": why} for name, why in skipped.items()
+        ]
+        same = [samples[name].result.rankings for name in (systems.OURS, systems.FULL, systems.EAGER, systems.AGAIN)
+                if name in samples]  # fmt: skip
+        if any(rankings != same[0] for rankings in same) and not _near(same):
+            raise AssertionError(f"{passages} passages: rankings differ between ways of reading the same heads")
+    return records
+
+
+def _calls(
+    profile: Profile, shared: Shared, lists: list[CandidateList], longest: int
+) -> tuple[dict[str, systems.Call], dict[str, str]]:
+    heads, passages = profile.heads(), len(lists[0])
+    calls, skipped = {}, {}
+    calls[systems.OURS] = systems.scorer_call(shared, shared.backbone(profile.depth), heads, lists)
+    if passages in profile.full_depth:
+        whole = shared.backbone(whole_deepest=True)
+        calls[systems.FULL] = systems.scorer_call(shared, whole, heads, lists)
+    for name, wanted in ((systems.EAGER, profile.eager), (systems.AGAIN, profile.eager_again)):
+        if passages not in wanted:
+            continue
+        needed, free = eager_bytes(shared.shape, longest), device_memory(shared.whole.device).free
+        if needed + MARGIN > free:
+            skipped[name] = f"needs {needed / 2**30:.0f} GiB beside the weights, {free / 2**30:.0f} GiB are free"
+        else:
+            calls[name] = systems.eager_call(shared, heads, lists, again=name == systems.AGAIN)
+    if passages in profile.generative:
+        calls[systems.GENERATIVE] = systems.reranker_call(shared, systems.generative(shared), lists)
+    if passages in profile.pointwise:
+        calls[systems.POINTWISE] = systems.reranker_call(shared, systems.pointwise(shared), lists)
+        calls[systems.MINI] = systems.cross_encoder_call(profile, lists)
+    return calls, skipped
+
+
+def _numbers(samples: Samples) -> dict[str, Any]:
+    work: systems.Work = samples.result
+    return {
+        "seconds": samples.seconds,
+        "peak_mib": samples.peak_mib,
+        "work_tokens": work.tokens,
+        "flops": work.flops,
+        **samples.to_dict(),
+    }
+
+
+def _near(rankings: list[Any]) -> bool:
+    """Scores alike but for rounding: two that are nearly tied may stand in another order."""
+    scores = [[{r.id: r.score for r in one.results} for one in lists] for lists in rankings]
+    return all(
+        abs(other[id] - value) < 1e-3 * max(1.0, abs(value))
+        for lists in scores[1:]
+        for first, other in zip(scores[0], lists, strict=True)
+        for id, value in first.items()
+    )

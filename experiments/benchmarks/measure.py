@@ -1,0 +1,155 @@
+"""Seconds and peak memory of calls that take turns, and what the machine is.
+
+Where one thread computes on the processor, seconds are the process's CPU seconds, which hold nothing of what other jobs
+take of the same core; else wall seconds. Both are in `results.json`.
+"""
+
+import ctypes
+import gc
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from headrank.model import measured_matmul_rate
+
+
+@dataclass
+class Samples:
+    """What calls of one kind took, round by round."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    peak: list[int] = field(default_factory=list)  # bytes beyond what was held before the call; none where not known
+    result: Any = None  # of the last call
+
+    @property
+    def seconds(self) -> float:
+        """The median, by this module's clock."""
+        return statistics.median(self.cpu if one_core() else self.wall)
+
+    @property
+    def peak_mib(self) -> float | None:
+        """The median of the peaks."""
+        return statistics.median(self.peak) / 2**20 if self.peak else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the result."""
+        return {"wall_seconds": self.wall, "cpu_seconds": self.cpu, "peak_bytes": self.peak}
+
+
+def one_core() -> bool:
+    """Whether CPU seconds are the better clock."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def clock() -> float:
+    """Seconds."""
+    return time.process_time() if one_core() else time.perf_counter()
+
+
+def take_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Samples]:
+    """Every call once a round, one after the other, so that a slower minute meets all of them."""
+    samples = {name: Samples() for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            _measure(call, samples[name])
+    return samples
+
+
+def _measure(call: Callable[[], Any], samples: Samples) -> None:
+    samples.result = None
+    before = _reset_peak()
+    wall, cpu = time.perf_counter(), time.process_time()
+    samples.result = call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    samples.wall.append(time.perf_counter() - wall)
+    samples.cpu.append(time.process_time() - cpu)
+    if before is not None:
+        samples.peak.append(_peak() - before)
+
+
+def _reset_peak() -> int | None:
+    """Forget the peak so far; bytes that are held now, or None where the system does not tell."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    if sys.platform != "linux":
+        return None
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what glibc keeps of freed memory would hide what the next call takes
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of the resident set
+    except (OSError, AttributeError):
+        return None
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else _status("VmHWM")
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it was measured."""
+
+    processor: str
+    cores: int  # of the machine
+    threads: int  # that computed
+    gpu: str | None
+    torch: str
+    transformers: str
+    python: str
+    clock: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def machine() -> Machine:
+    """This one."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return Machine(
+        processor=name or platform.processor() or platform.machine(),
+        cores=sum(line.startswith("processor") for line in lines) or 0,
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        python=platform.python_version(),
+        clock="CPU seconds" if one_core() else "wall seconds",
+    )
+
+
+class Rate:
+    """The machine's rate of large matrix products, measured again and again while the benchmark runs."""
+
+    def __init__(self, dtype: str, device: str) -> None:
+        self.dtype, self.device = dtype, device
+        self.measured: list[float] = []
+
+    def measure(self) -> None:
+        """Once more."""
+        self.measured.append(measured_matmul_rate(self.dtype, self.device, repeats=3, clock=clock))
+
+    @property
+    def median(self) -> float:
+        """Floating-point operations a second."""
+        return statistics.median(self.measured)

@@ -1,0 +1,80 @@
+"""What is measured on which machine: a model's shape, numbers of passages, repeats."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from experiments.full_size.make_model import QWEN3_0_6B
+from headrank.model import Head
+
+QWEN3_4B: dict[str, Any] = {  # config.json of Qwen/Qwen3-4B
+    **QWEN3_0_6B, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32,
+}  # fmt: skip
+MINILM: dict[str, Any] = {  # config.json of cross-encoder/ms-marco-MiniLM-L6-v2, but for its vocabulary
+    "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12,
+    "vocab_size": 50000, "max_position_embeddings": 512,  # the embedded model's tokenizer is put in its own one's place
+}  # fmt: skip
+
+PASSAGE_TOKENS = 100
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `make bench` does."""
+
+    name: str
+    shape_name: str
+    shape: dict[str, Any]
+    dtype: str
+    device: str
+    depth: int  # layers that the heads are within
+    lists: int  # side by side
+    passages: dict[int, int]  # numbers of passages a list -> rounds
+    full_depth: tuple[int, ...]  # numbers of passages at which it is measured, and so on
+    eager: tuple[int, ...]
+    eager_again: tuple[int, ...]  # the recipe that reads the passages again for the null query
+    pointwise: tuple[int, ...]
+    generative: tuple[int, ...]
+    switches: int  # passages where each optimisation is switched off
+    switch_rounds: int
+    growth_depth: int  # layers
+    growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
+    batching: tuple[int, int] = (16, 3)  # lists, rounds
+    real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 2})  # candidates -> lists
+
+    def heads(self, depth: int | None = None) -> tuple[Head, ...]:
+        """Eight heads that need this many layers, two of them in the deepest: as many as runs select."""
+        depth, count = depth or self.depth, self.shape["num_attention_heads"]
+        layers = [depth - 1, depth - 1, depth - 2, *(max(0, depth - 3 - 2 * i) for i in range(5))]
+        return tuple(Head(layer, (3 + 5 * i) % count) for i, layer in enumerate(layers))
+
+
+CPU = Profile(
+    name="cpu", shape_name="Qwen3-0.6B", shape=QWEN3_0_6B, dtype="float32", device="cpu", depth=17, lists=1,
+    passages={10: 2, 20: 1, 40: 1, 100: 1}, full_depth=(10, 20, 40), eager=(10, 20, 40), eager_again=(10,),
+    pointwise=(10, 20), generative=(20,), switches=20, switch_rounds=2, growth_depth=3,
+)  # fmt: skip
+PROFILES = {
+    "cpu": CPU,
+    "large": Profile(
+        name="large", shape_name="Qwen3-4B", shape=QWEN3_4B, dtype="bfloat16", device="cuda", depth=22, lists=8,
+        passages={10: 5, 20: 5, 40: 5, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
+        eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20, 40), switches=40, switch_rounds=5,
+        growth_depth=22,
+    ),
+}  # fmt: skip
+
+
+def quick(profile: Profile) -> Profile:
+    """The same in small: short lists, fewer rounds and systems."""
+    return replace(
+        profile,
+        passages={10: 1},
+        pointwise=(),
+        generative=(),
+        eager_again=(),
+        switches=5,
+        switch_rounds=1,
+        growth=(1024, 2048),
+        batching=(8, 1),
+        real={20: 1},
+    )

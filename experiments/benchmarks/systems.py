@@ -1,0 +1,126 @@
+"""What ranks a list, each as a call that takes the lists whole: texts in, rankings out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.benchmarks.eager import eager_scores
+from experiments.benchmarks.models import Shared
+from experiments.benchmarks.profiles import MINILM, PASSAGE_TOKENS, Profile
+from headrank.baselines import CrossEncoderReranker, Generative, ListReranker, Qwen3Reranker
+from headrank.baselines.generative import GenerativeReranker
+from headrank.baselines.generators import TransformersGenerator
+from headrank.baselines.qwen3_reranker import YesNoReranker
+from headrank.model import (
+    Backbone,
+    BackboneSettings,
+    Head,
+    PromptBuilder,
+    PromptSettings,
+    Scorer,
+    ScorerSettings,
+    StateSettings,
+    reading_flops,
+)
+from headrank.model.attention import ATTENTION_NAME
+from headrank.ranking import CandidateList, Ranking
+
+OURS, FULL, EAGER, AGAIN = "ours", "ours, every layer", "eager recipe", "eager recipe, passages read again"
+GENERATIVE, POINTWISE, MINI = "generative, windows of 20", "pointwise, Qwen3-Reranker's way", "MiniLM cross-encoder"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What came out of a call, and what went in."""
+
+    rankings: tuple[Ranking, ...]
+    tokens: int  # read and written
+    flops: int  # needed, by `headrank.model.flops`; of other systems the matrix products of their layers alone
+
+
+Call = Callable[[], Work]
+
+
+def scorer_call(
+    shared: Shared,
+    backbone: Backbone,
+    heads: Sequence[Head],
+    lists: Sequence[CandidateList],
+    *,
+    settings: ScorerSettings | None = None,
+    prompt: PromptSettings | None = None,
+    states: StateSettings | None = None,
+) -> Call:
+    """HeadRank by its own scorer, all lists in one pass."""
+    scorer = Scorer(
+        backbone, heads, prompt=prompt, settings=settings or ScorerSettings(tokens_per_batch=10**9), states=states
+    )
+
+    def call() -> Work:
+        with shared.attention(ATTENTION_NAME):
+            scored = scorer.score(lists)
+        return Work(tuple(s.ranking for s in scored), sum(s.tokens for s in scored), sum(s.flops for s in scored))
+
+    return call
+
+
+def eager_call(shared: Shared, heads: Sequence[Head], lists: Sequence[CandidateList], *, again: bool) -> Call:
+    """The eager recipe, list by list, with the scorer's calibration."""
+    builder, shape, settings = PromptBuilder(shared.whole.tokenizer), shared.shape, ScorerSettings()
+
+    def call() -> Work:
+        rankings, tokens, flops = [], 0, 0
+        with shared.attention("eager"):
+            for item in lists:
+                prompt = builder.build(item.query.text, [p.text for p in item.passages], with_null=True)
+                scores = eager_scores(shared.decoder, prompt, heads, again=again)
+                z = settings.passage_scores(scores).tolist()
+                rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, z))
+                tokens += len(prompt) + again * len(prompt.prefix)
+                # Whole layers; what the recipe computes above the diagonal and reads twice is not needed.
+                flops += reading_flops(shape, prompt, heads, depth=shape.layers).total
+        return Work(tuple(rankings), tokens, flops)
+
+    return call
+
+
+def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[CandidateList]) -> Call:
+    """A baseline of the whole model."""
+    parameters = sum(shared.shape.layer_parameters)
+
+    def call() -> Work:
+        with shared.attention("sdpa"):
+            output = reranker.rerank(lists)
+        tokens = output.facts["tokens"] + output.facts.get("generated_tokens", 0)
+        return Work(output.rankings, tokens, 2 * parameters * tokens)
+
+    return call
+
+
+def generative(shared: Shared) -> ListReranker:
+    """Listwise generation. Random weights end no reply of themselves: each is as long as a complete answer and 64
+    tokens, its limit."""
+    settings = Generative(passage_cut="tokens", passage_limit=PASSAGE_TOKENS)
+    return GenerativeReranker(TransformersGenerator(shared.whole), settings)
+
+
+def pointwise(shared: Shared) -> ListReranker:
+    """One prompt a passage, yes or no."""
+    return YesNoReranker(shared.whole, Qwen3Reranker(model=None))
+
+
+def cross_encoder_call(profile: Profile, lists: Sequence[CandidateList]) -> Call:
+    """A cross-encoder of MiniLM-L6's shape, random weights."""
+    model = BackboneSettings(
+        random_weights=True, family="bert", overrides=MINILM, dtype=profile.dtype, device=profile.device
+    )
+    loaded = CrossEncoderReranker(model, max_length=MINILM["max_position_embeddings"]).load(model)
+    encoder: Any = loaded.encoder
+    parameters = sum(p.numel() for name, p in encoder.model.named_parameters() if "encoder.layer" in name)
+    pairs = [(item.query.text, passage.text) for item in lists for passage in item.passages]
+    tokens = sum(map(len, encoder.tokenizer([q for q, _ in pairs], [p for _, p in pairs])["input_ids"]))
+
+    def call() -> Work:
+        return Work(loaded.rerank(lists).rankings, tokens, 2 * parameters * tokens)
+
+    return call

@@ -1,0 +1,111 @@
+"""The results as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.benchmarks.systems import EAGER, OURS
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables that there are results for."""
+    m, rate = results["machine"], results["matmul_rate"]
+    rates = [value / 1e9 for value in results["matmul_rates"]]
+    parts = [
+        f"{m['gpu'] or m['processor']}, {m['threads']} of {m['cores']} cores; torch {m['torch']}, transformers "
+        f"{m['transformers']}, Python {m['python']}. Seconds are {m['clock']}. Large matrix products in "
+        f"{results['dtype']}: {rate / 1e9:.1f} GFLOP/s (median of {len(rates)} over the run, {min(rates):.1f} to "
+        f"{max(rates):.1f}). Random weights. {results['minutes']:.0f} minutes in all"
+        f"{', the quick way' if results['quick'] else ''}."
+    ]
+    if "against" in results:
+        parts += [_title("Against what else ranks a list", results), _against(results, rate)]
+    if "switches" in results:
+        title = f"Each optimisation by itself, {results['switches_passages']} passages"
+        parts += [_title(title, results), _switches(results)]
+    if "growth" in results:
+        growth = results["growth"]
+        parts += [f"### Growth, {results['shape']}'s shape cut to {growth['layers']} layers", _growth(growth)]
+    if "batching" in results:
+        parts += ["### Batches, the embedded model", _batching(results["batching"])]
+    if "real" in results:
+        real = results["real"]
+        parts += [f"### Real lists of {real['collection']}, SmolLM2-135M, {real['layers']} layers", _real(real)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(text: str, results: dict[str, Any]) -> str:
+    return (
+        f"### {text}, {results['shape']}'s shape, heads within {results['depth']} of {results['layers']} layers, "
+        f"{results['lists']} list{'s' if results['lists'] > 1 else ''}"
+    )
+
+
+def _against(results: dict[str, Any], rate: float) -> str:
+    rows = []
+    base = {r["passages"]: r["seconds"] for r in results["against"] if r["system"] == OURS}
+    for r in results["against"]:
+        place = [r["passages"], f"{r['tokens']:,}", r["system"]]
+        if "skipped" in r:
+            rows.append([*place, r["skipped"], "", "", "", "", ""])
+            continue
+        seconds = r["seconds"]
+        over = f"{seconds / (r['floor_flops'] / rate):.2f}" if r["system"] == OURS else ""
+        rows.append([
+            *place, f"{seconds:.2f}", f"{seconds / base[r['passages']]:.2f}", over,
+            f"{r['work_tokens'] / seconds:,.0f}", f"{r['flops'] / seconds / rate:.0%}", _mib(r["peak_mib"]),
+        ])  # fmt: skip
+    head = ["passages", "tokens", "system", "seconds", "x ours", "x floor", "tokens/s", "utilisation", "peak MiB"]
+    return _table(head, rows, left=(2,))
+
+
+def _switches(results: dict[str, Any]) -> str:
+    rows = [
+        [r["way"], f"{r['seconds']:.2f}", f"{r['times']:.3f}", f"{r['work_tokens']:,}", _mib(r["peak_mib"])]
+        for r in results["switches"]
+    ]
+    return _table(["way", "seconds", "x as it is", "tokens", "peak MiB"], rows, left=(0,))
+
+
+def _growth(growth: dict[str, Any]) -> str:
+    rows = [
+        [f"{r['tokens']:,}", f"{r['flops'] / 1e9:,.0f}", f"{r['seconds']:.2f}", _mib(r["peak_mib"])]
+        for r in growth["rows"]
+    ]
+    for label, key in (("exponent", "exponents"), ("last doubling, times", "last_doubling")):
+        values = growth[key]
+        names = ("flops", "seconds", "peak_mib")
+        rows.append([label, *(f"{values[name]:.2f}" if name in values else "" for name in names)])
+    return _table(["tokens", "GFLOP", "seconds", "peak MiB"], rows)
+
+
+def _batching(batching: dict[str, Any]) -> str:
+    base = next(r["seconds"] for r in batching["rows"] if r["way"] == "planned")
+    rows = [
+        [r["way"], r["passes"], f"{r['padding']:.1%}", f"{r['seconds']:.2f}", f"{r['seconds'] / base:.2f}"]
+        for r in batching["rows"]
+    ]
+    intro = f"{batching['lists']} lists, {batching['tokens']:,} tokens."
+    return f"{intro}\n\n" + _table(["passes", "number", "padding", "seconds", "x planned"], rows, left=(0,))
+
+
+def _real(real: dict[str, Any]) -> str:
+    rows = []
+    for r in real["rows"]:
+        ours, eager = (r["seconds_a_list"][name] for name in (OURS, EAGER))
+        rows.append([
+            r["candidates"], r["lists"], f"{r['tokens_a_list']:,.0f}", f"{ours:.2f}", f"{eager:.2f}",
+            f"{eager / ours:.1f}", _mib(r["peak_mib"][OURS]), _mib(r["peak_mib"][EAGER]),
+            f"{r['same_order']} of {r['lists']}", f"{r['largest_difference']:.0e}",
+        ])  # fmt: skip
+    head = ["candidates", "lists", "tokens", "ours, s a list", "eager, s a list", "times", "ours, peak MiB",
+            "eager, peak MiB", "same order", "largest difference of scores"]  # fmt: skip
+    return _table(head, rows)
+
+
+def _mib(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]], left: Sequence[int] = ()) -> str:
+    ruler = ["---" if i in left else "---:" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in (head, ruler, *rows))
