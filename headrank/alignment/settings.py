@@ -91,7 +91,7 @@ class AlignmentSettings:
     validation_queries: int = 10  # held out; 0: none, the last epoch is kept
     patience: int = 0  # epochs without a better validation nDCG@10 after which training ends; 0: never early
     shuffle_candidates: bool = True
-    draw_candidates: int = 0  # candidates of a list that an epoch trains on, drawn anew each time; 0: all
+    draw_candidates: int = 20  # candidates of a list that an epoch trains on, drawn anew each time; 0: all
     query_fraction: float = 1.0  # share of the training queries
     reselect_every: int = 1  # epochs between selections of heads; 0: at the end alone
     reselect: bool = True  # False: the heads stay those that training began with
