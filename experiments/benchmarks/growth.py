@@ -28,7 +28,7 @@ def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
     rows = [
         {"tokens": taken.result.tokens, "flops": taken.result.flops, "seconds": taken.seconds,
          "peak_mib": taken.peak_mib, **taken.to_dict()}
-        for taken in take_turns(calls, 2).values()
+        for taken in take_turns(calls, profile.growth_rounds).values()
     ]  # fmt: skip
     tokens = [row["tokens"] for row in rows]
     wanted = ("flops", "seconds", "peak_mib")

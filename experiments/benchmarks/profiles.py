@@ -37,9 +37,10 @@ class Profile:
     switches: int  # passages where each optimisation is switched off
     switch_rounds: int
     growth_depth: int  # layers
+    growth_rounds: int
     growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
-    batching: tuple[int, int] = (16, 3)  # lists, rounds
-    real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 2})  # candidates -> lists
+    batching: tuple[int, int] = (16, 2)  # lists, rounds
+    real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1})  # candidates -> lists
 
     def heads(self, depth: int | None = None) -> tuple[Head, ...]:
         """Eight heads that need this many layers, two of them in the deepest: as many as runs select."""
@@ -50,8 +51,8 @@ class Profile:
 
 CPU = Profile(
     name="cpu", shape_name="Qwen3-0.6B", shape=QWEN3_0_6B, dtype="float32", device="cpu", depth=17, lists=1,
-    passages={10: 2, 20: 1, 40: 1, 100: 1}, full_depth=(10, 20, 40), eager=(10, 20, 40), eager_again=(10,),
-    pointwise=(10, 20), generative=(20,), switches=20, switch_rounds=2, growth_depth=3,
+    passages={10: 1, 20: 1, 40: 1, 100: 1}, full_depth=(10, 20, 40), eager=(10, 20, 40), eager_again=(10,),
+    pointwise=(20,), generative=(20,), switches=20, switch_rounds=2, growth_depth=3, growth_rounds=1,
 )  # fmt: skip
 PROFILES = {
     "cpu": CPU,
@@ -59,7 +60,7 @@ PROFILES = {
         name="large", shape_name="Qwen3-4B", shape=QWEN3_4B, dtype="bfloat16", device="cuda", depth=22, lists=8,
         passages={10: 5, 20: 5, 40: 5, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
         eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20, 40), switches=40, switch_rounds=5,
-        growth_depth=22,
+        growth_depth=22, growth_rounds=3,
     ),
 }  # fmt: skip
 

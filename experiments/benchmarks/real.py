@@ -16,10 +16,15 @@ logger = logging.getLogger(__name__)
 HEADS = "8 heads by disc - .1 H, residual 0.5"  # selected in experiments/zero_shot
 
 
+def selected_heads() -> tuple[list[Head], int]:
+    """The heads, and the layers that they need."""
+    record = json.loads((Path(__file__).parents[1] / "zero_shot/results.json").read_text())[HEADS]
+    return [Head(*pair) for pair in record["heads"]], int(record["depth"])
+
+
 def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> dict[str, Any]:
     """A record for each number of candidates: seconds a query of both, and whether the rankings are the same."""
-    record = json.loads((Path(__file__).parents[1] / "zero_shot/results.json").read_text())[HEADS]
-    heads, depth = [Head(*pair) for pair in record["heads"]], int(record["depth"])
+    heads, depth = selected_heads()
     settings = BackboneSettings(device=device)
     shared = Shared(load_language_model(settings), settings)
     rows = []
@@ -30,7 +35,7 @@ def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> di
             systems.EAGER: systems.eager_call(shared, heads, lists, again=False),
         }
         logger.info("real lists: %d of %d candidates", len(lists), candidates)
-        samples = take_turns(calls, 1 if candidates > 20 else 2)
+        samples = take_turns(calls, 1)
         ours, eager = (samples[name].result for name in calls)
         differences = [
             abs(dict(zip(b.passage_ids, b.scores, strict=True))[id] - score)

@@ -48,7 +48,7 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
             FULL: systems.scorer_call(shared, shared.backbone(whole_deepest=True), heads, lists),
             WHOLE: systems.scorer_call(shared, shared.backbone(profile.depth, whole_deepest=True), heads, lists),
             ONE_TAIL: systems.scorer_call(shared, cut, heads, lists, settings=ScorerSettings(calibration="none")),
-            TWO_PASSES: _two_passes(shared, cut, heads, lists[0]),
+            TWO_PASSES: two_passes_call(shared, cut, heads, lists[0]),
             BLOCKS: systems.scorer_call(shared, cut, heads, lists, prompt=blocks),
             WARM: systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=StateSettings(folder)),
         }
@@ -98,7 +98,8 @@ def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
     }
 
 
-def _two_passes(shared: Shared, backbone: Backbone, heads: tuple[Head, ...], item: CandidateList) -> systems.Call:
+def two_passes_call(shared: Shared, backbone: Backbone, heads: tuple[Head, ...], item: CandidateList) -> systems.Call:
+    """Both tails of a list, each in a pass of its own over the passages."""
     builder = PromptBuilder(backbone.tokenizer)
 
     def call() -> systems.Work:
