@@ -11,6 +11,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="in small, below three minutes on a core")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch, on the processor")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is there already is kept")
+    parser.add_argument("--passages", type=int, nargs="+", help="of part against: only these of the profile's numbers")
+    parser.add_argument("--rounds", type=int, help="of part against, instead of the profile's")
     parser.add_argument("--collection", default="sample/test", help="real lists: a folder or an ir_datasets id")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()
@@ -51,6 +54,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     profile = quick(PROFILES[options.profile]) if options.quick else PROFILES[options.profile]
+    numbers = {n: options.rounds or r for n, r in profile.passages.items() if n in (options.passages or [n])}
+    profile = replace(profile, passages=numbers)
     if profile.device == "cuda" and not torch.cuda.is_available():
         parser.error(f"profile {profile.name} is for a GPU, and PyTorch sees none")
     results = {
