@@ -65,7 +65,7 @@ def shared() -> Shared:
 
 
 def test_ratios_of_time(shared, tmp_path):
-    lists, heads = make_lists(shared.whole.tokenizer, 1, 6), SMALL.heads()
+    lists, heads = make_lists(shared.whole.tokenizer, 1, 5), SMALL.heads()
     cut, deepest = shared.backbone(SMALL.depth), shared.backbone(SMALL.depth, whole_deepest=True)
     blocks, states = PromptSettings(attention="blocks"), StateSettings(str(tmp_path))
     calls = {
@@ -125,7 +125,7 @@ def test_a_cut_backbone_leaves_the_shared_model_whole(shared):
 
 
 def test_the_parts_fit_together(shared):
-    rate = Rate("float32", "cpu")
+    rate = Rate("float32", "cpu", size=256)
     rate.measure()
     results = {
         "machine": machine().to_dict(), "shape": "small", "dtype": "float32", "depth": 4, "layers": 10, "lists": 1,
@@ -145,7 +145,7 @@ def test_the_parts_fit_together(shared):
 
 def test_what_does_not_fit_into_memory_is_said_and_not_tried(shared, monkeypatch):
     monkeypatch.setattr("experiments.benchmarks.against.MARGIN", 2**60)
-    records = run_against(replace(SMALL, full_depth=()), shared, Rate("float32", "cpu"))
+    records = run_against(replace(SMALL, full_depth=()), shared, Rate("float32", "cpu", size=256))
     assert [r["system"] for r in records if "skipped" in r] == [systems.EAGER, systems.AGAIN]
     assert [r["system"] for r in records if "seconds" in r] == [systems.OURS]
 

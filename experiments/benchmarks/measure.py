@@ -141,13 +141,13 @@ def machine() -> Machine:
 class Rate:
     """The machine's rate of large matrix products, measured again and again while the benchmark runs."""
 
-    def __init__(self, dtype: str, device: str) -> None:
-        self.dtype, self.device = dtype, device
+    def __init__(self, dtype: str, device: str, size: int | None = None) -> None:
+        self.dtype, self.device, self.size = dtype, device, size
         self.measured: list[float] = []
 
     def measure(self) -> None:
         """Once more."""
-        self.measured.append(measured_matmul_rate(self.dtype, self.device, repeats=3, clock=clock))
+        self.measured.append(measured_matmul_rate(self.dtype, self.device, size=self.size, repeats=3, clock=clock))
 
     @property
     def median(self) -> float:

@@ -77,7 +77,10 @@ class Shared:
 def make_lists(tokenizer: Any, lists: int, passages: int) -> list[CandidateList]:
     """Lists of passages of 100 tokens each: the sample collection's text, cut anew."""
     text = " ".join(passage.text for passage in load_collection("sample/train").passages())
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    enough = 12 * (
+        37 * lists + PASSAGE_TOKENS * (passages + 1)
+    )  # characters: no tokenizer's tokens are longer on average
+    ids = tokenizer(text[:enough], add_special_tokens=False)["input_ids"]
     made = []
     for number in range(lists):
         starts = [(37 * number + n * PASSAGE_TOKENS) % (len(ids) - PASSAGE_TOKENS) for n in range(passages)]

@@ -12,6 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 import transformers
@@ -98,7 +99,7 @@ def _half(backbone: Backbone) -> Backbone:
 
 def _int8(backbone: Backbone) -> Backbone | str:
     """Weights in int8 by PyTorch's own dynamic quantization, activations quantized as they come."""
-    quantize = getattr(getattr(torch.ao, "quantization", None), "quantize_dynamic", None)
+    quantize: Any = getattr(getattr(torch.ao, "quantization", None), "quantize_dynamic", None)
     if quantize is None:
         return "this PyTorch has no dynamic quantization of its own, and torchao is not among the project's packages"
     return replace(backbone, model=quantize(copy.deepcopy(backbone.model), {nn.Linear}, dtype=torch.qint8))
