@@ -94,7 +94,8 @@ def _agreement() -> None:
 
 def _half(backbone: Backbone) -> Backbone:
     settings = replace(backbone.settings, dtype="bfloat16")
-    return replace(backbone, model=copy.deepcopy(backbone.model).to(torch.bfloat16), settings=settings)
+    model: Any = copy.deepcopy(backbone.model)
+    return replace(backbone, model=model.to(torch.bfloat16), settings=settings)
 
 
 def _int8(backbone: Backbone) -> Backbone | str:
