@@ -110,9 +110,7 @@ class ReselectHeads(Callback):
 
     def _select(self, trainer: Trainer, module: AlignmentModule, *, log: bool = True) -> None:
         lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
-        table = self._read(
-            module, [x for x in lists if len(set(x.grades)) > 1], trainer.global_rank, trainer.world_size
-        )
+        table = self._read(module, [x for x in lists if x.has_pairs], trainer.global_rank, trainer.world_size)
         wanted = self.count or len(module.heads)
         chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=wanted)
         before, depth = set(module.heads), module.depth

@@ -169,7 +169,7 @@ class AlignmentModule(LightningModule):
 
         Under DDP lists count the same whichever process holds them.
         """
-        lists = [one for one in batch if len(set(one.grades)) > 1]
+        lists = [one for one in batch if one.has_pairs]
         if not lists and self._sharded is not None:
             raise ValueError("a batch without two grades in any list: under FSDP all processes read in every step")
         if not lists:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headrank.ranking import CandidateList, Query
+from headrank.ranking import CandidateList, Qrels, Query
 
 _BUCKET = 8  # batches whose lists are sorted by length together: alike in a batch, but never twice the same company
 
@@ -37,6 +37,11 @@ class LabelledList:
                 f"query {self.item.query.id!r}: grades {self.grades} and order {self.order} for {n} candidates; wanted "
                 "a grade >= 0 for each, and each candidate's index once"
             )
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether two candidates differ in grade: without that there is nothing to train on."""
+        return len(set(self.grades)) > 1
 
     @property
     def length(self) -> int:
@@ -81,6 +86,11 @@ def label(item: CandidateList, judged: Mapping[str, int]) -> LabelledList:
     return LabelledList(item, grades, tuple(range(len(item))))
 
 
+def usable_lists(items: Sequence[CandidateList], qrels: Qrels) -> list[LabelledList]:
+    """The labelled lists among these that can be trained on: with candidates of two grades or more."""
+    return [one for one in (label(item, qrels[item.query.id]) for item in items) if one.has_pairs]
+
+
 def shuffled(one: LabelledList, key: str) -> LabelledList:
     """The list in the context order that belongs to `key` and its query's id."""
     order = list(range(len(one.item)))
@@ -92,10 +102,8 @@ def drawn(one: LabelledList, count: int, key: str) -> LabelledList:
     """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's id.
 
     A list of two grades or more keeps two: where chance drew a single one, the last drawn gives its place to the first
-    of another. The list itself where it has no more than `count`. Raises `ValueError` below 2.
+    of another. The list itself where it has no more than `count` (at least 2).
     """
-    if count < 2:
-        raise ValueError(f"draw {count} candidates of a list: wanted at least 2, for a pair")
     if len(one.item) <= count:
         return one
     line = list(range(len(one.item)))
@@ -165,12 +173,12 @@ def split(
 
 
 def training_batches(
-    lengths: Sequence[int], lists_per_batch: int, seed: int, place: Place, *, lists_per_step: int | None = None
+    lengths: Sequence[int], lists_per_batch: int, seed: int, place: Place, *, lists_per_step: int = 0
 ) -> list[list[int]]:
     """The batches of one process and epoch, as indices into `lengths` (>= 1 of them).
 
     The epoch's order is shuffled, then sorted by length within buckets of several steps and cut into steps of
-    `lists_per_step`, all processes together (None: a batch of `lists_per_batch` in each); the steps are shuffled again,
+    `lists_per_step`, all processes together (0: a batch of `lists_per_batch` in each); the steps are shuffled again,
     a shorter one stays last. A step holds the same lists however many batches and processes share it. All processes
     make the same number of batches, and of the same size. To that end up to `ranks - 1` lists come twice in an epoch;
     none is left out.

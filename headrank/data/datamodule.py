@@ -24,10 +24,10 @@ from headrank.data.batches import (
     check_shares,
     distinct_ids,
     drawn,
-    label,
     shuffled,
     split,
     training_batches,
+    usable_lists,
     validation_batches,
 )
 from headrank.data.loading import load_data
@@ -68,7 +68,7 @@ class ListwiseDataModule(LightningDataModule):
     sources: at least one. Where an id stands for different queries in two of them, see `distinct_ids`.
     validation_queries: held out from the queries whose lists have two grades or more; 0 for no validation.
     lists_per_batch: per process. lists_per_step: between two optimizer steps, all processes together, so that a step
-        holds the same lists however it is shared; None: a batch in each process.
+        holds the same lists however it is shared; 0: a batch in each process.
     shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
     draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
@@ -88,7 +88,7 @@ class ListwiseDataModule(LightningDataModule):
         *,
         validation_queries: int = 10,
         lists_per_batch: int = 1,
-        lists_per_step: int | None = None,
+        lists_per_step: int = 0,
         shuffle_candidates: bool = True,
         draw_candidates: int = 0,
         query_fraction: float = 1.0,
@@ -100,9 +100,10 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError("no training sources; wanted at least one labelled collection")
         if validation_queries < 0:
             raise ValueError(f"validation_queries {validation_queries}: wanted 0 or more")
-        for name, value in (("lists_per_batch", lists_per_batch), ("lists_per_step", lists_per_step or 1)):
-            if value < 1:
-                raise ValueError(f"{name} {value}: wanted 1 or more")
+        if lists_per_batch < 1:
+            raise ValueError(f"lists_per_batch {lists_per_batch}: wanted 1 or more")
+        if lists_per_step < 0:
+            raise ValueError(f"lists_per_step {lists_per_step}: wanted 0 for a batch in each process, or more")
         if draw_candidates and draw_candidates < 2:
             raise ValueError(f"draw_candidates {draw_candidates}: wanted 0 for all, or at least 2 for a pair")
         if not 0 < query_fraction <= 1:
@@ -225,15 +226,16 @@ class ListwiseDataModule(LightningDataModule):
         for source in self.sources:
             data = load_data(source, self.cache_dir)
             found = data.candidates
-            lists = [label(item, data.collection.qrels[item.query.id]) for item in found.lists]
-            usable = [(source.collection, one) for one in lists if len(set(one.grades)) > 1]
+            usable = usable_lists(found.lists, data.collection.qrels)
             if not usable:
                 _log.warning(
-                    "%s: none of its %d lists has two grades; this source is not used", source.collection, len(lists)
+                    "%s: none of its %d lists has two grades; this source is not used",
+                    source.collection,
+                    len(found.lists),
                 )
-            labelled += usable
+            labelled += [(source.collection, one) for one in usable]
             queries += found.judged_queries
             without_candidates += len(found.queries_without_candidates)
-            one_grade += len(lists) - len(usable)
+            one_grade += len(found.lists) - len(usable)
         self._loaded = _Loaded(distinct_ids(labelled), queries, without_candidates, one_grade)
         return self._loaded

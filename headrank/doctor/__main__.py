@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _extras(config: Any) -> set[str]:
     """The extras of this package that the configuration needs."""
     needed = {"train": config.get("alignment"), "wandb": config.get("tracking")}
-    needed["baselines"] = "cross_encoder" in (config.get("baselines") or {})
+    baselines = config.get("baselines") or {}
+    needed["baselines"] = "cross_encoder" in baselines
+    needed["vllm"] = (baselines.get("generative") or {}).get("backend") == "vllm"
     return {extra for extra, wanted in needed.items() if wanted}
 
 

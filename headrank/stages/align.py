@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrank.alignment.record import read_record
 from headrank.artifacts import RunFolder, artifact_key
-from headrank.data.batches import check_shares, label, split
+from headrank.data.batches import check_shares, split, usable_lists
 from headrank.experiment import Experiment, SystemSettings
 from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
@@ -22,6 +22,9 @@ from headrank.model import BackboneSettings, count_layers
 from headrank.stages.keys import FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader
 from headrank.started import Started
+
+if TYPE_CHECKING:
+    from headrank.alignment.processes import Crew
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +82,8 @@ class AlignStage:
         """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train."""
         settings = self.experiment.alignment
         parts = self.data.labelled(self.experiment.train).parts
-        lists = [label(one, part.collection.qrels[one.query.id]) for part in parts for one in part.candidates.lists]
         training, validation = split(
-            [one for one in lists if len(set(one.grades)) > 1],
+            [one for part in parts for one in usable_lists(part.candidates.lists, part.collection.qrels)],
             validation=settings.validation_queries,
             fraction=settings.query_fraction,
             seed=settings.seed,
@@ -154,7 +156,7 @@ def help_aligning(experiment: Experiment) -> None:
     crew.leave()
 
 
-def _crew(experiment: Experiment):
+def _crew(experiment: Experiment) -> "Crew | None":
     started = Started.of()
     if started.count == 1:
         return None
