@@ -81,3 +81,11 @@ def make_folder(tmp_path):
         return folder
 
     return make
+
+
+@pytest.fixture
+def experiment(make_folder, model_folder, tmp_path):
+    """A whole experiment without alignment: two benchmarks, three systems, `tmp_path / "run"`."""
+    from tests.pipelines import tiny_experiment  # late: most tests need no pipeline
+
+    return tiny_experiment(make_folder(), model_folder, tmp_path)

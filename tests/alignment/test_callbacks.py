@@ -12,7 +12,7 @@ from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.heads import EntropyRegularized, GivenHeads, QueryFocused, calibration_of, read_head_table, select_heads
 from headrank.model import Head, ListReader, all_heads
-from tests.alignment.test_module import Kill, same, trained_values
+from tests.alignment.steps import Kill, same, trained_values
 from tests.alignment.toy import fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 

@@ -1,0 +1,40 @@
+"""A training step without a trainer, a kill in the middle of training, and what was trained."""
+
+from types import SimpleNamespace
+
+import torch
+from lightning.pytorch import Callback
+
+from headrank.data.batches import Batch
+
+PARTS = ("lora", "full", "head_weights")
+
+
+def trained_values(module):
+    return {name: parameter.detach().clone() for name, parameter in module.trained.items()}
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def step(module, lists, *, elsewhere=()):
+    """One training step without a trainer; `elsewhere`: how many lists with pairs other processes have in it."""
+
+    def reduce(count, reduce_op):
+        assert reduce_op == "sum"
+        return count + sum(elsewhere)
+
+    strategy = SimpleNamespace(reduce=reduce)
+    module._trainer = SimpleNamespace(world_size=1 + len(elsewhere), current_epoch=0, strategy=strategy)
+    module.log = module.log_dict = lambda *_, **__: None
+    return module.training_step(Batch(lists), 0)
+
+
+class Kill(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise KeyboardInterrupt

@@ -1,0 +1,172 @@
+"""Labelled lists: split, drawn, put in order and in batches, for one process or several."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headrank.data.batches import (
+    LabelledList,
+    Place,
+    distinct_ids,
+    label,
+    shuffled,
+    split,
+    training_batches,
+    validation_batches,
+)
+from tests.data.toy import candidates, ids, labelled
+
+
+def test_grades_are_in_first_stage_order_and_never_below_0():
+    item = candidates("q", docs=4)
+    assert label(item, {"q-d3": 2, "q-d0": -2, "elsewhere": 3, "q-d1": 0}) == LabelledList(
+        item, (0, 0, 0, 2), (0, 1, 2, 3)
+    )
+    assert label(candidates("q", docs=1, text="ab", size=5), {}).length == 7
+
+
+@pytest.mark.parametrize(
+    ("grades", "order"), [((0,), (0, 1)), ((0, -1), (0, 1)), ((0, 1), (0, 0)), ((0, 1), (1, 2)), ((0, 1), (0,))]
+)
+def test_grades_and_order_must_fit_the_candidates(grades, order):
+    with pytest.raises(ValueError, match=r"query 'q': grades .* for 2 candidates"):
+        LabelledList(candidates("q", docs=2), grades, order)
+
+
+def test_shuffling_keeps_all_else_and_depends_on_key_and_id_alone():
+    a, b = labelled(2)
+    assert (shuffled(a, "k").item, shuffled(a, "k").grades) == (a.item, a.grades)
+    assert shuffled(shuffled(a, "other"), "k") == shuffled(a, "k")
+    assert len({shuffled(one, key).order for one in (a, b) for key in ("k", "l")}) == 4
+
+
+def test_an_id_of_two_different_queries_is_named_by_its_collection():
+    first, second, third = (label(candidates(q, text=t), {}) for q, t in [("1", "tides"), ("1", "bread"), ("2", "x")])
+    named = distinct_ids([("a", first), ("b", second), ("b", third)])
+    assert ids(named) == ["a:1", "b:1", "2"]
+    assert [one.item.query.text for one in named] == ["tides", "bread", "x"]
+    assert named[1].item.passages == second.item.passages
+    assert distinct_ids([("a", first), ("b", third)]) == (first, third)
+
+
+def test_one_query_in_two_sources_is_refused():
+    first, second = (label(candidates("1", text=text), {}) for text in ("What are tides", "what are  tides "))
+    with pytest.raises(ValueError, match=r"query '1' \('what are  tides '\) stands in a and in b"):
+        distinct_ids([("a", first), ("b", second)])
+
+
+def test_validation_and_fractions_are_seeded_and_nested():
+    lists = labelled(40)
+    parts = {
+        (v, f): [set(ids(part)) for part in split(lists, validation=v, fraction=f, seed=3)]
+        for v in (0, 5, 10)
+        for f in (0.25, 0.5, 1.0)
+    }
+    for (v, f), (training, validation) in parts.items():
+        assert (len(training), len(validation)) == (round(f * (40 - v)), v)
+        assert not training & validation
+        assert validation == parts[v, 1.0][1], "the fraction is one of training queries"
+    for v in (0, 5, 10):
+        assert parts[v, 0.25][0] < parts[v, 0.5][0] < parts[v, 1.0][0]
+    assert parts[5, 1.0][1] < parts[10, 1.0][1]
+    assert parts[10, 0.5][0] < parts[5, 0.5][0] < parts[0, 0.5][0], "more validation takes queries, and exchanges none"
+    training, validation = split(lists, validation=5, fraction=0.5, seed=3)
+    assert ids(training) == sorted(ids(training))
+    assert split(lists, validation=5, fraction=0.5, seed=3) == (training, validation)
+    assert set(ids(split(lists, validation=5, fraction=0.5, seed=4)[1])) != set(ids(validation))
+    half_of_them = split(lists[::2], validation=5, fraction=1.0, seed=3)[1]
+    assert len(set(ids(half_of_them)) & parts[10, 1.0][1]) >= 3, "a query's place in line is its own"
+
+
+def test_a_small_fraction_leaves_one_list_and_validation_must_leave_one():
+    assert len(split(labelled(4), validation=3, fraction=0.01, seed=0)[0]) == 1
+    with pytest.raises(ValueError, match=r"validation_queries 4 of 4 lists .* wanted fewer than 4"):
+        split(labelled(4), validation=4, fraction=1.0, seed=0)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=70),
+    per_batch=st.integers(1, 5),
+    ranks=st.integers(1, 4),
+    epoch=st.integers(0, 3),
+)
+def test_processes_share_an_epoch(lengths, per_batch, ranks, epoch):
+    parts = [training_batches(lengths, per_batch, 0, Place(epoch, rank, ranks)) for rank in range(ranks)]
+    assert len({tuple(len(batch) for batch in batches) for batches in parts}) == 1, "the same batches' sizes for all"
+    assert all(1 <= len(batch) <= per_batch for batches in parts for batch in batches)
+    times = Counter(i for batches in parts for batch in batches for i in batch)
+    assert set(times) == set(range(len(lengths))), "none is left out"
+    repeated = times.total() - len(lengths)
+    assert repeated == -len(lengths) % ranks, "as few as make the parts equal"
+    if ranks <= len(lengths):
+        assert set(times.values()) <= {1, 2}
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=40), per_batch=st.integers(1, 5), ranks=st.integers(1, 4)
+)
+def test_processes_share_the_validation_lists(lengths, per_batch, ranks):
+    if len(lengths) < ranks:
+        with pytest.raises(ValueError, match=f"{len(lengths)} validation lists for {ranks} processes"):
+            validation_batches(lengths, per_batch, Place(0, 0, ranks))
+        return
+    parts = [validation_batches(lengths, per_batch, Place(0, rank, ranks)) for rank in range(ranks)]
+    assert len({len(batches) for batches in parts}) == 1
+    limit = per_batch if len(lengths) % ranks == 0 else per_batch + 1
+    assert all(1 <= len(batch) <= limit for batches in parts for batch in batches)
+    assert sorted(i for batches in parts for batch in batches for i in batch) == list(range(len(lengths)))
+    again = [validation_batches(lengths, per_batch, Place(7, rank, ranks)) for rank in range(ranks)]
+    assert parts == again, "fixed over epochs"
+
+
+@pytest.mark.parametrize("lists", [24, 29])
+def test_a_step_holds_the_same_lists_however_it_is_shared(lists):
+    lengths = [(7 * i) % 31 for i in range(lists)]
+
+    def steps(per_batch, ranks):
+        parts = [
+            training_batches(lengths, per_batch, 3, Place(1, rank, ranks), lists_per_step=8) for rank in range(ranks)
+        ]
+        batches = [[i for part in together for i in part] for together in zip(*parts, strict=True)]
+        each = 8 // (per_batch * ranks)
+        return [sorted(i for batch in batches[n : n + each] for i in batch) for n in range(0, len(batches), each)]
+
+    alone = steps(8, 1)
+    assert [len(step) for step in alone[:3]] == [8, 8, 8]
+    assert sorted(i for step in alone for i in step) == list(range(lists))
+    for per_batch, ranks in ((1, 1), (2, 1), (1, 2), (4, 2), (2, 4)):
+        other = steps(per_batch, ranks)
+        if lists == 24:
+            assert other == alone
+        assert len(other) == len(alone)
+        assert {i for step in other for i in step} == set(range(lists))
+
+
+def test_a_step_that_no_batches_fill_is_refused():
+    with pytest.raises(ValueError, match="lists_per_step 3: wanted a multiple of 2"):
+        training_batches([1] * 9, 2, 0, Place(), lists_per_step=3)
+
+
+def test_a_batch_holds_lists_of_like_length_in_new_company_and_order_each_epoch():
+    lengths = [100 * (i % 8) for i in range(64)]  # two buckets of 8 batches of 4
+    epochs = [training_batches(lengths, 4, 0, Place(epoch)) for epoch in range(3)]
+    for batches in epochs:
+        spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+        assert sum(spread) / len(spread) < 100, "by chance it is about 470"
+    assert len({str(batches) for batches in epochs}) == 3
+    companies = [{frozenset(batch) for batch in batches} for batches in epochs]
+    assert len(companies[0] & companies[1]) < 4
+    assert epochs[1] == training_batches(lengths, 4, 0, Place(1))
+    assert epochs[1] != training_batches(lengths, 4, 1, Place(1))
+    for epoch in range(3):
+        longest = [max(batch) for batch in training_batches(range(32), 4, 0, Place(epoch))]  # a single bucket
+        assert longest != sorted(longest), "batches come in no order of length"
+
+
+def test_single_lists_come_in_a_new_order_each_epoch():
+    orders = [[i for (i,) in training_batches([5, 1, 4, 2, 3] * 8, 1, 0, Place(epoch))] for epoch in range(2)]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == list(range(40))
+    assert orders[0] != sorted(orders[0], key=lambda i: ([5, 1, 4, 2, 3] * 8)[i])

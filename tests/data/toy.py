@@ -1,0 +1,44 @@
+"""A toy collection of judged queries, and what the tests of training data ask of it."""
+
+from types import SimpleNamespace
+
+from headrank.data import DataSettings
+from headrank.data.batches import (
+    label,
+)
+from headrank.data.datamodule import ListwiseDataModule
+from headrank.ranking import CandidateList, Passage, Query
+
+DOCS = 6  # candidates a list
+
+
+def candidates(query_id, *, docs=DOCS, text="a query", size=10):
+    passages = tuple(Passage(f"{query_id}-d{i}", "x" * size) for i in range(docs))
+    return CandidateList(Query(query_id, text), passages)
+
+
+def labelled(n, *, sizes=(10,)):
+    """Lists q00, q01, ... of two grades; `sizes` are the passages' lengths, in turn."""
+    names = [f"q{i:02}" for i in range(n)]
+    return [label(candidates(q, size=sizes[i % len(sizes)]), {f"{q}-d1": 2}) for i, q in enumerate(names)]
+
+
+def ready(sources, *, place=None, **options):
+    """A data module after setup, at a trainer's place where one is given."""
+    sources = [sources] if isinstance(sources, DataSettings) else sources
+    data = ListwiseDataModule(sources, **{"validation_queries": 3} | options)
+    if place is not None:
+        data.trainer = SimpleNamespace(current_epoch=place.epoch, global_rank=place.rank, world_size=place.ranks)
+    data.setup("fit")
+    return data
+
+
+def ids(lists):
+    return [one.item.query.id for one in lists]
+
+
+def seen(loader):
+    """Query id -> context order, over one pass; every id once."""
+    lists = [one for batch in loader for one in batch]
+    assert len(set(ids(lists))) == len(lists)
+    return {one.item.query.id: one.order for one in lists}

@@ -1,0 +1,54 @@
+"""An experiment on a tiny random Qwen3 and a folder of five passages, and what its runs leave."""
+
+from pathlib import Path
+
+import headrank.alignment.fit as fit_module
+import headrank.stages.rerank as rerank_module
+import headrank.stages.select as select_module
+from headrank.experiment import (
+    MAIN_SYSTEM,
+    DataSettings,
+    Experiment,
+    SelectionSettings,
+    SystemSettings,
+)
+from headrank.heads import AllHeads, EntropyRegularized, RandomHeads
+from headrank.model import BackboneSettings, ScorerSettings
+
+
+def tiny_experiment(folder: Path, model_folder: Path, place: Path) -> Experiment:
+    data = {"collection": str(folder), "first_stage": "run", "depth": 3}
+    return Experiment(
+        name="test",
+        folder=place / "run",
+        cache=place / "cache",
+        model=BackboneSettings(model=str(model_folder)),
+        train=(DataSettings(name="train", **data),),
+        benchmarks=(DataSettings(name="one", **data), DataSettings(name="two", **data, max_queries=2)),
+        systems={
+            MAIN_SYSTEM: SystemSettings(EntropyRegularized(), heads=3),
+            "random": SystemSettings(RandomHeads(), heads=2, scorer=ScorerSettings(order="shuffled")),
+            "icr": SystemSettings(
+                AllHeads(), scorer=ScorerSettings(query_rows="suffix", power=0.0, token_filter=True, order="reversed")
+            ),
+        },
+        selection=SelectionSettings(seeds=(0, 1)),
+        metrics=("ndcg@10", "judged@10"),
+        config_yaml="name: test\n",
+    )
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Every artifact with its time of change; `status.json`, the report and facts are written by every run."""
+    kinds = ("runs/", "metrics/", "heads")
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.stat().st_mtime_ns for name, path in found.items() if name.startswith(kinds)}
+
+
+def no_model(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(fit_module, "load_backbone", refuse)
+    monkeypatch.setattr(rerank_module, "load_backbone", refuse)
+    monkeypatch.setattr(select_module, "load_backbone", refuse)

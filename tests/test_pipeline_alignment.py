@@ -1,0 +1,113 @@
+"""The pipeline with alignment: trained, exported, compared, taken up after a kill."""
+
+from dataclasses import replace
+
+import pytest
+
+from headrank.alignment import GradedKL, Preference, WeightedLosses
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
+from headrank.data import read_run
+from headrank.experiment import (
+    FIRST_STAGE_SYSTEM,
+    MAIN_SYSTEM,
+    UNALIGNED_SYSTEM,
+)
+from headrank.heads import HeadsFile
+from headrank.pipeline import run_experiment
+from headrank.reranker import Reranker
+from headrank.stages.lists import DataLoader
+from tests.pipelines import no_model
+
+ALIGNMENT = AlignmentSettings(
+    WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())}),
+    rank=2,
+    lr=0.05,
+    epochs=2,
+    lists_per_step=1,
+    validation_queries=1,
+    trainer=TrainerSettings(accelerator="cpu", progress_bar=False),
+)
+
+
+def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(experiment, monkeypatch):
+    plain = run_experiment(experiment)
+    aligned = replace(experiment, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT)
+    outcome = run_experiment(aligned)
+    folder = aligned.folder
+    before, after = plain.results[0].systems, outcome.results[0].systems
+    assert list(after) == [FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, "random", "icr"]
+    assert after[UNALIGNED_SYSTEM] == before[MAIN_SYSTEM], "the start model's own heads, unchanged"
+    # What was exported is what reranked, and what a user opens.
+    reranker = Reranker.from_pretrained(folder / "checkpoint")
+    run, start = read_run(folder / "runs/headrank/one.trec"), read_run(folder / "runs/zero-shot/one.trec")
+    assert {q: r.scores for q, r in run.items()} != {q: r.scores for q, r in start.items()}, "training moved the scores"
+    item = DataLoader(aligned.cache).load(aligned.benchmarks[0]).candidates.lists[0]
+    ranked = reranker.rank(item.query.text, {p.id: p.text for p in item.passages})
+    assert [result.score for result in ranked] == pytest.approx(run[item.query.id].scores, abs=1e-5)
+    rows = (folder / "training/epochs.csv").read_text().splitlines()
+    assert len(rows) == 3
+    assert {"epoch", "train/loss", "val/ndcg@10"} <= set(rows[0].split(","))
+    tables = [HeadsFile.load(folder / name).table for name in ("heads.json", "checkpoint/heads.json")]
+    assert tables[0].keys() == tables[1].keys()
+    assert tables[0]["entropy"] != tables[1]["entropy"], "heads are measured again with the trained weights"
+    assert {"training.svg", "heads.svg", "head_curves.svg"} <= {path.name for path in (folder / "figures").iterdir()}
+    assert "zero-shot → headrank" in (folder / "report.html").read_text()
+    # Nothing is trained or read twice; another seed is trained anew.
+    written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
+    with monkeypatch.context() as patch:
+        no_model(patch)
+        assert run_experiment(aligned).results == outcome.results
+    # Neither half of an artifact passes for the whole.
+    (folder / "checkpoint/model.safetensors").unlink()
+    (folder / "runs/random/one.contexts.json").unlink()
+    assert run_experiment(aligned).results == outcome.results
+    written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
+    run_experiment(replace(aligned, alignment=replace(ALIGNMENT, seed=1)))
+    assert (folder / "checkpoint/model.safetensors").stat().st_mtime_ns != written
+
+
+def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
+    aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
+    undisturbed = run_experiment(replace(aligned, folder=experiment.folder.with_name("undisturbed")))
+    from headrank.alignment.fit import EpochRecord
+
+    write = EpochRecord.on_train_epoch_end
+
+    def stop_after_two(self, trainer, module):
+        write(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochRecord, "on_train_epoch_end", stop_after_two)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            run_experiment(aligned)
+    assert not (experiment.folder / "checkpoint/model.safetensors").exists()
+    assert (experiment.folder / "training/last.ckpt").is_file()
+    assert run_experiment(aligned).results == undisturbed.results
+
+
+def test_settings_of_an_alignment_that_cannot_be():
+    for change, said in (
+        ({"part": "heads"}, "part"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"query_fraction": 0.0}, "query_fraction"),
+        ({"reselect_seeds": ()}, "reselect_seeds"),
+        ({"epochs": 0}, "epochs"),
+        ({"lists_per_step": 3, "lists_per_batch": 2}, "multiple"),
+        ({"patience": 2, "validation_queries": 0}, "patience"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            replace(ALIGNMENT, **change)
+
+
+def test_the_objective_can_be_the_best_validation(experiment):
+    aligned = replace(experiment, alignment=ALIGNMENT, objective_from="validation")
+    outcome = run_experiment(aligned)
+    header, *rows = (line.split(",") for line in (experiment.folder / "training/epochs.csv").read_text().splitlines())
+    values = [float(row[header.index("val/ndcg@10")]) for row in rows]
+    assert len(values) == ALIGNMENT.epochs
+    assert outcome.objective == max(values)
+    (experiment.folder / "training/epochs.csv").unlink()
+    with pytest.raises(ValueError, match="align again"):
+        run_experiment(aligned)
