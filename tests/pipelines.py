@@ -5,6 +5,8 @@ from pathlib import Path
 import headrank.alignment.fit as fit_module
 import headrank.stages.rerank as rerank_module
 import headrank.stages.select as select_module
+from headrank.alignment import GradedKL, Preference, WeightedLosses
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.experiment import (
     MAIN_SYSTEM,
     DataSettings,
@@ -14,6 +16,16 @@ from headrank.experiment import (
 )
 from headrank.heads import AllHeads, EntropyRegularized, RandomHeads
 from headrank.model import BackboneSettings, ScorerSettings
+
+ALIGNMENT = AlignmentSettings(
+    WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())}),
+    rank=2,
+    lr=0.05,
+    epochs=2,
+    lists_per_step=1,
+    validation_queries=1,
+    trainer=TrainerSettings(accelerator="cpu", progress_bar=False),
+)
 
 
 def tiny_experiment(folder: Path, model_folder: Path, place: Path) -> Experiment:

@@ -21,7 +21,7 @@ from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
 from headrank.run import release
 from headrank.stages.lists import DataLoader
-from tests.pipelines import files, no_model
+from tests.pipelines import ALIGNMENT, files, no_model
 
 
 def test_everything_is_written_and_agrees(experiment):

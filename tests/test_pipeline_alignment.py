@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from headrank.alignment import GradedKL, Preference, WeightedLosses
-from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.data import read_run
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
@@ -16,17 +14,7 @@ from headrank.heads import HeadsFile
 from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
 from headrank.stages.lists import DataLoader
-from tests.pipelines import no_model
-
-ALIGNMENT = AlignmentSettings(
-    WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())}),
-    rank=2,
-    lr=0.05,
-    epochs=2,
-    lists_per_step=1,
-    validation_queries=1,
-    trainer=TrainerSettings(accelerator="cpu", progress_bar=False),
-)
+from tests.pipelines import ALIGNMENT, no_model
 
 
 def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(experiment, monkeypatch):

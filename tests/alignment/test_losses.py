@@ -28,7 +28,7 @@ from headrank.alignment import (
     WeightedLosses,
     mine_pairs,
 )
-from tests.alignment.listing import listing
+from tests.alignment.listing import GRADES, REFERENCE, Z, listing
 
 LOSSES = [
     Preference(),
@@ -47,15 +47,6 @@ LOSSES = [
 
 
 each_loss = pytest.mark.parametrize("loss", LOSSES, ids=repr)
-
-
-Z = torch.tensor([0.3, -1.2, 2.1, 0.9, -0.4, 1.5, 0.1, -2.0], dtype=torch.float64)
-
-
-GRADES = torch.tensor([2, 0, 1, 0, 3, 0, 1, 0])
-
-
-REFERENCE = torch.tensor([0.1, 0.2, 1.1, 0.3, -0.6, 1.0, 0.4, -1.0], dtype=torch.float64)
 
 
 @pytest.fixture

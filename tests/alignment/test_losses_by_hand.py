@@ -17,7 +17,7 @@ from headrank.alignment import (
     QRRankerLoss,
     Spread,
 )
-from tests.alignment.listing import listing
+from tests.alignment.listing import GRADES, Z, listing
 
 
 def sigma(x):
