@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,15 @@ def clock() -> float:
     return time.process_time() if one_core() else time.perf_counter()
 
 
-def take_turns(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Samples]:
-    """Every call once a round, one after the other, so that a slower minute meets all of them."""
+def take_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, *, once: Collection[str] = ()
+) -> dict[str, Samples]:
+    """Every call once a round, in turn, so that a slower minute meets all; `once`: in the first round alone."""
     samples = {name: Samples() for name in calls}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, call in calls.items():
-            _measure(call, samples[name])
+            if number == 0 or name not in once:
+                _measure(call, samples[name])
     return samples
 
 

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from experiments.benchmarks.profiles import PASSAGE_TOKENS, Profile
 from headrank.data import load_collection
@@ -16,10 +18,11 @@ from headrank.model import (
     LanguageModel,
     ModelShape,
     backbone_shape,
-    load_language_model,
 )
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.backbone import cut_config
+from headrank.model.backbone import DTYPES, cut_config, load_config, locate
+from headrank.model.compiled import compile_parts
+from headrank.model.language_model import load_tokenizer
 from headrank.ranking import CandidateList, Passage, Query
 
 QUERY = "why do the tides of the sea follow the moon and not the sun"
@@ -38,7 +41,11 @@ class Shared:
         settings = BackboneSettings(
             random_weights=True, family="qwen3", overrides=profile.shape, dtype=profile.dtype, device=profile.device
         )
-        return cls(load_language_model(settings), settings)
+        config = load_config(settings, *locate(settings))
+        with torch.device(profile.device):  # made where they lie: billions take a processor a minute
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[profile.dtype], attn_implementation="sdpa")
+        return cls(LanguageModel(model.eval(), load_tokenizer(settings)), settings)
 
     @property
     def decoder(self) -> Any:
@@ -50,17 +57,23 @@ class Shared:
         """Its sizes."""
         return backbone_shape(self.backbone())
 
-    def backbone(self, depth: int | None = None, *, whole_deepest: bool = False) -> Backbone:
-        """The first layers, as a backbone of which nothing more was loaded."""
+    def backbone(self, depth: int | None = None, *, whole_deepest: bool = False, compiled: bool = False) -> Backbone:
+        """The first layers, as a backbone of which nothing more was loaded. compiled: see `headrank.model.compiled`."""
         layers = len(self.decoder.layers)
         model = copy.copy(self.decoder)
         model._modules = dict(self.decoder._modules)
         model.layers = nn.ModuleList(list(self.decoder.layers)[:depth])
+        if compiled:  # modules of its own around the same weights: the others stay as they are
+            memo = {id(weight): weight for weight in model.layers.parameters()}
+            model.layers = copy.deepcopy(model.layers, memo)
         model.config = copy.deepcopy(self.decoder.config)
         cut_config(model.config, depth or layers)
         model.config._attn_implementation = ATTENTION_NAME
         settings = replace(self.settings, whole_deepest=whole_deepest)
-        return Backbone(model, self.whole.tokenizer, layers, settings)
+        backbone = Backbone(model, self.whole.tokenizer, layers, settings)
+        if compiled:
+            compile_parts(model)
+        return backbone
 
     @contextmanager
     def attention(self, name: str) -> Iterator[None]:

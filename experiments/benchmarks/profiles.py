@@ -3,12 +3,9 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from experiments.full_size.make_model import QWEN3_0_6B
+from experiments.full_size.make_model import QWEN3_0_6B, QWEN3_4B
 from headrank.model import Head
 
-QWEN3_4B: dict[str, Any] = {  # config.json of Qwen/Qwen3-4B
-    **QWEN3_0_6B, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32,
-}  # fmt: skip
 MINILM: dict[str, Any] = {  # config.json of cross-encoder/ms-marco-MiniLM-L6-v2, but for its vocabulary
     "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12,
     "vocab_size": 50000, "max_position_embeddings": 512,  # the embedded model's tokenizer is put in its own one's place
@@ -38,6 +35,7 @@ class Profile:
     switch_rounds: int
     growth_depth: int  # layers
     growth_rounds: int
+    compiled: bool = False  # whether compiled MLPs and norms are among the switches
     growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
     batching: tuple[int, int] = (16, 2)  # lists, rounds
     real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1})  # candidates -> lists
@@ -58,9 +56,9 @@ PROFILES = {
     "cpu": CPU,
     "large": Profile(
         name="large", shape_name="Qwen3-4B", shape=QWEN3_4B, dtype="bfloat16", device="cuda", depth=22, lists=8,
-        passages={10: 5, 20: 5, 40: 5, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
-        eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20, 40), switches=40, switch_rounds=5,
-        growth_depth=22, growth_rounds=3,
+        passages={10: 3, 20: 3, 40: 3, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
+        eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20,), switches=40, switch_rounds=5,
+        growth_depth=22, growth_rounds=3, compiled=True,
     ),
 }  # fmt: skip
 

@@ -34,6 +34,7 @@ BATCHED_DEPTH, BATCHED_LAYERS = 10, 6  # candidates of a list, layers of the emb
 
 AS_IT_IS, WHOLE, ONE_TAIL = "as it is", "deepest layer whole", "query's tail alone (no calibration)"
 TWO_PASSES, FULL = "a pass for each tail", "every layer"
+COMPILED = "MLPs and norms compiled"
 BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
 
 
@@ -52,6 +53,9 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
             BLOCKS: systems.scorer_call(shared, cut, heads, lists, prompt=blocks),
             WARM: systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=StateSettings(folder)),
         }
+        if profile.compiled:
+            calls[COMPILED] = systems.scorer_call(shared, shared.backbone(profile.depth, compiled=True), heads, lists)
+            calls[COMPILED]()  # compiles
         logger.info("switches: %s", ", ".join(calls))
         calls[WARM]()  # computes the states
         samples = take_turns(calls, profile.switch_rounds)

@@ -97,10 +97,10 @@ def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[Candid
     return call
 
 
-def generative(shared: Shared) -> ListReranker:
-    """Listwise generation. Random weights end no reply of themselves: each is as long as a complete answer and 64
-    tokens, its limit."""
-    settings = Generative(passage_cut="tokens", passage_limit=PASSAGE_TOKENS)
+def generative(shared: Shared, lists: int) -> ListReranker:
+    """Listwise generation, so many lists side by side. Random weights end no reply of themselves: each is as long as
+    its limit, a complete answer and 64 tokens."""
+    settings = Generative(passage_cut="tokens", passage_limit=PASSAGE_TOKENS, batch_size=lists)
     return GenerativeReranker(TransformersGenerator(shared.whole), settings)
 
 

@@ -9,12 +9,12 @@ from experiments.benchmarks.systems import EAGER, OURS
 def markdown(results: dict[str, Any]) -> str:
     """All tables that there are results for."""
     m, rate = results["machine"], results["matmul_rate"]
-    rates = [value / 1e9 for value in results["matmul_rates"]]
+    rates = results["matmul_rates"]
     parts = [
         f"{m['gpu'] or m['processor']}, {m['threads']} of {m['cores']} cores; torch {m['torch']}, transformers "
         f"{m['transformers']}, Python {m['python']}. Seconds are {m['clock']}. Large matrix products in "
-        f"{results['dtype']}: {rate / 1e9:.1f} GFLOP/s (median of {len(rates)} over the run, {min(rates):.1f} to "
-        f"{max(rates):.1f}). Random weights. {results['minutes']:.0f} minutes in all"
+        f"{results['dtype']}: {_rate(rate)} (median of {len(rates)} over the run, {_rate(min(rates))} to "
+        f"{_rate(max(rates))}). Random weights. {results['minutes']:.0f} minutes in all"
         f"{', the quick way' if results['quick'] else ''}."
     ]
     if "against" in results:
@@ -51,7 +51,7 @@ def _against(results: dict[str, Any], rate: float) -> str:
         seconds = r["seconds"]
         over = f"{seconds / (r['floor_flops'] / rate):.2f}" if r["system"] == OURS else ""
         rows.append([
-            *place, f"{seconds:.2f}", f"{seconds / base[r['passages']]:.2f}", over,
+            *place, _seconds(seconds), f"{seconds / base[r['passages']]:.2f}", over,
             f"{r['work_tokens'] / seconds:,.0f}", f"{r['flops'] / seconds / rate:.0%}", _mib(r["peak_mib"]),
         ])  # fmt: skip
     head = ["passages", "tokens", "system", "seconds", "x ours", "x floor", "tokens/s", "utilisation", "peak MiB"]
@@ -60,7 +60,7 @@ def _against(results: dict[str, Any], rate: float) -> str:
 
 def _switches(results: dict[str, Any]) -> str:
     rows = [
-        [r["way"], f"{r['seconds']:.2f}", f"{r['times']:.3f}", f"{r['work_tokens']:,}", _mib(r["peak_mib"])]
+        [r["way"], _seconds(r["seconds"]), f"{r['times']:.3f}", f"{r['work_tokens']:,}", _mib(r["peak_mib"])]
         for r in results["switches"]
     ]
     return _table(["way", "seconds", "x as it is", "tokens", "peak MiB"], rows, left=(0,))
@@ -68,7 +68,7 @@ def _switches(results: dict[str, Any]) -> str:
 
 def _growth(growth: dict[str, Any]) -> str:
     rows = [
-        [f"{r['tokens']:,}", f"{r['flops'] / 1e9:,.0f}", f"{r['seconds']:.2f}", _mib(r["peak_mib"])]
+        [f"{r['tokens']:,}", f"{r['flops'] / 1e9:,.0f}", _seconds(r["seconds"]), _mib(r["peak_mib"])]
         for r in growth["rows"]
     ]
     for label, key in (("exponent", "exponents"), ("last doubling, times", "last_doubling")):
@@ -81,7 +81,7 @@ def _growth(growth: dict[str, Any]) -> str:
 def _batching(batching: dict[str, Any]) -> str:
     base = next(r["seconds"] for r in batching["rows"] if r["way"] == "planned")
     rows = [
-        [r["way"], r["passes"], f"{r['padding']:.1%}", f"{r['seconds']:.2f}", f"{r['seconds'] / base:.2f}"]
+        [r["way"], r["passes"], f"{r['padding']:.1%}", _seconds(r["seconds"]), f"{r['seconds'] / base:.2f}"]
         for r in batching["rows"]
     ]
     intro = f"{batching['lists']} lists, {batching['tokens']:,} tokens."
@@ -93,13 +93,21 @@ def _real(real: dict[str, Any]) -> str:
     for r in real["rows"]:
         ours, eager = (r["seconds_a_list"][name] for name in (OURS, EAGER))
         rows.append([
-            r["candidates"], r["lists"], f"{r['tokens_a_list']:,.0f}", f"{ours:.2f}", f"{eager:.2f}",
+            r["candidates"], r["lists"], f"{r['tokens_a_list']:,.0f}", _seconds(ours), _seconds(eager),
             f"{eager / ours:.1f}", _mib(r["peak_mib"][OURS]), _mib(r["peak_mib"][EAGER]),
             f"{r['same_order']} of {r['lists']}", f"{r['largest_difference']:.0e}",
         ])  # fmt: skip
     head = ["candidates", "lists", "tokens", "ours, s a list", "eager, s a list", "times", "ours, peak MiB",
             "eager, peak MiB", "same order", "largest difference of scores"]  # fmt: skip
     return _table(head, rows)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value / 1e12:.0f} TFLOP/s" if value >= 1e13 else f"{value / 1e9:.1f} GFLOP/s"
 
 
 def _mib(value: float | None) -> str:

@@ -1,6 +1,7 @@
-"""Writes a model folder of Qwen3-0.6B's shape with random weights and the real Qwen3 tokenizer (1.2 GB).
+"""Writes a model folder of a Qwen3's shape with random weights and another folder's tokenizer (1.2 GB; 4b: 8 GB).
 
 python -m experiments.full_size.make_model --tokenizer .cache/tokenizers/qwen3 --output outputs/qwen3-0.6b-random
+python -m experiments.full_size.make_model --shape 4b --device cuda --output outputs/qwen3-4b-random
 """
 
 import argparse
@@ -25,19 +26,27 @@ QWEN3_0_6B = {  # config.json of Qwen/Qwen3-0.6B
     "bos_token_id": 151643,
     "eos_token_id": 151645,
 }
+QWEN3_4B = {  # config.json of Qwen/Qwen3-4B
+    **QWEN3_0_6B, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36, "num_attention_heads": 32,
+}  # fmt: skip
+SHAPES = {"0.6b": QWEN3_0_6B, "4b": QWEN3_4B}
 
 
 def main() -> None:
     """Write the folder unless it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="0.6b")
+    parser.add_argument("--device", default="cpu", help="where the weights are made: a GPU takes seconds")
     parser.add_argument("--tokenizer", type=Path, default=Path(".cache/tokenizers/qwen3"))
     parser.add_argument("--output", type=Path, default=Path("outputs/qwen3-0.6b-random"))
     options = parser.parse_args()
     if options.output.is_dir():
         return
-    config = AutoConfig.for_model("qwen3", **QWEN3_0_6B, rope_parameters={"rope_type": "default", "rope_theta": 1e6})
+    shape, rope = SHAPES[options.shape], {"rope_type": "default", "rope_theta": 1e6}
+    config = AutoConfig.for_model("qwen3", **shape, rope_parameters=rope)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    with torch.device(options.device):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     with atomic_folder(options.output) as folder:
         model.save_pretrained(folder)
         AutoTokenizer.from_pretrained(options.tokenizer).save_pretrained(folder)

@@ -173,7 +173,7 @@ def export_best(job: AlignmentJob) -> HeadsFile:
 
 def _module(job: AlignmentJob, device: str) -> AlignmentModule:
     settings, heads = job.settings, job.heads
-    backbone = load_backbone(replace(job.model, device=device), depth=job.depth)
+    backbone = load_backbone(replace(job.model, device=device, compile=False), depth=job.depth)
     return AlignmentModule(
         backbone,
         heads.heads,

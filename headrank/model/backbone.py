@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from headrank.model.attention import ATTENTION_NAME
+from headrank.model.compiled import compile_parts
 from headrank.model.deepest import prepare_layers
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
 
@@ -40,6 +41,7 @@ class BackboneSettings:
     dtype: str = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
+    compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: waits at first, pays off on a GPU
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
     overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
@@ -119,7 +121,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
     layers = int(getattr(config, "headrank_full_layers", layers))
     dtype = DTYPES[settings.dtype]
     if settings.random_weights:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # made on the processor: the same weights on every device
             torch.manual_seed(0)
             model = AutoModel.from_config(config, dtype=dtype, attn_implementation=ATTENTION_NAME)
     else:
@@ -133,7 +135,10 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
                 use_safetensors=True,  # never a pickle, which can run code
             )
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    return Backbone(model.to(settings.torch_device).eval(), tokenizer, layers, settings)
+    backbone = Backbone(model.to(settings.torch_device).eval(), tokenizer, layers, settings)
+    if settings.compile:
+        compile_parts(backbone.model)
+    return backbone
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
