@@ -73,6 +73,8 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     assert not (experiment.folder / "checkpoint/model.safetensors").exists()
     assert (experiment.folder / "training/last.ckpt").is_file()
     assert run_experiment(aligned).results == undisturbed.results
+    assert not list((experiment.folder / "training").glob("*.ckpt"))  # the trainer's, several times the model's size
+    assert run_experiment(aligned).results == undisturbed.results
 
 
 def test_settings_of_an_alignment_that_cannot_be():

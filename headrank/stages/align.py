@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint"
-RECORD = "training/epochs.csv"
+CHECKPOINT, TRAINING = "checkpoint", "training"
+RECORD = f"{TRAINING}/epochs.csv"
 
 
 def best_validation(folder: Path) -> float:
@@ -101,6 +101,8 @@ class AlignStage:
         if not made and self._crew is not None:
             self._crew.share(None)
             self._crew.leave()
+        for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # of no use once the model is there, and large
+            _remove(spent)
         logger.info("align: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / CHECKPOINT
         settings = replace(
@@ -110,14 +112,14 @@ class AlignStage:
 
     def epochs(self) -> list[dict[str, float | int]]:
         """What was logged after each epoch of the alignment."""
-        return read_record(self.folder.path / "training" / "epochs.csv")
+        return read_record(self.folder.path / TRAINING / "epochs.csv")
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         from headrank.alignment.fit import align  # late: Lightning takes seconds, and belongs to the extra `train`
         from headrank.alignment.job import AlignmentJob
 
         e = self.experiment
-        work = self.folder.path / "training"
+        work = self.folder.path / TRAINING
         marker = work / "key.json"
         if not marker.is_file() or json.loads(marker.read_text())["key"] != key:
             if work.exists():
@@ -154,6 +156,13 @@ def help_aligning(experiment: Experiment) -> None:
     if job is not None:
         train(job)
     crew.leave()
+
+
+def _remove(checkpoint: Path) -> None:
+    if checkpoint.is_dir():  # of sharded training
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink()
 
 
 def _crew(experiment: Experiment) -> "Crew | None":
