@@ -64,7 +64,8 @@ class Shared:
         model._modules = dict(self.decoder._modules)
         model.layers = nn.ModuleList(list(self.decoder.layers)[:depth])
         if compiled:  # modules of its own around the same weights: the others stay as they are
-            memo = {id(weight): weight for weight in model.layers.parameters()}
+            kept = [*model.layers.parameters(), self.decoder.config]  # `attention` changes the one config
+            memo = {id(one): one for one in kept}
             model.layers = copy.deepcopy(model.layers, memo)
         model.config = copy.deepcopy(self.decoder.config)
         cut_config(model.config, depth or layers)

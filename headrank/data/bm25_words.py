@@ -1,6 +1,7 @@
 """BM25's parameters, and how words are made of a text: the same for passages and queries, by bm25s."""
 
 import logging
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,9 +40,18 @@ class BM25Parameters:
 
 
 def bm25s() -> Any:
-    """The library, imported late: it loads numba, most of a second, which reading a run file does not need."""
-    import bm25s
+    """The library, imported late: it loads numba, most of a second, which reading a run file does not need.
 
+    Where JAX is installed, bm25s' import would run it, and JAX takes three quarters of a GPU as soon as it runs. What of
+    bm25s is used here needs none, so that it finds no JAX, unless the user has imported it.
+    """
+    hidden = [name for name in ("jax", "jax.lax") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    try:
+        import bm25s
+    finally:
+        for name in hidden:
+            del sys.modules[name]
     logging.getLogger("bm25s").setLevel(logging.NOTSET)  # it sets DEBUG, past the level that the user chose
     return bm25s
 

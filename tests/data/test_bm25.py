@@ -53,6 +53,19 @@ def test_words_of_one_character_and_other_scripts_count():
     assert search(["vitamin c", "vitamin d", "Überraschung 日本"], "日本").passage_ids == ("d2",)
 
 
+def test_jax_is_left_alone(tmp_path):
+    """bm25s runs it where it is installed, and JAX would take most of a GPU."""
+    (tmp_path / "jax").mkdir()
+    (tmp_path / "jax/__init__.py").write_text("print('JAX was imported')")
+    (tmp_path / "jax/lax.py").write_text("def top_k(values, k): print('JAX was run')")
+    code = "from headrank.data.bm25_words import bm25s; bm25s().tokenize; print('ready'); import jax"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["ready", "JAX was imported"]
+
+
 @pytest.mark.parametrize("depth", [1, 3, 7, 20])
 def test_equal_scores_are_in_the_collections_order_where_the_depth_cuts(depth):
     found = search(["same text"] * 10 + ["text"], "same", depth)
