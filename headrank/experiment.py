@@ -101,11 +101,6 @@ class Experiment:
         if self.alignment is not None:
             if not self.train:
                 raise ValueError("alignment needs labelled lists, and data names none")
-            if self.alignment.part == "full" and self.model.dtype != "float32":
-                raise ValueError(
-                    f"alignment.part full on {self.model.dtype} weights: small steps would be rounded away. Load the "
-                    "model in float32 (model.dtype=float32 trainer.precision=bf16-mixed), or use alignment=lora"
-                )
             if UNALIGNED_SYSTEM in {*self.systems, *self.rerankers}:
                 raise ValueError(f"the name {UNALIGNED_SYSTEM!r} is taken by the system before alignment")
         if not self.train and any(system.criterion.needs_labels for system in self.systems.values()):

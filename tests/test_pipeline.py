@@ -16,7 +16,7 @@ from headrank.experiment import (
     SystemSettings,
 )
 from headrank.heads import AllHeads, HeadsFile
-from headrank.model import BackboneSettings, PromptSettings, Scorer, StateSettings, load_backbone
+from headrank.model import PromptSettings, Scorer, StateSettings, load_backbone
 from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
 from headrank.run import release
@@ -141,7 +141,6 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"benchmarks": ()}, "at least one benchmark"),
         ({"benchmarks": (experiment.benchmarks[0],) * 2}, "must differ"),
         ({"objective": "map@100"}, "objective"),
-        ({"alignment": replace(ALIGNMENT, part="full"), "model": BackboneSettings(dtype="bfloat16")}, "float32"),
         ({"train": ()}, "labelled"),
         ({"report": ReportSettings(baseline=UNALIGNED_SYSTEM)}, "report.baseline"),
         ({"objective_from": "test"}, "objective_from"),

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from headrank.data import read_run
 from headrank.experiment import (
@@ -75,6 +77,18 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     assert run_experiment(aligned).results == undisturbed.results
     assert not list((experiment.folder / "training").glob("*.ckpt"))  # the trainer's, several times the model's size
     assert run_experiment(aligned).results == undisturbed.results
+
+
+def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
+    settings = replace(ALIGNMENT, part="full", epochs=1, lr=1e-3)
+    weights = {}
+    for dtype in ("bfloat16", "float32"):
+        model, folder = replace(experiment.model, dtype=dtype), experiment.folder.with_name(dtype)
+        run_experiment(replace(experiment, model=model, folder=folder, alignment=settings))
+        weights[dtype] = load_file(folder / "checkpoint/model.safetensors")
+        assert {str(weight.dtype) for weight in weights[dtype].values()} == {f"torch.{dtype}"}
+    for name, weight in weights["float32"].items():
+        assert torch.equal(weights["bfloat16"][name], weight.bfloat16()), name  # rounded once, at the end
 
 
 def test_settings_of_an_alignment_that_cannot_be():

@@ -39,7 +39,7 @@ CHANGES = {
     "heads_fixed": {"alignment.reselect": False},
     "heads_reselected": {"alignment.reselect": True, "alignment.reselect_every": 1},
     "lora": {"alignment.part": "lora"},
-    "full": {"alignment.part": "full", "model.dtype": "float32"},
+    "full": {"alignment.part": "full"},
     "head_weights": {"alignment.part": "head_weights", "alignment.reselect": False, "alignment.lr": 0.05},
     "matrices_qk": {"alignment.matrices": ["q_proj", "k_proj"]},
     "matrices_all": {"alignment.matrices": ALL_MATRICES},

@@ -17,17 +17,19 @@ from headrank.alignment.module import AlignmentModule
 from headrank.files import replaced_folder
 from headrank.heads import HeadsFile
 from headrank.model import Backbone, save_backbone
-from headrank.model.backbone import cut_config
+from headrank.model.backbone import DTYPES, cut_config
 from headrank.reranker import HEADS_FILE
 
 
-def export_aligned(module: AlignmentModule, folder: str | Path, *, overwrite: bool = False) -> HeadsFile:
+def export_aligned(
+    module: AlignmentModule, folder: str | Path, *, overwrite: bool = False, dtype: str | None = None
+) -> HeadsFile:
     """Write model, tokenizer and heads as one folder, whole or not at all; returns the content of its heads file.
 
-    The model holds the layers up to the deepest head now in use, adapters merged in the dtype of the weights. The
-    module stays as it is. Under DDP call it in one process; a module that FSDP sharded is not exported itself, but its
-    checkpoint, loaded into a fresh one. What a kill leaves half done is completed by the next export, or by
-    `finish_replacing(folder)`; at no moment is there neither an old nor a new whole folder.
+    The model holds the layers up to the deepest head now in use, adapters merged, in `dtype` (None: that of the
+    module's weights). The module stays as it is. Under DDP call it in one process; a module that FSDP sharded is not
+    exported itself, but its checkpoint, loaded into a fresh one. What a kill leaves half done is completed by the next
+    export, or by `finish_replacing(folder)`; at no moment is there neither an old nor a new whole folder.
 
     Raises `FileExistsError` where the folder is there and `overwrite` is False.
     """
@@ -36,7 +38,7 @@ def export_aligned(module: AlignmentModule, folder: str | Path, *, overwrite: bo
         raise FileExistsError(f"{folder} is there already: remove it, choose another, or export with overwrite=True")
     heads = aligned_heads(module)
     with replaced_folder(folder) as scratch:
-        save_backbone(_plain_backbone(module), scratch)
+        save_backbone(_plain_backbone(module, dtype), scratch)
         heads.save(scratch / HEADS_FILE)
     return heads
 
@@ -64,11 +66,13 @@ def aligned_heads(module: AlignmentModule) -> HeadsFile:
     )
 
 
-def _plain_backbone(module: AlignmentModule) -> Backbone:
+def _plain_backbone(module: AlignmentModule, dtype: str | None) -> Backbone:
     backbone = module.backbone
+    kept = backbone.model.dtype if dtype is None else DTYPES[dtype]
     config = type(backbone.model.config).from_dict(backbone.model.config.to_dict())
     cut_config(config.get_text_config(decoder=True), module.depth)
     with torch.device("meta"):  # no memory: every tensor is assigned
-        model = AutoModel.from_config(config, dtype=backbone.model.dtype)
-    model.load_state_dict(plain_weights(backbone.model, module.depth), assign=True)
+        model = AutoModel.from_config(config, dtype=kept)
+    weights = plain_weights(backbone.model, module.depth)
+    model.load_state_dict({name: weight.to(kept) for name, weight in weights.items()}, assign=True)
     return Backbone(model, backbone.tokenizer, backbone.layers, backbone.settings)

@@ -168,12 +168,12 @@ def export_best(job: AlignmentJob) -> HeadsFile:
     """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
     module = _module(job, device="cpu")
     module.load_trained(job.work / f"{BEST}.ckpt")
-    return export_aligned(module, job.folder, overwrite=True)
+    return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype)
 
 
 def _module(job: AlignmentJob, device: str) -> AlignmentModule:
     settings, heads = job.settings, job.heads
-    backbone = load_backbone(replace(job.model, device=device, compile=False), depth=job.depth)
+    backbone = load_backbone(replace(job.training_model, device=device), depth=job.depth)
     return AlignmentModule(
         backbone,
         heads.heads,

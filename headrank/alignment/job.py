@@ -1,6 +1,6 @@
 """One alignment with everything it needs, in plain data: what is handed to each process that takes part in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrank.alignment.settings import AlignmentSettings
@@ -23,3 +23,9 @@ class AlignmentJob:
     work: Path  # where checkpoints and `epochs.csv` go
     folder: Path  # where the aligned model goes
     cache: Path | None = None  # of BM25 indexes; None: the user's cache folder
+
+    @property
+    def training_model(self) -> BackboneSettings:
+        """The model as it is trained: in float32 where its own weights are, since small steps would be rounded away."""
+        dtype = "float32" if self.settings.part == "full" else self.model.dtype
+        return replace(self.model, dtype=dtype, compile=False)

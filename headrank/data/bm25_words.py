@@ -42,8 +42,8 @@ class BM25Parameters:
 def bm25s() -> Any:
     """The library, imported late: it loads numba, most of a second, which reading a run file does not need.
 
-    Where JAX is installed, bm25s' import would run it, and JAX takes three quarters of a GPU as soon as it runs. What of
-    bm25s is used here needs none, so that it finds no JAX, unless the user has imported it.
+    Where JAX is installed, bm25s' import would run it, and JAX takes three quarters of a GPU as soon as it runs. What
+    of bm25s is used here needs none, so that it finds no JAX, unless the user has imported it.
     """
     hidden = [name for name in ("jax", "jax.lax") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]

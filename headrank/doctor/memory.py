@@ -3,6 +3,8 @@
 The formulas are those of `headrank.model.footprint`.
 """
 
+from dataclasses import replace
+
 import torch
 
 from headrank.doctor.findings import Finding, State, gib
@@ -11,6 +13,7 @@ from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, Selection
 from headrank.heads import HeadsFile
 from headrank.memory import device_memory
 from headrank.model import ModelShape, ScorerSettings, model_files, model_shape
+from headrank.model.backbone import DTYPES
 
 _LABEL = 6  # tokens of a passage's label and separator
 _TAIL = 64  # tokens of a tail beside its query: instruction, labels, the end of the turn
@@ -77,6 +80,8 @@ def _reading(shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
 def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
     if alignment.part == "head_weights":  # nothing is computed backwards through the model
         return _reading(shape, depth, tokens)
+    if alignment.part == "full":
+        shape = replace(shape, number_bytes=DTYPES["float32"].itemsize)  # in which matrices are trained
     trained = shape.matrix_parameters(alignment.matrices, depth, alignment.rank if alignment.part == "lora" else None)
     weights = shape.weight_bytes(depth)
     beside = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
