@@ -1,4 +1,4 @@
-"""Fixtures: no network, one thread, tiny random models, a toy tokenizer and collection."""
+"""Fixtures: no network, no GPU, one thread, tiny random models, a toy tokenizer and collection."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # on the processor everywhere, to the bit; =0 to try a GPU
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"  # wandb's reports of its own errors
 
