@@ -1,12 +1,14 @@
 """Other precisions on this processor, and torch.compile: what they are worth to HeadRank, and what they change.
 
 python -m experiments.benchmarks.precision
+python -m experiments.benchmarks.precision --collection $DL20 --run   # judged lists of a folder with a BM25 run
 
-Speed on random weights of Qwen3-0.6B's shape, ten passages; scores with the embedded model on real lists.
+Speed on random weights of Qwen3-0.6B's shape, ten passages; scores and nDCG@10 with the embedded model on judged lists.
 """
 
 import argparse
 import copy
+import importlib.util
 import logging
 import shutil
 import warnings
@@ -23,25 +25,40 @@ from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import CPU
 from experiments.benchmarks.real import selected_heads
 from headrank.data import candidate_lists, load_collection
-from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone, measured_matmul_rate
+from headrank.evaluation import SystemRun, score_benchmark
+from headrank.model import (
+    Backbone,
+    BackboneSettings,
+    PromptSettings,
+    Scorer,
+    ScorerSettings,
+    load_backbone,
+    measured_matmul_rate,
+)
 from headrank.model.attention import ATTENTION_NAME
+from headrank.model.compiled import compile_parts
 
-PASSAGES, ROUNDS, CANDIDATES, LISTS = 10, 2, 20, 3
-COMPILED = "float32, torch.compile"
+PASSAGES, ROUNDS, CANDIDATES, MAX_PASSAGE_TOKENS = 10, 2, 20, 96
+METRIC = "ndcg@10"
+COMPILED = ("float32, torch.compile", "float32, model.compile", "bfloat16, model.compile")
 
 
 def main() -> None:
     """Print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--collection", default="sample/test", help="judged lists: a folder or an ir_datasets id")
+    parser.add_argument("--run", action="store_true", help="the collection's own run is the first stage, not BM25")
+    parser.add_argument("--lists", type=int, help="at most so many of the judged lists")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     logging.getLogger("headrank").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own quantization moves to torchao
     transformers.utils.logging.disable_progress_bar()
     for dtype in ("float32", "bfloat16"):
         print(f"matrix products, {dtype}: {measured_matmul_rate(dtype, clock=clock) / 1e9:.0f} GFLOP/s")
     _speed()
-    _agreement()
+    _agreement(options)
 
 
 def _speed() -> None:
@@ -67,19 +84,28 @@ def _speed() -> None:
         print(f"| {name} | {taken.seconds:.2f} | {taken.seconds / samples['float32'].seconds:.2f} |")
 
 
-def _agreement() -> None:
+def _agreement(options: argparse.Namespace) -> None:
     heads, depth = selected_heads()
-    lists = candidate_lists(load_collection("sample/test"), kind="bm25", depth=CANDIDATES, max_queries=LISTS).lists
-    print("\n| way | largest difference of scores, of their spread | same order | same top 5 |")
-    print("| --- | ---: | ---: | ---: |")
+    collection = load_collection(options.collection)
+    kind = "run" if options.run else "bm25"
+    lists = candidate_lists(collection, kind=kind, depth=CANDIDATES, max_queries=options.lists).lists
+    print(f"\n{len(lists)} lists of {options.collection}\n")
+    print(f"| way | {METRIC} | largest difference of scores, of their spread | same order | same top 5 |")
+    print("| --- | ---: | ---: | ---: | ---: |")
     wanted = []
     for name, change in WAYS.items():
-        if name == COMPILED:
+        if name in COMPILED:
             continue
         changed = change(load_backbone(BackboneSettings(device="cpu"), depth=depth))
         if isinstance(changed, str):
             continue
-        rankings = [scored.ranking for scored in Scorer(changed, heads).score(lists)]
+        scorer = Scorer(
+            changed,
+            heads,
+            prompt=PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS),
+            settings=ScorerSettings(order="shuffled"),
+        )
+        rankings = [scored.ranking for scored in scorer.score(lists)]
         wanted = wanted or rankings
         worst = 0.0
         for own, other in zip(rankings, wanted, strict=True):
@@ -89,7 +115,17 @@ def _agreement() -> None:
         pairs = list(zip(rankings, wanted, strict=True))
         same = sum(a.passage_ids == b.passage_ids for a, b in pairs)
         top = sum(set(a.passage_ids[:5]) == set(b.passage_ids[:5]) for a, b in pairs)
-        print(f"| {name} | {worst:.1e} | {same} of {LISTS} | {top} of {LISTS} |")
+        scored = score_benchmark(
+            "lists",
+            {name: SystemRun({ranking.query_id: ranking for ranking in rankings})},
+            collection.qrels,
+            query_ids=[item.query.id for item in lists],
+            relevance_threshold=1,
+            reference=name,
+            metrics=[METRIC],
+        )
+        mean = scored.systems[name].means[METRIC]
+        print(f"| {name} | {mean:.4f} | {worst:.1e} | {same} of {len(lists)} | {top} of {len(lists)} |", flush=True)
 
 
 def _half(backbone: Backbone) -> Backbone:
@@ -106,6 +142,25 @@ def _int8(backbone: Backbone) -> Backbone | str:
     return replace(backbone, model=quantize(copy.deepcopy(backbone.model), {nn.Linear}, dtype=torch.qint8))
 
 
+def _torchao(backbone: Backbone) -> Backbone | str:
+    """Weights in int8 a row, activations quantized a token, by torchao."""
+    if importlib.util.find_spec("torchao") is None:
+        return "torchao is not among the project's packages, and not installed"
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_  # pyright: ignore
+
+    model: Any = copy.deepcopy(backbone.model)
+    quantize_(model, Int8DynamicActivationInt8WeightConfig())
+    return replace(backbone, model=model)
+
+
+def _parts(backbone: Backbone) -> Backbone | str:
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        return "torch.compile needs a C++ compiler, and there is none"
+    changed = replace(backbone, model=copy.deepcopy(backbone.model))
+    compile_parts(changed.model)
+    return changed
+
+
 def _compiled(backbone: Backbone) -> Backbone | str:
     if not (shutil.which("g++") or shutil.which("clang++")):
         return "torch.compile needs a C++ compiler, and there is none"
@@ -118,7 +173,10 @@ WAYS: dict[str, Callable[[Backbone], Backbone | str]] = {
     "float32": lambda backbone: backbone,
     "bfloat16": _half,
     "int8, dynamic": _int8,
-    COMPILED: _compiled,
+    "int8, torchao": _torchao,
+    COMPILED[0]: _compiled,
+    COMPILED[1]: _parts,
+    COMPILED[2]: lambda backbone: _parts(_half(backbone)),
 }
 
 if __name__ == "__main__":
