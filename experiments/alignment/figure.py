@@ -24,11 +24,11 @@ class Row:
     nearly_equal: float | None
 
     @classmethod
-    def from_record(cls, group: str, row: Mapping[str, Any]) -> "Row":
+    def from_record(cls, row: Mapping[str, Any]) -> "Row":
         """From a row of results.json."""
         zone, alike = row["zone"], row["homogenization"]
         return cls(
-            f"{row['name']} top {row['depth']}\n({group})",
+            f"{row['name']}\ntop {row['depth']}",
             row["system"],
             None if zone["difference"] is None else 100 * zone["difference"],
             None if zone["interval"] is None else tuple(100 * v for v in zone["interval"]),

@@ -2,8 +2,9 @@
 
     python -m experiments.alignment.table --output outputs/alignment --group NAME=RUN,RUN,RUN ... --results FOLDER
 
-A group is one training, repeated with several seeds. Per query nDCG@10 is averaged over its seeds before it is tested
-against BM25 and against the heads before alignment (paired randomization test over queries).
+A group is one training, repeated with several seeds; groups that FOLDER/results.json has and that are not given stay as
+they are. Per query nDCG@10 is averaged over a group's seeds before it is tested against BM25 and against the heads before
+alignment (paired randomization test over queries).
 """
 
 import argparse
@@ -167,14 +168,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Write results.md, results.json and the figures."""
+    """Write results.md, results.json and the figure of the first group."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, default=Path("outputs/alignment"))
     parser.add_argument("--dtype", default="float32", help="as given to evaluate.py")
     parser.add_argument("--group", action="append", required=True, help="NAME=RUN,RUN,... (run folders, one a seed)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
-    lines, record, drawn = [], {}, []
+    record: dict[str, list[dict[str, Any]]] = {}
     for entry in options.group:
         name, _, runs = entry.partition("=")
         systems = [Systems(Path(run), options.dtype) for run in runs.split(",")]
@@ -189,12 +190,15 @@ def main() -> None:
             result = score(path, options.output, files)
             rows += rows_of(test, result, ZERO_SHOT, [f"{ALIGNED} {n}" for n in range(len(after))])
             print(name, path.stem, flush=True)
-        lines += [f"## {name}", "", *table(rows), ""]
         record[name] = rows
-        drawn += [Row.from_record(name, row) for row in rows if row["order"] == "shuffled"]
+    drawn = [Row.from_record(row) for name in [*record][:1] for row in record[name] if row["order"] == "shuffled"]
+    kept = options.results / "results.json"
+    if kept.is_file():  # groups that were read before and are not given now
+        record |= {name: rows for name, rows in json.loads(kept.read_text()).items() if name not in record}
+    lines = [line for name, rows in record.items() for line in (f"## {name}", "", *table(rows), "")]
     with atomic_write(options.results / "results.md") as file:
         file.write("\n".join(["# Alignment: measured", "", *lines]))
-    with atomic_write(options.results / "results.json") as file:
+    with atomic_write(kept) as file:
         json.dump(record, file, indent=1)
     draw(drawn, options.results / "before_after.svg")
 
