@@ -3,8 +3,8 @@
     python -m experiments.alignment.table --output outputs/alignment --group NAME=RUN,RUN,RUN ... --results FOLDER
 
 A group is one training, repeated with several seeds; groups that FOLDER/results.json has and that are not given stay as
-they are. Per query nDCG@10 is averaged over a group's seeds before it is tested against BM25 and against the heads before
-alignment (paired randomization test over queries).
+they are. Per query nDCG@10 is averaged over a group's seeds before it is tested against BM25 and against the heads
+before alignment (paired randomization test over queries).
 """
 
 import argparse
