@@ -2,8 +2,9 @@
 
 python -m experiments.study.kills --output outputs/kills --kills 3 -- +experiment=nano alignment.epochs=1
 
-Overrides behind `--` are those of `python -m headrank.run`, but for `name` and `paths.output`. Compared are all scores
-(TREC runs), all metrics and the tables of the report, byte by byte. Exit code 1 where anything differs.
+Overrides behind `--` are those of `python -m headrank.run`, but for `name` and `paths.output`. Compared are heads, the
+aligned model, all scores (TREC runs), all metrics and the tables of the report, byte by byte. Exit code 1 where
+anything differs.
 """
 
 import argparse
@@ -38,7 +39,15 @@ def where(folder: Path) -> str:
 def files(folder: Path) -> dict[str, str]:
     """What is compared: relative name -> digest."""
     found = sorted({path for pattern in COMPARED for path in folder.glob(pattern) if path.is_file()})
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    return {str(path.relative_to(folder)): hashlib.sha256(content(path)).hexdigest() for path in found}
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes; of the scores in context order without the seconds and the memory that reading them took."""
+    if not path.name.endswith(".contexts.json"):
+        return path.read_bytes()
+    kept = {name: value for name, value in json.loads(path.read_bytes()).items() if name != "facts"}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def main() -> None:
