@@ -168,11 +168,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Write results.md, results.json and the figure of the first group."""
+    """Write results.md, results.json and the figure of one group."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, default=Path("outputs/alignment"))
     parser.add_argument("--dtype", default="float32", help="as given to evaluate.py")
     parser.add_argument("--group", action="append", required=True, help="NAME=RUN,RUN,... (run folders, one a seed)")
+    parser.add_argument("--figure", help="the group to draw; the first where none is named")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     record: dict[str, list[dict[str, Any]]] = {}
@@ -191,7 +192,6 @@ def main() -> None:
             rows += rows_of(test, result, ZERO_SHOT, [f"{ALIGNED} {n}" for n in range(len(after))])
             print(name, path.stem, flush=True)
         record[name] = rows
-    drawn = [Row.from_record(row) for name in [*record][:1] for row in record[name] if row["order"] == "shuffled"]
     kept = options.results / "results.json"
     if kept.is_file():  # groups that were read before and are not given now
         record |= {name: rows for name, rows in json.loads(kept.read_text()).items() if name not in record}
@@ -200,7 +200,8 @@ def main() -> None:
         file.write("\n".join(["# Alignment: measured", "", *lines]))
     with atomic_write(kept) as file:
         json.dump(record, file, indent=1)
-    draw(drawn, options.results / "before_after.svg")
+    shown = record[options.figure or next(iter(record))]
+    draw([Row.from_record(row) for row in shown if row["order"] == "shuffled"], options.results / "before_after.svg")
 
 
 def _test(path: Path) -> Test:

@@ -121,7 +121,8 @@ def _some_heads(
     projection: nn.Module, states: Float[Tensor, "B T hidden"], heads: Sequence[int], width: int
 ) -> Float[Tensor, "B T heads D"]:
     shape, chosen = (*states.shape[:2], -1, width), list(heads)
-    if type(projection) is not nn.Linear:  # an adapter around a matrix, a quantized one: all heads, then the choice
+    # An adapter around a matrix, a quantized one, a weight that is a tensor of its own kind: all heads, then some.
+    if type(projection) is not nn.Linear or type(projection.weight) not in (nn.Parameter, Tensor):
         return projection(states).view(shape)[:, :, chosen]
     weight, bias = projection.weight, projection.bias
     if chosen != list(range(len(weight) // width)):

@@ -68,6 +68,31 @@ def test_readings_are_those_of_the_whole_layer(family, extra, kv_heads, tokenize
                         torch.testing.assert_close(a.tokens.query, b.tokens.query, atol=1e-6, rtol=1e-6)
 
 
+class Sealed(torch.Tensor):
+    """A weight that can be multiplied and not be taken apart, as those of quantization libraries."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.view, torch.Tensor.__getitem__):
+            raise NotImplementedError(func)
+        with torch._C.DisableTorchFunctionSubclass():
+            out = func(*args, **(kwargs or {}))
+        return out.as_subclass(cls) if func is torch.Tensor.detach else out
+
+
+def test_weights_that_cannot_be_taken_apart(tokenizer):
+    backbone = tiny_backbone("qwen3", tokenizer)
+    prompts = prompts_for(backbone)
+    with torch.no_grad():
+        plain = read_head_scores(backbone, prompts, HEADS)
+        for layer in backbone.model.layers:
+            for projection in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+                projection.weight = torch.nn.Parameter(projection.weight.as_subclass(Sealed), requires_grad=False)
+        assert type(projection.weight) is Sealed
+        for a, b in zip(read_head_scores(backbone, prompts, HEADS), plain, strict=True):
+            torch.testing.assert_close(a.query, b.query, atol=1e-6, rtol=1e-6)
+
+
 @each_family
 def test_gradients_are_those_of_the_whole_layer(family, extra, tokenizer):
     backbone = tiny_backbone(family, tokenizer, **extra)
