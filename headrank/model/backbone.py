@@ -41,7 +41,7 @@ class BackboneSettings:
     dtype: str = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
-    compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: waits at first, pays off on a GPU
+    compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
     overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
