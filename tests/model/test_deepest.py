@@ -74,7 +74,7 @@ class Sealed(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         if func in (torch.Tensor.view, torch.Tensor.__getitem__):
-            raise NotImplementedError(func)
+            raise TypeError(f"a sealed weight has no {func.__name__}")
         with torch._C.DisableTorchFunctionSubclass():
             out = func(*args, **(kwargs or {}))
         return out.as_subclass(cls) if func is torch.Tensor.detach else out
