@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.benchmarks import systems
-from experiments.benchmarks.against import run_against
+from experiments.benchmarks.against import near, run_against
 from experiments.benchmarks.eager import eager_bytes, eager_scores
 from experiments.benchmarks.growth import exponent, run_growth
 from experiments.benchmarks.measure import Rate, machine, take_turns
@@ -30,6 +30,7 @@ from headrank.model import (
     read_head_scores,
 )
 from headrank.model.attention import ATTENTION_NAME
+from headrank.ranking import Ranking
 from tests.baselines.toy import chat_tokenizer
 
 SHAPE = {
@@ -151,6 +152,18 @@ def test_what_does_not_fit_into_memory_is_said_and_not_tried(shared, monkeypatch
     records = run_against(replace(SMALL, full_depth=()), shared, Rate("float32", "cpu", size=256))
     assert [r["system"] for r in records if "skipped" in r] == [systems.EAGER, systems.AGAIN]
     assert [r["system"] for r in records if "seconds" in r] == [systems.OURS]
+
+
+def test_ways_of_reading_agree_by_scores_in_full_precision_and_by_masses_in_half():
+    def work(score, mass):
+        ranking = Ranking.from_scores("q", ["a", "b"], [1.0, score])
+        return systems.Work((ranking,), 0, 0, ({"a": 0.5, "b": mass},))
+
+    same, scores_differ, masses_differ = work(0.9, 0.4), work(1.1, 0.41), work(0.9, 0.44)
+    assert near([same, work(0.9005, 0.1)], "float32")
+    assert not near([same, scores_differ], "float32")
+    assert near([same, scores_differ], "bfloat16")
+    assert not near([same, masses_differ], "bfloat16")
 
 
 def test_baselines_of_the_whole_model(shared):

@@ -36,6 +36,7 @@ class Work:
     rankings: tuple[Ranking, ...]
     tokens: int  # read and written
     flops: int  # needed, by `headrank.model.flops`; of other systems the matrix products of their layers alone
+    masses: tuple[dict[str, float], ...] = ()  # of each list, passage id -> the query's attention, of what reads it
 
 
 Call = Callable[[], Work]
@@ -59,7 +60,13 @@ def scorer_call(
     def call() -> Work:
         with shared.attention(ATTENTION_NAME):
             scored = scorer.score(lists)
-        return Work(tuple(s.ranking for s in scored), sum(s.tokens for s in scored), sum(s.flops for s in scored))
+        contexts = [s.context for s in scored]
+        return Work(
+            tuple(s.ranking for s in scored),
+            sum(s.tokens for s in scored),
+            sum(s.flops for s in scored),
+            tuple(dict(zip(c.passage_ids, c.masses or (), strict=True)) for c in contexts),
+        )
 
     return call
 
@@ -69,17 +76,18 @@ def eager_call(shared: Shared, heads: Sequence[Head], lists: Sequence[CandidateL
     builder, shape, settings = PromptBuilder(shared.whole.tokenizer), shared.shape, ScorerSettings()
 
     def call() -> Work:
-        rankings, tokens, flops = [], 0, 0
+        rankings, masses, tokens, flops = [], [], 0, 0
         with shared.attention("eager"):
             for item in lists:
                 prompt = builder.build(item.query.text, [p.text for p in item.passages], with_null=True)
                 scores = eager_scores(shared.decoder, prompt, heads, again=again)
                 z = settings.passage_scores(scores).tolist()
                 rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, z))
+                masses.append(dict(zip(item.passage_ids, scores.query.sum(0).tolist(), strict=True)))
                 tokens += len(prompt) + again * len(prompt.prefix)
                 # Whole layers; what the recipe computes above the diagonal and reads twice is not needed.
                 flops += reading_flops(shape, prompt, heads, depth=shape.layers).total
-        return Work(tuple(rankings), tokens, flops)
+        return Work(tuple(rankings), tokens, flops, tuple(masses))
 
     return call
 

@@ -113,7 +113,14 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     # Several processes would all load to the same GPU: each loads to memory, and Lightning moves to its own.
     module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
     monitored = settings.validation_queries > 0
-    best = ModelCheckpoint(work, BEST, monitor=MONITOR if monitored else None, mode="max", enable_version_counter=False)
+    best = ModelCheckpoint(  # only ever exported: without the optimizer's state a third of the size
+        work,
+        BEST,
+        monitor=MONITOR if monitored else None,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
     latest = ModelCheckpoint(work, LAST, enable_version_counter=False)
     callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
