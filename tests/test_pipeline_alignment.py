@@ -63,7 +63,10 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
 
     write = EpochRecord.on_train_epoch_end
 
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled
+
     def stop_after_two(self, trainer, module):
+        assert not cudnn(), "its gradients are not to be trusted"
         write(self, trainer, module)
         if trainer.current_epoch == 2:
             raise KeyboardInterrupt
@@ -72,6 +75,7 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
         patch.setattr(EpochRecord, "on_train_epoch_end", stop_after_two)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(aligned)
+    assert cudnn(), "everything else computes with what PyTorch likes best"
     assert not (experiment.folder / "checkpoint/model.safetensors").exists()
     assert (experiment.folder / "training/last.ckpt").is_file()
     assert run_experiment(aligned).results == undisturbed.results

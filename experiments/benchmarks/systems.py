@@ -124,6 +124,7 @@ def cross_encoder_call(profile: Profile, lists: Sequence[CandidateList]) -> Call
     )
     loaded = CrossEncoderReranker(model, max_length=MINILM["max_position_embeddings"]).load(model)
     encoder: Any = loaded.encoder
+    encoder.tokenizer.chat_template = None  # the tokenizer is a chat model's; newer releases would write pairs as chats
     parameters = sum(p.numel() for name, p in encoder.model.named_parameters() if "encoder.layer" in name)
     pairs = [(item.query.text, passage.text) for item in lists for passage in item.passages]
     tokens = sum(map(len, encoder.tokenizer([q for q, _ in pairs], [p for _, p in pairs])["input_ids"]))

@@ -18,9 +18,10 @@ def markdown(results: dict[str, Any]) -> str:
         f"{', the quick way' if results['quick'] else ''}."
     ]
     if "against" in results:
-        parts += [_title("Against what else ranks a list", results), _against(results, rate)]
+        lists = f", {results['lists']} list{'s' if results['lists'] > 1 else ''}"
+        parts += [_title("Against what else ranks a list", results) + lists, _against(results, rate)]
     if "switches" in results:
-        title = f"Each optimisation by itself, {results['switches_passages']} passages"
+        title = f"Each optimisation by itself, one list of {results['switches_passages']} passages"
         parts += [_title(title, results), _switches(results)]
     if "growth" in results:
         growth = results["growth"]
@@ -34,10 +35,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _title(text: str, results: dict[str, Any]) -> str:
-    return (
-        f"### {text}, {results['shape']}'s shape, heads within {results['depth']} of {results['layers']} layers, "
-        f"{results['lists']} list{'s' if results['lists'] > 1 else ''}"
-    )
+    return f"### {text}, {results['shape']}'s shape, heads within {results['depth']} of {results['layers']} layers"
 
 
 def _against(results: dict[str, Any], rate: float) -> str:

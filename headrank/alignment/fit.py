@@ -10,11 +10,13 @@ matter how many processes trained, or how they shared the weights.
 import csv
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -106,6 +108,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         lists_per_step=settings.lists_per_step,
         shuffle_candidates=settings.shuffle_candidates,
         draw_candidates=settings.draw_candidates,
+        draw_from=settings.draw_from,
         query_fraction=settings.query_fraction,
         seed=settings.seed,
         cache_dir=job.cache,
@@ -153,8 +156,22 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     with warnings.catch_warnings():
         # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
+        with without_cudnn_attention():
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     logger.info("align: best %s %s", MONITOR, best.best_model_score)
+
+
+@contextmanager
+def without_cudnn_attention() -> Iterator[None]:
+    """Keep PyTorch from cuDNN's attention, whose gradients are not to be trusted: on Hopper some of 2.11's are NaN
+    under a mask (pytorch/pytorch#196678). Training in blocks ended in an illegal memory access with it; whether it was
+    the cause has not been tried."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any]:

@@ -9,8 +9,8 @@ are split, ordered and shared among processes is in `batches.py`. Needs the extr
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,13 +24,14 @@ from headrank.data.batches import (
     check_shares,
     distinct_ids,
     drawn,
+    label,
     shuffled,
     split,
     training_batches,
     usable_lists,
     validation_batches,
 )
-from headrank.data.loading import load_data
+from headrank.data.loading import BenchmarkData, load_data
 from headrank.data.settings import DataSettings
 
 __all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule"]
@@ -57,6 +58,7 @@ class DataCounts:
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     lists: tuple[LabelledList, ...]  # with two grades or more
+    pools: Mapping[str, LabelledList]  # by query id: all candidates that a list's draws are from
     queries: int
     without_candidates: int
     one_grade: int
@@ -73,6 +75,8 @@ class ListwiseDataModule(LightningDataModule):
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
     draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
         stay whole.
+    draw_from: so many of the first stage's best are drawn from, where a source's own depth is less. Held-out lists and
+        `training_lists` keep that depth, and a query is used if there are two grades within it.
     query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
     seed: of split and orders.
     cache_dir: where BM25 indexes are kept; by default the user's cache folder.
@@ -91,6 +95,7 @@ class ListwiseDataModule(LightningDataModule):
         lists_per_step: int = 0,
         shuffle_candidates: bool = True,
         draw_candidates: int = 0,
+        draw_from: int = 0,
         query_fraction: float = 1.0,
         seed: int = 0,
         cache_dir: Path | None = None,
@@ -106,12 +111,14 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError(f"lists_per_step {lists_per_step}: wanted 0 for a batch in each process, or more")
         if draw_candidates and draw_candidates < 2:
             raise ValueError(f"draw_candidates {draw_candidates}: wanted 0 for all, or at least 2 for a pair")
+        if draw_from < 0:
+            raise ValueError(f"draw_from {draw_from}: wanted 0 or more")
         if not 0 < query_fraction <= 1:
             raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
-        self.shuffle_candidates, self.draw_candidates = shuffle_candidates, draw_candidates
+        self.shuffle_candidates, self.draw_candidates, self.draw_from = shuffle_candidates, draw_candidates, draw_from
         self.query_fraction = query_fraction
         self.seed = seed
         self.cache_dir = cache_dir
@@ -199,7 +206,10 @@ class ListwiseDataModule(LightningDataModule):
         )
 
     def _drawn(self, one: LabelledList, place: Place) -> LabelledList:
-        return drawn(one, self.draw_candidates, f"{self.seed}:{place.epoch}") if self.draw_candidates else one
+        if not self.draw_candidates:
+            return one
+        pool = self._load().pools[one.item.query.id]
+        return drawn(pool, self.draw_candidates, f"{self.seed}:{place.epoch}")
 
     def _ordered(self, one: LabelledList, key: str) -> LabelledList:
         return shuffled(one, key) if self.shuffle_candidates else one
@@ -222,6 +232,7 @@ class ListwiseDataModule(LightningDataModule):
         if self._loaded is not None:
             return self._loaded
         labelled: list[tuple[str, LabelledList]] = []
+        pools: list[LabelledList] = []
         queries = without_candidates = one_grade = 0
         for source in self.sources:
             data = load_data(source, self.cache_dir)
@@ -234,8 +245,22 @@ class ListwiseDataModule(LightningDataModule):
                     len(found.lists),
                 )
             labelled += [(source.collection, one) for one in usable]
+            pools += self._pools(source, data, usable)
             queries += found.judged_queries
             without_candidates += len(found.queries_without_candidates)
             one_grade += len(found.lists) - len(usable)
-        self._loaded = _Loaded(distinct_ids(labelled), queries, without_candidates, one_grade)
+        lists = distinct_ids(labelled)
+        named = {
+            one.item.query.id: replace(pool, item=replace(pool.item, query=one.item.query))
+            for one, pool in zip(lists, pools, strict=True)
+        }
+        self._loaded = _Loaded(lists, named, queries, without_candidates, one_grade)
         return self._loaded
+
+    def _pools(self, source: DataSettings, data: BenchmarkData, usable: Sequence[LabelledList]) -> list[LabelledList]:
+        """What the draws of each of these lists are from."""
+        if not self.draw_candidates or self.draw_from <= source.depth:
+            return list(usable)
+        deep = load_data(source.at_least(self.draw_from), self.cache_dir).candidates.lists
+        by_query = {item.query.id: label(item, data.collection.qrels[item.query.id]) for item in deep}
+        return [by_query[one.item.query.id] for one in usable]

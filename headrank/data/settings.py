@@ -3,7 +3,7 @@
 `loading.py` makes lists of it, for every stage the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrank.data.first_stage import FirstStage
 
@@ -34,3 +34,7 @@ class DataSettings:
             raise ValueError(f"data {self.name}: depth is {self.depth}, wanted at least 1")
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(f"data name {self.name!r} names files: wanted a word without '/' and leading dot")
+
+    def at_least(self, depth: int) -> "DataSettings":
+        """The same with `depth` candidates per query where these have fewer."""
+        return replace(self, depth=max(self.depth, depth))

@@ -48,7 +48,8 @@ def best_validation(folder: Path) -> float:
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
-    sources = labelled_identity(data.labelled(experiment.train))
+    pool = experiment.alignment.draw_from if experiment.alignment.draw_candidates else 0
+    sources = labelled_identity(data.labelled([one.at_least(pool) for one in experiment.train]))
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
     settings = replace(experiment.alignment, trainer=replace(type(experiment.alignment.trainer)(), precision=precision))

@@ -44,6 +44,30 @@ def test_other_candidates_are_drawn_each_epoch_and_two_grades_stay(make_source):
         ListwiseDataModule([DataSettings("toy", "x")], draw_candidates=1)
 
 
+def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
+    texts = {name: {f"q{i:02}": f"{name} {i}" for i in range(6)} for name in ("a", "b")}
+    a, b = (make_source(name, 6, depth=3, queries=queries) for name, queries in texts.items())
+    drawn, shallow = set(), set()
+    for epoch in range(8):
+        place = Place(epoch)
+        deep = ready([a, b], draw_candidates=2, draw_from=5, place=place)
+        assert {len(one.item) for one in (*deep.training_lists, *deep.validation_lists)} == {3}
+        batches = [one for batch in deep.train_dataloader() for one in batch]
+        assert sorted(ids(batches)) == sorted(ids(deep.training_lists)), "ids that both sources have are told apart"
+        for one in batches:
+            collection, query_id = one.item.query.id.split(":")
+            assert one.item.query.text.startswith(Path(collection).name)
+            assert all(passage_id.startswith(query_id) for passage_id in one.item.passage_ids)
+            drawn |= {int(passage_id[-1]) for passage_id in one.item.passage_ids}
+        for batch in ready([a, b], draw_candidates=2, draw_from=2, place=place).train_dataloader():
+            shallow |= {int(i[-1]) for one in batch for i in one.item.passage_ids}
+    assert drawn == {0, 1, 2, 3, 4}, "of six candidates the best five"
+    assert shallow == {0, 1, 2}, "never less deep than the source"
+    assert {len(one.item) for batch in ready(a, draw_from=5).train_dataloader() for one in batch} == {3}, "no draws"
+    with pytest.raises(ValueError, match="draw_from -1: wanted 0"):
+        ListwiseDataModule([a], draw_from=-1)
+
+
 def test_lists_of_several_sources_and_what_became_of_each_query(make_source, caplog):
     a = make_source("a", 8, prefix="a")
     run = {f"b{i:02}": [f"b{i:02}-d{j}" for j in range(DOCS)] for i in range(4)}  # b04, b05: no candidates
