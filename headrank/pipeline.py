@@ -27,6 +27,7 @@ from headrank.stages.keys import experiment_key, metrics_key, model_identity, ru
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage, heads_name
+from headrank.stages.shared_runs import SharedRuns
 from headrank.stages.wording import worded
 from headrank.tracking import NoTracker, Tracker
 
@@ -81,7 +82,8 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        rerank = RerankStage(folder, experiment.states)
+        shared = SharedRuns(experiment.cache / "runs") if experiment.share_runs else None
+        rerank = RerankStage(folder, experiment.states, shared)
         reranked = {
             (name, benchmark.settings.name): rerank.run(
                 name,

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 import headrank.stages.select as select_module
-from headrank.experiment import (
-    MAIN_SYSTEM,
-)
+from headrank.experiment import MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings
 from headrank.pipeline import finished_objective, run_experiment
-from tests.pipelines import files, no_model
+from tests.pipelines import ALIGNMENT, files, no_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,3 +119,23 @@ def test_how_lists_are_batched_makes_nothing_anew_but_heads(experiment):
     after = files(experiment.folder)
     assert {name for name in after if after[name] != before[name]} == {"heads.json"}
     assert HeadsFile.load(experiment.folder / "heads.json").scorer.tokens_per_batch == 500
+
+
+def test_runs_that_nothing_was_trained_for_are_shared_on_request(experiment, monkeypatch):
+    first = run_experiment(replace(experiment, share_runs=True))
+    other = replace(experiment, folder=experiment.folder.with_name("other"))
+    with monkeypatch.context() as patch:
+        no_model(patch)
+        with pytest.raises(AssertionError, match="a model was loaded"):
+            run_experiment(other)
+        again = run_experiment(replace(other, share_runs=True))
+    assert again.results == first.results
+    for name in ("runs/headrank/one.trec", "runs/random/one.trec", "runs/icr/one.contexts.json"):
+        assert (other.folder / name).read_bytes() == (experiment.folder / name).read_bytes()
+    # Of an aligned experiment the heads before training are the plain one's, under another name.
+    kept = {path.name for path in (experiment.cache / "runs").iterdir()}
+    aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT, share_runs=True)
+    outcome = run_experiment(aligned)
+    assert outcome.results[0].systems[UNALIGNED_SYSTEM] == first.results[0].systems[MAIN_SYSTEM]
+    assert (aligned.folder / "runs/zero-shot/one.trec").read_text().split()[5] == "headrank-zero-shot"
+    assert {path.name for path in (experiment.cache / "runs").iterdir()} == kept, "what was trained is no one else's"

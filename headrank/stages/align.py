@@ -19,7 +19,7 @@ from headrank.experiment import Experiment, SystemSettings
 from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers
-from headrank.stages.keys import FORMAT, labelled_identity, model_identity, used_parts
+from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader
 from headrank.started import Started
 
@@ -109,7 +109,7 @@ class AlignStage:
         settings = replace(
             self.experiment.model, model=str(path), revision=None, random_weights=False, overrides=None, family=None
         )
-        return HeadsFile.load(path / "heads.json"), settings, {"aligned": key}
+        return HeadsFile.load(path / "heads.json"), settings, {ALIGNED: key}
 
     def epochs(self) -> list[dict[str, float | int]]:
         """What was logged after each epoch of the alignment."""

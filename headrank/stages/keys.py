@@ -16,6 +16,7 @@ from headrank.model.scorer import BATCHING
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
+ALIGNED = "aligned"  # what identifies a model that was trained here stands under this name
 METRICS_FORMAT = 3  # the same of `metrics/*.json`, which cost no model; 3: homogenization of each list
 
 

@@ -22,8 +22,9 @@ from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
 from headrank.model import Backbone, BackboneSettings, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
-from headrank.stages.keys import reranker_key, run_key
+from headrank.stages.keys import ALIGNED, reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
+from headrank.stages.shared_runs import SharedRuns
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +44,17 @@ class RerankedBenchmark:
 class RerankStage:
     """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for.
 
-
     states: where states of passages are kept, for systems whose prompt is in blocks. In what dtype they are kept is
     part of a run's key, since scores depend on it, and where they are is not.
+    shared: where runs of models that nothing was trained of are taken from and kept for other experiments.
     """
 
-    def __init__(self, folder: RunFolder, states: StateSettings | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, states: StateSettings | None = None, shared: SharedRuns | None = None
+    ) -> None:
         self.folder = folder
         self.states = states
+        self.shared = shared
         self._backbone: Backbone | None = None
         self._reranker: tuple[RerankerSettings, ListReranker] | None = None
 
@@ -63,22 +67,39 @@ class RerankStage:
         """
         states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
         key = run_key({**identity, **states}, heads.to_dict(), benchmark)
-        return self._make(system, benchmark, key, lambda path: self._rerank(system, model, heads, benchmark, path))
+        shared = None if ALIGNED in identity else self.shared  # no other run would have what was trained in this one
+        return self._make(
+            system, benchmark, key, lambda path: self._rerank(system, model, heads, benchmark, path), shared
+        )
 
     def run_reranker(
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
         """The same for a system without heads. `own`: the experiment's model."""
         key = reranker_key(settings.identity(own), benchmark)
-        return self._make(system, benchmark, key, lambda path: self._run(system, settings, own, benchmark, path))
+        return self._make(
+            system, benchmark, key, lambda path: self._run(system, settings, own, benchmark, path), self.shared
+        )
 
     def _make(
-        self, system: str, benchmark: BenchmarkData, key: str, write: Callable[[Path], None]
+        self,
+        system: str,
+        benchmark: BenchmarkData,
+        key: str,
+        write: Callable[[Path], None],
+        shared: SharedRuns | None,
     ) -> RerankedBenchmark:
         name = f"runs/{system}/{benchmark.settings.name}.trec"
         if not _contexts_path(self.folder.path / name).is_file():
             (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
-        made = self.folder.make(name, key, write)
+
+        def make(path: Path) -> None:
+            if shared is None:
+                write(path)
+            else:
+                shared.make(key, path, _contexts_path(path), _tag(system), write)
+
+        made = self.folder.make(name, key, make)
         logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))
@@ -107,7 +128,7 @@ class RerankStage:
         }
         _write_contexts(_contexts_path(path), [item.context for item in scored], facts)
         # The run is written last: with it the artifact is whole.
-        write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=f"headrank-{system}")
+        write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=_tag(system))
 
     def _run(
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData, path: Path
@@ -118,7 +139,7 @@ class RerankStage:
         if output.replies:
             facts["replies"] = dict(output.replies)
         _write_contexts(_contexts_path(path), output.contexts, facts)
-        write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=f"headrank-{system}")
+        write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=_tag(system))
 
     def _load_reranker(self, settings: RerankerSettings, own: BackboneSettings) -> ListReranker:
         if self._reranker is None or self._reranker[0] is not settings:
@@ -169,6 +190,10 @@ def _timed(rerank: Callable[..., T], system: str, benchmark: BenchmarkData) -> t
     with tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar:
         output = rerank(lists, on_list=lambda: bar.update())
     return output, {"seconds": time.perf_counter() - start, "lists": len(lists)}
+
+
+def _tag(system: str) -> str:
+    return f"headrank-{system}"
 
 
 def _contexts_path(run_path: Path) -> Path:
