@@ -83,6 +83,17 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     assert run_experiment(aligned).results == undisturbed.results
 
 
+def test_candidates_to_draw_from_are_read_before_any_work(experiment, monkeypatch):
+    load, depths = DataLoader.load, set()
+    monkeypatch.setattr(DataLoader, "load", lambda self, one: depths.add((one.name, one.depth)) or load(self, one))
+    no_model(monkeypatch)
+    for changes, deepest in (({"draw_from": 4}, 4), ({"draw_from": 0}, 3), ({"draw_from": 4, "draw_candidates": 0}, 3)):
+        depths.clear()
+        with pytest.raises(AssertionError, match="a model was loaded"):
+            run_experiment(replace(experiment, alignment=replace(ALIGNMENT, **changes)))
+        assert max(depth for name, depth in depths if name == "train") == deepest
+
+
 def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
     settings = replace(ALIGNMENT, part="full", epochs=1, lr=1e-3)
     weights = {}

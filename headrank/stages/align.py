@@ -20,7 +20,7 @@ from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
-from headrank.stages.lists import DataLoader
+from headrank.stages.lists import DataLoader, LabelledData
 from headrank.started import Started
 
 if TYPE_CHECKING:
@@ -48,14 +48,19 @@ def best_validation(folder: Path) -> float:
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
-    pool = experiment.alignment.draw_from if experiment.alignment.draw_candidates else 0
-    sources = labelled_identity(data.labelled([one.at_least(pool) for one in experiment.train]))
+    sources = labelled_identity(_drawn_from(experiment, data))
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
     settings = replace(experiment.alignment, trainer=replace(type(experiment.alignment.trainer)(), precision=precision))
     return artifact_key(
         "aligned", FORMAT, model_identity(experiment.model), used, sources, settings, experiment.selection.max_layer
     )
+
+
+def _drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
+    """The labelled lists as deep as training draws candidates from them."""
+    depth = experiment.alignment.draw_from if experiment.alignment.draw_candidates else 0
+    return data.labelled([one.at_least(depth) for one in experiment.train])
 
 
 class AlignStage:
@@ -80,8 +85,10 @@ class AlignStage:
         finish_replacing(folder.path / CHECKPOINT)
 
     def check(self) -> None:
-        """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train."""
+        """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train, and
+        what loading them as deep as candidates are drawn from raises."""
         settings = self.experiment.alignment
+        _drawn_from(self.experiment, self.data)
         parts = self.data.labelled(self.experiment.train).parts
         training, validation = split(
             [one for part in parts for one in usable_lists(part.candidates.lists, part.collection.qrels)],
