@@ -62,9 +62,7 @@ class Experiment:
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
-    share_runs: bool = (
-        False  # take runs that no training touches from the cache where others made the same, and keep them
-    )
+    shared_runs: Path | None = None  # a folder of runs that several jobs have in common; None: each makes its own
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
     objective: str = "ndcg@10"  # the metric that a run returns and reports first

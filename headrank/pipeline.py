@@ -82,7 +82,7 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        shared = SharedRuns(experiment.cache / "runs") if experiment.share_runs else None
+        shared = SharedRuns(experiment.shared_runs) if experiment.shared_runs else None
         rerank = RerankStage(folder, experiment.states, shared)
         reranked = {
             (name, benchmark.settings.name): rerank.run(

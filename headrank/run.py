@@ -85,7 +85,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
         rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
         selection=parts["reading"],
         states=instantiate(states) if states and states.folder else None,
-        share_runs=config.share_runs,
+        shared_runs=Path(config.shared_runs) if config.shared_runs else None,
         alignment=alignment_from_config(nodes),
         metrics=tuple(config.metrics),
         objective=config.objective,

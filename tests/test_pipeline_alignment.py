@@ -12,9 +12,10 @@ from headrank.experiment import (
     MAIN_SYSTEM,
     UNALIGNED_SYSTEM,
 )
-from headrank.heads import HeadsFile
+from headrank.heads import GivenHeads, HeadsFile
 from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
+from headrank.stages.align import align_key
 from headrank.stages.lists import DataLoader
 from tests.pipelines import ALIGNMENT, no_model
 
@@ -76,6 +77,11 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(aligned)
     assert cudnn(), "everything else computes with what PyTorch likes best"
+    best, last = (
+        torch.load(experiment.folder / f"training/{name}.ckpt", weights_only=True) for name in ("best", "last")
+    )
+    assert "optimizer_states" in last
+    assert "optimizer_states" not in best, "only exported: two thirds of its size"
     assert not (experiment.folder / "checkpoint/model.safetensors").exists()
     assert (experiment.folder / "training/last.ckpt").is_file()
     assert run_experiment(aligned).results == undisturbed.results
@@ -87,11 +93,31 @@ def test_candidates_to_draw_from_are_read_before_any_work(experiment, monkeypatc
     load, depths = DataLoader.load, set()
     monkeypatch.setattr(DataLoader, "load", lambda self, one: depths.add((one.name, one.depth)) or load(self, one))
     no_model(monkeypatch)
-    for changes, deepest in (({"draw_from": 4}, 4), ({"draw_from": 0}, 3), ({"draw_from": 4, "draw_candidates": 0}, 3)):
+    for changes, deepest in (
+        ({"draw_depth": 4}, 4),
+        ({"draw_depth": 0}, 3),
+        ({"draw_depth": 4, "draw_candidates": 0}, 3),
+    ):
         depths.clear()
         with pytest.raises(AssertionError, match="a model was loaded"):
             run_experiment(replace(experiment, alignment=replace(ALIGNMENT, **changes)))
         assert max(depth for name, depth in depths if name == "train") == deepest
+
+
+def test_an_alignment_is_out_of_date_where_the_lists_own_depth_or_what_is_drawn_from_changes(experiment):
+    given = replace(experiment.systems[MAIN_SYSTEM], criterion=GivenHeads(heads=[[0, 0], [1, 1]]), heads=None)
+    aligned = replace(experiment, systems={MAIN_SYSTEM: given}, alignment=replace(ALIGNMENT, epochs=1))
+    run_experiment(aligned)
+    heads, data = HeadsFile.load(aligned.folder / "heads.json"), DataLoader(aligned.cache)
+
+    def key(depth, **changes):
+        train = (replace(aligned.train[0], depth=depth),)
+        return align_key(replace(aligned, train=train, alignment=replace(ALIGNMENT, **changes)), heads, data)
+
+    assert key(2) != key(3), "what is held out, though what is drawn from is the same"
+    assert key(2, draw_depth=2) != key(2, draw_depth=3)
+    assert key(2, draw_depth=1) == key(2, draw_depth=2) == key(2, draw_depth=0)
+    assert key(2, draw_candidates=0, draw_depth=3) == key(2, draw_candidates=0, draw_depth=0)
 
 
 def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
@@ -113,6 +139,7 @@ def test_settings_of_an_alignment_that_cannot_be():
         ({"query_fraction": 0.0}, "query_fraction"),
         ({"reselect_seeds": ()}, "reselect_seeds"),
         ({"epochs": 0}, "epochs"),
+        ({"draw_depth": -1}, "draw_depth"),
         ({"lists_per_step": 3, "lists_per_batch": 2}, "multiple"),
         ({"patience": 2, "validation_queries": 0}, "patience"),
     ):

@@ -1,6 +1,7 @@
 """What a second start of the pipeline makes again, after a kill or a change, and what not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 import pytest
 
 import headrank.stages.select as select_module
+import headrank.stages.shared_runs as shared_runs_module
 from headrank.experiment import MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings
 from headrank.pipeline import finished_objective, run_experiment
+from tests.baselines.test_pipeline import Backwards
 from tests.pipelines import ALIGNMENT, files, no_model
 
 ROOT = Path(__file__).parents[1]
@@ -121,21 +124,39 @@ def test_how_lists_are_batched_makes_nothing_anew_but_heads(experiment):
     assert HeadsFile.load(experiment.folder / "heads.json").scorer.tokens_per_batch == 500
 
 
-def test_runs_that_nothing_was_trained_for_are_shared_on_request(experiment, monkeypatch):
-    first = run_experiment(replace(experiment, share_runs=True))
+def full_disk(*_):
+    raise OSError("no space left on device")
+
+
+def test_runs_that_nothing_was_trained_for_are_shared_on_request(experiment, monkeypatch, caplog):
+    backwards = {"backwards": Backwards()}
+    experiment = replace(experiment, rerankers=backwards)
+    shared = experiment.folder.with_name("shared")
+    first = run_experiment(replace(experiment, shared_runs=shared))
     other = replace(experiment, folder=experiment.folder.with_name("other"))
     with monkeypatch.context() as patch:
         no_model(patch)
         with pytest.raises(AssertionError, match="a model was loaded"):
             run_experiment(other)
-        again = run_experiment(replace(other, share_runs=True))
+        patch.setattr(Backwards, "load", None)
+        again = run_experiment(replace(other, shared_runs=shared))
     assert again.results == first.results
     for name in ("runs/headrank/one.trec", "runs/random/one.trec", "runs/icr/one.contexts.json"):
         assert (other.folder / name).read_bytes() == (experiment.folder / name).read_bytes()
     # Of an aligned experiment the heads before training are the plain one's, under another name.
-    kept = {path.name for path in (experiment.cache / "runs").iterdir()}
-    aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT, share_runs=True)
+    kept = sorted(path.parent for path in shared.glob("*/whole"))
+    assert len(kept) == 4 * 2, "systems times benchmarks"
+    aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT, shared_runs=shared)
     outcome = run_experiment(aligned)
     assert outcome.results[0].systems[UNALIGNED_SYSTEM] == first.results[0].systems[MAIN_SYSTEM]
     assert (aligned.folder / "runs/zero-shot/one.trec").read_text().split()[5] == "headrank-zero-shot"
-    assert {path.name for path in (experiment.cache / "runs").iterdir()} == kept, "what was trained is no one else's"
+    assert sorted(path.parent for path in shared.glob("*/whole")) == kept, "what was trained is no one else's"
+    # Half of one (a kill between its files) is made again, and a disk that is full costs no run.
+    (kept[0] / "whole").unlink()
+    shutil.rmtree(other.folder)
+    assert run_experiment(replace(other, shared_runs=shared)).results == first.results
+    assert (kept[0] / "whole").is_file()
+    shutil.rmtree(other.folder)
+    monkeypatch.setattr(shared_runs_module.shutil, "copyfile", full_disk)
+    assert run_experiment(replace(other, shared_runs=other.folder.with_name("empty"))).results == first.results
+    assert "could not be kept for other jobs" in caplog.text

@@ -127,7 +127,8 @@ def test_jobs_put_the_sweep_first_the_ablation_last_and_know_those_that_are_the_
             Path("/x/mine/alignment_ablation") / f"ablation={name}" for name in ("base", "heads_4", "lora")
         ]
         assert jobs[1].overrides == (sweep, experiment, "paths.output=/x", "+ablation=heads_4")
-        assert difference(base, flat(jobs[2].config)).keys() == {"alignment.part", "paths.output", "paths.run"}
+        changed = {"alignment.part", "paths.output", "paths.run", "shared_runs"}
+        assert difference(base, flat(jobs[2].config)).keys() == changed
         assert len({job.content for job in jobs}) == 3
     with sweeper(sweep, "+experiment=nano", "+ablation=base,heads_8,heads_4") as (made, arguments):
         base_job, same, other = made.jobs(arguments)
@@ -167,7 +168,8 @@ def test_a_study_varies_what_it_says(name):
     first = flat(jobs[0].config)
     for job in jobs:
         assert all(key.startswith(keys) for key in difference(first, flat(job.config)))
-        experiment_from_config(job.config, Path("unused"))
+        found = experiment_from_config(job.config, Path("unused"))
+        assert found.shared_runs == (None if name == "scales" else root / ".runs"), "scales have no run in common"
 
 
 def test_a_key_that_an_axis_varies_cannot_be_fixed():
@@ -182,6 +184,7 @@ def test_a_sweep_starts_without_m_and_a_run_of_its_job_does_not():
             config = compose("config", [f"+sweep={name}"], return_hydra_config=True)
             assert config.hydra.mode.name == "MULTIRUN"
             assert config.hydra.sweeper._target_.startswith("hydra_plugins.headrank_sweepers.")
+            assert config.shared_runs == (None if name == "scales" else f"outputs/run/{name}/.runs")
 
 
 def test_the_search_draws_what_the_settings_take():

@@ -108,7 +108,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         lists_per_step=settings.lists_per_step,
         shuffle_candidates=settings.shuffle_candidates,
         draw_candidates=settings.draw_candidates,
-        draw_from=settings.draw_from,
+        draw_depth=settings.draw_depth,
         query_fraction=settings.query_fraction,
         seed=settings.seed,
         cache_dir=job.cache,
@@ -163,9 +163,9 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
 
 @contextmanager
 def without_cudnn_attention() -> Iterator[None]:
-    """Keep PyTorch from cuDNN's attention, whose gradients are not to be trusted: on Hopper some of 2.11's are NaN
+    """Keep PyTorch from cuDNN's attention, whose gradients are not to be trusted: since 2.11 some are NaN on Hopper
     under a mask (pytorch/pytorch#196678). Training in blocks ended in an illegal memory access with it; whether it was
-    the cause has not been tried."""
+    the cause has not been tried. A Trainer of your own is to be run within this, too."""
     before = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:

@@ -2,7 +2,8 @@
 
     backbone = load_backbone(settings, depth=heads.depth)
     module = AlignmentModule(backbone, heads.heads, losses=losses, prompt=heads.prompt, scorer=heads.scorer)
-    Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
+    with without_cudnn_attention():  # of fit.py, which says why
+        Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
     export_aligned(module, folder)
 
 z is the scorer's own, calibrated as at inference: both tails follow one prefix and both carry gradient. Lists are read

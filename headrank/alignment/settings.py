@@ -91,8 +91,8 @@ class AlignmentSettings:
     validation_queries: int = 10  # held out; 0: none, the last epoch is kept
     patience: int = 0  # epochs without a better validation nDCG@10 after which training ends; 0: never early
     shuffle_candidates: bool = True
-    draw_candidates: int = 20  # candidates of a list that an epoch trains on, drawn anew each time; 0: all
-    draw_from: int = 100  # of the first stage's so many best, where the data's own depth is less
+    draw_candidates: int = 20  # candidates of a query that an epoch trains on, drawn anew each time; 0: the whole list
+    draw_depth: int = 100  # out of so many of the first stage's best, where the data's own depth is less; 0: never
     query_fraction: float = 1.0  # share of the training queries
     reselect_every: int = 1  # epochs between selections of heads; 0: at the end alone
     reselect: bool = True  # False: the heads stay those that training began with
@@ -112,12 +112,14 @@ class AlignmentSettings:
             raise ValueError(
                 f"alignment.draw_candidates is {self.draw_candidates}, wanted 0 for all, or at least 2 for a pair"
             )
-        if self.draw_from < 0:
-            raise ValueError(f"alignment.draw_from is {self.draw_from}, wanted 0 (the data's depth) or more")
+        if self.draw_depth < 0:
+            raise ValueError(f"alignment.draw_depth is {self.draw_depth}, wanted 0 (the data's depth) or more")
         if self.reselect and not self.reselect_seeds:
             raise ValueError("alignment.reselect_seeds is empty, wanted at least one seed")
         if self.epochs < 1:
             raise ValueError(f"alignment.epochs is {self.epochs}, wanted at least 1")
+        if not self.draw_candidates:
+            object.__setattr__(self, "draw_depth", 0)
         together = self.lists_per_batch * self.trainer.processes
         if not self.lists_per_step:
             object.__setattr__(self, "lists_per_step", together)

@@ -31,7 +31,7 @@ from headrank.data.batches import (
     usable_lists,
     validation_batches,
 )
-from headrank.data.loading import BenchmarkData, load_data
+from headrank.data.loading import load_data
 from headrank.data.settings import DataSettings
 
 __all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule"]
@@ -75,8 +75,9 @@ class ListwiseDataModule(LightningDataModule):
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
     draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
         stay whole.
-    draw_from: so many of the first stage's best are drawn from, where a source's own depth is less. Held-out lists and
-        `training_lists` keep that depth, and a query is used if there are two grades within it.
+    draw_depth: they are drawn out of so many of the first stage's best, where a source's own depth is less; not more
+        than the list itself has. Held-out lists and `training_lists` keep that depth, and a query is used if there are
+        two grades within it.
     query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
     seed: of split and orders.
     cache_dir: where BM25 indexes are kept; by default the user's cache folder.
@@ -95,7 +96,7 @@ class ListwiseDataModule(LightningDataModule):
         lists_per_step: int = 0,
         shuffle_candidates: bool = True,
         draw_candidates: int = 0,
-        draw_from: int = 0,
+        draw_depth: int = 0,
         query_fraction: float = 1.0,
         seed: int = 0,
         cache_dir: Path | None = None,
@@ -111,14 +112,14 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError(f"lists_per_step {lists_per_step}: wanted 0 for a batch in each process, or more")
         if draw_candidates and draw_candidates < 2:
             raise ValueError(f"draw_candidates {draw_candidates}: wanted 0 for all, or at least 2 for a pair")
-        if draw_from < 0:
-            raise ValueError(f"draw_from {draw_from}: wanted 0 or more")
+        if draw_depth < 0:
+            raise ValueError(f"draw_depth {draw_depth}: wanted 0 or more")
         if not 0 < query_fraction <= 1:
             raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
-        self.shuffle_candidates, self.draw_candidates, self.draw_from = shuffle_candidates, draw_candidates, draw_from
+        self.shuffle_candidates, self.draw_candidates, self.draw_depth = shuffle_candidates, draw_candidates, draw_depth
         self.query_fraction = query_fraction
         self.seed = seed
         self.cache_dir = cache_dir
@@ -177,7 +178,7 @@ class ListwiseDataModule(LightningDataModule):
         return self._ready()[2]
 
     def train_dataloader(self) -> Batches:
-        """The training lists: order of lists and of candidates by epoch, batches of lists of like length.
+        """The training lists: order of lists and of candidates by epoch, batches of lists of like length (before draws).
 
         Each process has its own part of an epoch's lists (see `training_batches`).
         """
@@ -209,7 +210,7 @@ class ListwiseDataModule(LightningDataModule):
         if not self.draw_candidates:
             return one
         pool = self._load().pools[one.item.query.id]
-        return drawn(pool, self.draw_candidates, f"{self.seed}:{place.epoch}")
+        return drawn(pool, min(self.draw_candidates, len(one.item)), f"{self.seed}:{place.epoch}")
 
     def _ordered(self, one: LabelledList, key: str) -> LabelledList:
         return shuffled(one, key) if self.shuffle_candidates else one
@@ -235,9 +236,10 @@ class ListwiseDataModule(LightningDataModule):
         pools: list[LabelledList] = []
         queries = without_candidates = one_grade = 0
         for source in self.sources:
-            data = load_data(source, self.cache_dir)
-            found = data.candidates
-            usable = usable_lists(found.lists, data.collection.qrels)
+            data = load_data(source.deepened(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
+            found, qrels = data.candidates, data.collection.qrels
+            usable = usable_lists([item.top(source.depth) for item in found.lists], qrels)
+            deep = {item.query.id: item for item in found.lists}
             if not usable:
                 _log.warning(
                     "%s: none of its %d lists has two grades; this source is not used",
@@ -245,7 +247,7 @@ class ListwiseDataModule(LightningDataModule):
                     len(found.lists),
                 )
             labelled += [(source.collection, one) for one in usable]
-            pools += self._pools(source, data, usable)
+            pools += [label(deep[one.item.query.id], qrels[one.item.query.id]) for one in usable]
             queries += found.judged_queries
             without_candidates += len(found.queries_without_candidates)
             one_grade += len(found.lists) - len(usable)
@@ -256,11 +258,3 @@ class ListwiseDataModule(LightningDataModule):
         }
         self._loaded = _Loaded(lists, named, queries, without_candidates, one_grade)
         return self._loaded
-
-    def _pools(self, source: DataSettings, data: BenchmarkData, usable: Sequence[LabelledList]) -> list[LabelledList]:
-        """What the draws of each of these lists are from."""
-        if not self.draw_candidates or self.draw_from <= source.depth:
-            return list(usable)
-        deep = load_data(source.at_least(self.draw_from), self.cache_dir).candidates.lists
-        by_query = {item.query.id: label(item, data.collection.qrels[item.query.id]) for item in deep}
-        return [by_query[one.item.query.id] for one in usable]

@@ -24,13 +24,17 @@ class BenchmarkData:
     candidates: CandidateLists
 
 
-def load_data(settings: DataSettings, cache_dir: Path | None = None) -> BenchmarkData:
+def load_data(
+    settings: DataSettings, cache_dir: Path | None = None, collection: Collection | None = None
+) -> BenchmarkData:
     """The data of these settings; BM25 indexes are kept under `cache_dir`, by default the user's cache folder.
+
+    collection: the settings' own, where it is open already.
 
     Raises what `load_collection` and `first_stage_run` raise: missing files, unknown ids, bad lines.
     """
     s = settings
-    collection = load_collection(s.collection, title=s.title)
+    collection = collection or load_collection(s.collection, title=s.title)
     queries = select_queries(collection, s.max_queries, s.seed)
     run = first_stage_run(
         collection,

@@ -35,6 +35,6 @@ class DataSettings:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(f"data name {self.name!r} names files: wanted a word without '/' and leading dot")
 
-    def at_least(self, depth: int) -> "DataSettings":
+    def deepened(self, depth: int) -> "DataSettings":
         """The same with `depth` candidates per query where these have fewer."""
         return replace(self, depth=max(self.depth, depth))

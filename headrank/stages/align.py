@@ -48,10 +48,12 @@ def best_validation(folder: Path) -> float:
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
-    sources = labelled_identity(_drawn_from(experiment, data))
+    # The data's own depth says which queries are used and what is held out, the deeper one what is trained on.
+    sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(_drawn_from(experiment, data))]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
-    settings = replace(experiment.alignment, trainer=replace(type(experiment.alignment.trainer)(), precision=precision))
+    trainer = replace(type(experiment.alignment.trainer)(), precision=precision)
+    settings = replace(experiment.alignment, trainer=trainer, draw_depth=0)  # the sources say how deep
     return artifact_key(
         "aligned", FORMAT, model_identity(experiment.model), used, sources, settings, experiment.selection.max_layer
     )
@@ -59,8 +61,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 
 def _drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
     """The labelled lists as deep as training draws candidates from them."""
-    depth = experiment.alignment.draw_from if experiment.alignment.draw_candidates else 0
-    return data.labelled([one.at_least(depth) for one in experiment.train])
+    return data.labelled([one.deepened(experiment.alignment.draw_depth) for one in experiment.train])
 
 
 class AlignStage:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrank.data import BenchmarkData, DataSettings, load_data
+from headrank.data import BenchmarkData, Collection, DataSettings, load_data
 from headrank.ranking import CandidateList, Qrels
 
 __all__ = ["BenchmarkData", "DataLoader", "LabelledData"]
@@ -38,11 +38,14 @@ class DataLoader:
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self._loaded: dict[DataSettings, BenchmarkData] = {}
+        self._collections: dict[tuple[str, bool], Collection] = {}
 
     def load(self, settings: DataSettings) -> BenchmarkData:
         """The data of these settings. Raises what the data package raises: missing files, unknown ids, bad lines."""
         if settings not in self._loaded:
-            self._loaded[settings] = load_data(settings, self.cache)
+            source = (settings.collection, settings.title)
+            data = load_data(settings, self.cache, self._collections.get(source))
+            self._loaded[settings], self._collections[source] = data, data.collection
         return self._loaded[settings]
 
     def labelled(self, settings: Sequence[DataSettings]) -> LabelledData:

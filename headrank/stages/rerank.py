@@ -46,7 +46,8 @@ class RerankStage:
 
     states: where states of passages are kept, for systems whose prompt is in blocks. In what dtype they are kept is
     part of a run's key, since scores depend on it, and where they are is not.
-    shared: where runs of models that nothing was trained of are taken from and kept for other experiments.
+    shared: where runs are kept for other jobs and taken over from them; not those of a model that was trained in this
+        experiment, which no other has, and not those that read or fill kept states, whose seconds are their own.
     """
 
     def __init__(
@@ -67,19 +68,24 @@ class RerankStage:
         """
         states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
         key = run_key({**identity, **states}, heads.to_dict(), benchmark)
-        shared = None if ALIGNED in identity else self.shared  # no other run would have what was trained in this one
-        return self._make(
-            system, benchmark, key, lambda path: self._rerank(system, model, heads, benchmark, path), shared
-        )
+
+        def write(path: Path) -> None:
+            self._rerank(system, model, heads, benchmark, path)
+
+        own = ALIGNED in identity or (self.states is not None and heads.prompt.in_blocks)
+        return self._make(system, benchmark, key, write, None if own else model.torch_device)
 
     def run_reranker(
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
         """The same for a system without heads. `own`: the experiment's model."""
         key = reranker_key(settings.identity(own), benchmark)
-        return self._make(
-            system, benchmark, key, lambda path: self._run(system, settings, own, benchmark, path), self.shared
-        )
+
+        def write(path: Path) -> None:
+            self._run(system, settings, own, benchmark, path)
+
+        kind = f"{type(settings).__module__}.{type(settings).__qualname__}"  # two may describe themselves alike
+        return self._make(system, benchmark, key, write, own.torch_device, kind)
 
     def _make(
         self,
@@ -87,17 +93,18 @@ class RerankStage:
         benchmark: BenchmarkData,
         key: str,
         write: Callable[[Path], None],
-        shared: SharedRuns | None,
+        shared_on: str | None,
+        *kind: str,
     ) -> RerankedBenchmark:
         name = f"runs/{system}/{benchmark.settings.name}.trec"
         if not _contexts_path(self.folder.path / name).is_file():
             (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
 
         def make(path: Path) -> None:
-            if shared is None:
+            if self.shared is None or shared_on is None:
                 write(path)
             else:
-                shared.make(key, path, _contexts_path(path), _tag(system), write)
+                self.shared.make((key, *kind), shared_on, path, _contexts_path(path), _tag(system), write)
 
         made = self.folder.make(name, key, make)
         logger.info("rerank: %s %s", name, "written" if made else "is there already")

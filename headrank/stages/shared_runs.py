@@ -1,7 +1,7 @@
-"""Runs kept in the cache folder for other experiments that would make the very same ones.
+"""Runs kept in a folder for other jobs of a sweep, which would make the very same ones.
 
 In a sweep over alignments the systems that no training touches (the heads before it, the other systems) are the same in
-every job. A run's key is made of all that it depends on, so that what is found under it is what would be computed.
+every job. A run is kept under a key of all that it depends on, the versions and the device included.
 """
 
 import logging
@@ -9,31 +9,54 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+import transformers
+from filelock import FileLock
+
+from headrank.artifacts import artifact_key
 from headrank.data import read_run, write_run
-from headrank.files import atomic_folder, atomic_write
+from headrank.files import atomic_write
+from headrank.stages.keys import project_version
 
 logger = logging.getLogger(__name__)
 
-_RUN, _CONTEXTS = "run.trec", "contexts.json"
-
 
 class SharedRuns:
-    """Runs by their keys, in one folder that several processes may use at a time."""
+    """Runs by their keys. Several processes may use the folder at a time: what one is making, others wait for."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def make(self, key: str, run: Path, contexts: Path, tag: str, write: Callable[[Path], None]) -> None:
+    def make(
+        self,
+        key: tuple[str, ...],
+        device: str,
+        run: Path,
+        contexts: Path,
+        tag: str,
+        write: Callable[[Path], None],
+    ) -> None:
         """Put the run of this key to `run`, under this tag, and its scores in context order to `contexts`: taken over
-        where they are kept, else made by `write(run)`, which writes both, and kept."""
-        kept = self.folder / key
-        if kept.is_dir():
-            with atomic_write(contexts) as file:
-                file.write((kept / _CONTEXTS).read_text(encoding="utf-8"))
-            write_run(run, read_run(kept / _RUN), tag=tag)
-            logger.info("rerank: %s taken from %s", run.name, kept)
-            return
-        write(run)
-        with atomic_folder(kept) as scratch:
-            shutil.copyfile(run, scratch / _RUN)
-            shutil.copyfile(contexts, scratch / _CONTEXTS)
+        where they are kept, else made by `write(run)`, which writes both, and kept.
+
+        device: what it is made on. Where it cannot be kept (a full disk), a warning says so.
+        """
+        made_with = (project_version(), str(torch.__version__), transformers.__version__)
+        on = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+        kept = self.folder / artifact_key(key, on, made_with)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{kept}.lock"):
+            if (kept / "whole").is_file():
+                with atomic_write(contexts) as file:
+                    file.write((kept / contexts.name).read_text(encoding="utf-8"))
+                write_run(run, read_run(kept / run.name), tag=tag)
+                logger.info("rerank: %s is the same as in another job", run.name)
+                return
+            write(run)
+            try:
+                kept.mkdir(exist_ok=True)
+                for path in (run, contexts):
+                    shutil.copyfile(path, kept / path.name)
+                (kept / "whole").touch()
+            except OSError as error:
+                logger.warning("rerank: %s could not be kept for other jobs: %s", run.name, error)

@@ -50,7 +50,7 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
     drawn, shallow = set(), set()
     for epoch in range(8):
         place = Place(epoch)
-        deep = ready([a, b], draw_candidates=2, draw_from=5, place=place)
+        deep = ready([a, b], draw_candidates=2, draw_depth=5, place=place)
         assert {len(one.item) for one in (*deep.training_lists, *deep.validation_lists)} == {3}
         batches = [one for batch in deep.train_dataloader() for one in batch]
         assert sorted(ids(batches)) == sorted(ids(deep.training_lists)), "ids that both sources have are told apart"
@@ -59,13 +59,15 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
             assert one.item.query.text.startswith(Path(collection).name)
             assert all(passage_id.startswith(query_id) for passage_id in one.item.passage_ids)
             drawn |= {int(passage_id[-1]) for passage_id in one.item.passage_ids}
-        for batch in ready([a, b], draw_candidates=2, draw_from=2, place=place).train_dataloader():
+        for batch in ready([a, b], draw_candidates=2, draw_depth=2, place=place).train_dataloader():
             shallow |= {int(i[-1]) for one in batch for i in one.item.passage_ids}
     assert drawn == {0, 1, 2, 3, 4}, "of six candidates the best five"
     assert shallow == {0, 1, 2}, "never less deep than the source"
-    assert {len(one.item) for batch in ready(a, draw_from=5).train_dataloader() for one in batch} == {3}, "no draws"
-    with pytest.raises(ValueError, match="draw_from -1: wanted 0"):
-        ListwiseDataModule([a], draw_from=-1)
+    for options in ({"draw_candidates": 0}, {"draw_candidates": 5}):  # a list does not get longer by it
+        data = ready(a, draw_depth=5, **options)
+        assert {len(one.item) for batch in data.train_dataloader() for one in batch} == {3}
+    with pytest.raises(ValueError, match="draw_depth -1: wanted 0"):
+        ListwiseDataModule([a], draw_depth=-1)
 
 
 def test_lists_of_several_sources_and_what_became_of_each_query(make_source, caplog):
