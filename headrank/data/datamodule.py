@@ -178,7 +178,7 @@ class ListwiseDataModule(LightningDataModule):
         return self._ready()[2]
 
     def train_dataloader(self) -> Batches:
-        """The training lists: order of lists and of candidates by epoch, batches of lists of like length (before draws).
+        """The training lists: order of lists and of candidates by epoch, batches of like length before draws.
 
         Each process has its own part of an epoch's lists (see `training_batches`).
         """
