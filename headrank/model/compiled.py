@@ -1,7 +1,7 @@
 """Parts of the layers through `torch.compile`: what is memory traffic between two matrix products becomes one kernel.
 
 Norms and the MLP's gate read and write the hidden states several times each in plain PyTorch, which weighs where
-products are fast. Measured on a processor: a tenth of a pass (experiments/benchmarks); not yet on a GPU. The attention
+products are fast. Measured: a tenth of a pass on a processor, 13 % on an H200 (experiments/benchmarks). The attention
 stays as it is: its kernel is fused already, and the readout beside it takes Python objects that a compiler would
 specialise on.
 """
