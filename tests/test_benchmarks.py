@@ -4,7 +4,6 @@ No time is compared with a stored one: ways of doing the same take turns in one 
 nothing of what other processes take of the core; the least of some rounds counts.
 """
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.benchmarks import systems
-from experiments.benchmarks.against import near, run_against
+from experiments.benchmarks.against import MARGIN, near, run_against
 from experiments.benchmarks.eager import eager_bytes, eager_scores
 from experiments.benchmarks.growth import exponent, run_growth
 from experiments.benchmarks.measure import Rate, machine, take_turns
@@ -20,6 +19,7 @@ from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import CPU, PROFILES, quick
 from experiments.benchmarks.switches import run_switches, two_passes_call
 from experiments.benchmarks.table import markdown
+from headrank.memory import DeviceMemory
 from headrank.model import (
     BackboneSettings,
     LanguageModel,
@@ -30,6 +30,7 @@ from headrank.model import (
     read_head_scores,
 )
 from headrank.model.attention import ATTENTION_NAME
+from headrank.model.compiled import can_compile
 from headrank.ranking import Ranking
 from tests.baselines.toy import chat_tokenizer
 
@@ -40,7 +41,6 @@ SHAPE = {
 SMALL = replace(
     CPU, shape=SHAPE, depth=4, passages={2: 1}, full_depth=(2,), eager=(2,), eager_again=(2,), pointwise=(),
     generative=(), switches=2, switch_rounds=1, growth_depth=3, growth=(200, 400),
-    compiled=bool(shutil.which("g++") or shutil.which("clang++")),
 )  # fmt: skip
 ROUNDS = 3
 
@@ -109,12 +109,13 @@ def test_the_recipe_reads_the_same_scores(shared):
     heads = SMALL.heads()
     with shared.attention(ATTENTION_NAME), torch.no_grad():
         (wanted,) = read_head_scores(shared.backbone(SMALL.depth), [prompt], heads)
-    for again in (False, True):
+    for form in ({}, {"again": True}, {"frugal": True}):
         with shared.attention("eager"):
-            scores = eager_scores(shared.decoder, prompt, heads, again=again)
+            scores = eager_scores(shared.decoder, prompt, heads, **form)
         torch.testing.assert_close(scores.query, wanted.query, atol=1e-5, rtol=0)
         torch.testing.assert_close(scores.null, wanted.null, atol=1e-5, rtol=0)
     assert eager_bytes(shared.shape, 1000) == 8 * 1000**2 * (10 * 4 + 8)
+    assert eager_bytes(shared.shape, 1000, frugal=True) == 8 * 1000**2 * (4 + 8)
 
 
 def test_a_cut_backbone_leaves_the_shared_model_whole(shared):
@@ -143,7 +144,7 @@ def test_the_parts_fit_together(shared):
     assert ours["work_tokens"] == full["work_tokens"] == eager["work_tokens"] < again["work_tokens"]
     assert ours["flops"] < full["flops"] == eager["flops"]
     assert f"| 2 | {ours['tokens']:,} | {systems.OURS} | {ours['seconds']:.3f} | 1.00 |" in text
-    assert len(results["switches"]) == 7 + SMALL.compiled
+    assert len(results["switches"]) == 7 + 3 * can_compile(torch.device("cpu"))
     assert results["growth"]["exponents"]["flops"] > 1
 
 
@@ -152,6 +153,22 @@ def test_what_does_not_fit_into_memory_is_said_and_not_tried(shared, monkeypatch
     records = run_against(replace(SMALL, full_depth=()), shared, Rate("float32", "cpu", size=256))
     assert [r["system"] for r in records if "skipped" in r] == [systems.EAGER, systems.AGAIN]
     assert [r["system"] for r in records if "seconds" in r] == [systems.OURS]
+
+
+def test_the_recipe_that_does_not_fit_is_read_a_layer_at_a_time(shared, monkeypatch):
+    lists = make_lists(shared.whole.tokenizer, 1, 2)
+    builder = PromptBuilder(shared.whole.tokenizer)
+    (prompt,) = builder.build_many([(x.query.text, [p.text for p in x.passages]) for x in lists], with_null=True)
+    for name, bytes_free in (
+        (systems.EAGER, eager_bytes(shared.shape, len(prompt))),
+        (systems.FRUGAL, eager_bytes(shared.shape, len(prompt), frugal=True)),
+    ):
+        free = DeviceMemory(2**40, bytes_free + MARGIN)
+        monkeypatch.setattr("experiments.benchmarks.against.device_memory", lambda _, free=free: free)
+        small = replace(SMALL, full_depth=(), eager_again=())
+        records = run_against(small, shared, Rate("float32", "cpu", size=256))
+        assert [r["system"] for r in records if "seconds" in r] == [systems.OURS, name]
+        assert [r["system"] for r in records if "skipped" in r] == ([systems.EAGER] if name == systems.FRUGAL else [])
 
 
 def test_ways_of_reading_agree_by_scores_in_full_precision_and_by_masses_in_half():
@@ -172,6 +189,14 @@ def test_baselines_of_the_whole_model(shared):
         work = systems.reranker_call(shared, reranker, lists)()
         assert sorted(work.rankings[0].passage_ids) == ["p0", "p1", "p2"]
         assert work.flops == 2 * sum(shared.shape.layer_parameters) * work.tokens
+
+
+def test_a_cross_encoder_reads_pairs(shared):
+    lists = make_lists(shared.whole.tokenizer, 1, 3)
+    work = systems.cross_encoder_call(SMALL, lists)()
+    assert sorted(work.rankings[0].passage_ids) == ["p0", "p1", "p2"]
+    assert len({result.score for result in work.rankings[0].results}) == 3
+    assert work.tokens > 3 * 20
 
 
 def test_exponents():

@@ -40,8 +40,8 @@ def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, 
         records += [
             {"passages": passages, "tokens": tokens, "system": name, "skipped": why} for name, why in skipped.items()
         ]
-        same = [samples[name].result for name in (systems.OURS, systems.FULL, systems.EAGER, systems.AGAIN)
-                if name in samples]  # fmt: skip
+        reads = (systems.OURS, systems.FULL, systems.EAGER, systems.AGAIN, systems.FRUGAL)
+        same = [samples[name].result for name in reads if name in samples]
         if any(work.rankings != same[0].rankings for work in same) and not near(same, profile.dtype):
             raise AssertionError(f"{passages} passages: ways of reading the same heads differ")
     return records
@@ -52,6 +52,7 @@ def _calls(
 ) -> tuple[dict[str, systems.Call], dict[str, str]]:
     heads, passages = profile.heads(), len(lists[0])
     calls, skipped = {}, {}
+    free = device_memory(shared.whole.device).free
     calls[systems.OURS] = systems.scorer_call(shared, shared.backbone(profile.depth), heads, lists)
     if passages in profile.full_depth:
         whole = shared.backbone(whole_deepest=True)
@@ -59,11 +60,13 @@ def _calls(
     for name, wanted in ((systems.EAGER, profile.eager), (systems.AGAIN, profile.eager_again)):
         if passages not in wanted:
             continue
-        needed, free = eager_bytes(shared.shape, longest), device_memory(shared.whole.device).free
+        needed = eager_bytes(shared.shape, longest)
         if needed + MARGIN > free:
             skipped[name] = f"needs {needed / 2**30:.0f} GiB beside the weights, {free / 2**30:.0f} GiB are free"
         else:
             calls[name] = systems.eager_call(shared, heads, lists, again=name == systems.AGAIN)
+    if systems.EAGER in skipped and eager_bytes(shared.shape, longest, frugal=True) + MARGIN <= free:
+        calls[systems.FRUGAL] = systems.eager_call(shared, heads, lists, frugal=True)
     if passages in profile.generative:
         calls[systems.GENERATIVE] = systems.reranker_call(shared, systems.generative(shared, profile.lists), lists)
     if passages in profile.pointwise:

@@ -57,7 +57,14 @@ class Shared:
         """Its sizes."""
         return backbone_shape(self.backbone())
 
-    def backbone(self, depth: int | None = None, *, whole_deepest: bool = False, compiled: bool = False) -> Backbone:
+    def backbone(
+        self,
+        depth: int | None = None,
+        *,
+        whole_deepest: bool = False,
+        kernel: str = "sdpa",
+        compiled: bool = False,
+    ) -> Backbone:
         """The first layers, as a backbone of which nothing more was loaded. compiled: see `headrank.model.compiled`."""
         layers = len(self.decoder.layers)
         model = copy.copy(self.decoder)
@@ -70,7 +77,7 @@ class Shared:
         model.config = copy.deepcopy(self.decoder.config)
         cut_config(model.config, depth or layers)
         model.config._attn_implementation = ATTENTION_NAME
-        settings = replace(self.settings, whole_deepest=whole_deepest)
+        settings = replace(self.settings, whole_deepest=whole_deepest, kernel=kernel)
         backbone = Backbone(model, self.whole.tokenizer, layers, settings)
         if compiled:
             compile_parts(model)

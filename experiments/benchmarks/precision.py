@@ -10,7 +10,6 @@ import argparse
 import copy
 import importlib.util
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +35,7 @@ from headrank.model import (
     measured_matmul_rate,
 )
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.compiled import compile_parts
+from headrank.model.compiled import can_compile, compile_parts
 
 PASSAGES, ROUNDS, CANDIDATES, MAX_PASSAGE_TOKENS = 10, 2, 20, 96
 METRIC = "ndcg@10"
@@ -154,7 +153,7 @@ def _torchao(backbone: Backbone) -> Backbone | str:
 
 
 def _parts(backbone: Backbone) -> Backbone | str:
-    if not (shutil.which("g++") or shutil.which("clang++")):
+    if not can_compile(backbone.device):
         return "torch.compile needs a C++ compiler, and there is none"
     changed = replace(backbone, model=copy.deepcopy(backbone.model))
     compile_parts(changed.model)
@@ -162,7 +161,7 @@ def _parts(backbone: Backbone) -> Backbone | str:
 
 
 def _compiled(backbone: Backbone) -> Backbone | str:
-    if not (shutil.which("g++") or shutil.which("clang++")):
+    if not can_compile(backbone.device):
         return "torch.compile needs a C++ compiler, and there is none"
     model = copy.deepcopy(backbone.model)
     model.compile(dynamic=True)

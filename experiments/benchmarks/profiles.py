@@ -35,10 +35,9 @@ class Profile:
     switch_rounds: int
     growth_depth: int  # layers
     growth_rounds: int
-    compiled: bool = False  # whether compiled MLPs and norms are among the switches
     growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
     batching: tuple[int, int] = (16, 2)  # lists, rounds
-    real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1})  # candidates -> lists
+    real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1, 100: 1})  # candidates -> lists
 
     def heads(self, depth: int | None = None) -> tuple[Head, ...]:
         """Eight heads that need this many layers, two of them in the deepest: as many as runs select."""
@@ -58,7 +57,7 @@ PROFILES = {
         name="large", shape_name="Qwen3-4B", shape=QWEN3_4B, dtype="bfloat16", device="cuda", depth=22, lists=8,
         passages={10: 3, 20: 3, 40: 3, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
         eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20,), switches=40, switch_rounds=5,
-        growth_depth=22, growth_rounds=3, compiled=True,
+        growth_depth=22, growth_rounds=3,
     ),
 }  # fmt: skip
 

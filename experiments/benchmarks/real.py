@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks import systems
+from experiments.benchmarks.against import MARGIN
+from experiments.benchmarks.eager import eager_bytes
+from experiments.benchmarks.growth import FRAME
 from experiments.benchmarks.measure import take_turns
 from experiments.benchmarks.models import Shared
 from headrank.data import candidate_lists, load_collection
-from headrank.model import BackboneSettings, Head, load_language_model
+from headrank.memory import device_memory
+from headrank.model import BackboneSettings, Head, PromptSettings, load_language_model
 
 logger = logging.getLogger(__name__)
 
+MAX_PASSAGE_TOKENS = 72  # of a passage: a hundred of them and the tails fit the model's context of 8,192
 HEADS = "8 heads by disc - .1 H, residual 0.5"  # selected in experiments/zero_shot
 
 
@@ -23,33 +28,40 @@ def selected_heads() -> tuple[list[Head], int]:
 
 
 def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> dict[str, Any]:
-    """A record for each number of candidates: seconds a query of both, and whether the rankings are the same."""
+    """A record for each number of candidates: seconds a query of both, and whether the rankings are the same.
+
+    The eager recipe keeps all layers' matrices where they fit into memory, else one layer's at a time.
+    """
     heads, depth = selected_heads()
-    settings = BackboneSettings(device=device)
+    settings, prompt = BackboneSettings(device=device), PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
     shared = Shared(load_language_model(settings), settings)
+    found = candidate_lists(load_collection(collection), kind="bm25", depth=max(lists_by_depth)).lists
     rows = []
     for candidates, count in lists_by_depth.items():
-        lists = candidate_lists(load_collection(collection), kind="bm25", depth=candidates, max_queries=count).lists
+        # Queries whose words are in as many passages as the longest lists have: the same ones at every depth.
+        lists = [item.top(candidates) for item in found if len(item) == max(lists_by_depth)][:count]
+        tokens = candidates * (MAX_PASSAGE_TOKENS + FRAME)
+        frugal = eager_bytes(shared.shape, tokens) + MARGIN > device_memory(shared.whole.device).free
         calls = {
-            systems.OURS: systems.scorer_call(shared, shared.backbone(depth), heads, lists),
-            systems.EAGER: systems.eager_call(shared, heads, lists, again=False),
+            systems.OURS: systems.scorer_call(shared, shared.backbone(depth), heads, lists, prompt=prompt),
+            systems.EAGER: systems.eager_call(shared, heads, lists, frugal=frugal, prompt=prompt),
         }
-        logger.info("real lists: %d of %d candidates", len(lists), candidates)
+        logger.info("real lists: %d of %d candidates%s", len(lists), candidates, ", frugal recipe" if frugal else "")
         samples = take_turns(calls, 1)
         ours, eager = (samples[name].result for name in calls)
+        pairs = list(zip(ours.rankings, eager.rankings, strict=True))
         differences = [
             abs(dict(zip(b.passage_ids, b.scores, strict=True))[id] - score)
-            for a, b in zip(ours.rankings, eager.rankings, strict=True)
+            for a, b in pairs
             for id, score in zip(a.passage_ids, a.scores, strict=True)
         ]
         rows.append(
             {
                 "candidates": candidates,
                 "lists": len(lists),
+                "frugal": frugal,
                 "tokens_a_list": ours.tokens / len(lists),
-                "same_order": sum(
-                    a.passage_ids == b.passage_ids for a, b in zip(ours.rankings, eager.rankings, strict=True)
-                ),
+                "same_order": sum(a.passage_ids == b.passage_ids for a, b in pairs),
                 "largest_difference": max(differences),
                 "seconds_a_list": {name: taken.seconds / len(lists) for name, taken in samples.items()},
                 "peak_mib": {name: taken.peak_mib for name, taken in samples.items()},

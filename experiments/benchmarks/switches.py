@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from experiments.benchmarks import systems
+from experiments.benchmarks.against import near
 from experiments.benchmarks.measure import Samples, take_turns
 from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import Profile
@@ -25,6 +26,7 @@ from headrank.model import (
 )
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.batching import BatchSettings, padded_tokens, plan_batches
+from headrank.model.compiled import can_compile
 from headrank.ranking import CandidateList
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ AS_IT_IS, WHOLE, ONE_TAIL = "as it is", "deepest layer whole", "query's tail alo
 TWO_PASSES, FULL = "a pass for each tail", "every layer"
 COMPILED = "MLPs and norms compiled"
 BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
+FLEX, FLEX_BLOCKS = "FlexAttention", "passages in blocks, FlexAttention"
 
 
 def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
@@ -53,13 +56,25 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
             BLOCKS: systems.scorer_call(shared, cut, heads, lists, prompt=blocks),
             WARM: systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=StateSettings(folder)),
         }
-        if profile.compiled:
+        if can_compile(shared.whole.device):
+            flex = shared.backbone(profile.depth, kernel="flex_attention")
             calls[COMPILED] = systems.scorer_call(shared, shared.backbone(profile.depth, compiled=True), heads, lists)
-            calls[COMPILED]()  # compiles
+            calls[FLEX] = systems.scorer_call(shared, flex, heads, lists)
+            calls[FLEX_BLOCKS] = systems.scorer_call(shared, flex, heads, lists, prompt=blocks)
+            for name in (COMPILED, FLEX, FLEX_BLOCKS):
+                calls[name]()  # compiles
         logger.info("switches: %s", ", ".join(calls))
         calls[WARM]()  # computes the states
         samples = take_turns(calls, profile.switch_rounds)
+    _check({name: samples[name].result for name in calls if name != TWO_PASSES}, profile.dtype)
     return [{"way": name, **_numbers(taken, samples[AS_IT_IS])} for name, taken in samples.items()]
+
+
+def _check(works: dict[str, systems.Work], dtype: str) -> None:
+    """Ways that should read the same do. The query's tail alone is scored otherwise."""
+    for same in ([AS_IT_IS, FULL, WHOLE, COMPILED, FLEX], [BLOCKS, WARM, FLEX_BLOCKS]):
+        if not near([works[name] for name in same if name in works], dtype):
+            raise AssertionError(f"ways of reading the same heads differ: {', '.join(same)}")
 
 
 def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from headrank.model.attention import ATTENTION_NAME
 from headrank.ranking import CandidateList, Ranking
 
 OURS, FULL, EAGER, AGAIN = "ours", "ours, every layer", "eager recipe", "eager recipe, passages read again"
+FRUGAL = "eager recipe, a layer's matrices at a time"
 GENERATIVE, POINTWISE, MINI = "generative, windows of 20", "pointwise, Qwen3-Reranker's way", "MiniLM cross-encoder"
 
 
@@ -71,22 +72,30 @@ def scorer_call(
     return call
 
 
-def eager_call(shared: Shared, heads: Sequence[Head], lists: Sequence[CandidateList], *, again: bool) -> Call:
-    """The eager recipe, list by list, with the scorer's calibration."""
-    builder, shape, settings = PromptBuilder(shared.whole.tokenizer), shared.shape, ScorerSettings()
+def eager_call(
+    shared: Shared,
+    heads: Sequence[Head],
+    lists: Sequence[CandidateList],
+    *,
+    again: bool = False,
+    frugal: bool = False,
+    prompt: PromptSettings | None = None,
+) -> Call:
+    """The eager recipe in one of its forms, list by list, with the scorer's calibration."""
+    builder, shape, settings = PromptBuilder(shared.whole.tokenizer, prompt), shared.shape, ScorerSettings()
 
     def call() -> Work:
         rankings, masses, tokens, flops = [], [], 0, 0
         with shared.attention("eager"):
             for item in lists:
-                prompt = builder.build(item.query.text, [p.text for p in item.passages], with_null=True)
-                scores = eager_scores(shared.decoder, prompt, heads, again=again)
+                built = builder.build(item.query.text, [p.text for p in item.passages], with_null=True)
+                scores = eager_scores(shared.decoder, built, heads, again=again, frugal=frugal)
                 z = settings.passage_scores(scores).tolist()
                 rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, z))
                 masses.append(dict(zip(item.passage_ids, scores.query.sum(0).tolist(), strict=True)))
-                tokens += len(prompt) + again * len(prompt.prefix)
+                tokens += len(built) + again * len(built.prefix)
                 # Whole layers; what the recipe computes above the diagonal and reads twice is not needed.
-                flops += reading_flops(shape, prompt, heads, depth=shape.layers).total
+                flops += reading_flops(shape, built, heads, depth=shape.layers).total
         return Work(tuple(rankings), tokens, flops, tuple(masses))
 
     return call
@@ -124,7 +133,6 @@ def cross_encoder_call(profile: Profile, lists: Sequence[CandidateList]) -> Call
     )
     loaded = CrossEncoderReranker(model, max_length=MINILM["max_position_embeddings"]).load(model)
     encoder: Any = loaded.encoder
-    encoder.tokenizer.chat_template = None  # the tokenizer is a chat model's; newer releases would write pairs as chats
     parameters = sum(p.numel() for name, p in encoder.model.named_parameters() if "encoder.layer" in name)
     pairs = [(item.query.text, passage.text) for item in lists for passage in item.passages]
     tokens = sum(map(len, encoder.tokenizer([q for q, _ in pairs], [p for _, p in pairs])["input_ids"]))

@@ -133,6 +133,7 @@ def _write_random(settings: BackboneSettings, folder: str) -> None:
     config.num_labels = 1
     tokenizer = load_tokenizer(settings)
     config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.chat_template = None  # with one newer releases of the library write pairs as chats
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)

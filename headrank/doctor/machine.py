@@ -9,6 +9,7 @@ from headrank.doctor.findings import Finding, State, gib
 from headrank.experiment import Experiment
 from headrank.memory import device_memory
 from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings, model_files
+from headrank.model.compiled import can_compile
 from headrank.started import Started
 
 
@@ -18,7 +19,7 @@ def device_of(name: str) -> torch.device:
 
 
 def machine_findings(experiment: Experiment) -> list[Finding]:
-    """Device and kernel."""
+    """Device, kernel and compiler."""
     name = experiment.model.device
     device = device_of(name)
     findings = []
@@ -41,13 +42,22 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
         except ValueError as error:
             findings.append(Finding("machine", "trainer", State.MISSING, str(error), "trainer=default"))
     kernel = experiment.model.kernel
-    if kernel != "sdpa":
+    if kernel.startswith("flash_attention"):
         module = "flash_attn" if kernel == "flash_attention_2" else "flash_attn_interface"
         there = importlib.util.find_spec(module) is not None and torch.cuda.is_available()
         detail = f"{kernel} needs the package {module} and a GPU"
-        state = State.THERE if there else State.MISSING
-        findings.append(Finding("machine", "kernel", state, detail, None if there else "model.kernel=sdpa"))
+        findings.append(_needed("kernel", there, detail, "model.kernel=sdpa"))
+    compiled = [f"model.kernel={kernel}"] if kernel == "flex_attention" else []
+    compiled += ["model.compile=true"] if experiment.model.compile else []
+    if compiled:
+        what = "Triton" if device.type == "cuda" else "a C++ compiler (g++ or clang++, or the one that CXX names)"
+        fix = "model.kernel=sdpa model.compile=false"
+        findings.append(_needed("compiler", can_compile(device), f"{' and '.join(compiled)}: needs {what}", fix))
     return findings
+
+
+def _needed(name: str, there: bool, detail: str, fix: str) -> Finding:
+    return Finding("machine", name, State.THERE if there else State.MISSING, detail, None if there else fix)
 
 
 def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:

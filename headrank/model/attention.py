@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from headrank.model.blocks import BlockGroup, attend_blocks
+from headrank.model.flex import NAME as FLEX
+from headrank.model.flex import FlexMasks, attend_flex, usable
 from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read
 
 
@@ -30,12 +34,14 @@ def headrank_attention(
     headrank_kernel: str = "sdpa",
     headrank_tail: int | None = None,
     headrank_blocks: Sequence[BlockGroup] | None = None,
+    headrank_flex: FlexMasks | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """transformers' attention function: the kernel's output, and on the side the reading that was asked for.
 
-    `headrank_kernel` names one of transformers' attention functions. Those other than `sdpa` (FlashAttention) take no
-    4-D mask, so where one is given (for the tails' few rows) SDPA computes instead.
+    `headrank_kernel` names one of transformers' attention functions. FlashAttention takes no 4-D mask, so where one is
+    given (for the tails' few rows) SDPA computes instead. With `headrank_flex` FlexAttention computes prefix and tails
+    at once, by these masks, where it can.
 
     `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
     request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
@@ -63,12 +69,17 @@ def headrank_attention(
                 scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
                 softcap=kwargs.get("softcap"),
             )
+    if headrank_flex is not None and usable(query):
+        mask = headrank_flex.of(kwargs.get("sliding_window"))
+        return attend_flex(query, key, value, mask, scaling), None
     # From positions that begin anew FlashAttention would conclude that sequences are packed here.
     kwargs.pop("position_ids", None)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if headrank_kernel != "sdpa" and mask is None:
+        if headrank_kernel not in ("sdpa", FLEX) and mask is None:
             return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
+        if mask is not None and q.shape[2] < k.shape[2] and mask.shape[1] == 1 and kwargs.get("softcap") is None:
+            return _attend_few(q, k, v, mask, scaling, kwargs.get("dropout", 0.0)), None
         return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
 
     tails_alone = attention_mask is not None and attention_mask.shape[2] == headrank_tail
@@ -83,6 +94,26 @@ def headrank_attention(
         return before, None
     tails, _ = attend(query[:, :, prefix:], key, value, attention_mask)
     return torch.cat([before, tails], dim=1), None  # [B T H D]
+
+
+def _attend_few(
+    q: Float[Tensor, "B H Q D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Bool[Tensor, "B 1 Q S"] | Float[Tensor, "B 1 Q S"],
+    scaling: float | None,
+    dropout: float,
+) -> Float[Tensor, "B Q H D"]:
+    """SDPA of few queries over many keys: the query heads of a kv head are more rows of it, so that no key or value is
+    copied. transformers repeats them all for each query head where there is a mask."""
+    B, H, Q, D = q.shape
+    K = k.shape[1]
+    group = H // K
+    rows = q.reshape(B, K, group * Q, D)
+    output = F.scaled_dot_product_attention(
+        rows, k, v, attn_mask=mask.repeat(1, 1, group, 1), dropout_p=dropout, scale=scaling
+    )
+    return output.view(B, K * group, Q, -1).transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION_NAME, headrank_attention)

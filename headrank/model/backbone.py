@@ -25,10 +25,11 @@ from headrank.model.attention import ATTENTION_NAME
 from headrank.model.compiled import compile_parts
 from headrank.model.deepest import prepare_layers
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
+from headrank.model.flex import NAME as FLEX
 
 logger = logging.getLogger(__name__)
 
-KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3")
+KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3", FLEX)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -40,7 +41,7 @@ class BackboneSettings:
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
     dtype: str = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
-    kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
+    kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3 | flex_attention
     compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only

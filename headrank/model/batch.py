@@ -9,7 +9,10 @@ from torch import Tensor
 
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks import BlockGroup, group_blocks
+from headrank.model.flex import NAME as FLEX
+from headrank.model.flex import FlexMasks
 from headrank.model.prompt import Prompt, Span
+from headrank.model.visibility import may_see, prefix_owners, tail_owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,9 @@ class Batch:
 
     prefix_ids: Int[Tensor, "B P"]
     prefix_positions: Int[Tensor, "B P"]
-    prefix_lengths: Int[Tensor, " B"]
     tail_ids: Int[Tensor, "B Q"]
-    tail_numbers: Int[Tensor, "B Q"]  # which tail a token belongs to; padding has numbers of its own, below 0
     tail_positions: Int[Tensor, "B Q"]
+    owners: Int[Tensor, "B S"]  # see `visibility.py`
     rows: Int[Tensor, "B R"]
     row_weights: Float[Tensor, "B U R"]
     segments: Int[Tensor, "B S"]
@@ -55,7 +57,6 @@ class Batch:
         prefix_ids = torch.zeros(B, P, dtype=torch.long)
         prefix_positions = torch.arange(P).repeat(B, 1)
         tail_ids = torch.zeros(B, Q, dtype=torch.long)
-        numbers = -1 - torch.arange(Q).repeat(B, 1)  # every padding token is a tail of its own: it attends itself only
         positions = torch.zeros(B, Q, dtype=torch.long)
         rows = torch.zeros(B, R, dtype=torch.long)
         weights = torch.zeros(B, U, R)
@@ -72,7 +73,6 @@ class Batch:
             for u, tail in enumerate(prompt.tails):
                 size = len(tail.ids)
                 tail_ids[b, at : at + size] = torch.tensor(tail.ids)
-                numbers[b, at : at + size] = u
                 positions[b, at : at + size] = torch.arange(prompt.tail_position, prompt.tail_position + size)
                 first, last = unions[b][u]
                 rows[b, row : row + last - first] = torch.arange(at + first, at + last)
@@ -80,16 +80,18 @@ class Batch:
                     offset = row + start - first
                     weights[b, k * per_kind + u, offset : offset + end - start] = 1 / (end - start)
                 at, row = at + size, row + last - first
-        lengths = torch.tensor([len(prompt.prefix) for prompt in prompts])
+        owners = [
+            torch.cat([prefix_owners(prompt, P), tail_owners([len(tail.ids) for tail in prompt.tails], Q)])
+            for prompt in prompts
+        ]
         N = max(len(prompt.passages) for prompt in prompts)
         device = backbone.device
         return cls(
             prefix_ids.to(device),
             prefix_positions.to(device),
-            lengths.to(device),
             tail_ids.to(device),
-            numbers.to(device),
             positions.to(device),
+            torch.stack(owners).to(device),
             rows.to(device),
             weights.to(device),
             segments.to(device),
@@ -99,13 +101,8 @@ class Batch:
 
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
         """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
-        B, P = self.prefix_ids.shape
-        Q = self.tail_ids.shape[1]
-        real = torch.arange(P, device=self.rows.device) < self.prefix_lengths[:, None]
-        to_prefix = real[:, None, :].expand(B, Q, P) & (self.tail_numbers >= 0)[:, :, None]
-        same = self.tail_numbers[:, :, None] == self.tail_numbers[:, None, :]
-        to_tail = same & torch.ones(Q, Q, dtype=torch.bool, device=same.device).tril()
-        mask = torch.cat([to_prefix, to_tail], dim=2)
+        P = self.prefix_ids.shape[1]
+        mask = may_see(self.owners[:, P:, None], self.owners[:, None]).tril(P)
         if window is not None:
             keys = torch.cat([self.prefix_positions, self.tail_positions], dim=1)
             mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window
@@ -125,6 +122,12 @@ class Batch:
         """The mask as the model wants it: one for all layers, or one per kind of layer where it has several; for a pass
         over prefix and tails, or over the tails alone."""
         return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
+
+    def flex_masks(self, backbone: Backbone) -> FlexMasks | None:
+        """The masks of FlexAttention, where that is the backbone's kernel."""
+        if backbone.settings.kernel != FLEX:
+            return None
+        return FlexMasks(self.owners, torch.cat([self.prefix_positions, self.tail_positions], dim=1))
 
 
 def _check_length(prompt: Prompt, backbone: Backbone) -> None:

@@ -19,8 +19,11 @@ from transformers import DynamicCache, LlamaModel
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks import group_blocks
 from headrank.model.deepest import FAMILIES, Deepest
+from headrank.model.flex import NAME as FLEX
+from headrank.model.flex import FlexMasks
 from headrank.model.head_scores import Head, by_layer
 from headrank.model.prompt import Prompt, Span
+from headrank.model.visibility import prefix_owners
 
 # transformers 5.24 renamed this argument of every model and warns of the old name.
 CACHE_ARGUMENT = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
@@ -119,10 +122,14 @@ def compute_states(
         prefix += ids
     prompt = Prompt(tuple(prefix), (), (), blocks=tuple(spans))
     positions = [*range(len(opening)), *(len(opening) + i for ids in blocks for i in range(len(ids)))]
+    ids, at = torch.tensor([prefix], device=backbone.device), torch.tensor([positions], device=backbone.device)
+    flex = None
+    if backbone.settings.kernel == FLEX:
+        flex = FlexMasks(prefix_owners(prompt, len(prefix)).to(at)[None], at)
     device, cache, group = backbone.device, _Kept(), backbone.heads_per_layer // shape.kv_heads
     backbone.model(
-        input_ids=torch.tensor([prefix], device=device),
-        position_ids=torch.tensor([positions], device=device),
+        input_ids=ids,
+        position_ids=at,
         # A mask of no rows: there are no tails, and without one transformers would make a large one.
         attention_mask=masks_by_kind(backbone, lambda _: torch.ones(1, 1, 0, len(prefix), dtype=torch.bool)),
         **{CACHE_ARGUMENT: cache},
@@ -130,6 +137,7 @@ def compute_states(
         headrank_kernel=backbone.settings.kernel,
         headrank_tail=0,
         headrank_blocks=group_blocks([prompt], device) if blocks else None,
+        headrank_flex=flex,
         headrank_deepest=Deepest(shape.depth - 1, tuple(kv * group for kv in shape.used)),
     )
     results = []

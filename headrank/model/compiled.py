@@ -6,8 +6,12 @@ stays as it is: its kernel is fused already, and the readout beside it takes Pyt
 specialise on.
 """
 
+import importlib.util
+import os
+import shutil
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -27,6 +31,13 @@ def compile_parts(model: PreTrainedModel) -> int:
     for module in modules:
         module.compile(dynamic=True)
     return len(modules)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether `torch.compile` finds what it compiles with: Triton, on a processor a C++ compiler (`CXX` names one)."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
 
 
 def _find(layer: Any, path: str) -> nn.Module | None:

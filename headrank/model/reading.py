@@ -79,6 +79,7 @@ def read_several_rows(
             "use_cache": False,
             "headrank_tail": batch.tail_ids.shape[1],
             "headrank_blocks": batch.blocks,
+            "headrank_flex": batch.flex_masks(backbone),
         }
     else:
         inputs = {

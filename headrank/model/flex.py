@@ -1,0 +1,102 @@
+"""FlexAttention: prefix, blocks and tails of a pass in one kernel, which leaves out what nobody sees.
+
+`model.kernel: flex_attention`. SDPA computes prefix and tails apart, and blocks group by group: what is saved here is
+kernels and copies, on a GPU; on a processor SDPA was faster (experiments/benchmarks). Compiled at its first call, for
+all lengths: by Triton on a GPU, by a C++ compiler on a processor. There it has no backward: see `usable`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.functional import pad
+
+from headrank.model.visibility import FIRST_TAIL, PADDING, SHARED, may_see
+
+NAME = "flex_attention"
+SQUARE = 128  # tokens: the side of what the kernel computes or leaves out
+
+
+class FlexMasks:
+    """The masks of one pass, made when a layer first asks: one for each width of a sliding window among the layers.
+
+    `owners` (see `visibility.py`) and `positions` are of all tokens of the pass, prefix and tails.
+    """
+
+    def __init__(self, owners: Int[Tensor, "B T"], positions: Int[Tensor, "B T"]) -> None:
+        self._owners, self._positions = owners, positions
+        self._made: dict[int | None, BlockMask] = {}
+
+    def of(self, window: int | None) -> BlockMask:
+        """The mask of a layer with this window in tokens, or without one."""
+        if window not in self._made:
+            counts, places = _squares(occupied(self._owners))
+            self._made[window] = BlockMask.from_kv_blocks(
+                counts,
+                places,
+                BLOCK_SIZE=SQUARE,
+                mask_mod=_rule(self._owners, self._positions, window),
+                seq_lengths=(self._owners.shape[1], self._owners.shape[1]),
+            )
+        return self._made[window]
+
+
+def usable(query: Tensor) -> bool:
+    """Whether the kernel can do this call: PyTorch has no backward of it on a processor."""
+    return query.is_cuda or not (torch.is_grad_enabled() and query.requires_grad)
+
+
+def attend_flex(
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K T D"],
+    v: Float[Tensor, "B K T D"],
+    mask: BlockMask,
+    scaling: float | None,
+) -> Float[Tensor, "B T H D"]:
+    """The attention of all tokens of a pass."""
+    output: Any = _compiled()(q, k, v, block_mask=mask, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
+    return output.transpose(1, 2)
+
+
+def occupied(owners: Int[Tensor, "B T"]) -> Bool[Tensor, "B n n"]:
+    """Squares of `SQUARE` rows and keys in which any row may see any key; some of these may be empty after all.
+
+    Found from the least and the greatest owner of each stretch of tokens, so that nothing of size tokens x tokens is
+    made.
+    """
+    B, T = owners.shape
+    n = -(-T // SQUARE)
+    parts = pad(owners, (0, n * SQUARE - T), value=PADDING).view(B, n, SQUARE)
+    least, greatest = parts.amin(-1), parts.amax(-1)
+    shared, tail = (parts == SHARED).any(-1), (parts <= FIRST_TAIL).any(-1)
+    overlap = (least[:, :, None] <= greatest[:, None]) & (least[:, None] <= greatest[:, :, None])
+    seen = shared[:, None] | overlap | (tail[:, :, None] & (greatest > SHARED)[:, None])
+    return seen.tril()
+
+
+def _squares(some: Bool[Tensor, "B n n"]) -> tuple[Int[Tensor, "B 1 n"], Int[Tensor, "B 1 n n"]]:
+    """For each stretch of rows, how many stretches of keys it needs, and which: those first."""
+    places = some.to(torch.int8).argsort(dim=-1, descending=True, stable=True)
+    return some.sum(-1, dtype=torch.int32)[:, None], places[:, None].to(torch.int32)
+
+
+@no_type_check  # traced, as `may_see` is
+def _rule(owners: Tensor, positions: Tensor, window: int | None) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    width = len(positions[0]) if window is None else window
+
+    def see(b: Tensor, _: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return (j <= i) & may_see(owners[b, i], owners[b, j])
+
+    def see_near(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        return see(b, h, i, j) & (positions[b, i] - positions[b, j] < width)
+
+    return see if window is None else see_near
+
+
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=True)
