@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from experiments.benchmarks import systems
 from experiments.benchmarks.against import MARGIN, near, run_against
+from experiments.benchmarks.apart import ATTENTION, PRODUCTS, run_apart
 from experiments.benchmarks.eager import eager_bytes, eager_scores
 from experiments.benchmarks.growth import exponent, run_growth
 from experiments.benchmarks.measure import Rate, machine, take_turns
@@ -40,7 +41,7 @@ SHAPE = {
 }  # fmt: skip
 SMALL = replace(
     CPU, shape=SHAPE, depth=4, passages={2: 1}, full_depth=(2,), eager=(2,), eager_again=(2,), pointwise=(),
-    generative=(), switches=2, switch_rounds=1, growth_depth=3, growth=(200, 400),
+    generative=(), switches=2, switch_rounds=1, apart=(2,), growth_depth=3, growth=(200, 400),
 )  # fmt: skip
 ROUNDS = 3
 
@@ -136,6 +137,7 @@ def test_the_parts_fit_together(shared):
         "machine": machine().to_dict(), "shape": "small", "dtype": "float32", "depth": 4, "layers": 10, "lists": 1,
         "switches_passages": 2, "quick": True, "minutes": 0.1,
         "against": run_against(SMALL, shared, rate), "switches": run_switches(SMALL, shared),
+        "apart": run_apart(SMALL, shared),
         "growth": run_growth(SMALL, shared), "matmul_rates": rate.measured, "matmul_rate": rate.median,
     }  # fmt: skip
     text = markdown(results)
@@ -145,6 +147,10 @@ def test_the_parts_fit_together(shared):
     assert ours["flops"] < full["flops"] == eager["flops"]
     assert f"| 2 | {ours['tokens']:,} | {systems.OURS} | {ours['seconds']:.3f} | 1.00 |" in text
     assert len(results["switches"]) == 7 + 3 * can_compile(torch.device("cpu"))
+    (apart,) = results["apart"]
+    assert apart["kinds"][PRODUCTS] > 0 < apart["kinds"][ATTENTION]
+    assert sum(apart["kinds"].values()) == pytest.approx(apart["seconds"], rel=0.5)  # one call timed, another profiled
+    assert f"| {apart['tokens']:,} | all of it |" in text
     assert results["growth"]["exponents"]["flops"] > 1
 
 

@@ -33,6 +33,7 @@ class Profile:
     generative: tuple[int, ...]
     switches: int  # passages where each optimisation is switched off
     switch_rounds: int
+    apart: tuple[int, ...]  # passages where a call is taken apart by operators
     growth_depth: int  # layers
     growth_rounds: int
     growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
@@ -49,14 +50,14 @@ class Profile:
 CPU = Profile(
     name="cpu", shape_name="Qwen3-0.6B", shape=QWEN3_0_6B, dtype="float32", device="cpu", depth=17, lists=1,
     passages={10: 1, 20: 1, 40: 1, 100: 1}, full_depth=(10, 20, 40), eager=(10, 20, 40), eager_again=(10,),
-    pointwise=(20,), generative=(20,), switches=20, switch_rounds=2, growth_depth=3, growth_rounds=1,
+    pointwise=(20,), generative=(20,), switches=20, switch_rounds=2, apart=(10, 40), growth_depth=3, growth_rounds=1,
 )  # fmt: skip
 PROFILES = {
     "cpu": CPU,
     "large": Profile(
         name="large", shape_name="Qwen3-4B", shape=QWEN3_4B, dtype="bfloat16", device="cuda", depth=22, lists=8,
         passages={10: 3, 20: 3, 40: 3, 100: 3}, full_depth=(10, 20, 40, 100), eager=(10, 20, 40, 100),
-        eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20,), switches=40, switch_rounds=5,
+        eager_again=(10, 20), pointwise=(10, 20, 40), generative=(20,), switches=40, switch_rounds=5, apart=(10, 40),
         growth_depth=22, growth_rounds=3,
     ),
 }  # fmt: skip
@@ -72,6 +73,7 @@ def quick(profile: Profile) -> Profile:
         eager_again=(),
         switches=5,
         switch_rounds=1,
+        apart=(5,),
         growth=(1024, 2048),
         batching=(8, 1),
         real={20: 1},

@@ -19,6 +19,7 @@ import torch
 import transformers
 
 from experiments.benchmarks.against import run_against
+from experiments.benchmarks.apart import run_apart
 from experiments.benchmarks.growth import run_growth
 from experiments.benchmarks.measure import Rate, machine
 from experiments.benchmarks.models import Shared
@@ -28,10 +29,11 @@ from experiments.benchmarks.switches import run_batching, run_switches
 from experiments.benchmarks.table import markdown
 from headrank.files import atomic_write
 
-PARTS = ("against", "switches", "growth", "batching", "real")
+PARTS = ("against", "switches", "apart", "growth", "batching", "real")
 SHAPED: dict[str, Callable[..., Any]] = {
     "against": run_against,
     "switches": lambda profile, shared, _: run_switches(profile, shared),
+    "apart": lambda profile, shared, _: run_apart(profile, shared),
     "growth": lambda profile, shared, _: run_growth(profile, shared),
 }
 
@@ -79,7 +81,7 @@ def main() -> None:
     for part in options.parts:
         begin, rate = time.perf_counter(), Rate(profile.dtype, profile.device)
         rate.measure()
-        if part in ("against", "switches", "growth"):
+        if part in SHAPED:
             shared = shared or Shared.load(profile)
             results[part] = SHAPED[part](profile, shared, rate)
         else:

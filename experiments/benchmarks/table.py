@@ -23,6 +23,8 @@ def markdown(results: dict[str, Any]) -> str:
     if "switches" in results:
         title = f"Each optimisation by itself, one list of {results['switches_passages']} passages"
         parts += [_title(title, results), _switches(results)]
+    if "apart" in results:
+        parts += [_title("Where one list's time goes", results), _apart(results["apart"])]
     if "growth" in results:
         growth = results["growth"]
         parts += [f"### Growth, {results['shape']}'s shape cut to {growth['layers']} layers", _growth(growth)]
@@ -62,6 +64,15 @@ def _switches(results: dict[str, Any]) -> str:
         for r in results["switches"]
     ]
     return _table(["way", "seconds", "x as it is", "tokens", "peak MiB"], rows, left=(0,))
+
+
+def _apart(records: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [f"{r['tokens']:,}", kind, _seconds(seconds), f"{seconds / r['seconds']:.0%}"]
+        for r in records
+        for kind, seconds in [("all of it", r["seconds"]), *r["kinds"].items()]
+    ]
+    return _table(["tokens", "what", "seconds", "share"], rows, left=(1,))
 
 
 def _growth(growth: dict[str, Any]) -> str:
