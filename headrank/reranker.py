@@ -113,7 +113,10 @@ class Reranker:
         return self.rank_many([(query, passages)], top_k=top_k)[0]
 
     def rank_many(self, lists: Sequence[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
-        """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`."""
+        """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
+
+        Queries over the same passages in the same order are read together: the passages go through the model once.
+        """
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}, wanted at least 1 or None")
         candidates = [

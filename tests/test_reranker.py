@@ -87,6 +87,14 @@ def test_many_queries_at_once(reranker):
     assert reranker.rank_many([]) == []
 
 
+def test_many_queries_over_the_same_passages(reranker):
+    queries = [QUERY, "another one", "and a third"]
+    together = reranker.rank_many([(query, TEXTS) for query in queries])
+    for query, results in zip(queries, together, strict=True):
+        alone = {r.id: r.score for r in reranker.rank(query, TEXTS)}
+        assert {r.id: r.score for r in results} == pytest.approx(alone, abs=1e-5)
+
+
 def test_batches_give_the_same(model_folder, reranker):
     lists = [(QUERY, TEXTS), ("another", TEXTS[:2]), (QUERY, TEXTS[2:])]
     batched = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", scorer=ScorerSettings(batch_size=8))

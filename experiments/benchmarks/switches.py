@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,16 +28,19 @@ from headrank.model import (
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.batching import BatchSettings, padded_tokens, plan_batches
 from headrank.model.compiled import can_compile
-from headrank.ranking import CandidateList
+from headrank.ranking import CandidateList, Query
 
 logger = logging.getLogger(__name__)
 
+QUERIES = [Query(f"q{n}", f"{word} the tides of the sea follow the moon") for n, word in enumerate(
+    ("why do", "since when do", "where do", "who says that"))]  # fmt: skip
 FIXED = 4  # lists of a fixed batch
 BATCHED_DEPTH, BATCHED_LAYERS = 10, 6  # candidates of a list, layers of the embedded model
 
 AS_IT_IS, WHOLE, ONE_TAIL = "as it is", "deepest layer whole", "query's tail alone (no calibration)"
 TWO_PASSES, FULL = "a pass for each tail", "every layer"
 COMPILED = "MLPs and norms compiled"
+FOUR = "four queries over these passages, together"
 BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
 FLEX, FLEX_BLOCKS = "FlexAttention", "passages in blocks, FlexAttention"
 
@@ -52,6 +56,7 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
             FULL: systems.scorer_call(shared, shared.backbone(whole_deepest=True), heads, lists),
             WHOLE: systems.scorer_call(shared, shared.backbone(profile.depth, whole_deepest=True), heads, lists),
             ONE_TAIL: systems.scorer_call(shared, cut, heads, lists, settings=ScorerSettings(calibration="none")),
+            FOUR: systems.scorer_call(shared, cut, heads, [replace(lists[0], query=query) for query in QUERIES]),
             TWO_PASSES: two_passes_call(shared, cut, heads, lists[0]),
             BLOCKS: systems.scorer_call(shared, cut, heads, lists, prompt=blocks),
             WARM: systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=StateSettings(folder)),
@@ -66,7 +71,7 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
         logger.info("switches: %s", ", ".join(calls))
         calls[WARM]()  # computes the states
         samples = take_turns(calls, profile.switch_rounds)
-    _check({name: samples[name].result for name in calls if name != TWO_PASSES}, profile.dtype)
+    _check({name: samples[name].result for name in calls if name not in (TWO_PASSES, FOUR)}, profile.dtype)
     return [{"way": name, **_numbers(taken, samples[AS_IT_IS])} for name, taken in samples.items()]
 
 

@@ -38,15 +38,12 @@ class Batch:
     def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "Batch":
         """The batch of these prompts, with the rows of each kind (see `Tail.rows`), on the backbone's device.
 
-        Raises `ValueError` where the prompts differ in their number of tails or only some have blocks, and for one that
-        is longer than the model's context.
+        Raises `ValueError` where only some of the prompts have blocks, and for one that is longer than the model's
+        context.
         """
-        tails = {len(prompt.tails) for prompt in prompts}
-        if len(tails) != 1:
-            raise ValueError(f"prompts of one batch have {sorted(tails)} tails, wanted the same number in each")
         if len({bool(prompt.blocks) for prompt in prompts}) != 1:
             raise ValueError("prompts of one batch have blocks in part, wanted them in all or in none")
-        per_kind, B = tails.pop(), len(prompts)
+        per_kind, B = max(len(prompt.tails) for prompt in prompts), len(prompts)
         U = per_kind * len(kinds)
         P = max(len(prompt.prefix) for prompt in prompts)
         Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)

@@ -1,5 +1,6 @@
 """Candidate lists in, head scores out: context orders, batches, and the way back to the caller's order."""
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from headrank.model.head_scores import Head, HeadScores
 from headrank.model.passage_states import PassageStates
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.model.reading import read_head_scores
+from headrank.model.shared_prefix import share_prefixes
 from headrank.ranking import CandidateList
 
 CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
@@ -49,7 +51,8 @@ def context_order(order: Order, size: int, *, seed: int, query_id: str) -> tuple
 class Reading:
     """One list read once: which list (`number` in the caller's sequence), in which order, and the head scores.
 
-    `order[c]` is the candidate at context position c; the columns of `scores` are in context order.
+    `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` served
+    this list, and with it others over the same passages: their number is `prompt.queries`.
     """
 
     number: int
@@ -84,27 +87,34 @@ class ListReader:
     ) -> Iterator[Reading]:
         """One reading for each list and its order, as they are done: lists of like length together, longest first.
 
+        Lists of the same passages in the same order are one prompt, up to `MOST_QUERIES` of them.
+
         Lists without candidates have nothing to read and are passed over. No gradients.
         """
         runner = BatchRunner(self.batches)
         for chunk in self._prompts(lists, orders, with_null=with_null):
-            prompts = [prompt for _, prompt in chunk]
+            shared = share_prefixes([prompt for _, prompt in chunk])
+            prompts = [prompt for prompt, _ in shared]
 
-            def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[HeadScores]:
+            def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[list[HeadScores]]:
                 chosen = [prompts[i] for i in batch]
                 with torch.inference_mode():
-                    return read_head_scores(
-                        self.backbone,
-                        chosen,
-                        heads,
-                        query_rows=self.query_rows,
-                        per_token=per_token,
-                        states=None if self.states is None else self.states.of_lists(chosen),
+                    scores = iter(
+                        read_head_scores(
+                            self.backbone,
+                            chosen,
+                            heads,
+                            query_rows=self.query_rows,
+                            per_token=per_token,
+                            states=None if self.states is None else self.states.of_lists(chosen),
+                        )
                     )
+                return [list(itertools.islice(scores, prompt.queries)) for prompt in chosen]
 
-            for i, scores in runner.run([prompt.size for prompt in prompts], read):
-                number, prompt = chunk[i]
-                yield Reading(number, tuple(orders[number]), scores, prompt)
+            for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
+                for member, scores in zip(shared[i].members, of_queries, strict=True):
+                    number = chunk[member][0]
+                    yield Reading(number, tuple(orders[number]), scores, prompts[i])
 
     def _prompts(
         self, lists: Sequence[CandidateList], orders: Sequence[tuple[int, ...]], *, with_null: bool

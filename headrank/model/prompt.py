@@ -83,7 +83,8 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prefix that holds the passages in context order, and its tails (the first is the query's).
+    """A prefix that holds the passages in context order, and its tails: the query's, or those of several queries; then
+    the null query's, where there is one.
 
     With `blocks` [ours] the prefix is an opening and one block for each passage: separator and text, without a number.
     A block attends the opening and itself, all blocks stand at the same positions (after the opening), and the tails,
@@ -97,6 +98,7 @@ class Prompt:
     cut: int = 0  # how many passages were cut to `max_passage_tokens`
     blocks: tuple[Span, ...] = ()  # indices into the prefix, one after the other to its end; none: plainly causal
     query_position: int = 0  # tokens after the opening, with blocks
+    queries: int = 1  # so many of the tails are of queries
 
     def __len__(self) -> int:
         """Tokens of prefix and all tails."""
@@ -203,7 +205,7 @@ class PromptBuilder:
         ids = list(prompt.prefix)
         marks = [(f"passage {i + 1}", span) for i, span in enumerate(prompt.passages)]
         for number, tail in enumerate(prompt.tails):
-            name = "query" if number == 0 else "null query"
+            name = "query" if number < prompt.queries else "null query"
             for part, span in (("instruction", tail.instruction), (name, tail.query), ("suffix", tail.suffix)):
                 marks.append((part, Span(len(ids) + span.start, len(ids) + span.end)))
             ids.extend(tail.ids)

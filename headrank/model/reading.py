@@ -32,14 +32,13 @@ def read_head_scores(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
-    """The head scores of each prompt, exact as of separate passes; gradients flow where they are enabled.
+    """The head scores of each query of each prompt, exact as of separate passes; gradients flow where they are enabled.
 
     `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Only layers up to the deepest head are
     computed. `states` are each prompt's opening and blocks, of these heads' `StateShape`: with them only the tails are
     computed, and no gradient reaches the passages.
 
-    Raises `ValueError` for heads outside of the backbone's depth, prompts with differing numbers of tails, and prompts
-    longer than the model's context.
+    Raises `ValueError` for heads outside of the backbone's depth, and prompts longer than the model's context.
     """
     read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, states=states)
     return [by_kind[query_rows] for by_kind in read]
@@ -54,7 +53,7 @@ def read_several_rows(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
-    """As `read_head_scores`, for several choices of query rows in one pass: for each prompt, kind -> head scores."""
+    """As `read_head_scores`, for several choices of query rows in one pass: for each query, kind -> head scores."""
     if not prompts:
         return []
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
@@ -96,27 +95,41 @@ def read_several_rows(
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
     readings = readings[:, :, order]
     tails = readings.shape[1] // len(kinds)
-    return [
-        {
-            kind: _split(prompt, readings[i, n * tails : (n + 1) * tails], tuple(heads), per_token)
-            for n, kind in enumerate(kinds)
-        }
+    split = [
+        [
+            _split(prompt, readings[i, n * tails :][: len(prompt.tails)], tuple(heads), per_token)
+            for n in range(len(kinds))
+        ]
         for i, prompt in enumerate(prompts)
     ]
+    return [dict(zip(kinds, of_query, strict=True)) for by_kind in split for of_query in zip(*by_kind, strict=True)]
 
 
-def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> HeadScores:
+def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> list[HeadScores]:
+    """The head scores of each of a prompt's queries, from the readings of its tails."""
     N = len(prompt.passages)
     lengths = torch.tensor([span.end - span.start for span in prompt.passages], dtype=torch.long)
-    tokens = None
+    numbers = torch.repeat_interleave(torch.arange(N), lengths)
+    picked = None
     if per_token:
-        numbers = torch.repeat_interleave(torch.arange(N), lengths)
         positions = [p for span in prompt.passages for p in range(span.start, span.end)]
         picked = reading[:, :, torch.tensor(positions, dtype=torch.long, device=reading.device)]
-        tokens = TokenScores(picked[0], picked[1] if len(picked) > 1 else None, numbers)
         member = (numbers[:, None] == torch.arange(N)).to(picked)
         with torch.autocast(picked.device.type, enabled=False):  # sums of fp32 readings stay fp32
             sums = picked @ member
     else:
         sums = reading[:, :, :N]
-    return HeadScores(heads, sums[0], sums[1] if len(prompt.tails) > 1 else None, lengths, tokens)
+
+    def null(of_tails: Tensor) -> Tensor | None:
+        return of_tails[prompt.queries] if len(prompt.tails) > prompt.queries else None
+
+    return [
+        HeadScores(
+            heads,
+            sums[query],
+            null(sums),
+            lengths,
+            None if picked is None else TokenScores(picked[query], null(picked), numbers),
+        )
+        for query in range(prompt.queries)
+    ]

@@ -91,7 +91,7 @@ class ScoredList:
 
     ranking: Ranking
     context: ContextScores
-    tokens: int  # of the prompt, prefix and tails, over all orders read
+    tokens: int  # of the prompt, prefix and tails, over all orders read; of a prompt for several queries a share
     flops: int  # floating-point operations of reading them; of passages whose states are kept, the tails' alone
 
 
@@ -166,8 +166,8 @@ class Scorer:
             index = torch.tensor(reading.order)
             totals[number][index] += z / len(orders)
             masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders)
-            tokens[number] += len(reading.prompt)
-            flops[number] += self._flops(reading.prompt)
+            tokens[number] += round(len(reading.prompt) / reading.prompt.queries)
+            flops[number] += round(self._flops(reading.prompt) / reading.prompt.queries)
             done[number] += 1
             if on_list is not None and done[number] == len(orders):
                 on_list()

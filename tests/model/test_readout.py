@@ -258,8 +258,6 @@ def test_errors_name_what_is_wrong(backbone):
         read_head_scores(backbone, [prompt], [])
     with pytest.raises(ValueError, match="twice"):
         read_head_scores(backbone, [prompt], [Head(0, 0), Head(0, 0)])
-    with pytest.raises(ValueError, match="tails"):
-        read_head_scores(backbone, [prompt, prompts_for(backbone, with_null=False)[0]], [Head(0, 0)])
     request = ReadRequest({9: [0]}, torch.tensor([[0]]), torch.ones(1, 1, 1), torch.zeros(1, 3).long(), 1)
     with torch.no_grad():
         backbone.model(torch.tensor([[1, 2, 3]]), headrank_request=request)
