@@ -57,7 +57,8 @@ def attend_flex(
     mask: BlockMask,
     scaling: float | None,
 ) -> Float[Tensor, "B T H D"]:
-    """The attention of all tokens of a pass."""
+    """The attention of all tokens of a pass. Under autocast normed queries and keys come wider than values."""
+    q, k = q.to(v.dtype), k.to(v.dtype)
     output: Any = _compiled()(q, k, v, block_mask=mask, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
     return output.transpose(1, 2)
 

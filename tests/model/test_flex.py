@@ -79,6 +79,18 @@ def test_states_of_passages_are_those_of_sdpa(tokenizer, plainly):
         torch.testing.assert_close(b.rows, a.rows, atol=1e-5, rtol=1e-4)
 
 
+@not_compiled
+def test_mixed_precision(tokenizer, plainly):
+    """Under autocast normed queries and keys are wider than values; SDPA narrows them by itself."""
+    backbone = tiny_backbone("qwen3", tokenizer)
+    prompts = PromptBuilder(tokenizer, SETTINGS).build_many(LISTS, with_null=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wanted, got = (read_head_scores(b, prompts, HEADS) for b in (backbone, with_flex(backbone)))
+    assert len(plainly) == 2
+    for a, b in zip(wanted, got, strict=True):
+        torch.testing.assert_close(b.query, a.query, atol=0.02, rtol=0.05)
+
+
 def test_what_the_processor_has_no_backward_for_goes_by_sdpa(tokenizer, plainly):
     backbone = tiny_backbone("qwen3", tokenizer)
     prompts = PromptBuilder(tokenizer, SETTINGS).build_many(LISTS, with_null=True)
