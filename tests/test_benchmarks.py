@@ -146,10 +146,10 @@ def test_the_parts_fit_together(shared):
     assert ours["work_tokens"] == full["work_tokens"] == eager["work_tokens"] < again["work_tokens"]
     assert ours["flops"] < full["flops"] == eager["flops"]
     assert f"| 2 | {ours['tokens']:,} | {systems.OURS} | {ours['seconds']:.3f} | 1.00 |" in text
-    assert len(results["switches"]) == 8 + 3 * can_compile(torch.device("cpu"))
+    assert len(results["switches"]) == 8 + can_compile(torch.device("cpu"))
     (apart,) = results["apart"]
     assert apart["kinds"][PRODUCTS] > 0 < apart["kinds"][ATTENTION]
-    assert sum(apart["kinds"].values()) == pytest.approx(apart["seconds"], rel=0.5)  # one call timed, another profiled
+    assert sum(apart["kinds"].values()) >= apart["seconds"] * 0.999  # all of it is somewhere
     assert f"| {apart['tokens']:,} | all of it |" in text
     assert results["growth"]["exponents"]["flops"] > 1
 

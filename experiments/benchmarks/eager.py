@@ -23,7 +23,7 @@ def eager_scores(
     """Head scores of the query's and the null query's own rows. `model` computes eager attention.
 
     again: the passages are read once more for the null query, and not taken from the cache of the first pass.
-    frugal: of each layer's matrices the rows are taken at once, and the rest let go.
+    frugal: each layer's matrices are let go after their rows are taken, and not kept to the end of the pass.
     """
     prefix = len(prompt.prefix)
     cache = None if again else DynamicCache()
@@ -38,17 +38,15 @@ def eager_scores(
         rows = slice(first + tail.query.start, first + tail.query.end)
         options = {} if cache is None else {CACHE_ARGUMENT: cache}
         with _taken(model, heads, rows) as taken:
-            attentions = model(
+            kept = model(
                 input_ids=torch.tensor([ids], device=model.device),
                 output_attentions=not frugal,
                 use_cache=cache is not None,
                 **options,
             ).attentions
-        if not frugal:
-            taken = {head: attentions[head.layer][0, head.head, rows] for head in heads}
         own = torch.stack([taken[head][:, :prefix].float().mean(0) for head in heads])
         readings.append(torch.stack([own[:, span.start : span.end].sum(1) for span in prompt.passages], dim=1))
-        del attentions, taken
+        del kept
     lengths = torch.tensor([span.end - span.start for span in prompt.passages])
     return HeadScores(tuple(heads), readings[0], readings[1] if len(readings) > 1 else None, lengths)
 

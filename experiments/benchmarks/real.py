@@ -36,6 +36,8 @@ def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> di
     settings, prompt = BackboneSettings(device=device), PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
     shared = Shared(load_language_model(settings), settings)
     found = candidate_lists(load_collection(collection), kind="bm25", depth=max(lists_by_depth)).lists
+    if all(len(item) < max(lists_by_depth) for item in found):
+        raise ValueError(f"no query of {collection} has {max(lists_by_depth)} candidates")
     rows = []
     for candidates, count in lists_by_depth.items():
         # Queries whose words are in as many passages as the longest lists have: the same ones at every depth.

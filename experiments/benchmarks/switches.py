@@ -28,6 +28,7 @@ from headrank.model import (
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.batching import BatchSettings, padded_tokens, plan_batches
 from headrank.model.compiled import can_compile
+from headrank.model.flex import DEVICES as FLEX_DEVICES
 from headrank.ranking import CandidateList, Query
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,13 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
             WARM: systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=StateSettings(folder)),
         }
         if can_compile(shared.whole.device):
-            flex = shared.backbone(profile.depth, kernel="flex_attention")
             calls[COMPILED] = systems.scorer_call(shared, shared.backbone(profile.depth, compiled=True), heads, lists)
+            calls[COMPILED]()  # compiles
+        if shared.whole.device.type in FLEX_DEVICES:
+            flex = shared.backbone(profile.depth, kernel="flex_attention")
             calls[FLEX] = systems.scorer_call(shared, flex, heads, lists)
             calls[FLEX_BLOCKS] = systems.scorer_call(shared, flex, heads, lists, prompt=blocks)
-            for name in (COMPILED, FLEX, FLEX_BLOCKS):
+            for name in (FLEX, FLEX_BLOCKS):
                 calls[name]()  # compiles
         logger.info("switches: %s", ", ".join(calls))
         calls[WARM]()  # computes the states

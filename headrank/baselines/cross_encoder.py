@@ -109,7 +109,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             max_length=max_length,
             model_kwargs={
                 "dtype": DTYPES[settings.dtype],
-                "attn_implementation": settings.kernel,
+                "attn_implementation": settings.other_kernel,
                 "use_safetensors": True,  # never a pickle, which can run code
             },
             processor_kwargs={"split_special_tokens": True},

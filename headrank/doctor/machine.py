@@ -10,6 +10,8 @@ from headrank.experiment import Experiment
 from headrank.memory import device_memory
 from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings, model_files
 from headrank.model.compiled import can_compile
+from headrank.model.flex import DEVICES
+from headrank.model.flex import NAME as FLEX
 from headrank.started import Started
 
 
@@ -47,10 +49,10 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
         there = importlib.util.find_spec(module) is not None and torch.cuda.is_available()
         detail = f"{kernel} needs the package {module} and a GPU"
         findings.append(_needed("kernel", there, detail, "model.kernel=sdpa"))
-    compiled = [f"model.kernel={kernel}"] if kernel == "flex_attention" else []
+    compiled = [f"model.kernel={kernel}"] if kernel == FLEX and device.type in DEVICES else []
     compiled += ["model.compile=true"] if experiment.model.compile else []
     if compiled:
-        what = "Triton" if device.type == "cuda" else "a C++ compiler (g++ or clang++, or the one that CXX names)"
+        what = "Triton" if device.type == "cuda" else "a C++ compiler (g++, or the one that CXX names)"
         fix = "model.kernel=sdpa model.compile=false"
         findings.append(_needed("compiler", can_compile(device), f"{' and '.join(compiled)}: needs {what}", fix))
     return findings

@@ -19,7 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from headrank.model.blocks import BlockGroup, attend_blocks
 from headrank.model.flex import NAME as FLEX
-from headrank.model.flex import FlexMasks, attend_flex, usable
+from headrank.model.flex import FlexMasks, attend_flex
 from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read
 
 
@@ -41,7 +41,7 @@ def headrank_attention(
 
     `headrank_kernel` names one of transformers' attention functions. FlashAttention takes no 4-D mask, so where one is
     given (for the tails' few rows) SDPA computes instead. With `headrank_flex` FlexAttention computes prefix and tails
-    at once, by these masks, where it can.
+    at once, by these masks.
 
     `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
     request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
@@ -69,7 +69,7 @@ def headrank_attention(
                 scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
                 softcap=kwargs.get("softcap"),
             )
-    if headrank_flex is not None and usable(query):
+    if headrank_flex is not None and kwargs.get("softcap") is None:
         mask = headrank_flex.of(kwargs.get("sliding_window"))
         return attend_flex(query, key, value, mask, scaling), None
     # From positions that begin anew FlashAttention would conclude that sequences are packed here.
@@ -78,7 +78,7 @@ def headrank_attention(
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if headrank_kernel not in ("sdpa", FLEX) and mask is None:
             return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
-        if mask is not None and q.shape[2] < k.shape[2] and mask.shape[1] == 1 and kwargs.get("softcap") is None:
+        if mask is not None and _few(q, k, mask) and kwargs.get("softcap") is None:
             return _attend_few(q, k, v, mask, scaling, kwargs.get("dropout", 0.0)), None
         return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
 
@@ -96,6 +96,13 @@ def headrank_attention(
     return torch.cat([before, tails], dim=1), None  # [B T H D]
 
 
+def _few(q: Float[Tensor, "B H Q D"], k: Float[Tensor, "B K S D"], mask: Tensor) -> bool:
+    """Whether it costs less to repeat the mask for the query heads of a kv head than keys and values."""
+    H, Q, D = q.shape[1:]
+    group = H // k.shape[1]
+    return group > 1 and mask.shape[1] == 1 and group * Q <= 2 * H * D
+
+
 def _attend_few(
     q: Float[Tensor, "B H Q D"],
     k: Float[Tensor, "B K S D"],
@@ -107,13 +114,12 @@ def _attend_few(
     """SDPA of few queries over many keys: the query heads of a kv head are more rows of it, so that no key or value is
     copied. transformers repeats them all for each query head where there is a mask."""
     B, H, Q, D = q.shape
-    K = k.shape[1]
-    group = H // K
-    rows = q.reshape(B, K, group * Q, D)
+    group = H // k.shape[1]
+    rows = q.reshape(B, k.shape[1], group * Q, D)
     output = F.scaled_dot_product_attention(
         rows, k, v, attn_mask=mask.repeat(1, 1, group, 1), dropout_p=dropout, scale=scaling
     )
-    return output.view(B, K * group, Q, -1).transpose(1, 2)
+    return output.reshape(B, H, Q, -1).transpose(1, 2)  # kernels differ in the order in which their output lies
 
 
 AttentionInterface.register(ATTENTION_NAME, headrank_attention)

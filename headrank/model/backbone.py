@@ -63,6 +63,11 @@ class BackboneSettings:
         return None if local else self.revision
 
     @property
+    def other_kernel(self) -> str:
+        """The kernel of models that are read by no heads (baselines): FlexAttention's masks are for those that are."""
+        return "sdpa" if self.kernel == FLEX else self.kernel
+
+    @property
     def torch_device(self) -> str:
         """The device, `auto` resolved: cuda where there is one, else cpu."""
         return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks import BlockGroup, group_blocks
-from headrank.model.flex import NAME as FLEX
-from headrank.model.flex import FlexMasks
+from headrank.model.flex import FlexMasks, flex_masks
 from headrank.model.prompt import Prompt, Span
 from headrank.model.visibility import may_see, prefix_owners, tail_owners
 
@@ -121,10 +120,9 @@ class Batch:
         return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
 
     def flex_masks(self, backbone: Backbone) -> FlexMasks | None:
-        """The masks of FlexAttention, where that is the backbone's kernel."""
-        if backbone.settings.kernel != FLEX:
-            return None
-        return FlexMasks(self.owners, torch.cat([self.prefix_positions, self.tail_positions], dim=1))
+        """The masks of FlexAttention, where that computes the pass."""
+        positions = torch.cat([self.prefix_positions, self.tail_positions], dim=1)
+        return flex_masks(backbone.settings.kernel, self.owners, positions)
 
 
 def _check_length(prompt: Prompt, backbone: Backbone) -> None:

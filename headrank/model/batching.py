@@ -103,10 +103,15 @@ class BatchRunner:
             "out of memory with %d lists (%d tokens) in a pass: going on with at most %d lists and %d tokens",
             len(batch), tokens, self.settings.lists, self.settings.tokens,
         )  # fmt: skip
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         return None
+
+
+def free_memory() -> None:
+    """Give back what a failed pass held. To be called outside of the handler, whose traceback holds its tensors."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -19,8 +19,7 @@ from transformers import DynamicCache, LlamaModel
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks import group_blocks
 from headrank.model.deepest import FAMILIES, Deepest
-from headrank.model.flex import NAME as FLEX
-from headrank.model.flex import FlexMasks
+from headrank.model.flex import flex_masks
 from headrank.model.head_scores import Head, by_layer
 from headrank.model.prompt import Prompt, Span
 from headrank.model.visibility import prefix_owners
@@ -123,9 +122,7 @@ def compute_states(
     prompt = Prompt(tuple(prefix), (), (), blocks=tuple(spans))
     positions = [*range(len(opening)), *(len(opening) + i for ids in blocks for i in range(len(ids)))]
     ids, at = torch.tensor([prefix], device=backbone.device), torch.tensor([positions], device=backbone.device)
-    flex = None
-    if backbone.settings.kernel == FLEX:
-        flex = FlexMasks(prefix_owners(prompt, len(prefix)).to(at)[None], at)
+    flex = flex_masks(backbone.settings.kernel, prefix_owners(prompt, len(prefix)).to(at)[None], at)
     device, cache, group = backbone.device, _Kept(), backbone.heads_per_layer // shape.kv_heads
     backbone.model(
         input_ids=ids,

@@ -9,6 +9,7 @@ specialise on.
 import importlib.util
 import os
 import shutil
+import sys
 from typing import Any
 
 import torch
@@ -34,10 +35,10 @@ def compile_parts(model: PreTrainedModel) -> int:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether `torch.compile` finds what it compiles with: Triton, on a processor a C++ compiler (`CXX` names one)."""
+    """Whether `torch.compile` finds what it compiles with: Triton, on a processor a C++ compiler (g++, or `CXX`)."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
-    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
 
 
 def _find(layer: Any, path: str) -> nn.Module | None:

@@ -1,11 +1,12 @@
 """FlexAttention: prefix, blocks and tails of a pass in one kernel, which leaves out what nobody sees.
 
 `model.kernel: flex_attention`. SDPA computes prefix and tails apart, and blocks group by group: what is saved here is
-kernels and copies, on a GPU; on a processor SDPA was faster (experiments/benchmarks). Compiled at its first call, for
-all lengths: by Triton on a GPU, by a C++ compiler on a processor. There it has no backward: see `usable`.
+kernels and copies. Compiled at its first call, for all lengths, by Triton. On a processor SDPA computes in its place:
+PyTorch's kernel there has no backward, was slower, and under a sliding window its code did not compile (PyTorch 2.13).
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, no_type_check
 
@@ -18,6 +19,8 @@ from torch.nn.functional import pad
 from headrank.model.visibility import FIRST_TAIL, PADDING, SHARED, may_see
 
 NAME = "flex_attention"
+DEVICES = ("cuda",)
+GRAPHS = 64  # at most: of one list or several, with gradients or without, windows or none, ...
 SQUARE = 128  # tokens: the side of what the kernel computes or leaves out
 
 
@@ -45,9 +48,9 @@ class FlexMasks:
         return self._made[window]
 
 
-def usable(query: Tensor) -> bool:
-    """Whether the kernel can do this call: PyTorch has no backward of it on a processor."""
-    return query.is_cuda or not (torch.is_grad_enabled() and query.requires_grad)
+def flex_masks(kernel: str, owners: Int[Tensor, "B T"], positions: Int[Tensor, "B T"]) -> FlexMasks | None:
+    """The masks of a pass, where this is the kernel that computes it: `NAME` is, on devices that have it."""
+    return FlexMasks(owners, positions) if kernel == NAME and owners.device.type in DEVICES else None
 
 
 def attend_flex(
@@ -100,4 +103,7 @@ def _rule(owners: Tensor, positions: Tensor, window: int | None) -> Callable[[Te
 
 @functools.cache
 def _compiled() -> Callable[..., Any]:
-    return torch.compile(flex_attention, dynamic=True)
+    # With fullgraph PyTorch raises after so many graphs, and does not go on with matrices of size tokens x tokens.
+    known = "recompile_limit" in inspect.signature(torch.compile).parameters  # not in PyTorch 2.11
+    options: dict[str, Any] = {"fullgraph": True, "recompile_limit": GRAPHS} if known else {}
+    return torch.compile(flex_attention, dynamic=True, **options)

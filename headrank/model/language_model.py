@@ -40,7 +40,7 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(
-                config, dtype=DTYPES[settings.dtype], attn_implementation=settings.kernel
+                config, dtype=DTYPES[settings.dtype], attn_implementation=settings.other_kernel
             )
     else:
         with QuietLoading():
@@ -49,7 +49,7 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
                 config=config,
                 revision=revision,
                 dtype=DTYPES[settings.dtype],
-                attn_implementation=settings.kernel,
+                attn_implementation=settings.other_kernel,
                 use_safetensors=True,  # never a pickle, which can run code
                 output_loading_info=True,
             )

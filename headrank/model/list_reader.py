@@ -10,12 +10,12 @@ from enum import StrEnum
 import torch
 
 from headrank.model.backbone import Backbone
-from headrank.model.batching import BatchRunner, BatchSettings
+from headrank.model.batching import BatchRunner, BatchSettings, free_memory, is_out_of_memory
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.passage_states import PassageStates
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.model.reading import read_head_scores
-from headrank.model.shared_prefix import share_prefixes
+from headrank.model.shared_prefix import halve, share_prefixes
 from headrank.ranking import CandidateList
 
 CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
@@ -87,34 +87,44 @@ class ListReader:
     ) -> Iterator[Reading]:
         """One reading for each list and its order, as they are done: lists of like length together, longest first.
 
-        Lists of the same passages in the same order are one prompt, up to `MOST_QUERIES` of them.
+        Lists of the same passages in the same order are one prompt, within the limits of a pass.
 
         Lists without candidates have nothing to read and are passed over. No gradients.
         """
         runner = BatchRunner(self.batches)
         for chunk in self._prompts(lists, orders, with_null=with_null):
-            shared = share_prefixes([prompt for _, prompt in chunk])
+            shared = share_prefixes([prompt for _, prompt in chunk], self.batches)
             prompts = [prompt for prompt, _ in shared]
 
             def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[list[HeadScores]]:
-                chosen = [prompts[i] for i in batch]
-                with torch.inference_mode():
-                    scores = iter(
-                        read_head_scores(
-                            self.backbone,
-                            chosen,
-                            heads,
-                            query_rows=self.query_rows,
-                            per_token=per_token,
-                            states=None if self.states is None else self.states.of_lists(chosen),
-                        )
-                    )
-                return [list(itertools.islice(scores, prompt.queries)) for prompt in chosen]
+                return self._pass([prompts[i] for i in batch], heads, per_token=per_token)
 
             for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
                 for member, scores in zip(shared[i].members, of_queries, strict=True):
                     number = chunk[member][0]
                     yield Reading(number, tuple(orders[number]), scores, prompts[i])
+
+    def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
+        """The head scores of each prompt's queries. One prompt of several queries is halved where memory is out."""
+        try:
+            with torch.inference_mode():
+                scores = iter(
+                    read_head_scores(
+                        self.backbone,
+                        prompts,
+                        heads,
+                        query_rows=self.query_rows,
+                        per_token=per_token,
+                        states=None if self.states is None else self.states.of_lists(prompts),
+                    )
+                )
+            return [list(itertools.islice(scores, prompt.queries)) for prompt in prompts]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(prompts) > 1 or prompts[0].queries == 1:
+                raise
+        free_memory()
+        first, second = (self._pass([half], heads, per_token=per_token)[0] for half in halve(prompts[0]))
+        return [[*first, *second]]
 
     def _prompts(
         self, lists: Sequence[CandidateList], orders: Sequence[tuple[int, ...]], *, with_null: bool

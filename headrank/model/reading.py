@@ -71,14 +71,15 @@ def read_several_rows(
     if not backbone.settings.whole_deepest:
         deepest = Deepest(max(layers), tuple(layers[max(layers)]))
     if states is None:
+        flex = batch.flex_masks(backbone)
         inputs = {
             "input_ids": torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
             "position_ids": torch.cat([batch.prefix_positions, batch.tail_positions], dim=1),
-            "attention_mask": batch.masks(backbone),
+            "attention_mask": batch.masks(backbone, with_prefix=flex is None),
             "use_cache": False,
             "headrank_tail": batch.tail_ids.shape[1],
             "headrank_blocks": batch.blocks,
-            "headrank_flex": batch.flex_masks(backbone),
+            "headrank_flex": flex,
         }
     else:
         inputs = {

@@ -39,7 +39,7 @@ class ScorerSettings:
     fusion_alpha: float = 0.0  # weight of the first stage's rank; 0 is no fusion
     order: str = "first_stage"  # first_stage | reversed | shuffled | both
     seed: int = 0  # of shuffled orders
-    batch_size: int = 64  # lists per forward pass, at most
+    batch_size: int = 64  # lists per forward pass, at most; up to so many of the same passages count as one
     tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
     eps: float = EPS  # attention mass
 

@@ -140,6 +140,7 @@ def test_the_kernels_output_is_untouched(backbone):
 def test_no_key_is_copied_for_the_tails(backbone, monkeypatch):
     """Query heads that share keys are rows of one product: transformers' own function, with repeated keys, agrees."""
     calls = []
+    monkeypatch.setattr(attention_module, "_few", lambda *_: True)
 
     def sdpa(q, k, v, *, attn_mask, **options):
         calls.append((q, k, v, attn_mask, options))
@@ -158,6 +159,32 @@ def test_no_key_is_copied_for_the_tails(backbone, monkeypatch):
         module, q.reshape(B, 4, rows // 2, D), k, v, mask[:, :, : rows // 2], scaling=options["scale"]
     )
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_kernels_may_lay_their_output_out_as_they_like(backbone, monkeypatch):
+    """On a GPU the memory-efficient kernel's output lies token by token, not head by head."""
+    prompts = prompts_for(backbone)
+    monkeypatch.setattr(attention_module, "_few", lambda *_: True)
+
+    def token_by_token(*args, **options):
+        return scaled_dot_product_attention(*args, **options).transpose(1, 2).contiguous().transpose(1, 2)
+
+    with torch.no_grad():
+        wanted = read_head_scores(backbone, prompts, all_heads(3, 4))
+        monkeypatch.setattr(attention_module.F, "scaled_dot_product_attention", token_by_token)
+        got = read_head_scores(backbone, prompts, all_heads(3, 4))
+    for a, b in zip(wanted, got, strict=True):
+        torch.testing.assert_close(b.query, a.query, atol=1e-6, rtol=1e-5)
+
+
+def test_many_rows_repeat_keys_and_not_the_mask():
+    def few(heads, kv_heads, queries):
+        q, k = torch.zeros(1, heads, queries, 12), torch.zeros(1, kv_heads, 5000, 12)
+        return attention_module._few(q, k, torch.ones(1, 1, queries, 5000, dtype=torch.bool))
+
+    assert few(4, 2, 48)  # 2 x 48 rows of the mask; 2 x 4 x 12 numbers of each key and value
+    assert not few(4, 2, 49)
+    assert not few(4, 4, 10)  # nothing is repeated
 
 
 def test_rows_in_blocks_are_the_same(backbone, monkeypatch):

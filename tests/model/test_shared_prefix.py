@@ -5,6 +5,7 @@ import torch
 
 from headrank.model import Head, PromptBuilder, PromptSettings, ScorerSettings, StateSettings, read_head_scores
 from headrank.model import list_reader as list_reader_module
+from headrank.model.batching import BatchSettings
 from headrank.model.reading import read_several_rows
 from headrank.model.scorer import Scorer
 from headrank.model.shared_prefix import MOST_QUERIES, share_prefixes
@@ -69,6 +70,45 @@ def test_what_is_joined(tokenizer):
     assert "⟦query⟧ b⟦/query⟧" in builder.show(joined)
     many = share_prefixes(builder.build_many([(f"q{n}", TEXTS) for n in range(2 * MOST_QUERIES + 1)], with_null=True))
     assert [prompt.queries for prompt, _ in many] == [MOST_QUERIES, MOST_QUERIES, 1]
+
+
+def test_a_joined_prompt_keeps_to_the_limits_of_a_pass(tokenizer):
+    prompts = PromptBuilder(tokenizer).build_many([(f"query {n}", TEXTS) for n in range(5)], with_null=True)
+    tail = len(prompts[0].tails[0].ids)
+    limit = len(prompts[0]) + 2 * tail
+    assert [p.queries for p, _ in share_prefixes(prompts, BatchSettings(8, limit))] == [3, 2]
+    assert all(len(p) <= limit for p, _ in share_prefixes(prompts, BatchSettings(8, limit)))
+    assert [p.queries for p, _ in share_prefixes(prompts, BatchSettings(8, limit - 1))] == [2, 2, 1]
+    assert [p.queries for p, _ in share_prefixes(prompts, BatchSettings(2, limit))] == [2, 2, 1]
+    # One list a pass means it: processes that fetch sharded layers together count on it.
+    assert [p.queries for p, _ in share_prefixes(prompts, BatchSettings(1))] == [1] * 5
+    assert [p.queries for p, _ in share_prefixes(prompts, BatchSettings(8, 1))] == [1] * 5
+
+
+def test_where_memory_is_out_queries_go_apart(tokenizer, monkeypatch):
+    backbone = tiny_backbone("qwen3", tokenizer)
+    lists = [candidates(f"query {n}", TEXTS) for n in range(5)]
+    scorer = Scorer(backbone, HEADS)
+    wanted = scorer.score(lists)
+    texts = [(item.query.text, TEXTS) for item in lists]
+    ((joined, _),) = share_prefixes(PromptBuilder(tokenizer).build_many(texts, with_null=True))
+    fits = len(joined) - 1
+    passes = []
+
+    def reading(backbone, prompts, *args, **options):
+        passes.append(sum(prompt.queries for prompt in prompts))
+        if sum(map(len, prompts)) > fits:
+            raise torch.OutOfMemoryError("out of memory")
+        return read_head_scores(backbone, prompts, *args, **options)
+
+    monkeypatch.setattr(list_reader_module, "read_head_scores", reading)
+    got = scorer.score(lists)
+    assert passes == [5, 2, 3]
+    for a, b in zip(wanted, got, strict=True):
+        assert b.ranking.scores == pytest.approx(a.ranking.scores, abs=1e-5)
+    fits = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        scorer.score(lists)
 
 
 @pytest.mark.parametrize(
