@@ -16,7 +16,7 @@ from experiments.benchmarks.apart import ATTENTION, PRODUCTS, run_apart
 from experiments.benchmarks.eager import eager_bytes, eager_scores
 from experiments.benchmarks.growth import exponent, run_growth
 from experiments.benchmarks.measure import Rate, machine, take_turns
-from experiments.benchmarks.models import Shared, make_lists
+from experiments.benchmarks.models import QUERY, Shared, make_lists
 from experiments.benchmarks.profiles import CPU, PROFILES, quick
 from experiments.benchmarks.switches import run_switches, two_passes_call
 from experiments.benchmarks.table import markdown
@@ -32,7 +32,7 @@ from headrank.model import (
 )
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.compiled import can_compile
-from headrank.ranking import Ranking
+from headrank.ranking import Query, Ranking
 from tests.baselines.toy import chat_tokenizer
 
 SHAPE = {
@@ -55,6 +55,7 @@ AT_LEAST = {  # times the seconds of `ours`; behind it what was measured
 AT_MOST = {
     "query's tail alone": 1.05,  # .9
     "states kept": 0.75,  # .4
+    "four queries together": 2.8,  # 1.8; apart 4
 }
 DOUBLED = 2.8  # times the peak memory at twice the tokens; 4 where anything of size tokens x tokens is held
 
@@ -79,6 +80,9 @@ def test_ratios_of_time(shared, tmp_path):
         "deepest layer whole": systems.scorer_call(shared, deepest, heads, lists),
         "query's tail alone": systems.scorer_call(
             shared, cut, heads, lists, settings=ScorerSettings(calibration="none")
+        ),
+        "four queries together": systems.scorer_call(
+            shared, cut, heads, [replace(lists[0], query=Query(f"q{n}", f"{QUERY} {n}")) for n in range(4)]
         ),
         "a pass for each tail": two_passes_call(shared, cut, heads, lists[0]),
         "states kept": systems.scorer_call(shared, cut, heads, lists, prompt=blocks, states=states),
