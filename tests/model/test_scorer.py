@@ -96,7 +96,10 @@ def test_a_list_joining_the_batch_changes_nothing_and_results_keep_the_callers_o
         single = alone.score([item])[0]
         assert scored.ranking.passage_ids == single.ranking.passage_ids
         assert scored.ranking.scores == pytest.approx(single.ranking.scores, abs=1e-4, rel=1e-4)
-        assert scored.tokens == single.tokens
+        if order == "both" and len(item) == 1:  # both orders are one, and share its prefix in one pass
+            assert scored.tokens < single.tokens
+        else:
+            assert scored.tokens == single.tokens
 
 
 @pytest.mark.parametrize("settings", [ScorerSettings(fusion_alpha=1.0), ICR, ScorerSettings(order="both")], ids=str)
