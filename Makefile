@@ -32,7 +32,7 @@ demo: install ## Select heads, rerank, score and report on the sample collection
 	$(BIN)/python -m headrank.run +experiment=nano
 
 .PHONY: bench
-bench: install ## Measure speed and memory (some 20 minutes on one core); BENCH=--quick, or PROFILE=large on a GPU
+bench: install ## Measure speed and memory (half an hour on one core); BENCH=--quick, or PROFILE=large on a GPU
 	$(BIN)/python -m experiments.benchmarks.run --profile $(PROFILE) $(BENCH)
 
 .PHONY: test
