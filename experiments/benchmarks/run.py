@@ -1,6 +1,6 @@
 """Measures everything and writes results.json and results.md, part by part; parts in a folder that has some are added.
 
-python -m experiments.benchmarks.run                     # minutes on one core; `make bench`
+python -m experiments.benchmarks.run                     # half an hour on one core; `make bench`
 python -m experiments.benchmarks.run --quick             # the same in small
 python -m experiments.benchmarks.run --profile large     # Qwen3-4B's shape on a GPU, bfloat16, lists of 8
 """
