@@ -37,13 +37,16 @@ class FlexMasks:
     def of(self, window: int | None) -> BlockMask:
         """The mask of a layer with this window in tokens, or without one."""
         if window not in self._made:
-            counts, places = _squares(occupied(self._owners))
+            some, every = squares(self._owners)
+            if window is not None:  # what is far away is out of sight, so no square is seen whole
+                every = torch.zeros_like(every)
+            length = self._owners.shape[1]
             self._made[window] = BlockMask.from_kv_blocks(
-                counts,
-                places,
+                *_listed(some & ~every),
+                *_listed(every),
                 BLOCK_SIZE=SQUARE,
                 mask_mod=_rule(self._owners, self._positions, window),
-                seq_lengths=(self._owners.shape[1], self._owners.shape[1]),
+                seq_lengths=(length, length),
             )
         return self._made[window]
 
@@ -66,11 +69,11 @@ def attend_flex(
     return output.transpose(1, 2)
 
 
-def occupied(owners: Int[Tensor, "B T"]) -> Bool[Tensor, "B n n"]:
-    """Squares of `SQUARE` rows and keys in which any row may see any key; some of these may be empty after all.
+def squares(owners: Int[Tensor, "B T"]) -> tuple[Bool[Tensor, "B n n"], Bool[Tensor, "B n n"]]:
+    """Squares of `SQUARE` rows and keys in which any row may see any key, and those in which all see all.
 
     Found from the least and the greatest owner of each stretch of tokens, so that nothing of size tokens x tokens is
-    made.
+    made: some of the first kind may be empty after all, and there may be more of the second.
     """
     B, T = owners.shape
     n = -(-T // SQUARE)
@@ -78,12 +81,13 @@ def occupied(owners: Int[Tensor, "B T"]) -> Bool[Tensor, "B n n"]:
     least, greatest = parts.amin(-1), parts.amax(-1)
     shared, tail = (parts == SHARED).any(-1), (parts <= FIRST_TAIL).any(-1)
     overlap = (least[:, :, None] <= greatest[:, None]) & (least[:, None] <= greatest[:, :, None])
-    seen = shared[:, None] | overlap | (tail[:, :, None] & (greatest > SHARED)[:, None])
-    return seen.tril()
+    some = shared[:, None] | overlap | (tail[:, :, None] & (greatest > SHARED)[:, None])
+    every = ((least == SHARED) & (greatest == SHARED))[:, None].expand(B, n, n)
+    return some.tril(), every.tril(-1)
 
 
-def _squares(some: Bool[Tensor, "B n n"]) -> tuple[Int[Tensor, "B 1 n"], Int[Tensor, "B 1 n n"]]:
-    """For each stretch of rows, how many stretches of keys it needs, and which: those first."""
+def _listed(some: Bool[Tensor, "B n n"]) -> tuple[Int[Tensor, "B 1 n"], Int[Tensor, "B 1 n n"]]:
+    """For each stretch of rows, how many stretches of keys, and which: those first."""
     places = some.to(torch.int8).argsort(dim=-1, descending=True, stable=True)
     return some.sum(-1, dtype=torch.int32)[:, None], places[:, None].to(torch.int32)
 

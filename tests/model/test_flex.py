@@ -9,7 +9,7 @@ from torch.nn.attention.flex_attention import flex_attention
 from headrank.model import PromptBuilder, PromptSettings, ScorerSettings, flex, read_head_scores
 from headrank.model.block_states import StateShape, compute_states
 from headrank.model.compiled import can_compile
-from headrank.model.flex import SQUARE, occupied
+from headrank.model.flex import SQUARE, squares
 from headrank.model.scorer import Scorer
 from headrank.model.visibility import may_see, prefix_owners, tail_owners
 from headrank.ranking import CandidateList, Passage, Query
@@ -149,9 +149,17 @@ def test_squares_hold_all_that_is_seen_and_leave_most_of_the_rest(blocks, tokeni
     n = -(-T // SQUARE)
     whole = torch.nn.functional.pad(seen, (0, n * SQUARE - T, 0, n * SQUARE - T))
     wanted = whole.view(2, n, SQUARE, n, SQUARE).any(-1).any(2)
-    found = occupied(owners)
+    found, every = squares(owners)
     assert not (wanted & ~found).any()
     assert found.sum() <= wanted.sum() * 1.2
+    assert (
+        seen[:, : SQUARE * (n - 1), : SQUARE * (n - 1)]
+        .unflatten(1, (n - 1, -1))
+        .unflatten(3, (n - 1, -1))
+        .transpose(2, 3)[every[:, :-1, :-1]]
+        .all()
+    )
+    assert every.sum() == 0 if blocks else every.sum() > 0.6 * found.sum()  # of a full prefix it is most
     if blocks:  # the diagonal, its neighbours, the first column and the last rows
         assert found[0].sum() < 6 * n < n * (n + 1) // 2
 
