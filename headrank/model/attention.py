@@ -69,7 +69,9 @@ def headrank_attention(
                 scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
                 softcap=kwargs.get("softcap"),
             )
-    if headrank_flex is not None and kwargs.get("softcap") is None:
+    if headrank_flex is not None:
+        if kwargs.get("softcap") is not None:
+            raise ValueError("FlexAttention does not cap the logits of this model here: model.kernel=sdpa")
         mask = headrank_flex.of(kwargs.get("sliding_window"))
         return attend_flex(query, key, value, mask, scaling), None
     # From positions that begin anew FlashAttention would conclude that sequences are packed here.

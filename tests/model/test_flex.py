@@ -7,6 +7,7 @@ import torch
 from torch.nn.attention.flex_attention import flex_attention
 
 from headrank.model import PromptBuilder, PromptSettings, ScorerSettings, flex, read_head_scores
+from headrank.model.attention import headrank_attention
 from headrank.model.block_states import StateShape, compute_states
 from headrank.model.compiled import can_compile
 from headrank.model.flex import SQUARE, squares
@@ -93,6 +94,16 @@ def test_a_window_needs_no_mask_of_all_tokens(tokenizer, plainly, monkeypatch):
         read_head_scores(with_flex(backbone), [prompt], HEADS)
         read_head_scores(backbone, [prompt], HEADS)
     assert rows == [prompt.size[1], len(prompt)]
+
+
+def test_a_cap_on_logits_is_refused(plainly):
+    states = torch.zeros(1, 2, 5, 12)
+    masks = flex.FlexMasks(torch.zeros(1, 5, dtype=torch.long), torch.arange(5)[None])
+    module = torch.nn.Module()
+    module.layer_idx = 0
+    with pytest.raises(ValueError, match="does not cap"):
+        headrank_attention(module, states, states, states, None, headrank_flex=masks, softcap=30.0)
+    assert plainly == []
 
 
 @not_compiled
