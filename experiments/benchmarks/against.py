@@ -20,8 +20,7 @@ MARGIN = 2 * 2**30  # bytes that stay free beside the eager recipe
 def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, Any]]:
     """A record for each number of passages and system."""
     records = []
-    short = make_lists(shared.whole.tokenizer, 1, 1)
-    systems.scorer_call(shared, shared.backbone(profile.depth), profile.heads(), short)()  # the first call prepares
+    systems.prepare(shared, profile)
     for passages, rounds in profile.passages.items():
         lists = make_lists(shared.whole.tokenizer, profile.lists, passages)
         prompts = PromptBuilder(shared.whole.tokenizer).build_many(

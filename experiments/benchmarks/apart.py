@@ -21,10 +21,10 @@ OTHER = "not within an operator (of PyTorch and Python; on a GPU: waiting)"
 def run_apart(settings: Profile, shared: Shared) -> list[dict[str, Any]]:
     """For each number of passages, a list at a time: seconds of a call, and of it by kinds of operators."""
     records = []
+    systems.prepare(shared, settings)
     for passages in settings.apart:
         lists = make_lists(shared.whole.tokenizer, 1, passages)
         call = systems.scorer_call(shared, shared.backbone(settings.depth), settings.heads(), lists)
-        call()
         logger.info("apart: %d passages", passages)
         taken = take_turns({"call": call}, 1)["call"]
         seconds = taken.seconds

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.benchmarks.eager import eager_scores
-from experiments.benchmarks.models import Shared
+from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import MINILM, PASSAGE_TOKENS, Profile
 from headrank.baselines import CrossEncoderReranker, Generative, ListReranker, Qwen3Reranker
 from headrank.baselines.generative import GenerativeReranker
@@ -70,6 +70,11 @@ def scorer_call(
         )
 
     return call
+
+
+def prepare(shared: Shared, profile: Profile) -> None:
+    """A short call, since the first one of a process takes longer."""
+    scorer_call(shared, shared.backbone(profile.depth), profile.heads(), make_lists(shared.whole.tokenizer, 1, 1))()
 
 
 def eager_call(

@@ -4,13 +4,10 @@ import copy
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface
 
 from headrank.model import Head, PromptBuilder, PromptSettings, all_heads, read_head_scores, read_several_rows
-from headrank.model import attention as attention_module
 from headrank.model import readout as readout_module
 from headrank.model.readout import ReadRequest, attention_rows
 from tests.tiny import eager_scores, tiny_backbone
@@ -135,56 +132,6 @@ def test_the_kernels_output_is_untouched(backbone):
         read = backbone.model(ids, headrank_request=request).last_hidden_state
         assert torch.equal(read, plain(ids).last_hidden_state)
     assert torch.allclose(request.gather(), torch.ones(1, 1, 1, 1))  # all keys are one passage: the row sums to 1
-
-
-def test_no_key_is_copied_for_the_tails(backbone, monkeypatch):
-    """Query heads that share keys are rows of one product: transformers' own function, with repeated keys, agrees."""
-    calls = []
-    monkeypatch.setattr(attention_module, "_few", lambda *_: True)
-
-    def sdpa(q, k, v, *, attn_mask, **options):
-        calls.append((q, k, v, attn_mask, options))
-        return scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, **options)
-
-    monkeypatch.setattr(attention_module.F, "scaled_dot_product_attention", sdpa)
-    with torch.no_grad():
-        read_head_scores(backbone, prompts_for(backbone), all_heads(3, 4))
-    q, k, v, mask, options = next(call for call in calls if call[3] is not None)
-    assert q.shape[1] == k.shape[1] == v.shape[1] == 2
-    B, _, rows, D = q.shape
-    assert rows == mask.shape[2] > 2
-    got = scaled_dot_product_attention(q, k, v, attn_mask=mask, **options).view(B, 4, rows // 2, D).transpose(1, 2)
-    module = backbone.model.layers[0].self_attn
-    wanted, _ = sdpa_attention_forward(
-        module, q.reshape(B, 4, rows // 2, D), k, v, mask[:, :, : rows // 2], scaling=options["scale"]
-    )
-    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
-
-
-def test_kernels_may_lay_their_output_out_as_they_like(backbone, monkeypatch):
-    """On a GPU the memory-efficient kernel's output lies token by token, not head by head."""
-    prompts = prompts_for(backbone)
-    monkeypatch.setattr(attention_module, "_few", lambda *_: True)
-
-    def token_by_token(*args, **options):
-        return scaled_dot_product_attention(*args, **options).transpose(1, 2).contiguous().transpose(1, 2)
-
-    with torch.no_grad():
-        wanted = read_head_scores(backbone, prompts, all_heads(3, 4))
-        monkeypatch.setattr(attention_module.F, "scaled_dot_product_attention", token_by_token)
-        got = read_head_scores(backbone, prompts, all_heads(3, 4))
-    for a, b in zip(wanted, got, strict=True):
-        torch.testing.assert_close(b.query, a.query, atol=1e-6, rtol=1e-5)
-
-
-def test_many_rows_repeat_keys_and_not_the_mask():
-    def few(heads, kv_heads, queries):
-        q, k = torch.zeros(1, heads, queries, 12), torch.zeros(1, kv_heads, 5000, 12)
-        return attention_module._few(q, k, torch.ones(1, 1, queries, 5000, dtype=torch.bool))
-
-    assert few(4, 2, 48)  # 2 x 48 rows of the mask; 2 x 4 x 12 numbers of each key and value
-    assert not few(4, 2, 49)
-    assert not few(4, 4, 10)  # nothing is repeated
 
 
 def test_rows_in_blocks_are_the_same(backbone, monkeypatch):
