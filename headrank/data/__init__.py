@@ -11,11 +11,11 @@ from headrank.data.first_stage import (
     select_queries,
 )
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
-from headrank.data.lines import FormatError
 from headrank.data.loading import BenchmarkData, load_data
 from headrank.data.settings import DataSettings
 from headrank.data.sources import load_collection
 from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
+from headrank.errors import FormatError
 
 __all__ = [
     "BM25Method",

@@ -7,15 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from headrank.errors import FormatError
+
 # What an id may not hold: whitespace of any script (it ends a column in TREC files, for some readers), control
 # characters, lone surrogates (no UTF-8 for them) and the byte-order mark (a reader drops it at a file's start).
 _NOT_IN_AN_ID = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHOWN = 80  # characters of a bad value shown in an error
-
-
-class FormatError(ValueError):
-    """An input file is not in the format wanted. The message names the file, the line and both sides."""
 
 
 def shown(value: object) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.lines import FormatError, format_error, id_fault, numbered_lines, shown, text_fault
+from headrank.data.lines import format_error, id_fault, numbered_lines, shown, text_fault
 from headrank.data.trec import read_qrels, read_run
+from headrank.errors import FormatError
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headrank.data.lines import FormatError, format_error, id_fault, numbered_lines, shown
+from headrank.data.lines import format_error, id_fault, numbered_lines, shown
+from headrank.errors import FormatError
 from headrank.files import atomic_write
 from headrank.ranking import Qrels, Ranking, Run
 

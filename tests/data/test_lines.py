@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrank.data.lines import FormatError, id_fault, numbered_lines, shown
+from headrank.data.lines import id_fault, numbered_lines, shown
+from headrank.errors import FormatError
 
 
 @given(text=st.text(max_size=6))

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from headrank.data.lines import FormatError
 from headrank.data.local import LocalCollection, read_passages, read_queries
+from headrank.errors import FormatError
 from headrank.ranking import Passage, Query
 
 

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrank.data.lines import id_fault
-from headrank.data.trec import FormatError, read_qrels, read_run, separate_scores, write_qrels, write_run
+from headrank.data.trec import read_qrels, read_run, separate_scores, write_qrels, write_run
+from headrank.errors import FormatError
 from headrank.ranking import RankedPassage, Ranking
 
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: id_fault(text) is None)
