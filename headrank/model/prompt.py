@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.model.layouts import Layout, find_layout
+from headrank.model.truncation import encode_first
 
 
 class Span(NamedTuple):
@@ -95,7 +96,8 @@ class Prompt:
     prefix: tuple[int, ...]
     passages: tuple[Span, ...]  # indices into the prefix
     tails: tuple[Tail, ...]
-    cut: int = 0  # how many passages were cut to `max_passage_tokens`
+    cut: tuple[int, ...] = ()  # which passages (context positions) were cut to `max_passage_tokens`
+    query_cut: bool = False  # whether the (first) query was cut to `max_query_tokens`
     blocks: tuple[Span, ...] = ()  # indices into the prefix, one after the other to its end; none: plainly causal
     query_position: int = 0  # tokens after the opening, with blocks
     queries: int = 1  # so many of the tails are of queries
@@ -124,8 +126,8 @@ class Prompt:
         return self.prefix[slice(*self.blocks[number])]
 
 
-Encoded: TypeAlias = dict[str, Sequence[int]]
-"""Texts with their token ids: what was tokenised in a job so far."""
+Encoded: TypeAlias = dict[tuple[str, int | None], Sequence[int]]
+"""(text, limit) -> its first `limit + 1` token ids, or all: what a job has tokenised so far."""
 
 
 class PromptBuilder:
@@ -165,7 +167,8 @@ class PromptBuilder:
     def build_many(
         self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
     ) -> list[Prompt]:
-        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch.
+        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch
+        for each limit. Of a text that exceeds its limit only the beginning is tokenised, see `truncation`.
 
         `known` carries the token ids over to the next call of the same job.
         """
@@ -173,26 +176,33 @@ class PromptBuilder:
         most = max((len(passages) for _, passages in lists), default=0)
         labels = self._encode([f"[{i + 1}]" for i in range(most)])
         encoded = {} if known is None else known
-        texts = dict.fromkeys(_spaced(text) for query, passages in lists for text in (query, *passages))
-        new = [text for text in texts if text not in encoded]
-        encoded.update((text, array("i", ids)) for text, ids in zip(new, self._encode(new), strict=True))
+        keys = [(_spaced(query), s.max_query_tokens) for query, _ in lists]
+        keys += [(_spaced(text), s.max_passage_tokens) for _, passages in lists for text in passages]
+        new = [key for key in dict.fromkeys(keys) if key not in encoded]
+        for limit in {limit for _, limit in new}:
+            texts = [text for text, its_limit in new if its_limit == limit]
+            for text, ids in zip(texts, encode_first(self._text, texts, limit), strict=True):
+                encoded[text, limit] = array("i", ids)
         null = self._tail(self._null, bare=not s.null_after_instruction)
         prompts = []
         for query, passages in lists:
             prefix = list(self._head)
-            spans, blocks, cut = [], [], 0
-            for label, passage in zip(labels, passages, strict=False):
-                ids = encoded[_spaced(passage)]
+            spans, blocks, cut = [], [], []
+            for number, (label, passage) in enumerate(zip(labels, passages, strict=False)):
+                ids = encoded[_spaced(passage), s.max_passage_tokens]
                 if s.max_passage_tokens is not None and len(ids) > s.max_passage_tokens:
-                    ids, cut = ids[: s.max_passage_tokens], cut + 1
+                    ids = ids[: s.max_passage_tokens]
+                    cut.append(number)
                 before = len(prefix)
                 prefix += self._separator if s.in_blocks else [*self._separator, *label]
                 start = before + len(self._separator) if s.label_in_span else len(prefix)
                 prefix += ids
                 spans.append(Span(start, len(prefix)))
                 blocks.append(Span(before, len(prefix)))
-            tails = (self._tail(encoded[_spaced(query)][: s.max_query_tokens]),)
-            prompt = Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, cut)
+            asked = encoded[_spaced(query), s.max_query_tokens]
+            tails = (self._tail(asked[: s.max_query_tokens]),)
+            query_cut = len(asked) > len(asked[: s.max_query_tokens])
+            prompt = Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, tuple(cut), query_cut)
             if s.in_blocks:
                 prompt = replace(prompt, blocks=tuple(blocks), query_position=s.query_position)
             prompts.append(prompt)

@@ -88,13 +88,15 @@ def test_passages_are_cut_and_never_the_prompt():
     builder = PromptBuilder(TOKENIZER, PromptSettings(max_passage_tokens=7, max_query_tokens=5))
     cut = builder.build("q", ["x" * 5000, "short", "y" * 7], with_null=True)
     assert [decode(cut.prefix, span) for span in cut.passages] == [" xxxxxx", " short", " yyyyyy"]
-    assert cut.cut == 2
+    assert cut.cut == (0, 2)
     assert cut.tails == builder.build("q", ["short"], with_null=True).tails
     query = builder.build("kkkkkkkk", ["short"], with_null=False).tails[0]
     assert decode(query.ids, query.query) == " kkkk"
     assert decode(query.ids, query.suffix) == LAYOUTS["qwen3"].tail
+    long, short = builder.build_many([("kkkkkkkk", []), ("kkkk", [])], with_null=False)
+    assert (long.query_cut, short.query_cut) == (True, False)
     exact = builder.build("q", ["x" * 6], with_null=False)  # a space and six letters: just fits
-    assert exact.cut == 0
+    assert exact.cut == ()
 
 
 def test_the_null_tail_shares_the_prefix_and_is_the_same_for_every_query():

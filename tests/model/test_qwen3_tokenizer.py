@@ -119,7 +119,7 @@ def test_spans_decode(qwen3):
 def test_scores_equal_eager_attention(qwen3, builder):
     backbone = tiny_backbone("qwen3", qwen3, layers=2)
     prompt = builder.build("who sat?", TEXTS, with_null=True)
-    assert prompt.cut == 1
+    assert prompt.cut == (5,)
     heads = list(all_heads(2, 4))
     with torch.no_grad():
         scores = read_head_scores(backbone, [prompt], heads, query_rows="suffix")[0]
