@@ -1,30 +1,46 @@
-"""Names of the folders of a sweep's jobs: what was overridden, readable, the same each time, fit for any file system.
-
-Registered in `run.py` as the resolver `job_name` of `hydra.sweep.subdir`.
-"""
+"""Names of the folders of a sweep's jobs: readable, the same at every start, different for different overrides."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-LONGEST = 120  # characters: below 255 bytes, a file system's usual limit, and short enough to be read
+LONGEST = 120  # characters: below 255 bytes, the usual limit of a file system, and still readable
+# What the name of a run's folder says already. `experiment` counts only if it is neither swept nor renamed by `name`.
+TOLD = frozenset(("sweep", "experiment", "name", "paths.output", "paths.cache"))
+_KEY = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
+_VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 
 
-def job_name(overrides: Sequence[str], exclude: Sequence[str] = ()) -> str:
-    """`ablation=no_entropy,seed=1`, ordered by key, without the keys in `exclude`; `default` where none is left.
+def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
+    """The name of the folder of a job with these overrides, such as `ablation-no_entropy__seed-1`.
 
-    What a file name should not hold (`/`, brackets, blanks, commas within a value) becomes `-` or `+`, and a name that
-    is too long is cut; a hash at the end then keeps it apart from others.
+    swept: the keys that the sweep varies; they stand first, and all of them are in the name.
+
+    Each part is `key-value`, and `__` separates parts. The name has letters, digits and `_.+-` only, so that it can be
+    written in an override without quotes. A name that is too long is cut; a name that other overrides could also
+    have ends with a hash of the exact overrides. Without any override to name it is `default`.
     """
-    pairs = sorted(override.lstrip("+").partition("=")[::2] for override in overrides)
-    exact = [(key, value) for key, value in pairs if key not in exclude]
-    shown = ",".join(f"{_plain(key)}={_plain(value)}" for key, value in exact)
-    wanted = ",".join(f"{key}={value}" for key, value in exact)
-    if shown == wanted and len(shown) <= LONGEST:
+    pairs = [_pair(override) for override in overrides]
+    named = any(key == "name" for key, _ in pairs)
+    told = (TOLD - {"experiment"} if named else TOLD) - set(swept)
+    exact = sorted((pair for pair in pairs if pair[0] not in told), key=lambda pair: (pair[0] not in swept, pair))
+    shown = "__".join(f"{_plain(key)}-{_plain(value)}" for key, value in exact)
+    if all(map(_is_plain, exact)) and len(shown) <= LONGEST:
         return shown or "default"
-    digest = hashlib.sha256(wanted.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr(exact).encode()).hexdigest()[:8]
     return f"{shown[: LONGEST - len(digest) - 1]}-{digest}"
 
 
+def _pair(override: str) -> tuple[str, str]:
+    key, _, value = override.lstrip("+").partition("=")
+    return ("without", key[1:]) if key.startswith("~") and value in ("", "null") else (key, value)
+
+
+def _is_plain(pair: tuple[str, str]) -> bool:
+    """Whether key and value can be read back from the name."""
+    split = any("__" in part or part.startswith("_") or part.endswith("_") for part in pair)
+    return not split and bool(_KEY.fullmatch(pair[0]) and _VALUE.fullmatch(pair[1]))
+
+
 def _plain(text: str) -> str:
-    return re.sub(r"[^\w.+-]+", "-", text.strip("[]{}'\" ").replace(",", "+"), flags=re.ASCII).strip("-")
+    return re.sub(r"[^\w.+-]+", "-", text.strip("[]{}'\" ~/").replace(",", "+"), flags=re.ASCII)

@@ -27,8 +27,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
-from headrank.job_names import job_name
 from headrank.started import Started
+from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
 if TYPE_CHECKING:
     from headrank.experiment import DataSettings, Experiment
@@ -166,6 +166,7 @@ def main() -> None:
     """The command line. Where torchrun or srun started several processes, the first runs and the others help it."""
     if Started.of().rank:
         sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    sys.argv[1:] = for_jobs(sys.argv[1:])
     _main()
 
 
@@ -227,10 +228,8 @@ def release(error: BaseException | None) -> None:
     gc.collect()  # models and trainers refer to themselves
 
 
-OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-
 if __name__ == "__main__":
-    # Under its own name, which a launcher's other processes can import, and the resolver with it.
+    # Under its own name, which a launcher's other processes can import.
     from headrank.run import main as importable
 
     importable()

@@ -56,7 +56,7 @@ def test_a_sweep_goes_on_after_a_failed_job_and_starts_again_where_it_was(tmp_pa
     jobs = {p.parent.name: json.loads(p.read_text()) for p in tmp_path.rglob("status.json")}
     assert sorted(status["state"] for status in jobs.values()) == ["failed", "failed", "finished", "finished"]
     for name, status in jobs.items():
-        assert (status["state"] == "failed") == ("selection.heads=99" in name)
+        assert (status["state"] == "failed") == ("selection.heads-99" in name)
         if status["state"] == "failed":
             assert "99 heads are wanted" in status["error"]
             assert "Traceback" in status["traceback"]
@@ -74,7 +74,7 @@ def test_ablations_in_processes_of_their_own_return_at_once_when_finished(tmp_pa
     done = run(*sweep, *places, ok=False)
     assert "1 of 2 jobs failed" in done.stderr
     root = tmp_path / "debug-run/alignment_ablation"
-    finished, failed = root / "ablation=no_entropy,debug=fast", root / "ablation=heads_32,debug=fast"
+    finished, failed = root / "ablation-no_entropy__debug-fast", root / "ablation-heads_32__debug-fast"
     assert json.loads((finished / "status.json").read_text())["state"] == "finished"
     assert "32 heads are wanted" in (failed / "traceback.txt").read_text()
     written = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if ".hydra" not in path.parts}

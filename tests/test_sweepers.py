@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from headrank.job_names import job_name
+
 ROOT = Path(__file__).parents[1]
 APP = """
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
-
-from headrank.job_names import job_name
-
-OmegaConf.register_new_resolver("job_name", job_name)
 
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
@@ -49,7 +47,6 @@ hydra:
   searchpath: ["file://{conf}"]
   sweep:
     dir: out
-    subdir: "${{job_name:${{hydra.overrides.task}}}}"
   sweeper: {options}
 """
 
@@ -75,6 +72,10 @@ def app(tmp_path):
     return make
 
 
+def value(name):
+    return re.search(r"x-([^_]+)", name).group(1)
+
+
 def calls(folder):
     return {path.parent.name: len(path.read_text()) for path in folder.glob("out/*/calls")}
 
@@ -83,11 +84,11 @@ def test_a_study_joins_its_axes_runs_equal_jobs_once_and_names_the_failed_ones(a
     run, folder = app("study", axes=["x=0.0,0.1,0.10", "kind=a,b"], params={"limit": "0.05"})
     (folder / "faulty").touch()
     said = run(ok=False)
-    names = {"limit=0.05,x=0.0", "limit=0.05,x=0.1", "kind=b,limit=0.05"}
+    names = {"limit-0.05__x-0.0", "limit-0.05__x-0.1", "kind-b__limit-0.05"}
     assert calls(folder) == dict.fromkeys(names, 1)
-    same = json.loads((folder / "out/kind=a,limit=0.05/status.json").read_text())
-    assert (same["state"], same["same_as"]) == ("same", "limit=0.05,x=0.0")
-    assert "failed: out/limit=0.05,x=0.1: RuntimeError: a fault" in said
+    same = json.loads((folder / "out/kind-a__limit-0.05/status.json").read_text())
+    assert (same["state"], same["same_as"]) == ("same", "limit-0.05__x-0.0")
+    assert "failed: out/limit-0.05__x-0.1: RuntimeError: a fault" in said
     assert "1 of 3 jobs failed" in said
     assert (folder / "out/multirun.yaml").is_file()
 
@@ -95,7 +96,7 @@ def test_a_study_joins_its_axes_runs_equal_jobs_once_and_names_the_failed_ones(a
 def test_what_the_command_line_says_of_a_parameter_comes_first(app):
     run, folder = app("study", params={"x": "0.0,0.1", "kind": "a,b"})
     run("kind=c")
-    assert calls(folder).keys() == {"kind=c,x=0.0", "kind=c,x=0.1"}
+    assert calls(folder).keys() == {"kind-c__x-0.0", "kind-c__x-0.1"}
 
 
 def test_a_search_goes_on_after_failures_and_stops_and_finds_the_best(app):
@@ -105,7 +106,7 @@ def test_a_search_goes_on_after_failures_and_stops_and_finds_the_best(app):
     said = run("limit=0.5", ok=False)
     first = calls(folder)
     assert len(first) == 5
-    failed = {name for name in first if float(name.partition("x=")[2]) > 0.5}
+    failed = {name for name in first if float(value(name)) > 0.5}
     assert 0 < len(failed) < 5
     assert f"{len(failed)} of 5 jobs failed" in said
     # Stopped in the first of those that are tried again.
@@ -119,15 +120,32 @@ def test_a_search_goes_on_after_failures_and_stops_and_finds_the_best(app):
     assert again.keys() == first.keys(), "the same folders"
     assert {name for name in again if again[name] > 1} == failed
     best = yaml.safe_load((folder / "out/best.yaml").read_text())
-    values = {name: 1 - abs(float(name.partition("x=")[2]) - 0.3) for name in again}
+    values = {name: 1 - abs(float(value(name)) - 0.3) for name in again}
     assert best["value"] == pytest.approx(max(values.values()))
-    assert ",".join(sorted([*best["overrides"], "limit=0.5"])) == max(values, key=values.__getitem__)
+    assert job_name([*best["overrides"], "limit=0.5"], ["kind", "x"]) == max(values, key=values.__getitem__)
     # Nothing is left to do; more trials do the rest; another configuration is another search.
     assert "5 of 5 trials are there" in run("limit=0.5")
     assert calls(folder) == again
     run("limit=0.5", "hydra.sweeper.trials=6")
     assert len(calls(folder)) == 6
     assert "0 of 1 trials are there" in run("limit=0.6", "hydra.sweeper.trials=1")
+
+
+def test_two_different_jobs_of_one_folder_are_refused_before_any_starts(app):
+    run, folder = app("study", params={"x": "0.0,0.1"})
+    said = run("hydra.sweep.subdir=same", ok=False)
+    assert "out/same" in said
+    assert {"x=0.0", "x=0.1"} <= set(said.split())
+    assert not calls(folder)
+    run("hydra.sweep.subdir='${x}'")
+    assert calls(folder) == {"0.0": 1, "0.1": 1}
+
+
+def test_trials_at_a_time_that_ask_for_the_same_values_are_one_job(app):
+    pytest.importorskip("optuna")
+    run, folder = app("optuna", trials=6, parallel=6, params={"kind": "choice(a,b)"})
+    run()
+    assert calls(folder) == {"kind-a": 1, "kind-b": 1}
 
 
 @pytest.mark.parametrize(

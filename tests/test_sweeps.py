@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config
+from hydra_plugins.headrank_sweepers.arguments import for_jobs
 from tests.sweeping import sweeper
 
 # A recipe of which every ablation changes something, as an experiment may hold it.
@@ -124,15 +125,63 @@ def test_jobs_put_the_sweep_first_the_ablation_last_and_know_those_that_are_the_
     with sweeper(path, experiment, sweep, "paths.output=/x", "+ablation=base,heads_4,lora") as (made, arguments):
         jobs = made.jobs(arguments)
         assert [job.folder for job in jobs] == [
-            Path("/x/mine/alignment_ablation") / f"ablation={name}" for name in ("base", "heads_4", "lora")
+            Path("/x/mine/alignment_ablation") / f"ablation-{name}" for name in ("base", "heads_4", "lora")
         ]
-        assert jobs[1].overrides == (sweep, experiment, "paths.output=/x", "+ablation=heads_4")
+        assert jobs[1].overrides == (
+            *(sweep, experiment, "paths.output=/x", "+ablation=heads_4"),
+            "hydra.sweep.subdir=ablation-heads_4",
+        )
         changed = {"alignment.part", "paths.output", "paths.run", "shared_runs"}
         assert difference(base, flat(jobs[2].config)).keys() == changed
         assert len({job.content for job in jobs}) == 3
     with sweeper(sweep, "+experiment=nano", "+ablation=base,heads_8,heads_4") as (made, arguments):
         base_job, same, other = made.jobs(arguments)
         assert base_job.content == same.content != other.content
+
+
+def jobs_of(*words):
+    arguments = for_jobs(words)
+    with sweeper(*(word for word in arguments if word != "-m")) as (made, given):
+        jobs = made.jobs(given)
+        made.check_folders(jobs)
+        return jobs
+
+
+def test_a_plain_sweep_has_a_folder_for_each_job_that_differs():
+    jobs = jobs_of("-m", "+experiment=nano,qwen3_4b", "name=x", "scorer.power=-7,7")
+    assert [str(job.folder) for job in jobs] == [
+        f"outputs/x/experiment-{experiment}__scorer.power-{power}"
+        for experiment in ("nano", "qwen3_4b")
+        for power in ("-7", "7")
+    ]
+    assert len({job.content for job in jobs}) == 4
+
+
+@pytest.mark.parametrize("sweep", [["-m", "+experiment=nano,qwen3_4b"], ["+sweep=scales"]])
+def test_a_key_that_only_the_swept_experiments_have_can_be_given(sweep):
+    given = ["alignment.epochs=1", "selection.criterion.weight='0.5'", "scorer.seed=${seed}", "~report.figures"]
+    jobs = jobs_of(*sweep, *given)
+    assert len(jobs) >= 2
+    for job in jobs:
+        assert job.config.alignment.epochs == 1
+        assert job.config.selection.criterion.weight == "0.5"
+        assert job.config.scorer.seed == job.config.seed
+        assert "figures" not in job.config.report
+        assert "alignment.epochs=1" in job.overrides
+    with pytest.raises(ConfigCompositionException, match=r"alignment\.epoch\b"):
+        jobs_of(*sweep, "alignment.epoch=1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+experiment=nano", "alignment.epochs=1"],
+        ["--cfg", "job", "+sweep=seeds", "alignment.epochs=1"],
+        ["-m", "seed=0,1", "hydra/sweeper=study", "paths.output=/x", "+alignment.epochs=1", "hydra.job.chdir=false"],
+    ],
+)
+def test_what_need_not_change_is_left_alone(words):
+    assert for_jobs(words) == words
 
 
 # sweep -> (what the command line adds, jobs, those of them that equal another, how keys that change begin)

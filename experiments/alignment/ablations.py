@@ -18,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     jobs = {
-        job.name.partition("=")[2].partition(",")[0]: read_results(job).benchmarks[0].systems
-        for job in sorted(parser.parse_args().sweep.glob("ablation=*"))
+        job.name.removeprefix("ablation-").partition("__")[0]: read_results(job).benchmarks[0].systems
+        for job in sorted(parser.parse_args().sweep.glob("ablation-*"))
         if any(job.glob("metrics/*.json"))  # jobs that equal another have none
     }
     base = jobs[BASE][MAIN_SYSTEM].per_query[METRIC]

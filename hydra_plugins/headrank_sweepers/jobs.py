@@ -1,7 +1,7 @@
 """What this project's sweepers have in common: the order of overrides, launching, and what is said of failed jobs."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,14 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from headrank.job_names import job_name
+from hydra_plugins.headrank_sweepers.arguments import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class JobSweeper(Sweeper):
     experiment's values instead of over them, and change nothing where the experiment says something itself.
     """
 
+    deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
@@ -58,19 +63,25 @@ class JobSweeper(Sweeper):
         return Path(self._master.hydra.sweep.dir)
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
-        """Overrides as Hydra understands them."""
+        """Overrides as Hydra understands them; a sweep over one value is that value."""
         parser = OverridesParser.create(config_loader=self._loader)
-        return parser.parse_overrides(list(overrides))
+        return [plain(parser, override) for override in parser.parse_overrides(list(overrides))]
 
     def arranged(self, arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
         """The sweep's file, the rest of the command line, the parameters that the command line does not give itself."""
-        given = sorted(self.parse(arguments), key=lambda override: override.key_or_group != "sweep")  # stable
+        words = [*arguments, *(f"~{key}" for key in self.deleted)]
+        given = sorted(self.parse(words), key=lambda override: override.key_or_group != "sweep")  # stable
         keys = {override.key_or_group for override in given}
         added = self.parse(f"{key}={value}" for key, value in params.items())
         return [*given, *(override for override in added if override.key_or_group not in keys)]
 
-    def job(self, overrides: Sequence[str]) -> Job:
-        """The job of these overrides. Raises what composing raises: an unknown key or option."""
+    def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
+        """The job of these overrides, in a folder named after them, the keys in `swept` first.
+
+        Raises what composing raises: an unknown key or option.
+        """
+        if not any(word.startswith("hydra.sweep.subdir=") for word in self._master.hydra.overrides.hydra):
+            overrides = [*overrides, f"hydra.sweep.subdir={job_name(overrides, swept)}"]
         config = self._loader.load_sweep_config(self._master, list(overrides))
         try:
             folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
@@ -79,6 +90,18 @@ class JobSweeper(Sweeper):
         OmegaConf.set_struct(config, False)
         del config["hydra"]
         return Job(tuple(overrides), config, folder)
+
+    def check_folders(self, jobs: Sequence[Job]) -> None:
+        """Raise `HydraException` if two different jobs would share a folder."""
+        first: dict[Path, Job] = {}
+        for job in jobs:
+            other = first.setdefault(job.folder, job)
+            if other.content != job.content and job.folder != self.folder:
+                both = "\n".join(" ".join(one.overrides) for one in (other, job))
+                raise HydraException(
+                    f"two different jobs of this sweep would share the folder {job.folder}:\n{both}\n"
+                    "leave out hydra.sweep.subdir, or make it differ between them"
+                )
 
     def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
         """Run jobs by the configured launcher, the numbers from `first` on: what each returned, or its exception."""

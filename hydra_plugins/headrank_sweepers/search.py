@@ -9,7 +9,7 @@ and a search that is kept in memory cannot be gone on with. Hence this one, on O
 import hashlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -38,17 +38,24 @@ class OptunaSweeper(JobSweeper):
     failed.
     """
 
-    def __init__(self, trials: int, parallel: int, seed: int, params: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        trials: int,
+        parallel: int,
+        seed: int,
+        params: Mapping[str, str] | None = None,
+        deleted: Sequence[str] = (),
+    ) -> None:
         if trials < 1 or parallel < 1:
             raise ValueError(f"hydra.sweeper.trials {trials}, parallel {parallel}: wanted at least 1 of both")
         self.trials, self.parallel, self.seed = trials, parallel, seed
-        self.params = dict(params or {})
+        self.params, self.deleted = dict(params or {}), list(deleted)
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that are missing and write `best.yaml`."""
         arranged = self.arranged(arguments, self.params)
         space = {_key(o): distribution(o) for o in arranged if o.is_sweep_override()}
-        fixed = [f"{_key(o)}={o.get_value_element_as_str()}" for o in arranged if not o.is_sweep_override()]
+        fixed = [_spelled_override(o) for o in arranged if not o.is_sweep_override()]
         if not space:
             raise HydraException("a search needs swept keys: hydra.sweeper.params, or key=interval(0,1) as an override")
         around = f"{self.job(fixed).content}{sorted(map(str, space.items()))}"
@@ -59,11 +66,12 @@ class OptunaSweeper(JobSweeper):
         results: list[Any] = []
         while len(jobs) < self.trials - done:
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - done - len(jobs)))]
-            batch = [self.job([*fixed, *_spelled(trial.params)]) for trial in asked]
-            returned = self.launch(batch, asked[0].number)
-            for trial, value in zip(asked, returned, strict=True):
-                _tell(study, trial, value)
-            jobs, results = [*jobs, *batch], [*results, *returned]
+            batch = [self.job([*fixed, *_spelled(trial.params)], space.keys()) for trial in asked]
+            distinct = {job.folder: job for job in batch}  # trials at a time may ask for the same values
+            returned = dict(zip(distinct, self.launch(list(distinct.values()), asked[0].number), strict=True))
+            for trial, job in zip(asked, batch, strict=True):
+                _tell(study, trial, returned[job.folder])
+            jobs, results = [*jobs, *batch], [*results, *(returned[job.folder] for job in batch)]
             self._write_best(study)
         check_failures(jobs, results)
 
@@ -124,6 +132,11 @@ def distribution(override: Override) -> "BaseDistribution":
 
 def _key(override: Override) -> str:
     return override.get_key_element()
+
+
+def _spelled_override(override: Override) -> str:
+    value = override.get_value_element_as_str()
+    return _key(override) if override.is_delete() and not value else f"{_key(override)}={value}"
 
 
 def _completed(study: "Study") -> list[Any]:

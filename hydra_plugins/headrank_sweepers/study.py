@@ -4,6 +4,7 @@ python -m headrank.run -m +experiment=nano scorer=none,residual seed=0,1
 python -m headrank.run +sweep=selection +experiment=nano             (axes: a sweep for each of several keys)
 """
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,13 +25,17 @@ class StudySweeper(JobSweeper):
     A job whose configuration equals an earlier job's is not run; its `status.json` says which one it is the same as.
     """
 
-    def __init__(self, params: Mapping[str, str] | None = None, axes: Sequence[str] = ()) -> None:
-        self.params, self.axes = dict(params or {}), list(axes)
+    def __init__(
+        self, params: Mapping[str, str] | None = None, axes: Sequence[str] = (), deleted: Sequence[str] = ()
+    ) -> None:
+        self.params, self.axes, self.deleted = dict(params or {}), list(axes), list(deleted)
 
     def sweep(self, arguments: list[str]) -> list[Any]:
         """Run all jobs, then raise `JobsFailed` where some failed; what each returned."""
-        jobs = self._distinct(self.jobs(arguments))
-        say(f"sweep: {len(jobs)} jobs in {self.folder}")
+        jobs = self.jobs(arguments)
+        self.check_folders(jobs)
+        jobs = self._distinct(jobs)
+        say(f"sweep: {len(jobs)} jobs in {os.path.commonpath([job.folder.parent for job in jobs])}")
         results = self.launch(jobs, 0)
         check_failures(jobs, results)
         return results
@@ -39,14 +44,17 @@ class StudySweeper(JobSweeper):
         """All jobs, the same ones too. Composes each, so that an unknown key is told before anything runs."""
         fixed = self.arranged(arguments, self.params)
         keys = {override.key_or_group for override in fixed}
+        always = {key.lstrip("+") for key in self.params}
+        always |= {override.key_or_group for override in fixed if override.is_sweep_override()}
         jobs: list[Job] = []
         for axis in self.axes or [""]:
-            swept = self.parse(shlex.split(axis))
-            both = sorted(keys & {override.key_or_group for override in swept})
+            varied = self.parse(shlex.split(axis))
+            both = sorted(keys & {override.key_or_group for override in varied})
             if both:
                 raise HydraException(f"{', '.join(both)} is what this sweep varies: leave it out, or sweep without it")
-            (product,) = BasicSweeper.split_arguments([*fixed, *swept], max_batch_size=None)
-            jobs += [self.job(overrides) for overrides in product]
+            (product,) = BasicSweeper.split_arguments([*fixed, *varied], max_batch_size=None)
+            swept = always | {override.key_or_group for override in varied}
+            jobs += [self.job(overrides, swept) for overrides in product]
         return jobs
 
     def _distinct(self, jobs: Sequence[Job]) -> list[Job]:
