@@ -102,7 +102,7 @@ def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "Can
     builder = PromptBuilder(load_tokenizer(model), system.prompt)
     scorer = system.scorer
     order = Order.FIRST_STAGE if scorer.order == Order.BOTH else Order(scorer.order)
-    positions = context_order(order, len(item), seed=scorer.seed, query_id=item.query.id)
+    positions = context_order(order, len(item), seed=scorer.seed, query=item.query.text)
     passages = [item.passages[i].text for i in positions]
     return builder.show(builder.build(item.query.text, passages, with_null=scorer.needs_null))
 

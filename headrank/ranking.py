@@ -5,6 +5,7 @@ first-stage order (best first); the order in which a model reads it (its context
 """
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -137,6 +138,13 @@ class ContextScores:
         n = len(self.passage_ids)
         if any(numbers is not None and len(numbers) != n for numbers in (self.scores, self.masses)):
             raise ValueError(f"query {self.query_id!r}: scores or masses do not fit its {n} passages")
+
+
+def shuffled_indices(size: int, key: str) -> list[int]:
+    """0 to size - 1 in the order that belongs to the key: the same in every run and on every machine."""
+    indices = list(range(size))
+    random.Random(key.encode("utf-8", "surrogatepass")).shuffle(indices)
+    return indices
 
 
 Run: TypeAlias = Mapping[str, Ranking]

@@ -87,6 +87,15 @@ def test_many_queries_at_once(reranker):
     assert reranker.rank_many([]) == []
 
 
+def test_a_shuffled_lists_scores_do_not_depend_on_its_place(model_folder):
+    shuffled = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", scorer=ScorerSettings(order="shuffled"))
+    other = ("another", TEXTS[:3])
+    first, last = shuffled.rank_many([(QUERY, TEXTS), other, other])[0], shuffled.rank_many([other, (QUERY, TEXTS)])[1]
+    scores = {r.id: r.score for r in shuffled.rank(QUERY, TEXTS)}
+    for results in (first, last):
+        assert {r.id: r.score for r in results} == pytest.approx(scores, abs=1e-5)
+
+
 def test_many_queries_over_the_same_passages(reranker):
     queries = [QUERY, "another one", "and a third"]
     together = reranker.rank_many([(query, TEXTS) for query in queries])

@@ -108,7 +108,7 @@ def read_lists(
     if not path.is_file():
         tensors: dict[str, Tensor] = {}
         for n, item in enumerate(tqdm(lists, desc=path.stem, unit="list")):
-            positions = context_order(order, len(item), seed=seed, query_id=item.query.id)
+            positions = context_order(order, len(item), seed=seed, query=item.query.text)
             one = read_list(backbone, prompts, item, positions, head_sets or {}, per_head=per_head)
             tensors[f"{n}/order"] = torch.tensor(positions)
             for name, scores in (("ours", one.ours), ("field", one.field)):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headrank.ranking import CandidateList, Qrels, Query
+from headrank.ranking import CandidateList, Qrels, Query, shuffled_indices
 
 _BUCKET = 8  # batches whose lists are sorted by length together: alike in a batch, but never twice the same company
 
@@ -92,22 +92,19 @@ def usable_lists(items: Sequence[CandidateList], qrels: Qrels) -> list[LabelledL
 
 
 def shuffled(one: LabelledList, key: str) -> LabelledList:
-    """The list in the context order that belongs to `key` and its query's id."""
-    order = list(range(len(one.item)))
-    random.Random(f"{key}:{one.item.query.id}").shuffle(order)
-    return replace(one, order=tuple(order))
+    """The list in the context order that belongs to `key` and its query's text."""
+    return replace(one, order=tuple(shuffled_indices(len(one.item), f"{key}:{one.item.query.text}")))
 
 
 def drawn(one: LabelledList, count: int, key: str) -> LabelledList:
-    """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's id.
+    """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's text.
 
     A list of two grades or more keeps two: where chance drew a single one, the last drawn gives its place to the first
     of another. The list itself where it has no more than `count` (at least 2).
     """
     if len(one.item) <= count:
         return one
-    line = list(range(len(one.item)))
-    random.Random(f"{key}:draw:{one.item.query.id}").shuffle(line)
+    line = shuffled_indices(len(one.item), f"{key}:draw:{one.item.query.text}")
     if len({one.grades[i] for i in line[:count]}) == 1:
         other = next((i for i in line[count:] if one.grades[i] != one.grades[line[0]]), line[count - 1])
         line[count - 1] = other

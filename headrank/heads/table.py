@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_residuals, length_divisor
+from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptSettings
@@ -82,17 +82,10 @@ class HeadCalibration:
     eps: float = EPS
 
     def __call__(self, scores: HeadScores) -> Float[Tensor, "heads docs"]:
-        """Each head's calibrated scores. Raises `ValueError` where the null query's scores are needed and absent."""
-        divisor = length_divisor(scores.lengths, self.length_norm)
-        query = scores.query / divisor
-        if self.calibration == Calibration.NONE:
-            return query
-        if scores.null is None:
-            raise ValueError(f"calibration {self.calibration} needs the null query's scores, which the table lacks")
-        null = scores.null / divisor
-        if self.calibration == Calibration.RESIDUAL:
-            return head_residuals(query, null, self.power, self.eps)
-        return torch.log(self.eps + query) - torch.log(self.eps + null)
+        """Each head's calibrated scores, see `head_calibrated`."""
+        return head_calibrated(
+            scores, calibration=self.calibration, power=self.power, length_norm=self.length_norm, eps=self.eps
+        )
 
 
 def usable_lists(lists: Sequence[CandidateList], qrels: Qrels) -> tuple[list[CandidateList], int]:
@@ -133,7 +126,7 @@ def read_head_table(
         )
     seeds = distinct_seeds(reader.prompts.settings, seeds)
     jobs = [(n, seed) for n in range(len(kept)) for seed in seeds]
-    orders = [context_order(Order.SHUFFLED, len(kept[n]), seed=seed, query_id=kept[n].query.id) for n, seed in jobs]
+    orders = [context_order(Order.SHUFFLED, len(kept[n]), seed=seed, query=kept[n].query.text) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
     lengths: dict[int, Tensor] = {}
     for reading in reader.read([kept[n] for n, _ in jobs], orders, heads, with_null=True, per_token=filtered):

@@ -1,7 +1,9 @@
 """From head scores to passage scores z: length normalisation, calibration by the null query, the sum over heads.
 
 Pure functions of tensors, differentiable, in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
-s_h(i|n) under the null query; w_h the head's weight. The definitions are this project's own unless a source is named.
+s_h(i|n) under the null query; w_h the head's weight; l_i the passage's length divisor (1, its tokens, or their root).
+`eps` is attention mass, so it joins a mass before the mass is divided by l_i: added after the division it would
+outweigh the masses of long passages. The definitions are this project's own unless a source is named.
 """
 
 from enum import StrEnum
@@ -43,10 +45,8 @@ def passage_scores(
 ) -> Float[Tensor, " docs"]:
     """z of every passage.
 
-    - `none`: log(eps + sum_h w_h s_h(i|q)).
-    - `residual`: sum_h w_h (s_h(i|q) - s_h(i|n)) / (eps + s_h(i|n))^power; power 0 is the subtraction of ICR
-      (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
-    - `log_ratio`: sum_h w_h log((eps + s_h(i|q)) / (eps + s_h(i|n))) / sum_h w_h.
+    - `none`: log((eps + sum_h w_h s_h(i|q)) / l_i).
+    - `residual` and `log_ratio`: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
 
     `token_filter` (residual with power 0 only) drops outlying tokens first, see `filtered_residual`.
     Raises `ValueError` where the null query's scores are needed and absent, and for combinations without a meaning.
@@ -60,23 +60,52 @@ def passage_scores(
         if scores.tokens is None:
             raise ValueError("token_filter needs head scores read per token")
         return filtered_residual(scores.tokens, w, len(scores.lengths)) / divisor
-    query = scores.query.float() / divisor
     if calibration == Calibration.NONE:
-        return torch.log(eps + w @ query)
+        return torch.log((eps + w @ scores.query.float()) / divisor)
+    z = w @ head_calibrated(scores, calibration=calibration, power=power, length_norm=length_norm, eps=eps)
+    return z / w.sum() if calibration == Calibration.LOG_RATIO else z
+
+
+def head_calibrated(
+    scores: HeadScores,
+    *,
+    calibration: Calibration = Calibration.RESIDUAL,
+    power: float = 0.5,
+    length_norm: LengthNorm = LengthNorm.NONE,
+    eps: float = EPS,
+) -> Float[Tensor, "heads docs"]:
+    """Each head's own calibrated scores c_h(i): what head criteria judge and `passage_scores` adds up.
+
+    - `none`: s_h(i|q) / l_i.
+    - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
+      (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
+    - `log_ratio`: log(max(eps, s_h(i|q)) / max(eps, s_h(i|n))): the lengths cancel, and a ratio of masses above eps is
+      exact.
+
+    Raises `ValueError` if the null query's scores are needed and absent.
+    """
+    divisor = length_divisor(scores.lengths, length_norm).to(scores.query.device)
+    query = scores.query.float()
+    if calibration == Calibration.NONE:
+        return query / divisor
     if scores.null is None:
         raise ValueError(f"calibration {calibration} needs the null query's scores, which were not read")
-    null = scores.null.float() / divisor
-    if calibration == Calibration.RESIDUAL:
-        return w @ head_residuals(query, null, power, eps)
-    return w @ (torch.log(eps + query) - torch.log(eps + null)) / w.sum()
+    null = scores.null.float()
+    if calibration == Calibration.LOG_RATIO:
+        return torch.log(query.clamp(min=eps)) - torch.log(null.clamp(min=eps))
+    return head_residuals(query, null, divisor, power, eps)
 
 
 def head_residuals(
-    query: Float[Tensor, "heads docs"], null: Float[Tensor, "heads docs"], power: float, eps: float = EPS
+    query: Float[Tensor, "heads docs"],
+    null: Float[Tensor, "heads docs"],
+    divisor: Float[Tensor, " docs"],
+    power: float,
+    eps: float = EPS,
 ) -> Float[Tensor, "heads docs"]:
-    """(s_h(i|q) - s_h(i|n)) / (eps + s_h(i|n))^power per head; power 0 divides by nothing."""
-    difference = query - null
-    return difference if power == 0 else difference / (eps + null) ** power
+    """The `residual` of `head_calibrated`; power 0 divides by the length alone."""
+    difference = (query - null) / divisor
+    return difference if power == 0 else difference / ((eps + null) / divisor) ** power
 
 
 def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:

@@ -1,7 +1,6 @@
 """Candidate lists in, head scores out: context orders, batches, and the way back to the caller's order."""
 
 import itertools
-import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from headrank.model.passage_states import PassageStates
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.model.reading import read_head_scores
 from headrank.model.shared_prefix import halve, share_prefixes
-from headrank.ranking import CandidateList
+from headrank.ranking import CandidateList, shuffled_indices
 
 CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
 
@@ -30,10 +29,11 @@ class Order(StrEnum):
     BOTH = "both"  # the mean of z over first-stage and reversed order
 
 
-def context_order(order: Order, size: int, *, seed: int, query_id: str) -> tuple[int, ...]:
+def context_order(order: Order, size: int, *, seed: int, query: str) -> tuple[int, ...]:
     """The candidates' indices in the order in which the model reads them.
 
-    Shuffles depend on seed and query id alone, so that a list has the same order in every run and on every machine.
+    Shuffles depend on the seed and the query's text alone, so that a list has the same order in every run, on every
+    machine and at every place among other lists.
     Raises `ValueError` for `both`, which is two orders.
     """
     if order == Order.FIRST_STAGE:
@@ -41,9 +41,7 @@ def context_order(order: Order, size: int, *, seed: int, query_id: str) -> tuple
     if order == Order.REVERSED:
         return tuple(reversed(range(size)))
     if order == Order.SHUFFLED:
-        indices = list(range(size))
-        random.Random(f"{seed}:{query_id}").shuffle(indices)
-        return tuple(indices)
+        return tuple(shuffled_indices(size, f"{seed}:{query}"))
     raise ValueError("order 'both' is two context orders: first_stage and reversed")
 
 

@@ -140,7 +140,7 @@ class Scorer:
         if self.reader.prompts.settings.in_blocks:
             orders = orders[:1]  # every order reads the same
         jobs = [
-            (number, context_order(order, len(item), seed=s.seed, query_id=item.query.id))
+            (number, context_order(order, len(item), seed=s.seed, query=item.query.text))
             for number, item in enumerate(lists)
             for order in orders
         ]

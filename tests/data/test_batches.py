@@ -1,6 +1,7 @@
 """Labelled lists: split, drawn, put in order and in batches, for one process or several."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from headrank.data.batches import (
     training_batches,
     validation_batches,
 )
+from headrank.ranking import Query
 from tests.data.toy import candidates, ids, labelled
 
 
@@ -35,8 +37,10 @@ def test_grades_and_order_must_fit_the_candidates(grades, order):
         LabelledList(candidates("q", docs=2), grades, order)
 
 
-def test_shuffling_keeps_all_else_and_depends_on_key_and_id_alone():
+def test_shuffling_keeps_all_else_and_depends_on_key_and_query_alone():
     a, b = labelled(2)
+    renamed = replace(a.item, query=Query("another id", a.item.query.text))
+    assert shuffled(replace(a, item=renamed), "k").order == shuffled(a, "k").order
     assert (shuffled(a, "k").item, shuffled(a, "k").grades) == (a.item, a.grades)
     assert shuffled(shuffled(a, "other"), "k") == shuffled(a, "k")
     assert len({shuffled(one, key).order for one in (a, b) for key in ("k", "l")}) == 4

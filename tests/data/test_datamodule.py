@@ -165,7 +165,7 @@ def test_validation_orders_are_fixed_and_those_of_the_reranker(make_source):
     assert epochs[0] == epochs[1]
     assert len(epochs[0]) == 3
     for query_id, order in epochs[0].items():
-        assert order == context_order(Order.SHUFFLED, DOCS, seed=5, query_id=query_id)
+        assert order == context_order(Order.SHUFFLED, DOCS, seed=5, query=f"what is {query_id}")
 
 
 def test_without_shuffling_all_is_in_first_stage_order(make_source):

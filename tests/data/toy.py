@@ -12,9 +12,9 @@ from headrank.ranking import CandidateList, Passage, Query
 DOCS = 6  # candidates a list
 
 
-def candidates(query_id, *, docs=DOCS, text="a query", size=10):
+def candidates(query_id, *, docs=DOCS, text=None, size=10):
     passages = tuple(Passage(f"{query_id}-d{i}", "x" * size) for i in range(docs))
-    return CandidateList(Query(query_id, text), passages)
+    return CandidateList(Query(query_id, f"what is {query_id}" if text is None else text), passages)
 
 
 def labelled(n, *, sizes=(10,)):

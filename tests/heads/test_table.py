@@ -86,8 +86,8 @@ def test_a_seed_is_needed(reader):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_averaging_over_seeds_equals_separate_reads(batch_size, backbone, reader):
     batched = replace(reader, batches=BatchSettings(batch_size))
-    together = read_head_table(batched, LISTS, QRELS, HEADS, seeds=[4, 5, 9], filtered=True)
-    apart = [read_head_table(reader, LISTS, QRELS, HEADS, seeds=[seed], filtered=True) for seed in (4, 5, 9)]
+    together = read_head_table(batched, LISTS, QRELS, HEADS, seeds=[4, 6, 9], filtered=True)
+    apart = [read_head_table(reader, LISTS, QRELS, HEADS, seeds=[seed], filtered=True) for seed in (4, 6, 9)]
     for n, item in enumerate(together.lists):
         singles = [table.lists[n] for table in apart]
         assert n or not torch.allclose(singles[0].scores.query, singles[1].scores.query, atol=1e-4)
@@ -102,7 +102,7 @@ def test_columns_are_in_first_stage_order(reader):
     """One shuffled reading, taken back to the first stage's order by hand."""
     item = LISTS[0]
     table = read_head_table(reader, [item], QRELS, HEADS, seeds=[1], filtered=True)
-    order = context_order(Order.SHUFFLED, 4, seed=1, query_id="q1")
+    order = context_order(Order.SHUFFLED, 4, seed=1, query=item.query.text)
     assert order != (0, 1, 2, 3)
     (reading,) = reader.read([item], [order], HEADS, with_null=True, per_token=True)
     got = table.lists[0]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrank.model import Calibration, Head, HeadScores, LengthNorm, TokenScores, passage_scores
-from headrank.model.calibration import EPS, filter_tokens, head_residuals
+from headrank.model.calibration import EPS, filter_tokens, head_calibrated, head_residuals
 
 HEADS = (Head(0, 0), Head(1, 2))
 QUERY = [[0.20, 0.10, 0.00], [0.40, 0.05, 0.30]]
@@ -54,21 +54,46 @@ def test_the_default_is_the_residual_of_power_one_half():
 
 def test_log_ratio_is_a_weighted_mean():
     def ratio(h, i):
-        return math.log((EPS + QUERY[h][i]) / (EPS + NULL[h][i]))
+        return math.log(max(EPS, QUERY[h][i]) / max(EPS, NULL[h][i]))
 
     want = [(2 * ratio(0, i) + 0.5 * ratio(1, i)) / 2.5 for i in range(3)]
     check(passage_scores(scores(), calibration=Calibration.LOG_RATIO, weights=torch.tensor(WEIGHTS)), want)
 
 
-@pytest.mark.parametrize(("norm", "divisors"), [("none", [1, 1, 1]), ("tokens", LENGTHS), ("sqrt_tokens", [2, 1, 3])])
-@pytest.mark.parametrize("calibration", list(Calibration))
-def test_length_norms_divide_the_head_scores(norm, divisors, calibration):
-    divided = scores(
-        [[value / d for value, d in zip(row, divisors, strict=True)] for row in QUERY],
-        [[value / d for value, d in zip(row, divisors, strict=True)] for row in NULL],
-    )
-    got = passage_scores(scores(), calibration=calibration, length_norm=LengthNorm(norm))
-    torch.testing.assert_close(got, passage_scores(divided, calibration=calibration), atol=1e-6, rtol=1e-5)
+NORMS = [("none", [1, 1, 1]), ("tokens", LENGTHS), ("sqrt_tokens", [2, 1, 3])]
+
+
+@pytest.mark.parametrize(("norm", "divisors"), NORMS)
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_length_norms_divide_masses_and_eps_alike(norm, divisors, scale):
+    """By hand, for masses of any size: at 1e-4 an eps added after the division would weigh as much as the masses."""
+    q = [[scale * value for value in row] for row in QUERY]
+    n = [[scale * value for value in row] for row in NULL]
+
+    def z(**options):
+        weights = torch.tensor(WEIGHTS)
+        return passage_scores(scores(q, n), length_norm=LengthNorm(norm), weights=weights, **options)
+
+    def weighed(of_head):
+        return [2 * of_head(0, i, d) + 0.5 * of_head(1, i, d) for i, d in enumerate(divisors)]
+
+    mass = [math.log((EPS + 2 * q[0][i] + 0.5 * q[1][i]) / d) for i, d in enumerate(divisors)]
+    check(z(calibration=Calibration.NONE), mass)
+    for power in (0.0, 0.5, 1.0):
+        want = weighed(lambda h, i, d, p=power: (q[h][i] - n[h][i]) / d / ((EPS + n[h][i]) / d) ** p)
+        torch.testing.assert_close(z(power=power), torch.tensor(want), atol=1e-9, rtol=1e-5)
+    ratios = weighed(lambda h, i, _: math.log(max(EPS, q[h][i]) / max(EPS, n[h][i])))
+    check(z(calibration=Calibration.LOG_RATIO), [value / 2.5 for value in ratios])
+
+
+@pytest.mark.parametrize("norm", list(LengthNorm))
+@pytest.mark.parametrize("mass", [0.3, 1e-3, 2e-6])
+def test_the_log_ratio_of_twice_the_mass_is_log_two(norm, mass):
+    item = scores([[2 * mass, mass]], [[mass, 2 * mass]], [400, 3])
+    z = passage_scores(item, calibration=Calibration.LOG_RATIO, length_norm=norm)
+    torch.testing.assert_close(z, torch.tensor([math.log(2), -math.log(2)]), rtol=2e-6, atol=0)
+    (row,) = head_calibrated(item, calibration=Calibration.LOG_RATIO, length_norm=norm)
+    assert torch.equal(row, z)
 
 
 def token_scores(values: list[list[float]], null: bool = True) -> TokenScores:
@@ -211,8 +236,9 @@ def test_gradients_are_those_of_finite_differences_and_finite_at_no_mass(options
 def test_gradcheck_of_the_residual():
     query = torch.tensor(QUERY, dtype=torch.float64, requires_grad=True)
     null = torch.tensor(NULL, dtype=torch.float64).clamp(min=0.01).requires_grad_()
+    lengths = torch.tensor(LENGTHS, dtype=torch.float64)
     for power in (0.0, 0.5, 1.0):
-        assert torch.autograd.gradcheck(lambda q, n, p=power: head_residuals(q, n, p), (query, null))
+        assert torch.autograd.gradcheck(lambda q, n, p=power: head_residuals(q, n, lengths, p), (query, null))
 
 
 def test_the_filter_gives_gradient_to_the_tokens_it_keeps():

@@ -50,7 +50,7 @@ def test_context_scores_are_in_context_order(backbone):
     item = candidates(STRANGE[:5])
     settings = ScorerSettings(order="shuffled", seed=3, calibration="none")
     scored = Scorer(backbone, SOME, settings=settings).score([item])[0]
-    order = context_order(Order.SHUFFLED, 5, seed=3, query_id="q")
+    order = context_order(Order.SHUFFLED, 5, seed=3, query=item.query.text)
     assert order != tuple(range(5))
     assert scored.context.passage_ids == tuple(item.passage_ids[i] for i in order)
     by_id = scores_by_id(scored)
@@ -63,18 +63,23 @@ def test_context_scores_are_in_context_order(backbone):
         assert z == pytest.approx(math.log(1e-6 + mass), abs=1e-5)
 
 
-def test_shuffles_depend_on_seed_and_query_id_alone(backbone):
-    orders = {context_order(Order.SHUFFLED, 20, seed=s, query_id=q) for s in range(3) for q in ("a", "b", "a1")}
+def test_shuffles_depend_on_the_seed_and_the_querys_text_alone(backbone):
+    orders = {context_order(Order.SHUFFLED, 20, seed=s, query=q) for s in range(3) for q in ("a", "b", "a1")}
     assert len(orders) == 9
     assert all(sorted(order) == list(range(20)) for order in orders)
-    assert context_order(Order.SHUFFLED, 6, seed=0, query_id="q") == (5, 2, 1, 0, 4, 3)  # on every machine
-    one, other = candidates(STRANGE[:4], "one query"), candidates(["a", "b", "c", "d"], "another query")
+    assert context_order(Order.SHUFFLED, 6, seed=0, query="q") == (5, 2, 1, 0, 4, 3)  # on every machine
+    assert context_order(Order.SHUFFLED, 3, seed=0, query="half a pair \udc00")
+    one, other = candidates(STRANGE[:4], "one query"), candidates(["a", "b", "c", "d"], "one query")
     settings = ScorerSettings(order="shuffled", seed=7)
-    scored = Scorer(backbone, SOME, settings=settings).score([one, other, replace(one, query=Query("r", "one query"))])
+    scored = Scorer(backbone, SOME, settings=settings).score(
+        [one, other, replace(one, query=Query("r", "two queries"))]
+    )
     assert scored[0].context.passage_ids == scored[1].context.passage_ids
     assert scored[0].context.passage_ids != scored[2].context.passage_ids
+    renamed = Scorer(backbone, SOME, settings=settings).score([replace(one, query=Query("another id", "one query"))])
+    assert renamed[0].context.passage_ids == scored[0].context.passage_ids
     with pytest.raises(ValueError, match="two context orders"):
-        context_order(Order.BOTH, 3, seed=0, query_id="q")
+        context_order(Order.BOTH, 3, seed=0, query="q")
 
 
 @pytest.mark.parametrize("order", ["first_stage", "both"])
