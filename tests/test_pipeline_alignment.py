@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from headrank.data import read_run
+from headrank.errors import ConfigError
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
     MAIN_SYSTEM,
@@ -55,6 +56,31 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
     run_experiment(replace(aligned, alignment=replace(ALIGNMENT, seed=1)))
     assert (folder / "checkpoint/model.safetensors").stat().st_mtime_ns != written
+
+
+def test_two_training_sets_with_equal_query_ids(experiment, make_folder):
+    """Heads are chosen and aligned on both; the queries carry the names of their sets, and each its threshold."""
+    (first,) = experiment.train
+    texts = {query_id: f"another {query_id}" for query_id in ("q1", "q2", "q3")}
+    second = replace(first, name="second", collection=str(make_folder("second", queries=texts)), relevance_threshold=2)
+    both = replace(experiment, train=(first, second), alignment=ALIGNMENT)
+    run_experiment(both)
+    lists = DataLoader(both.cache).labelled(both.train).lists
+    assert {one.item.query.id.split(":")[0]: one.relevance_threshold for one in lists} == {"train": 1, "second": 2}
+    usable = [one.item.query.id for one in lists if one.has_pairs]
+    assert list(HeadsFile.load(both.folder / "heads.json").query_ids) == usable
+    aligned = HeadsFile.load(both.folder / "checkpoint/heads.json").query_ids
+    assert set(aligned) < set(usable)
+    assert len(aligned) == len(usable) - ALIGNMENT.validation_queries
+
+
+def test_one_query_in_two_training_sets_is_refused_before_a_model_is_loaded(experiment, make_folder, monkeypatch):
+    no_model(monkeypatch)
+    (first,) = experiment.train
+    again = replace(first, name="again", collection=str(make_folder("again")))
+    for alignment in (None, ALIGNMENT):
+        with pytest.raises(ConfigError, match=r"query 'q1' .*train.*again"):
+            run_experiment(replace(experiment, train=(first, again), alignment=alignment))
 
 
 def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):

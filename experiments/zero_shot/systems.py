@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from experiments.zero_shot.reading import ListScores
+from headrank.data.labelled import label
 from headrank.heads import (
     AllHeads,
     Contrastive,
@@ -19,7 +20,6 @@ from headrank.heads import (
     RandomHeads,
     Selection,
     calibration_of,
-    list_grades,
     select_heads,
 )
 from headrank.heads.table import HeadCalibration
@@ -37,7 +37,7 @@ CALIBRATIONS = {
 
 FIELD_CRITERIA: dict[str, Criterion] = {
     "ICR": AllHeads(),
-    "QRHead": QueryFocused(relevance_threshold=GRADE),
+    "QRHead": QueryFocused(),
     "Selective-ICR": LayerWindow(),
 }
 """Systems of the field that filter tokens; their filtered scores are computed while reading."""
@@ -64,12 +64,12 @@ class System:
 def systems() -> list[System]:
     """All systems of the study."""
     found = [System(name, "field", c, SUBTRACTION, filtered=True) for name, c in FIELD_CRITERIA.items()]
-    found.append(System("CoRe", "field", Contrastive(relevance_threshold=GRADE), SUBTRACTION))
-    for label, scorer in CALIBRATIONS.items():
-        found.append(System(f"all heads, {label}", "ours", AllHeads(), scorer))
-        found.append(System(f"8 random heads, {label}", "ours", RandomHeads(), scorer))
-        found.append(System(f"4-layer window, {label}", "ours", LayerWindow(), scorer))
-        found.append(System(f"8 heads by disc - .1 H, {label}", "ours", EntropyRegularized(), scorer))
+    found.append(System("CoRe", "field", Contrastive(), SUBTRACTION))
+    for name, scorer in CALIBRATIONS.items():
+        found.append(System(f"all heads, {name}", "ours", AllHeads(), scorer))
+        found.append(System(f"8 random heads, {name}", "ours", RandomHeads(), scorer))
+        found.append(System(f"4-layer window, {name}", "ours", LayerWindow(), scorer))
+        found.append(System(f"8 heads by disc - .1 H, {name}", "ours", EntropyRegularized(), scorer))
     return found
 
 
@@ -79,15 +79,15 @@ def training_table(
     """The labelled lists' head scores, averaged over the context orders they were read in; one-grade lists left out."""
     labelled = []
     for n, item in enumerate(lists):
-        grades = list_grades(item, qrels)
-        if len(set(grades)) < 2:
+        one = label(item, qrels.get(item.query.id, {}), GRADE)
+        if not one.has_pairs:
             continue
         parts: list[HeadScores] = [getattr(order[n], reading) for order in readings]
         query = torch.stack([part.query for part in parts]).mean(0)
         null = torch.stack([part.null for part in parts if part.null is not None]).mean(0)
         filtered = torch.stack([f for order in readings if (f := order[n].per_head_filtered) is not None]).mean(0)
         scores = HeadScores(parts[0].heads, query, null, parts[0].lengths)
-        labelled.append(LabelledScores(item.query.id, torch.tensor(grades), scores, filtered))
+        labelled.append(LabelledScores(item.query.id, torch.tensor(one.grades), scores, filtered, GRADE))
     return HeadTable(labelled[0].scores.heads, tuple(labelled))
 
 

@@ -19,7 +19,7 @@ from headrank.alignment.adapters import TrainedPart
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.reader import computed_layers
 from headrank.alignment.validation import gather
-from headrank.data.batches import LabelledList
+from headrank.data.labelled import LabelledList
 from headrank.heads import (
     Criterion,
     HeadTable,
@@ -130,20 +130,19 @@ class ReselectHeads(Callback):
         # All read as many lists, the last perhaps for nothing: sharded layers are fetched together, pass by pass.
         share = [*lists[rank::ranks], *lists[:1]][: math.ceil(len(lists) / ranks)]
         own = HeadTable(heads, ())
-        qrels = {one.item.query.id: dict(zip(one.item.passage_ids, one.grades, strict=True)) for one in lists}
-        if len(qrels) != len(lists):
+        query_ids = {one.item.query.id for one in lists}
+        if len(query_ids) != len(lists):
             raise ValueError(
-                f"{len(lists)} training lists with {len(qrels)} query ids: wanted an id of its own for each"
+                f"{len(lists)} training lists with {len(query_ids)} query ids; expected a different id each"
             )
         if share:
             scorer = module.reader.scorer
             reader = ListReader(
                 module.backbone, module.reader.prompts, scorer.query_rows, BatchSettings(self.batch_size)
             )
-            items = [one.item for one in share]
             filtered = self.criterion.needs_filtered
             with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):
-                own = read_head_table(reader, items, qrels, heads, seeds=self.seeds, filtered=filtered)
+                own = read_head_table(reader, share, heads, seeds=self.seeds, filtered=filtered)
         parts = gather(own.lists)
         together: list[LabelledScores] = [parts[n % ranks][n // ranks] for n in range(len(lists))]  # in `lists`' order
         return HeadTable(heads, tuple(together))

@@ -215,7 +215,6 @@ def _module(job: AlignmentJob, device: str) -> AlignmentModule:
         ),
         max_layer=backbone.depth if settings.reselects else None,
         gradient_checkpointing=settings.trainer.gradient_checkpointing,
-        relevance_threshold=job.relevance_threshold,
         seed=settings.seed,
         origin={"criterion": heads.criterion, "query_ids": list(heads.query_ids), "seeds": list(heads.seeds)},
     )

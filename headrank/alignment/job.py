@@ -19,7 +19,6 @@ class AlignmentJob:
     sources: tuple[DataSettings, ...]
     settings: AlignmentSettings
     criterion: Criterion  # by which heads are selected again
-    relevance_threshold: int  # grade from which a passage is relevant in validation's selectivity
     work: Path  # where checkpoints and `epochs.csv` go
     folder: Path  # where the aligned model goes
     cache: Path | None = None  # of BM25 indexes; None: the user's cache folder

@@ -40,7 +40,8 @@ from headrank.alignment.reader import LabelledReader, checkpoint_activations
 from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
 from headrank.artifacts import artifact_key
-from headrank.data.batches import Batch, LabelledList
+from headrank.data.batches import Batch
+from headrank.data.labelled import LabelledList
 from headrank.model import Backbone, Head, PromptBuilder, PromptSettings, ScorerSettings
 from headrank.model.head_scores import check_heads
 
@@ -53,7 +54,6 @@ class AlignmentModule(LightningModule):
     temperature: what z is multiplied by before pairs and losses see it.
     max_layer: heads of the first `max_layer` layers may be selected later (`ReselectHeads`), so that q_proj and k_proj
         are made trainable up to there; those of layers deeper than any head take no steps. None: up to the deepest.
-    relevance_threshold: the grade from which a passage is relevant in validation's selectivity.
     seed: of pairs chosen at random. origin: how the heads were chosen, for the exported heads file: its plain values
         `criterion`, `query_ids` and `seeds`.
 
@@ -79,7 +79,6 @@ class AlignmentModule(LightningModule):
         optimizer: OptimizerSettings | None = None,
         max_layer: int | None = None,
         gradient_checkpointing: bool = False,
-        relevance_threshold: int = 1,
         seed: int = 0,
         origin: dict[str, Any] | None = None,
     ) -> None:
@@ -88,7 +87,7 @@ class AlignmentModule(LightningModule):
         self.backbone, self.model = backbone, backbone.model
         self.losses, self.pairs = losses, pairs or PairSettings()
         self.reader = LabelledReader(backbone, PromptBuilder(backbone.tokenizer, prompt), scorer or ScorerSettings())
-        self.temperature, self.relevance_threshold, self.seed = temperature, relevance_threshold, seed
+        self.temperature, self.seed = temperature, seed
         self.trained_settings, self.optimizer = trained or TrainedSettings(), optimizer or OptimizerSettings()
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature is {temperature}, wanted a finite number above 0")
@@ -230,7 +229,7 @@ class AlignmentModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score all processes' queries once."""
         records, self._records = [record for part in gather(self._records) for record in part], []
-        values = measure(records, relevance_threshold=self.relevance_threshold)
+        values = measure(records)
         self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

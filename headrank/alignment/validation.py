@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.data.batches import LabelledList
+from headrank.data.labelled import LabelledList
 from headrank.evaluation import mean, measure_middle_zone, score_queries, selectivity
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import ContextScores, Ranking
@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
-    """A held-out query: its ranking, its scores in context order and its candidates' grades."""
+    """A held-out query: its ranking, its scores in context order, its candidates' grades and which are relevant."""
 
     ranking: Ranking
     context: ContextScores
     grades: dict[str, int]
+    relevance_threshold: int = 1  # of the query's own data set
 
     @classmethod
     def from_scores(
@@ -51,20 +52,21 @@ class ValidationRecord:
             tuple(scores[i] for i in one.order),
             tuple(masses.detach().float().cpu().tolist()),
         )
-        return cls(Ranking.from_scores(query_id, ids, scores), context, dict(zip(ids, one.grades, strict=True)))
+        grades = dict(zip(ids, one.grades, strict=True))
+        return cls(Ranking.from_scores(query_id, ids, scores), context, grades, one.relevance_threshold)
 
 
-def measure(records: Iterable[ValidationRecord], *, relevance_threshold: int = 1) -> dict[str, float]:
-    """`ndcg@10`, and where the middle zone holds relevant and irrelevant passages `selectivity` (in [-1, 1]).
+def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
+    """`ndcg@10`, and `selectivity` (in [-1, 1]) if the middle zone holds relevant and irrelevant passages.
 
-    A query that comes several times counts once. No records give nothing. Raises `ValueError` where one id stands for
-    lists of different passages.
+    Relevant is what reaches the threshold of the query's own data set. A query that comes several times counts once. No
+    records give nothing. Raises `ValueError` if one id belongs to lists of different passages.
     """
     by_id: dict[str, ValidationRecord] = {}
     for record in records:
         kept = by_id.setdefault(record.ranking.query_id, record)
         if kept.grades != record.grades:
-            raise ValueError(f"validation query {record.ranking.query_id!r} stands for lists of different passages")
+            raise ValueError(f"validation query {record.ranking.query_id!r} has lists of different passages")
     if not by_id:
         return {}
     ids = sorted(by_id)  # an order that does not depend on processes
@@ -72,7 +74,13 @@ def measure(records: Iterable[ValidationRecord], *, relevance_threshold: int = 1
     rankings = {query_id: by_id[query_id].ranking for query_id in ids}
     values = {METRIC: mean(score_queries(rankings, qrels, query_ids=ids, metrics=[METRIC])[METRIC])}
     contexts = [by_id[query_id].context for query_id in ids]
-    zone = measure_middle_zone(contexts, rankings, qrels, relevance_threshold=relevance_threshold)
+    relevant = {
+        query_id: {
+            passage_id: int(grade >= by_id[query_id].relevance_threshold) for passage_id, grade in judged.items()
+        }
+        for query_id, judged in qrels.items()
+    }
+    zone = measure_middle_zone(contexts, rankings, relevant, relevance_threshold=1)
     difference = selectivity(zone.zone).difference
     return values if difference is None else values | {"selectivity": difference}
 

@@ -1,4 +1,4 @@
-"""Labelled lists, and which of them a process trains or validates on, in what order: plain functions, no Lightning.
+"""Batches of labelled lists: which lists a process trains or validates on, in what order. No Lightning in here.
 
 `datamodule.py` loads the lists and hands them out through `Batches`. Everything random here is a pure function of a
 seed, the epoch and ids, so that a resumed run, and every process of a distributed one, sees the same. [ours]
@@ -6,47 +6,13 @@ seed, the epoch and ids, so that a resumed run, and every process of a distribut
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from headrank.ranking import CandidateList, Qrels, Query, shuffled_indices
+from headrank.data.labelled import LabelledList
 
 _BUCKET = 8  # batches whose lists are sorted by length together: alike in a batch, but never twice the same company
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledList:
-    """A candidate list, its grades, and the order in which the model reads it.
-
-    `grades` (>= 0; unjudged is 0) are in first-stage order, as `item.passages` are. `order[c]` is the candidate at
-    context position c.
-
-    Raises `ValueError` where grades or order do not fit the candidates.
-    """
-
-    item: CandidateList
-    grades: tuple[int, ...]
-    order: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        n = len(self.item)
-        if len(self.grades) != n or min(self.grades, default=0) < 0 or sorted(self.order) != list(range(n)):
-            raise ValueError(
-                f"query {self.item.query.id!r}: grades {self.grades} and order {self.order} for {n} candidates; wanted "
-                "a grade >= 0 for each, and each candidate's index once"
-            )
-
-    @property
-    def has_pairs(self) -> bool:
-        """Whether two candidates differ in grade: without that there is nothing to train on."""
-        return len(set(self.grades)) > 1
-
-    @property
-    def length(self) -> int:
-        """Characters of query and candidates: what lists are sorted by (tokens are not known here)."""
-        return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
 
 class Batch:
@@ -78,95 +44,6 @@ class Place:
     epoch: int = 0
     rank: int = 0
     ranks: int = 1
-
-
-def label(item: CandidateList, judged: Mapping[str, int]) -> LabelledList:
-    """The list with its grades, in first-stage order. Grades below 0 and unjudged passages count as 0."""
-    grades = tuple(max(0, judged.get(passage_id, 0)) for passage_id in item.passage_ids)
-    return LabelledList(item, grades, tuple(range(len(item))))
-
-
-def usable_lists(items: Sequence[CandidateList], qrels: Qrels) -> list[LabelledList]:
-    """The labelled lists among these that can be trained on: with candidates of two grades or more."""
-    return [one for one in (label(item, qrels[item.query.id]) for item in items) if one.has_pairs]
-
-
-def shuffled(one: LabelledList, key: str) -> LabelledList:
-    """The list in the context order that belongs to `key` and its query's text."""
-    return replace(one, order=tuple(shuffled_indices(len(one.item), f"{key}:{one.item.query.text}")))
-
-
-def drawn(one: LabelledList, count: int, key: str) -> LabelledList:
-    """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's text.
-
-    A list of two grades or more keeps two: where chance drew a single one, the last drawn gives its place to the first
-    of another. The list itself where it has no more than `count` (at least 2).
-    """
-    if len(one.item) <= count:
-        return one
-    line = shuffled_indices(len(one.item), f"{key}:draw:{one.item.query.text}")
-    if len({one.grades[i] for i in line[:count]}) == 1:
-        other = next((i for i in line[count:] if one.grades[i] != one.grades[line[0]]), line[count - 1])
-        line[count - 1] = other
-    kept = sorted(line[:count])
-    scores = one.item.first_stage_scores
-    item = replace(
-        one.item,
-        passages=tuple(one.item.passages[i] for i in kept),
-        first_stage_scores=None if scores is None else tuple(scores[i] for i in kept),
-    )
-    return LabelledList(item, tuple(one.grades[i] for i in kept), tuple(range(count)))
-
-
-def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledList, ...]:
-    """Lists of several collections, as (collection, list), under ids that differ.
-
-    An id that stands for different queries in different collections (BEIR's are often plain numbers) becomes
-    `<collection>:<id>` in each of them; other ids stay.
-
-    Raises `ValueError` where an id comes twice with the same text: one query, which could be trained and validated on.
-    """
-    holders: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for collection, one in lists:
-        query = one.item.query
-        text = " ".join(query.text.split()).casefold()
-        for other, other_text in holders[query.id]:
-            if text == other_text:
-                raise ValueError(
-                    f"query {query.id!r} ({query.text[:80]!r}) stands in {other} and in {collection}; wanted each "
-                    "training query once: leave one of the two sources out"
-                )
-        holders[query.id].append((collection, text))
-    named: list[LabelledList] = []
-    for collection, one in lists:
-        query = one.item.query
-        if len(holders[query.id]) > 1:
-            one = replace(one, item=replace(one.item, query=Query(f"{collection}:{query.id}", query.text)))
-        named.append(one)
-    return tuple(named)
-
-
-def split(
-    lists: Sequence[LabelledList], *, validation: int, fraction: float, seed: int
-) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...]]:
-    """Training and validation lists, each in the order given.
-
-    Queries have a place in line that depends on seed and id alone. Validation is taken from its front, the wanted
-    fraction of the rest from its end: for one seed, smaller sets lie inside larger ones, and adding a source moves no
-    query of another past its neighbour. At least one training list remains.
-
-    Raises `ValueError` where validation would leave nothing to train on.
-    """
-    if validation >= len(lists):
-        raise ValueError(
-            f"validation_queries {validation} of {len(lists)} lists with two grades or more: nothing is left to train "
-            f"on; wanted fewer than {len(lists)}"
-        )
-    ids = [one.item.query.id for one in lists]
-    line = sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))
-    wanted = max(1, round(fraction * (len(lists) - validation)))
-    held_out, used = sorted(line[:validation]), sorted(line[len(line) - wanted :])
-    return tuple(lists[i] for i in used), tuple(lists[i] for i in held_out)
 
 
 def training_batches(

@@ -10,27 +10,14 @@ are split, ordered and shared among processes is in `batches.py`. Needs the extr
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningDataModule
 
-from headrank.data.batches import (
-    Batch,
-    Batches,
-    LabelledList,
-    Place,
-    check_shares,
-    distinct_ids,
-    drawn,
-    label,
-    shuffled,
-    split,
-    training_batches,
-    usable_lists,
-    validation_batches,
-)
+from headrank.data.batches import Batch, Batches, Place, check_shares, training_batches, validation_batches
+from headrank.data.labelled import LabelledList, distinct_ids, drawn, shuffled, split
 from headrank.data.loading import load_data
 from headrank.data.settings import DataSettings
 
@@ -232,29 +219,22 @@ class ListwiseDataModule(LightningDataModule):
         """Every source's labelled lists. Kept, so that the process that prepared the data does not read it twice."""
         if self._loaded is not None:
             return self._loaded
-        labelled: list[tuple[str, LabelledList]] = []
-        pools: list[LabelledList] = []
-        queries = without_candidates = one_grade = 0
+        pools: list[tuple[str, LabelledList]] = []
+        depths: list[int] = []
+        queries = without_candidates = 0
         for source in self.sources:
             data = load_data(source.deepened(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
-            found, qrels = data.candidates, data.collection.qrels
-            usable = usable_lists([item.top(source.depth) for item in found.lists], qrels)
-            deep = {item.query.id: item for item in found.lists}
-            if not usable:
+            found = data.labelled()
+            if not any(one.top(source.depth).has_pairs for one in found):
                 _log.warning(
-                    "%s: none of its %d lists has two grades; this source is not used",
-                    source.collection,
-                    len(found.lists),
+                    "%s: none of its %d lists has two grades; this source is not used", source.name, len(found)
                 )
-            labelled += [(source.collection, one) for one in usable]
-            pools += [label(deep[one.item.query.id], qrels[one.item.query.id]) for one in usable]
-            queries += found.judged_queries
-            without_candidates += len(found.queries_without_candidates)
-            one_grade += len(found.lists) - len(usable)
-        lists = distinct_ids(labelled)
-        named = {
-            one.item.query.id: replace(pool, item=replace(pool.item, query=one.item.query))
-            for one, pool in zip(lists, pools, strict=True)
-        }
-        self._loaded = _Loaded(lists, named, queries, without_candidates, one_grade)
+            pools += [(source.name, one) for one in found]
+            depths += [source.depth] * len(found)
+            queries += data.candidates.judged_queries
+            without_candidates += len(data.candidates.queries_without_candidates)
+        named = distinct_ids(pools)
+        lists = tuple(one for pool, depth in zip(named, depths, strict=True) if (one := pool.top(depth)).has_pairs)
+        by_id = {pool.item.query.id: pool for pool in named}
+        self._loaded = _Loaded(lists, by_id, queries, without_candidates, one_grade=len(named) - len(lists))
         return self._loaded

@@ -42,7 +42,7 @@ class CandidateLists:
         queries counts 0 for each.
     queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the wanted
         grade; empty where no threshold was given.
-    identical_ids_dropped: candidates dropped because their id is the query's.
+    identical_ids_dropped: candidates dropped because their id is the query's; a run's line below `depth` is none.
     """
 
     lists: tuple[CandidateList, ...]
@@ -153,9 +153,9 @@ def lists_from_run(
         identical_ids_dropped=sum(dropped for _, dropped in cuts.values()),
     )
     _log.info(
-        "%s: %d candidate lists of %d judged queries; without candidates %d, dropped without a relevant one %d; "
-        "identical ids dropped %d",
-        *(collection.name, len(lists), len(queries), len(without_candidates), len(without_relevant)),
+        "%s: %d candidate lists, up to %d deep, of %d judged queries; %d queries without candidates, %d lists dropped "
+        "without a relevant candidate, %d candidates dropped whose id is the query's",
+        *(collection.name, len(lists), depth, len(queries), len(without_candidates), len(without_relevant)),
         result.identical_ids_dropped,
     )
     return result
@@ -244,11 +244,10 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
 
 
 def _cut(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
-    """A query's top `depth`, ranked from 1, and how many identical ids were dropped; empty where the run lacks it."""
+    """A query's top `depth`, ranked from 1, and how many of it identical ids cost; empty if the run lacks the query."""
     ranking = run.get(query.id)
     if ranking is None:
         return Ranking(query.id, ()), 0
-    kept = [result for result in ranking.results if not (drop_identical_ids and result.id == query.id)]
-    dropped = len(ranking) - len(kept)
-    kept = kept[:depth]
+    dropped = sum(drop_identical_ids and result.id == query.id for result in ranking.results[:depth])
+    kept = [result for result in ranking.results if not (drop_identical_ids and result.id == query.id)][:depth]
     return Ranking.from_scores(query.id, [result.id for result in kept], [result.score for result in kept]), dropped

@@ -1,16 +1,14 @@
 """From data settings to candidate lists: what selection, alignment, reranking and scoring all read."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from headrank.data.collections import Collection
-from headrank.data.first_stage import CandidateLists, first_stage_run, lists_from_run, select_queries
+from headrank.data.first_stage import CandidateLists, candidate_lists, select_queries
+from headrank.data.labelled import LabelledList, label
 from headrank.data.settings import DataSettings
 from headrank.data.sources import load_collection
-from headrank.ranking import Run
-
-_log = logging.getLogger(__name__)
+from headrank.ranking import Ranking, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +21,25 @@ class BenchmarkData:
     run: Run
     candidates: CandidateLists
 
+    def labelled(self) -> tuple[LabelledList, ...]:
+        """The lists with the grades of their candidates and this data set's relevance threshold."""
+        qrels, threshold = self.collection.qrels, self.settings.relevance_threshold
+        return tuple(label(item, qrels.get(item.query.id, {}), threshold) for item in self.candidates.lists)
+
 
 def load_data(
     settings: DataSettings, cache_dir: Path | None = None, collection: Collection | None = None
 ) -> BenchmarkData:
     """The data of these settings; BM25 indexes are kept under `cache_dir`, by default the user's cache folder.
 
-    collection: the settings' own, where it is open already.
+    collection: the settings' own, if it is already open.
 
-    Raises what `load_collection` and `first_stage_run` raise: missing files, unknown ids, bad lines.
+    Raises what `load_collection` and `candidate_lists` raise: missing files, unknown ids, bad lines.
     """
     s = settings
     collection = collection or load_collection(s.collection, title=s.title)
     queries = select_queries(collection, s.max_queries, s.seed)
-    run = first_stage_run(
+    candidates = candidate_lists(
         collection,
         kind=s.first_stage,
         depth=s.depth,
@@ -46,6 +49,8 @@ def load_data(
         drop_identical_ids=s.drop_identical_ids,
         cache_dir=cache_dir,
     )
-    candidates = lists_from_run(collection, run, depth=s.depth, queries=queries)
-    _log.info("%s: %d lists of up to %d candidates", s.name, len(candidates), s.depth)
+    run = {
+        item.query.id: Ranking.from_scores(item.query.id, item.passage_ids, item.first_stage_scores or ())
+        for item in candidates.lists
+    }
     return BenchmarkData(s, collection, tuple(query.id for query in queries), run, candidates)

@@ -144,7 +144,8 @@ class LocalCollection(Collection):
         beyond = sum(1 for judged in self._qrels.values() for passage_id in judged if passage_id not in self._passages)
         strangers = sum(1 for query_id in self._qrels if query_id not in self._queries)
         _log.info(
-            "%s: %d passages, %d queries (%d judged); judgements of %d passages not in docs.jsonl, %d queries unknown",
+            "%s: %d passages, %d queries (%d judged); %d judgements of passages that docs.jsonl lacks, %d queries of "
+            "qrels.txt that the queries file lacks",
             *(self.name, len(self._passages), len(self._queries), len(self.judged_queries), beyond, strangers),
         )
 

@@ -15,7 +15,7 @@ from headrank.heads.criteria import (
 from headrank.heads.curves import head_curves
 from headrank.heads.measures import discriminability, entropy, ndcg
 from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, select_heads
-from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, list_grades, read_head_table
+from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, read_head_table
 
 __all__ = [
     "AllHeads",
@@ -38,7 +38,6 @@ __all__ = [
     "entropy",
     "head_curves",
     "heads_file",
-    "list_grades",
     "measures_table",
     "ndcg",
     "read_head_table",

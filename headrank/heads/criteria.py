@@ -66,13 +66,12 @@ class Contrastive:
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
     temperature: float = 0.001  # the paper's; 0.1 in its ablation
-    relevance_threshold: int = 1
     count: int | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """Mean over lists with both kinds of passages of the mean over their relevant passages."""
         values = []
-        for item, relevant in _with_both(table, self.relevance_threshold):
+        for item, relevant in _with_both(table):
             logits = item.scores.query.float() / self.temperature
             positive = logits[:, relevant]
             negative = logits[:, ~relevant].logsumexp(1, keepdim=True)
@@ -87,20 +86,22 @@ class QueryFocused:
     name: ClassVar[str] = "query_focused"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = True
-    relevance_threshold: int = 1
     count: int | None = 16
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """Mean over lists with a relevant passage."""
         values = []
         for item in table.lists:
-            relevant = item.grades >= self.relevance_threshold
+            relevant = item.relevant
             if item.filtered is None:
                 raise ValueError("the criterion query_focused needs a head table read with token-filtered scores")
             if relevant.any():
                 values.append(item.filtered[:, relevant].mean(1))
         if not values:
-            raise ValueError(f"no labelled list has a passage at the relevance threshold {self.relevance_threshold}")
+            raise ValueError(
+                f"no labelled list has a passage at its data's relevance threshold ({_thresholds(table)}); expected "
+                "one: lower data.<set>.relevance_threshold, or give lists with relevant candidates"
+            )
         return torch.stack(values).mean(0)
 
 
@@ -201,9 +202,16 @@ def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:
     return torch.stack([entropy(x.scores.query) for x in table.lists]).mean(0)
 
 
-def _with_both(table: HeadTable, threshold: int) -> list[tuple[LabelledScores, Tensor]]:
-    pairs = [(item, item.grades >= threshold) for item in table.lists]
+def _with_both(table: HeadTable) -> list[tuple[LabelledScores, Tensor]]:
+    pairs = [(item, item.relevant) for item in table.lists]
     both = [(item, relevant) for item, relevant in pairs if relevant.any() and not relevant.all()]
     if not both:
-        raise ValueError(f"no labelled list has passages on both sides of the relevance threshold {threshold}")
+        raise ValueError(
+            f"no labelled list has passages on both sides of its data's relevance threshold ({_thresholds(table)}); "
+            "expected one: change data.<set>.relevance_threshold, or give lists with relevant and other candidates"
+        )
     return both
+
+
+def _thresholds(table: HeadTable) -> str:
+    return ", ".join(map(str, sorted({item.relevance_threshold for item in table.lists})))

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from headrank.data.labelled import LabelledList
 from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptSettings
-from headrank.ranking import CandidateList, Qrels
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,20 @@ logger = logging.getLogger(__name__)
 class LabelledScores:
     """Head scores of one labelled list, passages in first-stage order, averaged over context orders.
 
-    `filtered[h, i]` is head h's own null-calibrated score after ICR's token filter, where it was asked for.
+    `filtered[h, i]` is head h's own null-calibrated score after ICR's token filter, if it was requested.
+    `relevance_threshold` is the grade from which the list's data set calls a passage relevant.
     """
 
     query_id: str
     grades: Int[Tensor, " docs"]
     scores: HeadScores
     filtered: Float[Tensor, "heads docs"] | None = None
+    relevance_threshold: int = 1
+
+    @property
+    def relevant(self) -> Bool[Tensor, " docs"]:
+        """Which passages are relevant, for criteria that know only relevant or not."""
+        return self.grades >= self.relevance_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +62,26 @@ class HeadTable:
             parts |= {"filtered": item.filtered} if item.filtered is not None else {}
             # copies, since safetensors refuses tensors that share memory
             tensors |= {f"{i}/{n}": value.clone(memory_format=torch.contiguous_format) for n, value in parts.items()}
-        save_file(tensors, path, metadata={"query_ids": json.dumps([item.query_id for item in self.lists])})
+        metadata = {
+            "query_ids": json.dumps([item.query_id for item in self.lists]),
+            "relevance_thresholds": json.dumps([item.relevance_threshold for item in self.lists]),
+        }
+        save_file(tensors, path, metadata=metadata)
 
     @classmethod
     def load(cls, path: Path) -> "HeadTable":
         """Read what `save` wrote."""
         with safe_open(path, framework="pt") as file:
-            query_ids = json.loads(file.metadata()["query_ids"])
+            metadata = file.metadata()
+            query_ids, thresholds = (json.loads(metadata[name]) for name in ("query_ids", "relevance_thresholds"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         heads = tuple(Head(int(layer), int(head)) for layer, head in tensors["heads"].tolist())
         lists = []
-        for i, query_id in enumerate(query_ids):
+        for i, (query_id, threshold) in enumerate(zip(query_ids, thresholds, strict=True)):
             null = tensors.get(f"{i}/null")
             scores = HeadScores(heads, tensors[f"{i}/query"], null, tensors[f"{i}/lengths"])
-            lists.append(LabelledScores(query_id, tensors[f"{i}/grades"], scores, tensors.get(f"{i}/filtered")))
+            grades, filtered = tensors[f"{i}/grades"], tensors.get(f"{i}/filtered")
+            lists.append(LabelledScores(query_id, grades, scores, filtered, threshold))
         return cls(heads, tuple(lists))
 
 
@@ -88,22 +101,9 @@ class HeadCalibration:
         )
 
 
-def usable_lists(lists: Sequence[CandidateList], qrels: Qrels) -> tuple[list[CandidateList], int]:
-    """The lists in which at least two grades are present, and how many are not and teach nothing."""
-    kept = [item for item in lists if len(set(list_grades(item, qrels))) > 1]
-    return kept, len(lists) - len(kept)
-
-
-def list_grades(item: CandidateList, qrels: Qrels) -> list[int]:
-    """The candidates' grades; unjudged candidates count as grade 0, grades below 0 as 0."""
-    judged = qrels.get(item.query.id, {})
-    return [max(0, judged.get(passage_id, 0)) for passage_id in item.passage_ids]
-
-
 def read_head_table(
     reader: ListReader,
-    lists: Sequence[CandidateList],
-    qrels: Qrels,
+    lists: Sequence[LabelledList],
     heads: Sequence[Head],
     *,
     seeds: Sequence[int],
@@ -112,24 +112,25 @@ def read_head_table(
 ) -> HeadTable:
     """Read every head's scores on every list with two grades or more, in one shuffled order per seed.
 
-    `filtered` reads per token as well, for criteria that want ICR's token filter. Raises `ValueError` where no seed
-    is given or no list has two grades.
+    `filtered` reads per token as well, for criteria that need ICR's token filter. Raises `ValueError` if no seed is
+    given or no list has two grades.
     """
     if not seeds:
         raise ValueError("head selection needs at least one seed for its shuffled context orders")
-    kept, dropped = usable_lists(lists, qrels)
-    if dropped:
-        logger.info("%d of %d labelled lists have fewer than two grades and are not used", dropped, len(lists))
+    kept = [one for one in lists if one.has_pairs]
+    if len(kept) < len(lists):
+        logger.info("%d of %d labelled lists have a single grade and are not used", len(lists) - len(kept), len(lists))
     if not kept:
         raise ValueError(
             f"none of the {len(lists)} labelled lists has candidates of two different grades: heads cannot be selected"
         )
     seeds = distinct_seeds(reader.prompts.settings, seeds)
     jobs = [(n, seed) for n in range(len(kept)) for seed in seeds]
-    orders = [context_order(Order.SHUFFLED, len(kept[n]), seed=seed, query=kept[n].query.text) for n, seed in jobs]
+    items = [one.item for one in kept]
+    orders = [context_order(Order.SHUFFLED, len(items[n]), seed=seed, query=items[n].query.text) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
     lengths: dict[int, Tensor] = {}
-    for reading in reader.read([kept[n] for n, _ in jobs], orders, heads, with_null=True, per_token=filtered):
+    for reading in reader.read([items[n] for n, _ in jobs], orders, heads, with_null=True, per_token=filtered):
         number = jobs[reading.number][0]
         scores = reading.first_stage_order()
         assert scores.null is not None
@@ -142,11 +143,12 @@ def read_head_table(
         if on_list is not None:
             on_list()
     labelled = []
-    for n, item in enumerate(kept):
+    for n, one in enumerate(kept):
         means = [part / len(seeds) for part in sums[n]]
         head_scores = HeadScores(tuple(heads), means[0], means[1], lengths[n])
-        grades = torch.tensor(list_grades(item, qrels))
-        labelled.append(LabelledScores(item.query.id, grades, head_scores, means[2] if filtered else None))
+        per_token = means[2] if filtered else None
+        grades = torch.tensor(one.grades)
+        labelled.append(LabelledScores(one.item.query.id, grades, head_scores, per_token, one.relevance_threshold))
     return HeadTable(tuple(heads), tuple(labelled))
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrank.alignment.record import read_record
 from headrank.artifacts import RunFolder, artifact_key
-from headrank.data.batches import check_shares, split, usable_lists
+from headrank.data.batches import check_shares
+from headrank.data.labelled import split
 from headrank.experiment import Experiment, SystemSettings
 from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
@@ -90,9 +91,8 @@ class AlignStage:
         what loading them as deep as candidates are drawn from raises."""
         settings = self.experiment.alignment
         _drawn_from(self.experiment, self.data)
-        parts = self.data.labelled(self.experiment.train).parts
         training, validation = split(
-            [one for part in parts for one in usable_lists(part.candidates.lists, part.collection.qrels)],
+            [one for one in self.data.labelled(self.experiment.train).lists if one.has_pairs],
             validation=settings.validation_queries,
             fraction=settings.query_fraction,
             seed=settings.seed,
@@ -143,7 +143,6 @@ class AlignStage:
             sources=e.train,
             settings=e.alignment,
             criterion=_criterion(system, heads),
-            relevance_threshold=e.train[0].relevance_threshold,
             work=work,
             folder=checkpoint,
             cache=e.cache,

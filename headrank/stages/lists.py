@@ -5,31 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrank.data import BenchmarkData, Collection, DataSettings, load_data
-from headrank.ranking import CandidateList, Qrels
+from headrank.data.labelled import LabelledList, distinct_ids
 
 __all__ = ["BenchmarkData", "DataLoader", "LabelledData"]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """The labelled lists of one or more collections, for selection and alignment."""
+    """The labelled lists of one or more collections, for selection and alignment.
+
+    lists: all of them, part by part, under query ids that differ (see `distinct_ids`); each has the relevance threshold
+        of its own data set.
+    """
 
     parts: tuple[BenchmarkData, ...]
+    lists: tuple[LabelledList, ...]
 
     @property
     def name(self) -> str:
         """The parts' names."""
         return " + ".join(part.settings.name for part in self.parts)
-
-    @property
-    def lists(self) -> list[CandidateList]:
-        """All candidate lists, part by part."""
-        return [item for part in self.parts for item in part.candidates.lists]
-
-    @property
-    def qrels(self) -> Qrels:
-        """The judgements of the parts' queries."""
-        return {q: part.collection.qrels[q] for part in self.parts for q in part.query_ids}
 
 
 class DataLoader:
@@ -49,12 +44,8 @@ class DataLoader:
         return self._loaded[settings]
 
     def labelled(self, settings: Sequence[DataSettings]) -> LabelledData:
-        """The labelled lists of all these settings. Raises `ValueError` where two parts have a query id in common."""
+        """The labelled lists of all these settings. Raises `ConfigError` if two of them hold the same query."""
         parts = tuple(self.load(one) for one in settings)
-        seen: dict[str, str] = {}
-        for part in parts:
-            for query_id in part.query_ids:
-                other = seen.setdefault(query_id, part.settings.name)
-                if other != part.settings.name:
-                    raise ValueError(f"query id {query_id!r} stands in {other} and in {part.settings.name}")
-        return LabelledData(parts)
+        return LabelledData(
+            parts, distinct_ids([(part.settings.name, one) for part in parts for one in part.labelled()])
+        )

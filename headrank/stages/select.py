@@ -25,7 +25,7 @@ from headrank.heads import (
     read_head_table,
     select_heads,
 )
-from headrank.heads.table import distinct_seeds, usable_lists
+from headrank.heads.table import distinct_seeds
 from headrank.model import Backbone, BatchSettings, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
 from headrank.stages.keys import heads_key, project_version, table_key
 from headrank.stages.lists import DataLoader, LabelledData
@@ -146,13 +146,12 @@ class SelectStage:
         builder = PromptBuilder(self._backbone.tokenizer, system.prompt)
         batches = BatchSettings(e.selection.batch_size, e.selection.tokens_per_batch)
         reader = ListReader(self._backbone, builder, system.scorer.query_rows, batches)
-        lists, qrels, seeds = train.lists, train.qrels, distinct_seeds(system.prompt, e.selection.seeds)
-        usable, _ = usable_lists(lists, qrels)
-        with tqdm(total=len(usable) * len(seeds), desc=f"select: reading {train.name}", unit="list") as bar:
+        seeds = distinct_seeds(system.prompt, e.selection.seeds)
+        usable = sum(one.has_pairs for one in train.lists)
+        with tqdm(total=usable * len(seeds), desc=f"select: reading {train.name}", unit="list") as bar:
             return read_head_table(
                 reader,
-                lists,
-                qrels,
+                train.lists,
                 all_heads(depth, self._backbone.heads_per_layer),
                 seeds=seeds,
                 filtered=filtered,

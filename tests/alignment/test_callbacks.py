@@ -49,8 +49,7 @@ def make(tokenizer, tmp_path):
 def select_by_hand(module, data):
     reader = ListReader(module.backbone, module.reader.prompts, "query")
     lists = data.training_lists
-    qrels = {x.item.query.id: dict(zip(x.item.passage_ids, x.grades, strict=True)) for x in lists}
-    table = read_head_table(reader, [x.item for x in lists], qrels, all_heads(3, 4), seeds=(0, 1, 2))
+    table = read_head_table(reader, lists, all_heads(3, 4), seeds=(0, 1, 2))
     return select_heads(table, CRITERION, calibration_of(module.reader.scorer), count=2).heads
 
 

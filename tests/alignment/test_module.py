@@ -11,6 +11,7 @@ from headrank.alignment.optimizer import OptimizerSettings, make_optimizer, rate
 from headrank.alignment.validation import ValidationRecord, measure
 from headrank.evaluation import score_queries
 from headrank.model import Head
+from headrank.ranking import ContextScores, Ranking
 from tests.alignment.steps import PARTS, step, trained_values
 from tests.alignment.toy import HEADS, KEPT_CLOSE, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
@@ -147,9 +148,26 @@ def test_validation_counts_each_query_once(fresh, tmp_path):
     assert float(trainer.callback_metrics["val/ndcg@10"]) == pytest.approx(expected, abs=1e-6)
     assert measure([*records, records[0], records[2]]) == measure(records)
     assert float(trainer.callback_metrics["val/selectivity"]) == pytest.approx(measure(records)["selectivity"])
-    with pytest.raises(ValueError, match="stands for lists of different passages"):
+    with pytest.raises(ValueError, match=f"validation query '{records[0].ranking.query_id}'"):
         measure([records[0], replace(records[1], ranking=records[0].ranking)])
     assert measure([]) == {}
+
+
+def test_selectivity_takes_each_query_by_the_threshold_of_its_own_data_set():
+    """Eight passages, grade 1 at context position 2, ranked first: relevant under threshold 1, not under 2."""
+    ids = tuple(f"d{i}" for i in range(8))
+    scores = tuple(float(i == 2) for i in range(8))
+
+    def record(query_id, threshold):
+        ranking = Ranking.from_scores(query_id, ids, scores)
+        grades = {passage_id: int(passage_id == "d2") + 2 * int(passage_id == "d3") for passage_id in ids}
+        return ValidationRecord(ranking, ContextScores(query_id, ids, scores, scores), grades, threshold)
+
+    # in the zone (positions 2 to 5) the top quartile holds d2 alone; d0 is outside
+    one, two = record("one", 1), record("two", 2)
+    assert measure([one])["selectivity"] == pytest.approx(1 / 2 - 0 / 2)
+    assert measure([two])["selectivity"] == pytest.approx(0 / 1 - 1 / 3)
+    assert measure([one, two])["selectivity"] == pytest.approx(1 / 3 - 1 / 5)
 
 
 def test_validation_columns_are_the_candidates():

@@ -11,8 +11,8 @@ from headrank.alignment import GradedKL, Preference, WeightedLosses
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.data import DataSettings
-from headrank.data.batches import LabelledList
 from headrank.data.datamodule import ListwiseDataModule
+from headrank.data.labelled import LabelledList
 from headrank.model import Backbone, Head, PromptSettings, ScorerSettings
 from headrank.ranking import CandidateList, Passage, Query
 

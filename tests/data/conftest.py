@@ -20,6 +20,6 @@ def make_source(make_folder):
             "run": ids,
         }
         folder = make_folder(name, **content | parts)
-        return DataSettings("toy", str(folder), first_stage="run", depth=depth)
+        return DataSettings(name, str(folder), first_stage="run", depth=depth)
 
     return make

@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrank.data.batches import (
-    LabelledList,
-    Place,
-    distinct_ids,
-    label,
-    shuffled,
-    split,
-    training_batches,
-    validation_batches,
-)
+from headrank.data.batches import Place, training_batches, validation_batches
+from headrank.data.labelled import LabelledList, distinct_ids, drawn, label, shuffled, split
+from headrank.errors import ConfigError
 from headrank.ranking import Query
 from tests.data.toy import candidates, ids, labelled
 
@@ -27,6 +20,14 @@ def test_grades_are_in_first_stage_order_and_never_below_0():
         item, (0, 0, 0, 2), (0, 1, 2, 3)
     )
     assert label(candidates("q", docs=1, text="ab", size=5), {}).length == 7
+
+
+def test_a_list_keeps_the_relevance_threshold_of_its_data_set():
+    one = label(candidates("q", docs=5), {"q-d0": 1, "q-d3": 2}, 2)
+    assert {x.relevance_threshold for x in (one, one.top(4), shuffled(one, "k"), drawn(one, 2, "k"))} == {2}
+    assert (one.top(4).grades, one.top(4).order) == ((1, 0, 0, 2), (0, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"query 'q': relevance threshold 0"):
+        label(candidates("q"), {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +58,14 @@ def test_an_id_of_two_different_queries_is_named_by_its_collection():
 
 def test_one_query_in_two_sources_is_refused():
     first, second = (label(candidates("1", text=text), {}) for text in ("What are tides", "what are  tides "))
-    with pytest.raises(ValueError, match=r"query '1' \('what are  tides '\) stands in a and in b"):
+    with pytest.raises(ConfigError, match=r"query '1' \('what are  tides '\) .* a .* b"):
         distinct_ids([("a", first), ("b", second)])
+
+
+def test_ids_that_are_equal_under_their_new_names_are_refused():
+    lists = [(s, label(candidates(q, text=t), {})) for s, q, t in [("a", "1", "x"), ("b", "1", "y"), ("b", "a:1", "z")]]
+    with pytest.raises(ConfigError, match="'a:1'"):
+        distinct_ids(lists)
 
 
 def test_validation_and_fractions_are_seeded_and_nested():
@@ -86,7 +93,7 @@ def test_validation_and_fractions_are_seeded_and_nested():
 
 def test_a_small_fraction_leaves_one_list_and_validation_must_leave_one():
     assert len(split(labelled(4), validation=3, fraction=0.01, seed=0)[0]) == 1
-    with pytest.raises(ValueError, match=r"validation_queries 4 of 4 lists .* wanted fewer than 4"):
+    with pytest.raises(ConfigError, match=r"validation_queries is 4"):
         split(labelled(4), validation=4, fraction=1.0, seed=0)
 
 

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from headrank.data import DataSettings, FormatError
-from headrank.data.batches import (
-    Place,
-)
+from headrank.data.batches import Place
 from headrank.data.datamodule import DataCounts, ListwiseDataModule
+from headrank.errors import ConfigError
 from headrank.model.list_reader import Order, context_order
 from headrank.ranking import Passage
 from tests.data.toy import DOCS, ids, ready, seen
@@ -55,8 +54,8 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
         batches = [one for batch in deep.train_dataloader() for one in batch]
         assert sorted(ids(batches)) == sorted(ids(deep.training_lists)), "ids that both sources have are told apart"
         for one in batches:
-            collection, query_id = one.item.query.id.split(":")
-            assert one.item.query.text.startswith(Path(collection).name)
+            name, query_id = one.item.query.id.split(":")
+            assert one.item.query.text.startswith(name)
             assert all(passage_id.startswith(query_id) for passage_id in one.item.passage_ids)
             drawn |= {int(passage_id[-1]) for passage_id in one.item.passage_ids}
         for batch in ready([a, b], draw_candidates=2, draw_depth=2, place=place).train_dataloader():
@@ -226,9 +225,9 @@ def test_data_that_cannot_be_trained_on_is_refused_in_setup(make_source):
     flat = make_source("flat", 4, qrels={"q00": {"q00-d0": 0, "q00-d1": -1}, "q01": {"q01-d0": 1}}, run=run)
     with pytest.raises(ValueError, match=r"none of 2 queries of \S*flat has .* 1 lists of one grade only, 1 without"):
         ready(flat)
-    with pytest.raises(ValueError, match=r"validation_queries 4 of 4 lists"):
+    with pytest.raises(ConfigError, match=r"validation_queries is 4, and 4 lists"):
         ready(make_source("small", 4), validation_queries=4)
-    with pytest.raises(ValueError, match=r"stands in .*twice and in .*twice"):
+    with pytest.raises(ConfigError, match=r"query 'q00' .* twice .* twice"):
         ready([make_source("twice", 4)] * 2)
     with pytest.raises(ValueError, match="5 training and 3 validation lists for 4 processes"):
         ready(make_source("few", 8), place=Place(0, 0, 4))

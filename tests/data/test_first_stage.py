@@ -1,5 +1,8 @@
+import logging
+
 import pytest
 
+from headrank.data import DataSettings, load_data
 from headrank.data.bm25 import BM25Parameters
 from headrank.data.first_stage import (
     FirstStage,
@@ -114,6 +117,20 @@ def test_identical_ids_are_dropped_before_the_cut(make_folder, tmp_path):
         run = first_stage_run(collection, depth=1, drop_identical_ids=True, **options)
         assert ids(run) == {"q1": ("d1",)}
         assert run["q1"].results[0].rank == 1
+
+
+def test_identical_ids_are_counted_where_they_took_a_candidates_place(make_folder, caplog):
+    """Of a benchmark's own loading, too: query q1 finds itself among the top 2, q2 below them, d1 is no query."""
+    docs = dict.fromkeys(("q1", "q2", "d1", "d2"), "tides")
+    run = {"q1": ["d1", "q1", "d2"], "q2": ["d1", "d2", "q2"]}
+    judged = {"q1": {"d1": 1}, "q2": {"d1": 1}}
+    folder = make_folder(docs=docs, queries={"q1": "tides", "q2": "tides?"}, qrels=judged, run=run)
+    settings = DataSettings("toy", str(folder), "run", depth=2, drop_identical_ids=True)
+    with caplog.at_level(logging.INFO, logger="headrank"):
+        data = load_data(settings)
+    assert data.candidates.identical_ids_dropped == 1
+    assert ids(data.run) == {"q1": ("d1", "d2"), "q2": ("d1", "d2")}
+    assert "1 candidates dropped whose id is the query's" in caplog.text
 
 
 def test_a_candidate_without_text_is_named(collection):

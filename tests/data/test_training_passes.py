@@ -11,13 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from headrank.data import DataSettings
-from headrank.data.batches import (
-    Batches,
-    Place,
-    shuffled,
-    training_batches,
-)
+from headrank.data.batches import Batches, Place, training_batches
 from headrank.data.datamodule import ListwiseDataModule
+from headrank.data.labelled import shuffled
 from tests.data.toy import ids, labelled, ready
 
 ROOT = Path(__file__).parents[2]

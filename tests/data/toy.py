@@ -3,10 +3,8 @@
 from types import SimpleNamespace
 
 from headrank.data import DataSettings
-from headrank.data.batches import (
-    label,
-)
 from headrank.data.datamodule import ListwiseDataModule
+from headrank.data.labelled import label
 from headrank.ranking import CandidateList, Passage, Query
 
 DOCS = 6  # candidates a list

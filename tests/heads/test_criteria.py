@@ -1,6 +1,7 @@
 """Each criterion on a table worked by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from headrank.heads import (
     EntropyRegularized,
     GivenHeads,
     HeadCalibration,
+    HeadTable,
     LayerWindow,
     PerHeadNdcg,
     QueryFocused,
@@ -40,6 +42,10 @@ TABLE = table(
         query_id="two",
     ),
 )
+
+
+def with_threshold(threshold: int) -> HeadTable:
+    return table(*(replace(one, relevance_threshold=threshold) for one in TABLE.lists))
 
 
 def judge(criterion: Criterion, calibrate: HeadCalibration = RAW, of=TABLE) -> list[float]:
@@ -92,7 +98,7 @@ def test_contrastive(temperature):
     ]
     assert judge(Contrastive(temperature=temperature)) == pytest.approx(want, abs=1e-6)
     assert judge(Contrastive(temperature=temperature), SUBTRACT) == pytest.approx(want, abs=1e-6)  # uncalibrated
-    only_second = judge(Contrastive(temperature=temperature, relevance_threshold=2))
+    only_second = judge(Contrastive(temperature=temperature), of=with_threshold(2))
     assert only_second[0] == pytest.approx(share(0.4, 0.1, 0.1))
 
 
@@ -104,7 +110,7 @@ def test_contrastive_takes_each_relevant_passage_against_the_irrelevant_ones():
 
 def test_query_focused():
     assert judge(QueryFocused()) == pytest.approx([(0.1 + 0.3) / 2, (0.2 + 0.0) / 2, (0.3 + 0.1) / 2, (0.4 + 0.2) / 2])
-    assert judge(QueryFocused(relevance_threshold=2)) == pytest.approx([0.3, 0.0, 0.1, 0.2])
+    assert judge(QueryFocused(), of=with_threshold(2)) == pytest.approx([0.3, 0.0, 0.1, 0.2])
     several = table(labelled([[0.0] * 3], [1, 0, 2], filtered=[[0.2, 0.9, 0.4]]))
     assert judge(QueryFocused(), of=several) == pytest.approx([0.3])
     with pytest.raises(ValueError, match="query_focused needs a head table read with token-filtered scores"):
@@ -142,10 +148,24 @@ def test_a_head_that_sees_no_passage_does_not_borrow_the_first_stages_ndcg():
     assert blind < seeing
 
 
-@pytest.mark.parametrize("criterion", [Contrastive(relevance_threshold=3), QueryFocused(relevance_threshold=3)])
+@pytest.mark.parametrize("criterion", [Contrastive(), QueryFocused()])
 def test_a_threshold_that_no_list_reaches(criterion):
-    with pytest.raises(ValueError, match=r"relevan.* 3"):
-        judge(criterion)
+    with pytest.raises(ValueError, match=r"threshold \(3\)"):
+        judge(criterion, of=with_threshold(3))
+
+
+def test_each_list_counts_by_the_threshold_of_its_own_data_set():
+    """Lists of two data sets: grade 1 is relevant in one of them and not in the other."""
+    first = labelled([[0.0] * 3], [1, 0, 2], filtered=[[0.2, 0.9, 0.4]], threshold=1)
+    second = labelled([[0.0] * 3], [1, 0, 2], filtered=[[0.2, 0.9, 0.4]], threshold=2)
+    assert judge(QueryFocused(), of=table(first, second)) == pytest.approx([(0.3 + 0.4) / 2])
+    first, second = (labelled([[0.3, 0.1, 0.2]], [1, 0, 2], threshold=threshold) for threshold in (1, 2))
+
+    def share(*advantages):
+        return 1 / (1 + sum(math.exp(-10 * advantage) for advantage in advantages))
+
+    expected = ((share(0.2) + share(0.1)) / 2 + share(-0.1, 0.1)) / 2
+    assert judge(Contrastive(temperature=0.1), of=table(first, second)) == pytest.approx([expected])
 
 
 def test_all_heads():

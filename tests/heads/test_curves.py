@@ -14,9 +14,10 @@ RIGHT, WRONG = [0.1, 0.2, 0.9], [0.9, 0.5, 0.1]
 WORST = 0.5  # nDCG of the only relevant passage at rank 3: 1 / log2(4)
 
 
-def lists(*heads, n=10):
+def lists(*heads, n=10, threshold=1):
     """`n` labelled lists whose heads (two to a layer) all give these scores."""
-    return table(*(labelled([list(h) for h in heads], GRADES, query_id=f"q{i}") for i in range(n)))
+    scores = [list(h) for h in heads]
+    return table(*(labelled(scores, GRADES, query_id=f"q{i}", threshold=threshold) for i in range(n)))
 
 
 def test_points_are_the_ndcg_of_the_best_heads_of_each_number_and_depth():
@@ -43,9 +44,7 @@ def test_the_number_in_use_is_a_point_and_depths_with_too_few_heads_are_none():
     assert [n for n, _ in found["depth"]] == [2]
 
 
-@pytest.mark.parametrize(
-    ("criterion", "n"), [(AllHeads(), 10), (EntropyRegularized(), 1), (Contrastive(relevance_threshold=2), 10)]
-)
+@pytest.mark.parametrize(("criterion", "n"), [(AllHeads(), 10), (EntropyRegularized(), 1), (Contrastive(), 10)])
 def test_without_labels_without_lists_and_without_what_the_criterion_needs_there_are_no_curves(criterion, n):
-    found = head_curves(lists(RIGHT, WRONG, n=n), criterion, SCORER, count=1, depth=1)
+    found = head_curves(lists(RIGHT, WRONG, n=n, threshold=2), criterion, SCORER, count=1, depth=1)
     assert (found["heads"], found["depth"]) == ([], [])

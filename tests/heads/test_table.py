@@ -6,16 +6,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from headrank.data.labelled import LabelledList, label
 from headrank.heads import (
     EntropyRegularized,
     HeadCalibration,
     HeadTable,
     LabelledScores,
-    list_grades,
     read_head_table,
     select_heads,
 )
-from headrank.heads.table import usable_lists
 from headrank.model import (
     BatchSettings,
     Calibration,
@@ -36,17 +35,16 @@ HEADS = (Head(0, 1), Head(1, 3), Head(2, 0))
 QRELS = {"q1": {"d0": 2, "d2": 1, "elsewhere": 3}, "q2": {"d1": -2, "d0": 1}, "q3": {"d0": 1, "d1": 1}}
 
 
-def candidates(query_id: str, *texts: str) -> CandidateList:
-    return CandidateList(
-        Query(query_id, f"the query {query_id}?"), tuple(Passage(f"d{i}", text) for i, text in enumerate(texts))
-    )
+def labelled(query_id: str, *texts: str) -> LabelledList:
+    passages = tuple(Passage(f"d{i}", text) for i, text in enumerate(texts))
+    return label(CandidateList(Query(query_id, f"the query {query_id}?"), passages), QRELS.get(query_id, {}))
 
 
 LISTS = [
-    candidates("q1", "the first", "", "a longer passage than the others", "x"),
-    candidates("q2", "one", "two"),
-    candidates("q3", "all of", "one grade"),
-    candidates("unjudged", "a", "b"),
+    labelled("q1", "the first", "", "a longer passage than the others", "x"),
+    labelled("q2", "one", "two"),
+    labelled("q3", "all of", "one grade"),
+    labelled("unjudged", "a", "b"),
 ]
 
 
@@ -57,13 +55,12 @@ def reader(backbone) -> ListReader:
 
 def test_grades():
     """Unjudged candidates and grades below 0 count as 0; judged passages that are no candidates count nothing."""
-    assert [list_grades(item, QRELS) for item in LISTS] == [[2, 0, 1, 0], [1, 0], [1, 1], [0, 0]]
-    assert usable_lists(LISTS, QRELS) == (LISTS[:2], 2)
+    assert [one.grades for one in LISTS] == [(2, 0, 1, 0), (1, 0), (1, 1), (0, 0)]
 
 
 def test_lists_of_one_grade_are_not_used(reader):
     done = []
-    table = read_head_table(reader, LISTS, QRELS, HEADS, seeds=[0, 1], on_list=lambda: done.append(1))
+    table = read_head_table(reader, LISTS, HEADS, seeds=[0, 1], on_list=lambda: done.append(1))
     assert [item.query_id for item in table.lists] == ["q1", "q2"]
     assert len(done) == 4  # two lists in two orders
     assert table.heads == HEADS
@@ -75,19 +72,19 @@ def test_lists_of_one_grade_are_not_used(reader):
 @pytest.mark.parametrize("lists", [LISTS[2:], []], ids=["one grade, no labels", "no lists"])
 def test_without_two_grades_there_is_nothing_to_select_from(lists, reader):
     with pytest.raises(ValueError, match=f"none of the {len(lists)} labelled lists has candidates of two different"):
-        read_head_table(reader, lists, QRELS, HEADS, seeds=[0])
+        read_head_table(reader, lists, HEADS, seeds=[0])
 
 
 def test_a_seed_is_needed(reader):
     with pytest.raises(ValueError, match="at least one seed"):
-        read_head_table(reader, LISTS, QRELS, HEADS, seeds=[])
+        read_head_table(reader, LISTS, HEADS, seeds=[])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_averaging_over_seeds_equals_separate_reads(batch_size, backbone, reader):
     batched = replace(reader, batches=BatchSettings(batch_size))
-    together = read_head_table(batched, LISTS, QRELS, HEADS, seeds=[4, 6, 9], filtered=True)
-    apart = [read_head_table(reader, LISTS, QRELS, HEADS, seeds=[seed], filtered=True) for seed in (4, 6, 9)]
+    together = read_head_table(batched, LISTS, HEADS, seeds=[4, 6, 9], filtered=True)
+    apart = [read_head_table(reader, LISTS, HEADS, seeds=[seed], filtered=True) for seed in (4, 6, 9)]
     for n, item in enumerate(together.lists):
         singles = [table.lists[n] for table in apart]
         assert n or not torch.allclose(singles[0].scores.query, singles[1].scores.query, atol=1e-4)
@@ -101,10 +98,10 @@ def test_averaging_over_seeds_equals_separate_reads(batch_size, backbone, reader
 def test_columns_are_in_first_stage_order(reader):
     """One shuffled reading, taken back to the first stage's order by hand."""
     item = LISTS[0]
-    table = read_head_table(reader, [item], QRELS, HEADS, seeds=[1], filtered=True)
-    order = context_order(Order.SHUFFLED, 4, seed=1, query=item.query.text)
+    table = read_head_table(reader, [item], HEADS, seeds=[1], filtered=True)
+    order = context_order(Order.SHUFFLED, 4, seed=1, query=item.item.query.text)
     assert order != (0, 1, 2, 3)
-    (reading,) = reader.read([item], [order], HEADS, with_null=True, per_token=True)
+    (reading,) = reader.read([item.item], [order], HEADS, with_null=True, per_token=True)
     got = table.lists[0]
     tokens = reading.scores.tokens
     filtered = filter_tokens(tokens.query - tokens.null, tokens.passage, 4)
@@ -120,13 +117,16 @@ def test_columns_are_in_first_stage_order(reader):
 
 @pytest.mark.parametrize("filtered", [False, True])
 def test_round_trip(filtered, reader, tmp_path):
-    table = read_head_table(reader, LISTS, QRELS, HEADS, seeds=[0], filtered=filtered)
+    table = read_head_table(reader, LISTS, HEADS, seeds=[0], filtered=filtered)
+    table = HeadTable(table.heads, (replace(table.lists[0], relevance_threshold=2), *table.lists[1:]))
     table.save(tmp_path / "table.safetensors")
     again = HeadTable.load(tmp_path / "table.safetensors")
     assert again.heads == table.heads
+    assert [item.relevance_threshold for item in again.lists] == [2, 1]
     assert [item.query_id for item in again.lists] == [item.query_id for item in table.lists]
     for a, b in zip(again.lists, table.lists, strict=True):
         assert torch.equal(a.grades, b.grades)
+        assert a.relevance_threshold == b.relevance_threshold
         assert torch.equal(a.scores.query, b.scores.query)
         assert torch.equal(a.scores.null, b.scores.null)
         assert torch.equal(a.scores.lengths, b.scores.lengths)
@@ -169,12 +169,11 @@ class MadeUpReader(ListReader):
 
 
 def test_a_head_that_reads_position_is_not_chosen(backbone):
-    lists = [candidates(f"q{i}", *[f"text {j}" for j in range(10)]) for i in range(20)]
-    qrels = {item.query.id: {"d0": 1} for item in lists}
+    lists = [replace(labelled(f"q{i}", *["text"] * 10), grades=(1, *[0] * 9)) for i in range(20)]
     heads = (Head(0, 0), Head(1, 0))
     criterion, calibrate = EntropyRegularized(weight=0.0, count=1), HeadCalibration(Calibration.NONE)
     made_up = MadeUpReader(backbone, PromptBuilder(backbone.tokenizer))
-    shuffled = read_head_table(made_up, lists, qrels, heads, seeds=[0, 1])
+    shuffled = read_head_table(made_up, lists, heads, seeds=[0, 1])
     chosen = select_heads(shuffled, criterion, calibrate)
     assert chosen.heads == (Head(1, 0),)
     assert chosen.discriminability[0] < 0.75
@@ -187,7 +186,7 @@ def test_a_head_that_reads_position_is_not_chosen(backbone):
 
 
 def test_every_head_of_a_model_can_be_read_at_once(reader):
-    table = read_head_table(reader, LISTS[:1], QRELS, all_heads(3, 4), seeds=[0])
+    table = read_head_table(reader, LISTS[:1], all_heads(3, 4), seeds=[0])
     sums = table.lists[0].scores.query.sum(1)
     assert table.lists[0].scores.query.shape == (12, 4)
     assert (sums > 0).all()
