@@ -20,7 +20,7 @@ from headrank.model import (
     backbone_shape,
 )
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.backbone import DTYPES, cut_config, load_config, locate
+from headrank.model.backbone import DTYPES, cut_config, load_config
 from headrank.model.compiled import compile_parts
 from headrank.model.language_model import load_tokenizer
 from headrank.ranking import CandidateList, Passage, Query
@@ -41,10 +41,12 @@ class Shared:
         settings = BackboneSettings(
             random_weights=True, family="qwen3", overrides=profile.shape, dtype=profile.dtype, device=profile.device
         )
-        config = load_config(settings, *locate(settings))
+        config = load_config(settings)
         with torch.device(profile.device):  # made where they lie: billions take a processor a minute
             torch.manual_seed(0)
-            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[profile.dtype], attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=DTYPES[profile.dtype], attn_implementation="sdpa", trust_remote_code=False
+            )
         return cls(LanguageModel(model.eval(), load_tokenizer(settings)), settings)
 
     @property

@@ -33,7 +33,12 @@ DEPTH = 40
 def eager(folder: str, prompt: Prompt, heads: list[Head]) -> torch.Tensor:
     """s_h(i) [heads, docs] of the query's rows: full softmax of transformers' eager attention, summed per span."""
     model = AutoModel.from_pretrained(
-        folder, num_hidden_layers=LAYERS, dtype=torch.float32, attn_implementation="eager"
+        folder,
+        num_hidden_layers=LAYERS,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        use_safetensors=True,
+        trust_remote_code=False,
     ).eval()
     tail = prompt.tails[0]
     kept: dict[int, torch.Tensor] = {}

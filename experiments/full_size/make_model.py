@@ -46,10 +46,10 @@ def main() -> None:
     config = AutoConfig.for_model("qwen3", **shape, rope_parameters=rope)
     torch.manual_seed(0)
     with torch.device(options.device):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, trust_remote_code=False)
     with atomic_folder(options.output) as folder:
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(options.tokenizer).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(options.tokenizer, trust_remote_code=False).save_pretrained(folder)
 
 
 if __name__ == "__main__":

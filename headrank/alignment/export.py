@@ -72,7 +72,7 @@ def _plain_backbone(module: AlignmentModule, dtype: str | None) -> Backbone:
     config = type(backbone.model.config).from_dict(backbone.model.config.to_dict())
     cut_config(config.get_text_config(decoder=True), module.depth)
     with torch.device("meta"):  # no memory: every tensor is assigned
-        model = AutoModel.from_config(config, dtype=kept)
+        model = AutoModel.from_config(config, dtype=kept, trust_remote_code=False)
     weights = plain_weights(backbone.model, module.depth)
     model.load_state_dict({name: weight.to(kept) for name, weight in weights.items()}, assign=True)
     return Backbone(model, backbone.tokenizer, backbone.layers, backbone.settings)

@@ -4,14 +4,18 @@
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedConfig
 
 from headrank.baselines.protocol import Reranked
+from headrank.errors import ModelError
 from headrank.model import BackboneSettings, load_tokenizer, model_identity
-from headrank.model.backbone import DTYPES, load_config, locate
+from headrank.model.backbone import DTYPES, QuietLoading, load_config
+from headrank.model.devices import check_device, check_kernel
+from headrank.model.model_checks import check_loaded, check_weight_files, read_config
 from headrank.model.prompt import encodable
 from headrank.ranking import CandidateList, Ranking
 
@@ -93,20 +97,29 @@ class LoadedCrossEncoder:
 
 def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None) -> "CrossEncoder":
     """Open a cross-encoder; special tokens in texts are text to it. Random weights are written to a folder first, the
-    only thing that the library opens."""
+    only thing that the library opens.
+
+    Raises `ModelError` if weights are missing (above all those of the classification head), if the model has more than
+    one output, or if it cannot be opened without code of its own.
+    """
     try:
         from sentence_transformers import CrossEncoder
     except ImportError as error:
         raise ImportError(
             "cross_encoder needs sentence-transformers: python -m pip install 'headrank[baselines]'"
         ) from error
+    check_device(settings.device)
+    check_kernel(settings.other_kernel)
 
-    def opened(source: str, revision: str | None) -> "CrossEncoder":
+    def opened(folder: Path) -> "CrossEncoder":
+        config = read_config(folder)
+        _check_weights(settings, folder, config)
         return CrossEncoder(
-            source,
-            revision=revision,
+            str(folder),
             device=settings.torch_device,
             max_length=max_length,
+            trust_remote_code=False,
+            local_files_only=True,
             model_kwargs={
                 "dtype": DTYPES[settings.dtype],
                 "attn_implementation": settings.other_kernel,
@@ -115,28 +128,56 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             processor_kwargs={"split_special_tokens": True},
         )
 
-    source, revision = locate(settings)
     if settings.random_weights:
         with tempfile.TemporaryDirectory() as folder:
             _write_random(settings, folder)
-            encoder = opened(folder, None)
+            encoder = opened(Path(folder))
     else:
-        encoder = opened(source, revision)
+        encoder = opened(settings.folder())
     if encoder.num_labels != 1:
-        raise ValueError(f"{settings.model} has {encoder.num_labels} outputs, wanted a cross-encoder with one")
+        raise ModelError(f"{settings.model} has {encoder.num_labels} outputs; expected a cross-encoder with one")
     return encoder
 
 
+def _check_weights(settings: BackboneSettings, folder: Path, config: PreTrainedConfig) -> None:
+    """Raise `ModelError` if weights are missing that sentence-transformers would leave random.
+
+    The files are opened for shapes alone, with the class that the library takes.
+    """
+    if hasattr(config, "headrank_full_layers"):
+        raise ModelError(
+            f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
+            "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
+        )
+    check_weight_files(folder, config)
+    generates = (getattr(config, "architectures", None) or [""])[0].endswith("ForCausalLM")
+    kind: Any = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+    with QuietLoading():
+        try:
+            _, info = kind.from_pretrained(
+                folder,
+                config=config,
+                device_map="meta",  # no memory, no weights
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told in the information, and refused
+            )
+        except ValueError as error:
+            raise ModelError(f"{settings.model} is no cross-encoder: {error}") from error
+    check_loaded(info, settings.model)
+
+
 def _write_random(settings: BackboneSettings, folder: str) -> None:
-    source, revision = locate(settings)
-    config = load_config(settings, source, revision)
+    config = load_config(settings)
     config.num_labels = 1
     tokenizer = load_tokenizer(settings)
     config.pad_token_id = tokenizer.pad_token_id
     tokenizer.chat_template = None  # with one newer releases of the library write pairs as chats
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+        AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

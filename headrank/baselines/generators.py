@@ -8,7 +8,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from headrank.model import BackboneSettings, LanguageModel, load_language_model, load_tokenizer
-from headrank.model.backbone import locate
+from headrank.model.model_checks import check_weight_files, read_config
 
 BACKENDS = ("transformers", "vllm")
 
@@ -100,13 +100,15 @@ class VllmGenerator:
                 "backend vllm needs vLLM, which brings a torch of its own: python -m pip install 'headrank[vllm]' "
                 "in an environment of its own, without constraints.txt"
             ) from error
-        source, revision = locate(settings)
+        folder = settings.folder()
+        config = read_config(folder)  # refuses what needs the model's own code
+        check_weight_files(folder, config)
         self._vllm: Any = vllm
         self._engine: Any = vllm.LLM(
-            model=source,
-            revision=revision,
-            tokenizer_revision=revision,
+            model=str(folder),
             dtype=settings.dtype,
+            load_format="safetensors",  # never a pickle, which can run code
+            trust_remote_code=False,
             generation_config="vllm",  # not the checkpoint's sampling settings
         )
         self.tokenizer = load_tokenizer(settings)

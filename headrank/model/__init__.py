@@ -6,6 +6,7 @@ from headrank.model.backbone import (
     count_layers,
     count_parameters,
     load_backbone,
+    load_tokenizer,
     save_backbone,
 )
 from headrank.model.batching import BatchSettings
@@ -17,7 +18,7 @@ from headrank.model.flops import ReadingFlops, floor_flops, measured_matmul_rate
 from headrank.model.footprint import ModelShape, backbone_shape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import model_identity
-from headrank.model.language_model import LanguageModel, context_tokens, load_language_model, load_tokenizer
+from headrank.model.language_model import LanguageModel, context_tokens, load_language_model
 from headrank.model.layouts import LAYOUTS, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
 from headrank.model.passage_states import PassageStates, StateSettings

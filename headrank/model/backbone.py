@@ -12,20 +12,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from headrank.errors import ConfigError, ModelError
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.compiled import compile_parts
 from headrank.model.deepest import prepare_layers
-from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
+from headrank.model.devices import check_device, check_kernel, parse_device
+from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.flex import NAME as FLEX
+from headrank.model.model_checks import (
+    check_decoder,
+    check_loaded,
+    check_tokenizer,
+    check_weight_files,
+    read_config,
+    read_tokenizer,
+)
+from headrank.model.model_folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +54,29 @@ class BackboneSettings:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise ValueError(f"model.dtype is {self.dtype!r}, wanted one of {', '.join(DTYPES)}")
+            raise ConfigError(f"model.dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if self.kernel not in KERNELS:
-            raise ValueError(f"model.kernel is {self.kernel!r}, wanted one of {', '.join(KERNELS)}")
+            raise ConfigError(f"model.kernel is {self.kernel!r}; expected one of {', '.join(KERNELS)}")
+        parse_device(self.device)
         if (self.overrides or self.family) and not self.random_weights:
-            raise ValueError("model.overrides and model.family change the architecture: only with random_weights: true")
+            raise ConfigError(
+                "model.overrides and model.family change the architecture: only with random_weights: true"
+            )
 
     @property
     def hub_revision(self) -> str | None:
         """The revision that is asked for; None for what does not come from the hub (a folder, the embedded model)."""
-        local = self.model == EMBEDDED_MODEL or Path(self.model).expanduser().is_dir()
+        local = self.model == EMBEDDED_MODEL or is_local(self.model)
         return None if local else self.revision
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The files that loading the model opens."""
+        return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
+
+    def folder(self, *needs: str) -> Path:
+        """The local folder that holds the files of these kinds (none given: all that loading opens)."""
+        return model_folder(self.model, self.revision, needs=needs or self.needs)
 
     @property
     def other_kernel(self) -> str:
@@ -70,7 +86,7 @@ class BackboneSettings:
     @property
     def torch_device(self) -> str:
         """The device, `auto` resolved: cuda where there is one, else cpu."""
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return str(parse_device(self.device))
 
 
 @dataclass(slots=True)
@@ -114,37 +130,67 @@ class Backbone:
 def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:
     """Load a model cut to its first `depth` layers (None: all of them), in evaluation mode.
 
-    Raises `FileNotFoundError` or `OSError` where the model cannot be had, `ValueError` where `depth` is not within it.
+    Raises `ModelError` if `depth` is not within the model, or the model cannot be read (see `model_checks`): before its
+    weights are read, unless some of them are missing. Raises `ConfigError` if the device or the kernel is not here, and
+    `FileNotFoundError` or `OSError` if the model cannot be had.
     """
-    source, revision = locate(settings)
-    config = load_config(settings, source, revision)
+    check_device(settings.device)
+    check_kernel(settings.kernel)
+    config = load_config(settings)
     text = config.get_text_config(decoder=True)
-    layers = int(text.num_hidden_layers)
+    layers, _ = _decoder_shape(config, settings)
     if depth is not None and not 1 <= depth <= layers:
-        raise ValueError(f"depth {depth} is not within {settings.model}, which has {layers} layers")
+        raise ModelError(f"depth {depth} is not within {settings.model}, which has {layers} layers")
     cut_config(text, depth or layers)
     # What was saved by `save_backbone` knows how deep the model was before it was cut.
     layers = int(getattr(config, "headrank_full_layers", layers))
+    check_decoder(config, settings.model)
+    tokenizer = load_tokenizer(settings)
+    check_tokenizer(tokenizer, config, settings.model)
     dtype = DTYPES[settings.dtype]
     if settings.random_weights:
         with torch.random.fork_rng(devices=[]):  # made on the processor: the same weights on every device
             torch.manual_seed(0)
-            model = AutoModel.from_config(config, dtype=dtype, attn_implementation=ATTENTION_NAME)
-    else:
-        with QuietLoading():
-            model = AutoModel.from_pretrained(
-                source,
-                config=config,
-                revision=revision,
-                dtype=dtype,
-                attn_implementation=ATTENTION_NAME,
-                use_safetensors=True,  # never a pickle, which can run code
+            model = AutoModel.from_config(
+                config, dtype=dtype, attn_implementation=ATTENTION_NAME, trust_remote_code=False
             )
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    else:
+        model = load_weights(AutoModel, settings, config, attention=ATTENTION_NAME)
     backbone = Backbone(model.to(settings.torch_device).eval(), tokenizer, layers, settings)
     if settings.compile:
         compile_parts(backbone.model)
     return backbone
+
+
+def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
+    """Open a checkpoint with one of transformers' auto classes, `kind`.
+
+    Raises `ModelError` if weights are missing, of another shape or damaged, and `OSError` if they cannot be had.
+    """
+    folder = settings.folder()
+    check_weight_files(folder, config)
+    with QuietLoading():
+        try:
+            model, info = kind.from_pretrained(
+                folder,
+                config=config,
+                dtype=DTYPES[settings.dtype],
+                attn_implementation=attention,
+                use_safetensors=True,  # never a pickle, which can run code
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told in the information, and refused
+            )
+        except ValueError as error:
+            raise ModelError(f"{settings.model}: transformers cannot open it: {error}") from error
+    check_loaded(info, settings.model)
+    return model
+
+
+def load_tokenizer(settings: BackboneSettings) -> PreTrainedTokenizerBase:
+    """The model's tokenizer alone; no weights are read. Raises `ModelError` if it cannot be opened."""
+    return read_tokenizer(settings.folder(TOKENIZER))
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
@@ -156,34 +202,40 @@ def save_backbone(backbone: Backbone, folder: Path) -> None:
 
 def count_layers(settings: BackboneSettings) -> tuple[int, int]:
     """(layers, heads per layer) of a model from its configuration alone; no weights are read."""
-    source, revision = locate(settings)
-    text = load_config(settings, source, revision).get_text_config(decoder=True)
-    return int(text.num_hidden_layers), int(text.num_attention_heads)
+    return _decoder_shape(load_config(settings), settings)
 
 
 def count_parameters(settings: BackboneSettings, depth: int | None = None) -> int:
     """Weights of a model cut to its first `depth` layers (None: all), with embeddings, from its configuration alone."""
-    source, revision = locate(settings)
-    config = load_config(settings, source, revision)
-    text = config.get_text_config(decoder=True)
-    cut_config(text, depth or int(text.num_hidden_layers))
+    config = load_config(settings)
+    layers, _ = _decoder_shape(config, settings)
+    cut_config(config.get_text_config(decoder=True), depth or layers)
     with torch.device("meta"):  # shapes alone, no memory
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config, trust_remote_code=False)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def model_config(settings: BackboneSettings) -> PreTrainedConfig:
-    """A model's configuration. Raises `OSError` (`FileNotFoundError` among them) where it cannot be had."""
-    return load_config(settings, *locate(settings))
-
-
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
-    """Set the number of layers and everything that is listed per layer to `depth`, in place."""
-    config.num_hidden_layers = depth
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:depth]
-    if getattr(config, "max_window_layers", None) is not None:
-        config.max_window_layers = min(config.max_window_layers, depth)
+    """Set the number of layers and everything that is listed per layer to `depth`, in place.
+
+    Raises `ModelError` for a family whose configuration does not allow it.
+    """
+    try:
+        config.num_hidden_layers = depth
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:depth]
+        if getattr(config, "max_window_layers", None) is not None:
+            config.max_window_layers = min(config.max_window_layers, depth)
+    except AttributeError as error:
+        raise ModelError(f"models of type {config.model_type} cannot be cut to their first layers: {error}") from error
+
+
+def _decoder_shape(config: PreTrainedConfig, settings: BackboneSettings) -> tuple[int, int]:
+    text = config.get_text_config(decoder=True)
+    layers, heads = (getattr(text, name, None) for name in ("num_hidden_layers", "num_attention_heads"))
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        raise ModelError(f"{settings.model} ({text.model_type}): {layers} layers of {heads} heads; expected a decoder")
+    return layers, heads
 
 
 def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
@@ -205,36 +257,15 @@ def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> T
     return {"full_attention": make(None), "sliding_attention": make(window)}
 
 
-def locate(settings: BackboneSettings) -> tuple[str, str | None]:
-    """What `from_pretrained` opens, a folder or a hub id, and at which revision.
+def load_config(settings: BackboneSettings) -> PreTrainedConfig:
+    """The model's configuration with what the settings override in it; no weights are read.
 
-    Raises `FileNotFoundError` where the settings name a folder that is none or holds no model.
+    Raises `ModelError` if it cannot be used, and `OSError` (`FileNotFoundError` among them) if it cannot be had.
     """
-    if settings.model == EMBEDDED_MODEL:
-        return str(embedded_model_folder()), None
-    path = Path(settings.model).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise FileNotFoundError(f"model folder {path} has no config.json: it is not a Hugging Face model folder")
-        return str(path), None
-    if path.is_absolute() or settings.model.startswith("."):
-        raise FileNotFoundError(f"model folder {path} does not exist")
-    return settings.model, settings.revision
-
-
-def load_config(settings: BackboneSettings, source: str, revision: str | None) -> PreTrainedConfig:
-    """The model's configuration with what the settings override in it. Raises `OSError` where it cannot be had."""
     overrides = dict(settings.overrides or {})
     if settings.family is not None:
         return AutoConfig.for_model(settings.family, **overrides)
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision)
-    except OSError as error:
-        if Path(source).is_dir():
-            raise
-        raise OSError(
-            f"model {source!r} is no local folder and could not be had from the Hugging Face hub as such: {error}"
-        ) from error
+    config = read_config(settings.folder(CONFIG))
     if overrides:
         fields = {**config.to_dict(), **overrides}
         if "num_hidden_layers" in overrides and "layer_types" not in overrides:

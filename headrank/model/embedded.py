@@ -9,11 +9,13 @@ the same configuration and kept as safetensors in the cache folder.
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrank.cache import cache_folder
+from headrank.errors import ModelError
 from headrank.files import atomic_folder
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -46,14 +48,19 @@ def embedded_model_folder() -> Path:
 
 def convert_gguf(gguf: Path, folder: Path) -> None:
     """Write the model and tokenizer of a GGUF file as a Hugging Face folder (fp32 safetensors)."""
-    quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    opened: Any = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+    )
+    quantised, info = opened
+    if info["missing_keys"]:  # transformers made these up
+        raise ModelError(f"{gguf}: weights are missing: {', '.join(sorted(info['missing_keys']))}. Install {PACKAGE}")
     config = type(quantised.config).from_dict(quantised.config.to_dict())
     if hasattr(config, "quantization_config"):
         delattr(config, "quantization_config")
-    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     fresh.load_state_dict(quantised.state_dict())
     fresh.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     if tokenizer.pad_token is None:  # transformers 5.17 takes none over from the file
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(folder)

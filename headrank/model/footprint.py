@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModel, PreTrainedModel
 
-from headrank.model.backbone import DTYPES, Backbone, BackboneSettings, model_config
+from headrank.model.backbone import DTYPES, Backbone, BackboneSettings, load_config
 from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
 
 _FLOAT = 4  # bytes: what norms, the readout and adapters compute in
@@ -86,9 +86,11 @@ class ModelShape:
 
 def model_shape(settings: BackboneSettings) -> ModelShape:
     """The sizes of the model of these settings. Raises `OSError` where its configuration is not at hand."""
-    config = model_config(settings)
+    config = load_config(settings)
     with torch.device("meta"):
-        model = AutoModel.from_config(config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME)
+        model = AutoModel.from_config(
+            config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME, trust_remote_code=False
+        )
     return _shape(model, DTYPES[settings.dtype])
 
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from headrank.model.backbone import DTYPES, BackboneSettings, QuietLoading, load_config, locate
+from headrank.errors import ModelError
+from headrank.model.backbone import DTYPES, BackboneSettings, load_config, load_tokenizer, load_weights
+from headrank.model.devices import check_device, check_kernel
+from headrank.model.model_checks import check_tokenizer
 
 
 @dataclass(slots=True)
@@ -31,46 +34,36 @@ class LanguageModel:
 def load_language_model(settings: BackboneSettings) -> LanguageModel:
     """Load a causal language model of all its layers, with its head.
 
-    Raises `OSError` where the model cannot be had, and `ValueError` where the weights hold no language-model head or
-    lack others: a checkpoint that alignment or `Reranker.save` wrote is cut and cannot generate.
+    Raises `OSError` if the model cannot be had, and `ModelError` if it cannot be used, lacks weights or has no
+    language-model head: a checkpoint that alignment or `Reranker.save` wrote is cut and cannot generate.
     """
-    source, revision = locate(settings)
-    config = load_config(settings, source, revision)
+    check_device(settings.device)
+    check_kernel(settings.other_kernel)
+    config = load_config(settings)
+    if hasattr(config, "headrank_full_layers"):
+        raise ModelError(
+            f"{settings.model} is no whole language model: `Reranker.save` or alignment cut it to its first layers. "
+            "Expected a checkpoint that generates text"
+        )
+    tokenizer = load_tokenizer(settings)
+    check_tokenizer(tokenizer, config, settings.model)
     if settings.random_weights:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=DTYPES[settings.dtype], attn_implementation=settings.other_kernel
-            )
-    else:
-        with QuietLoading():
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                source,
-                config=config,
-                revision=revision,
+            model: Any = AutoModelForCausalLM.from_config(
+                config,
                 dtype=DTYPES[settings.dtype],
                 attn_implementation=settings.other_kernel,
-                use_safetensors=True,  # never a pickle, which can run code
-                output_loading_info=True,
+                trust_remote_code=False,
             )
-        model, loading = opened
-        if hasattr(config, "headrank_full_layers") or loading["missing_keys"]:
-            raise ValueError(
-                f"{settings.model} is no whole language model (a cut one, or without a head): wanted a checkpoint that "
-                "generates text"
-            )
-    return LanguageModel(model.to(settings.torch_device).eval(), load_tokenizer(settings))
+    else:
+        model = load_weights(AutoModelForCausalLM, settings, config, attention=settings.other_kernel)
+    return LanguageModel(model.to(settings.torch_device).eval(), tokenizer)
 
 
 def context_tokens(settings: BackboneSettings) -> int | None:
     """`LanguageModel.max_tokens` of a model from its configuration alone; no weights are read."""
-    return _context(load_config(settings, *locate(settings)))
-
-
-def load_tokenizer(settings: BackboneSettings) -> PreTrainedTokenizerBase:
-    """The model's tokenizer alone; no weights are read."""
-    source, revision = locate(settings)
-    return AutoTokenizer.from_pretrained(source, revision=revision)
+    return _context(load_config(settings))
 
 
 def _context(config: PreTrainedConfig) -> int | None:

@@ -12,6 +12,7 @@ from headrank.baselines import Generative
 from headrank.baselines.generative import GenerativeReranker
 from headrank.baselines.generators import Reply, TransformersGenerator, VllmGenerator
 from headrank.baselines.replies import KINDS
+from headrank.errors import ModelError
 from headrank.model import BackboneSettings, load_backbone, load_language_model, save_backbone
 from tests.baselines.toy import HOSTILE, candidates, chat_tokenizer, language_model, save_language_model
 
@@ -167,12 +168,12 @@ def test_what_its_rankings_depend_on():
 
 
 def test_a_cut_model_and_one_without_a_head_cannot_generate(model_folder, tmp_path):
-    with pytest.raises(ValueError, match="no whole language model"):
+    with pytest.raises(ModelError, match=r"lm_head\.weight"):
         Generative().load(BackboneSettings(str(model_folder)))  # an untied model, saved without its head
     whole = save_language_model(tmp_path / "whole", language_model(TOKENIZER))
     assert load_language_model(BackboneSettings(str(whole))).max_tokens == 4096
     save_backbone(load_backbone(BackboneSettings(str(whole)), depth=1), tmp_path / "cut")
-    with pytest.raises(ValueError, match="no whole language model"):
+    with pytest.raises(ModelError, match="cut"):
         Generative().load(BackboneSettings(str(tmp_path / "cut")))
 
 
@@ -188,8 +189,8 @@ def test_vllm_is_asked_for_and_spoken_to(tmp_path, monkeypatch):
     asked: dict = {}
 
     class LLM:  # the two calls that are made of vLLM 0.33's interface
-        def __init__(self, model, *, revision=None, tokenizer_revision=None, dtype="auto", generation_config="auto"):
-            asked.update(model=model, revision=revision, dtype=dtype, generation_config=generation_config)
+        def __init__(self, model, **given):
+            asked.update(model=model, **given)
             self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=777))
 
         def generate(self, prompts, sampling_params=None, *, use_tqdm=True):
@@ -205,7 +206,13 @@ def test_vllm_is_asked_for_and_spoken_to(tmp_path, monkeypatch):
     module.__dict__.update(LLM=LLM, SamplingParams=lambda **given: SimpleNamespace(**given))
     monkeypatch.setitem(sys.modules, "vllm", module)
     generator = VllmGenerator(settings)
-    assert asked == {"model": str(folder), "revision": None, "dtype": "bfloat16", "generation_config": "vllm"}
+    assert asked == {
+        "model": str(folder),
+        "dtype": "bfloat16",
+        "load_format": "safetensors",
+        "trust_remote_code": False,
+        "generation_config": "vllm",
+    }
     assert generator.max_tokens == 777
     assert generator.complete([[1, 2], [3]], [4, 9]) == [Reply("[2] > [1]", 3, True), Reply("[2] > [1]", 3, False)]
     assert asked["lengths"] == [2, 1]

@@ -9,6 +9,7 @@ import transformers.modeling_utils
 from safetensors import safe_open
 from transformers import AutoModel
 
+from headrank.errors import ConfigError, ModelError
 from headrank.model import (
     Backbone,
     BackboneSettings,
@@ -186,14 +187,14 @@ def test_depth_outside_of_the_model(depth, model_folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int8"}, "model.dtype is 'int8', wanted one of float32, bfloat16, float16"),
-        ({"kernel": "eager"}, "model.kernel is 'eager', wanted one of sdpa"),
-        ({"overrides": {"num_hidden_layers": 2}}, "only with random_weights"),
-        ({"family": "llama"}, "only with random_weights"),
+        ({"dtype": "int8"}, "model.dtype is 'int8'"),
+        ({"kernel": "eager"}, "model.kernel is 'eager'"),
+        ({"overrides": {"num_hidden_layers": 2}}, "model.overrides.*random_weights"),
+        ({"family": "llama"}, "model.family.*random_weights"),
     ],
 )
 def test_settings_that_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         BackboneSettings(**options)
 
 
@@ -207,7 +208,7 @@ def test_folders_that_are_none(tmp_path):
 
 
 def test_a_hub_id_that_cannot_be_had_is_named():
-    with pytest.raises(OSError, match=r"model 'nobody/no-such-model' is no local folder and could not be had"):
+    with pytest.raises(OSError, match="nobody/no-such-model"):
         load_backbone(BackboneSettings("nobody/no-such-model"))
 
 
@@ -233,5 +234,5 @@ def test_code_in_a_model_folder_is_not_run(model_folder, tmp_path):
     config |= {"model_type": "strange", "auto_map": {"AutoConfig": "strange.Strange", "AutoModel": "strange.Model"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "strange.py").write_text("raise SystemExit('was run')")
-    with pytest.raises(ValueError, match=r"trust_remote_code|strange"):
+    with pytest.raises(ModelError, match="strange"):
         load_backbone(settings(tmp_path))

@@ -1,0 +1,49 @@
+"""Checks that a device and an attention kernel exist here, before a model is loaded for them."""
+
+import torch
+from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+from headrank.errors import ConfigError
+
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
+"""Kernels that come with a package, and whether it is here with a device that it runs on."""
+
+
+def parse_device(name: str) -> torch.device:
+    """The device of that name; `auto` is cuda if torch sees a GPU, else cpu.
+
+    Raises `ConfigError` for a name that is none; whether the device is here is not checked.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in DEVICES:
+        hint = " Did you mean cuda?" if name.lower() in ("gpu", "nvidia", "cuda") else ""
+        raise ConfigError(
+            f"model.device is {name!r}; expected auto, {', '.join(DEVICES)}, or one with a number such as cuda:1.{hint}"
+        )
+    return device
+
+
+def check_device(name: str) -> None:
+    """Raise `ConfigError` unless the device is here."""
+    device = parse_device(name)
+    if device.type == "cpu":
+        return
+    backend = getattr(torch, device.type)
+    number = backend.device_count() if backend.is_available() else 0
+    if (device.index or 0) >= number:
+        raise ConfigError(f"model.device is {name!r}, and torch sees {number} such devices here; expected auto or cpu")
+
+
+def check_kernel(kernel: str) -> None:
+    """Raise `ConfigError` if a kernel's package is not installed, or there is no device for it."""
+    if kernel in FLASH and not FLASH[kernel]():
+        raise ConfigError(
+            f"model.kernel is {kernel!r}, which needs its package (flash-attn) and a GPU, and one of them is missing; "
+            "expected sdpa or flex_attention"
+        )
