@@ -10,12 +10,12 @@ show follows from them. Runs of other models and settings in the same project ar
 import argparse
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
+from headrank.extras import MissingExtraError, require_extra
 from headrank.run import CONFIG_FOLDER, experiment_from_config
 
 
@@ -30,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.print and not options.entity:
         parser.error("--entity is needed: a dashboard belongs to a user's or team's project (or --print it)")
-    if find_spec("wandb_workspaces") is None:
-        parser.exit(1, "the dashboard needs wandb-workspaces, which is not installed: install the extra `wandb`\n")
+    try:
+        require_extra("wandb", "headrank.dashboard")
+    except MissingExtraError as error:
+        parser.exit(1, f"error: {error}\n")
     try:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
             experiment = experiment_from_config(compose("config", options.overrides), Path("unused"))

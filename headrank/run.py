@@ -27,6 +27,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
+from headrank.extras import MissingExtraError, check_extras, check_launcher
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
@@ -166,6 +167,10 @@ def main() -> None:
     """The command line. Where torchrun or srun started several processes, the first runs and the others help it."""
     if Started.of().rank:
         sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    try:
+        check_launcher(sys.argv[1:])
+    except MissingExtraError as error:
+        sys.exit(f"error: {error}")
     sys.argv[1:] = for_jobs(sys.argv[1:])
     _main()
 
@@ -176,6 +181,7 @@ def _main(config: DictConfig) -> float | None:
 
     A sweep's job that finished before returns at once. A failure stands in the job's `status.json` and `traceback.txt`.
     """
+    check_extras(config)
     from headrank.artifacts import RunFolder
     from headrank.pipeline import finished_objective, help_experiment, run_experiment
 

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+if TYPE_CHECKING:  # of the extra `train`; the settings of alignment are read without it
+    from peft.tuners.lora import LoraLayer
 
 READ_LAST = ("q_proj", "k_proj")
 """The matrices that the readout reaches in the deepest layer too."""
@@ -83,6 +85,8 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
                 "model in float32 and train with precision='bf16-mixed', or use 'lora'"
             )
     else:
+        from peft import LoraConfig, inject_adapter_in_model
+
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(targets))  # type: ignore[arg-type]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -96,8 +100,10 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
     return parameters
 
 
-def lora_layers(model: nn.Module) -> dict[str, LoraLayer]:
+def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
     """The model's LoRA layers by the name of the matrix that each adapts."""
+    from peft.tuners.lora import LoraLayer
+
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
@@ -179,7 +185,7 @@ def plain_weights(model: PreTrainedModel, depth: int) -> dict[str, Tensor]:
     return state
 
 
-def _delta(layer: LoraLayer) -> Tensor:
+def _delta(layer: "LoraLayer") -> Tensor:
     adapter = _adapter(layer)
     a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
     assert isinstance(a, Tensor)
@@ -187,7 +193,7 @@ def _delta(layer: LoraLayer) -> Tensor:
     return b.float() @ a.float() * layer.scaling[adapter]
 
 
-def _adapter(layer: LoraLayer) -> str:
+def _adapter(layer: "LoraLayer") -> str:
     (name,) = layer.lora_A.keys()
     return name
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from headrank.baselines.protocol import Reranked
 from headrank.errors import ModelError
+from headrank.extras import require_extra
 from headrank.model import BackboneSettings, load_tokenizer, model_identity
 from headrank.model.backbone import DTYPES, QuietLoading, load_config
 from headrank.model.devices import check_device, check_kernel
@@ -102,12 +103,9 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     Raises `ModelError` if weights are missing (above all those of the classification head), if the model has more than
     one output, or if it cannot be opened without code of its own.
     """
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError as error:
-        raise ImportError(
-            "cross_encoder needs sentence-transformers: python -m pip install 'headrank[baselines]'"
-        ) from error
+    require_extra("baselines", "cross_encoder")
+    from sentence_transformers import CrossEncoder
+
     check_device(settings.device)
     check_kernel(settings.other_kernel)
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from headrank.extras import require_extra
 from headrank.model import BackboneSettings, LanguageModel, load_language_model, load_tokenizer
 from headrank.model.model_checks import check_weight_files, read_config
 
@@ -84,8 +85,7 @@ class TransformersGenerator:
 class VllmGenerator:
     """vLLM's offline engine, which schedules prompts by itself.
 
-    Raises `ImportError`, with the command that mends it, where vLLM is not installed, and `ValueError` for random
-    weights, which it does not make.
+    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which it does not make.
     """
 
     schedules = True
@@ -93,13 +93,9 @@ class VllmGenerator:
     def __init__(self, settings: BackboneSettings) -> None:
         if settings.random_weights:
             raise ValueError("backend vllm reads a checkpoint: model.random_weights goes with backend transformers")
-        try:
-            import vllm  # pyright: ignore[reportMissingImports]  # an extra, for machines with a GPU
-        except ImportError as error:
-            raise ImportError(
-                "backend vllm needs vLLM, which brings a torch of its own: python -m pip install 'headrank[vllm]' "
-                "in an environment of its own, without constraints.txt"
-            ) from error
+        require_extra("vllm", "backend vllm")
+        import vllm  # pyright: ignore[reportMissingImports]  # an extra, for machines with a GPU
+
         folder = settings.folder()
         config = read_config(folder)  # refuses what needs the model's own code
         check_weight_files(folder, config)

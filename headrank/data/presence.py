@@ -20,11 +20,16 @@ _LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",
 
 @dataclass(frozen=True, slots=True)
 class WantedFile:
-    """A file that is not there: where it belongs, where it can be had (None: see the collection's page), its bytes."""
+    """A missing file.
+
+    path: where ir_datasets reads it without a network. url: where it can be downloaded (None: see the collection's
+        page). size: bytes of the download. unpacked: whether `path` holds the unpacked content of the file at `url`.
+    """
 
     path: Path
     url: str | None
     size: int | None
+    unpacked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +103,12 @@ def _store_is_made(docs: Any) -> bool:
     return bool(docs.docs_store().built())
 
 
-def _wanted(node: Any, seen: set[int]) -> Iterator[WantedFile]:
-    """The downloads below an ir_datasets object that are neither on disk nor made needless by what was made of them."""
-    from ir_datasets.util import Cache, Download, home_path
+def _wanted(node: Any, seen: set[int], cache: Any = None) -> Iterator[WantedFile]:
+    """The missing downloads below an ir_datasets object, without those of which everything needed was already made.
+
+    cache: the nearest `Cache` above, which keeps what is unpacked from the download.
+    """
+    from ir_datasets.util import Cache, Download
 
     if id(node) in seen or not type(node).__module__.startswith("ir_datasets"):
         return
@@ -109,16 +117,19 @@ def _wanted(node: Any, seen: set[int]) -> Iterator[WantedFile]:
         places = [Path(place) for place in (node._cache_path, *_by_hand(node)) if place]
         if not any(place.exists() for place in places):
             url = next((url for mirror in node.mirrors if (url := getattr(mirror, "url", None))), None)
-            unnamed = home_path() / "downloads" / str(node.expected_md5)
-            yield WantedFile(places[0] if places else unnamed, url, node._size_hint)
+            # ir_datasets looks for no local copy of a small file without a place: only its unpacked content is read
+            place = places[0] if places else Path(cache._path)
+            yield WantedFile(place, url, node._size_hint, unpacked=not places and cache._streamer is not node)
         return
-    if isinstance(node, Cache) and node._path.exists():
-        return
+    if isinstance(node, Cache):
+        if node._path.exists():
+            return
+        cache = node
     for value in vars(node).values():
         for child in value if isinstance(value, list | tuple) else [value]:
-            yield from _wanted(child, seen)
+            yield from _wanted(child, seen, cache)
 
 
 def _by_hand(download: Any) -> list[Path]:
-    """Where a file may have been placed by hand, besides its own place."""
+    """Where a copy of the file may have been placed by hand, besides the download's cache path."""
     return [mirror._path for mirror in download.mirrors if hasattr(mirror, "_path")]

@@ -34,48 +34,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
     os.environ["HF_HUB_OFFLINE"] = "1"  # before its import: the doctor asks no network
 
+    from headrank.doctor.examine import examine, unchecked
     from headrank.doctor.packages import package_findings
 
     try:
-        config = _compose(options.overrides)
-    except ModuleNotFoundError:
-        return _say(options.json, None, package_findings(set()))
+        config, extras = _compose(options.overrides)
+    except ModuleNotFoundError as error:
+        return _say(options.json, None, [*package_findings(set()), unchecked("everything else", error)])
     except Exception as error:
         return _bad(options.json, error)
-    findings = package_findings(_extras(config))
-    if any(finding.state == "missing" and "not installed" in finding.detail for finding in findings):
-        return _say(options.json, config.name, findings)  # what follows imports them
-    from headrank.doctor.examine import examine
-    from headrank.run import experiment_from_config
-
+    findings = package_findings(extras)
     try:
+        from headrank.run import experiment_from_config
+
         experiment = experiment_from_config(config, Path(config.paths.output) / config.name)
         findings += examine(experiment, offline=offline)
+    except ModuleNotFoundError as error:
+        findings.append(unchecked("everything else", error))
     except (ValueError, FileNotFoundError) as error:
         return _bad(options.json, error)
     except Exception as error:
-        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ModuleNotFoundError):
+            cause = cause.__cause__  # Hydra reports what a setting's own import raises
+        if isinstance(cause, ModuleNotFoundError):
+            findings.append(unchecked("everything else", cause))
+        elif type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
             return _bad(options.json, error)
-        raise
+        else:
+            raise
     return _say(options.json, config.name, findings)
 
 
-def _extras(config: Any) -> set[str]:
-    """The extras of this package that the configuration needs."""
-    needed = {"train": config.get("alignment"), "wandb": config.get("tracking")}
-    baselines = config.get("baselines") or {}
-    needed["baselines"] = "cross_encoder" in baselines
-    needed["vllm"] = (baselines.get("generative") or {}).get("backend") == "vllm"
-    return {extra for extra, wanted in needed.items() if wanted}
-
-
-def _compose(overrides: Sequence[str]) -> Any:
+def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
+    """The configuration without Hydra's part, and the extras that it needs."""
     from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
 
+    from headrank.extras import LAUNCHERS, needed_extras
     from headrank.run import CONFIG_FOLDER
 
+    launcher = "hydra/launcher="
+    extras = {LAUNCHERS.get(word.removeprefix(launcher), "") for word in overrides if word.startswith(launcher)}
+    words = [word for word in overrides if not word.startswith(launcher)]  # whose plugin may be missing
     with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
-        return compose("config", list(overrides))
+        config = compose("config", words, return_hydra_config=True)
+    extras |= set(needed_extras(config))
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return config, extras - {""}
 
 
 def _say(as_json: bool, name: str | None, findings: list[Any]) -> int:

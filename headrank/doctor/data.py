@@ -63,8 +63,12 @@ def _files(settings: DataSettings, presence: Presence) -> Finding:
         size = sum(wanted.size or 0 for wanted in missing)
         detail = f"{settings.collection}: no {', '.join(wanted.path.name for wanted in missing)}"
         detail += f" ({gib(size)})" if size else ""
-        places = [f"{wanted.path}" + (f" from {wanted.url}" if wanted.url else "") for wanted in missing]
-        how = "a run with a network downloads it; or place" if any(one.url for one in missing) else "wanted:"
+        places = [
+            f"{wanted.path}"
+            + (f", unpacked from {wanted.url}" if wanted.unpacked else f" from {wanted.url}" if wanted.url else "")
+            for wanted in missing
+        ]
+        how = "a run with a network downloads it; or place" if any(one.url for one in missing) else "expected:"
         return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))
     if not presence.store:
         unpacked = f"{settings.collection}: its files are there, ir_datasets unpacks them at first use"

@@ -3,20 +3,17 @@
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from headrank.doctor.findings import Finding, State
-
-_PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
-_INSTALL = "make install, or python -m pip install --constraint constraints.txt"
+from headrank.extras import PYPROJECT, install_command
 
 
 def requirements(extras: set[str]) -> Iterator[Requirement]:
     """What this project requires with those extras: by the checkout's pyproject.toml, else by installed metadata."""
-    if _PYPROJECT.is_file():
-        project = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]
+    if PYPROJECT.is_file():
+        project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
         listed = [
             *project["dependencies"],
             *(one for extra in sorted(extras) for one in project["optional-dependencies"][extra]),
@@ -31,22 +28,27 @@ def requirements(extras: set[str]) -> Iterator[Requirement]:
 
 
 def package_findings(extras: set[str]) -> list[Finding]:
-    """One finding for all packages that are as wanted, and one for each that is not."""
-    wanted = list(requirements(extras))
+    """One finding for all packages within their ranges, and one for each that is missing or of another version."""
     findings: list[Finding] = []
-    for one in wanted:
-        extra = f" 'headrank[{','.join(sorted(extras))}]'" if extras else " headrank"
-        try:
-            version = metadata.version(one.name)
-        except metadata.PackageNotFoundError:
-            findings.append(
-                Finding("packages", one.name, State.MISSING, f"not installed; wanted {one}", _INSTALL + extra)
-            )
-            continue
-        if not one.specifier.contains(version, prereleases=True):
-            found = f"{version} is installed; wanted {one.specifier}"
-            findings.append(Finding("packages", one.name, State.MISSING, found, f"{_INSTALL} '{one}'"))
-    fine = len(wanted) - len(findings)
+    checked = 0
+    for extra in ("", *sorted(extras)):
+        base = {requirement.name for requirement in requirements(set())} if extra else set()
+        for one in requirements({extra} if extra else set()):
+            if one.name in base:
+                continue
+            checked += 1
+            try:
+                version = metadata.version(one.name)
+            except metadata.PackageNotFoundError:
+                belongs = f" (extra `{extra}`)" if extra else ""
+                detail = f"not installed; expected {one.name}{one.specifier}{belongs}"
+                findings.append(Finding("packages", one.name, State.MISSING, detail, install_command(extra)))
+                continue
+            if not one.specifier.contains(version, prereleases=True):
+                found = f"{version} is installed; expected {one.specifier}"
+                remedy = f"python -m pip install '{one.name}{one.specifier}'"
+                findings.append(Finding("packages", one.name, State.MISSING, found, remedy))
+    fine = checked - len(findings)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers") if _installed(name))
     return [
         Finding(

@@ -17,6 +17,7 @@ from headrank.artifacts import RunFolder, artifact_key
 from headrank.data.batches import check_shares
 from headrank.data.labelled import split
 from headrank.experiment import Experiment, SystemSettings
+from headrank.extras import require_extra
 from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers
@@ -79,6 +80,7 @@ class AlignStage:
         data: DataLoader,
         on_epoch: Callable[[Sequence[Mapping[str, float | int]]], None] | None = None,
     ) -> None:
+        require_extra("train", "alignment")
         self.experiment, self.on_epoch = experiment, on_epoch
         self.folder = folder
         self.data = data

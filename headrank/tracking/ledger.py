@@ -1,4 +1,4 @@
-"""What of a run folder is in its W&B run already: `tracking.json`, so that a resumed run logs nothing twice."""
+"""What the W&B run of a run folder holds, in `tracking.json`: a resumed run logs nothing twice and loses nothing."""
 
 import json
 import uuid
@@ -13,29 +13,50 @@ NAME = "tracking.json"
 class Ledger:
     """The W&B run that a folder belongs to, and what was logged to it.
 
-    A run is one configuration in one project: with another the ledger begins anew, under a new run id. Killed between
-    logging and writing, a run logs an epoch again, at the same step, which W&B refuses when online.
+    configuration: its key; with another one the ledger begins anew, under a new run id. offline: whether this start is
+    offline. A start that is offline, or that follows an offline one, logs everything again, because W&B keeps each
+    offline start in a separate folder; until it holds all that the earlier start held (`whole`), the file is not
+    written. A run that is killed between logging and writing logs an epoch again, at the same step, which W&B refuses
+    when online.
     """
 
-    def __init__(self, path: Path, configuration: str) -> None:
+    def __init__(self, path: Path, configuration: str, *, offline: bool = False) -> None:
         self.path = path
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if content.get("configuration") != configuration:
             content = {"run_id": uuid.uuid4().hex[:12], "configuration": configuration}
-        self.configuration = configuration
+        self.configuration, self.offline = configuration, offline
         self.run_id: str = content["run_id"]
+        again = offline or content.get("offline", False)
+        self.earlier: dict[str, Any] = content if again else {}
+        if again:
+            content = {}
         self.epochs: int = content.get("epochs", 0)  # how many are logged
-        self.step: int = content.get("step", 0)  # of the next row of history, where W&B does not know better
+        self.step: int = content.get("step", 0)  # of the next row of history, unless W&B knows a later one
         self.results: str | None = content.get("results")  # the key of the results that are logged
         self.files: dict[str, str] = content.get("files", {})  # artifact -> digest
         self.save()
 
+    @property
+    def whole(self) -> bool:
+        """Whether this start has logged at least what the earlier start had, but for a model, which is optional."""
+        earlier = self.earlier
+        files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
+        return (
+            self.epochs >= earlier.get("epochs", 0)
+            and files <= self.files.keys()
+            and (self.results is not None or earlier.get("results") is None)
+        )
+
     def save(self) -> None:
-        """Write the file, atomically."""
+        """Write the file, atomically, once this start is `whole`."""
+        if not self.whole:
+            return
         with atomic_write(self.path) as file:
             content = {
                 "run_id": self.run_id,
                 "configuration": self.configuration,
+                "offline": self.offline,
                 "epochs": self.epochs,
                 "step": self.step,
                 "results": self.results,

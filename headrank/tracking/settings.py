@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
+from headrank.extras import require_extra
 from headrank.tracking.base import NoTracker, Tracker
 
 MODES = ("online", "offline", "disabled")
@@ -43,15 +43,11 @@ def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, n
     that the run is a job of, where the settings name none.
 
     Under distributed training every process runs the pipeline; only the first of them is tracked. Raises
-    `ModuleNotFoundError` where W&B is wanted and not installed; nothing has been computed by then.
+    `MissingExtraError` if W&B is not installed; nothing has been computed by then.
     """
     if settings is None or settings.mode == "disabled" or process_rank() != 0:
         return NoTracker()
-    if find_spec("wandb") is None:
-        raise ModuleNotFoundError(
-            "tracking=wandb needs the package wandb, which is not installed: install the extra `wandb` (in the "
-            "checkout, pip install -c constraints.txt -e '.[wandb]'), or run without tracking=wandb"
-        )
+    require_extra("wandb", "tracking=wandb", "wandb")
     from headrank.tracking.wandb_run import WandbTracker
 
     return WandbTracker(settings, config, name=name, group=settings.group or group)

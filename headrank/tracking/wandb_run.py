@@ -14,6 +14,7 @@ from headrank.artifacts import artifact_key
 from headrank.evaluation import BenchmarkResult, Table
 from headrank.tracking.ledger import NAME, Ledger
 from headrank.tracking.names import EPOCH, PLACE, REPORT, check_names, figure_key, key
+from headrank.tracking.offline_folders import OfflineFolders
 from headrank.tracking.settings import WandbSettings
 from headrank.tracking.values import epoch_values, place_rows, result_tables, result_values
 
@@ -26,14 +27,15 @@ _PLACE_OF_RUN = ("tracking", "paths")  # parts of a configuration that say where
 class WandbTracker:
     """One run folder's W&B run.
 
-    config: plain values. name, group: the run's. A folder that is run again with the same configuration goes on in the
-    same W&B run.
+    config: plain values. name, group: the run's. A folder that is run again with the same configuration continues the
+    same W&B run; offline, the new start's folder holds everything and replaces the earlier one.
     """
 
     def __init__(self, settings: WandbSettings, config: Mapping[str, Any], *, name: str, group: str | None) -> None:
         self.settings, self.config, self.name, self.group = settings, dict(config), name, group
         self._run: wandb.Run | None = None
         self._ledger: Ledger | None = None
+        self._folders: OfflineFolders | None = None
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
         """Open the W&B run. Raises wandb's own errors where an online run cannot be had (no key, no network), and
@@ -42,21 +44,24 @@ class WandbTracker:
         check_names("benchmarks", benchmarks)
         s = self.settings
         what = {name: value for name, value in self.config.items() if name not in _PLACE_OF_RUN}
-        self._ledger = Ledger(folder / NAME, artifact_key(what, s.project, s.entity))
+        offline = s.mode == "offline"
+        self._ledger = Ledger(folder / NAME, artifact_key(what, s.project, s.entity), offline=offline)
         self._run = run = wandb.init(
             entity=s.entity,
             project=s.project,
             dir=str(folder),
             id=self._ledger.run_id,
-            resume="allow",
+            resume=None if offline else "allow",  # offline: it holds everything, and replaces an uploaded run
             name=self.name[:_LONGEST],
             group=self.group and self.group[:_LONGEST],
             tags=list(s.tags),
             config=self.config,
             allow_val_change=True,  # of what may change between starts, such as paths
-            mode="offline" if s.mode == "offline" else "online",
+            mode="offline" if offline else "online",
             reinit="create_new",  # never the run that another job of this process left open
         )
+        self._folders = OfflineFolders(folder, self._ledger.run_id, Path(run.dir).parent)
+        self._save()
         for pattern, step in (("train/*", EPOCH), ("val/*", EPOCH), ("heads/*", EPOCH), ("places/*", PLACE)):
             run.define_metric(pattern, step_metric=step)
         where = run.url if s.mode == "online" else f"`wandb sync {folder / 'wandb'}` uploads this run"
@@ -89,7 +94,7 @@ class WandbTracker:
         if ledger.files.get(artifact_name) != digest:
             run.log_artifact(artifact)
             ledger.files[artifact_name] = digest
-            ledger.save()
+            self._save()
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
         """A row of history for each epoch that has none yet, at the step of its number."""
@@ -98,7 +103,7 @@ class WandbTracker:
             step = int(row[EPOCH])
             run.log(epoch_values(row), step=step, commit=True)
             ledger.epochs, ledger.step = ledger.epochs + 1, step + 1
-            ledger.save()
+            self._save()
 
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
@@ -117,13 +122,25 @@ class WandbTracker:
         for step, row in enumerate(rows, first):
             run.log(row, step=step, commit=True)
         ledger.results, ledger.step = content, first + len(rows)
-        ledger.save()
+        self._save()
 
     def finish(self, *, failed: bool) -> None:
         """Close the W&B run, as failed (exit code 1) where it is."""
         run, self._run = self._run, None
-        if run is not None:
-            run.finish(exit_code=1 if failed else 0)
+        if run is None:
+            return
+        run.finish(exit_code=1 if failed else 0)
+        if self._folders is not None and self._ledger is not None:
+            if not self._ledger.whole:
+                logger.info("tracking: the earlier offline run is kept, this start logged less")
+            self._folders.remove(whole=self._ledger.whole)
+
+    def _save(self) -> None:
+        """Record what is logged, and have this start's offline folder replace the earlier ones once it is whole."""
+        _, ledger = self._opened()
+        ledger.save()
+        if ledger.whole and self._folders is not None:
+            self._folders.replace()
 
     def _wants_model(self, folder: Path, names: Sequence[str]) -> bool:
         if not self.settings.log_model:

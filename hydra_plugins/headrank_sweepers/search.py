@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from headrank.extras import check_extras, require_extra
 from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
 
 if TYPE_CHECKING:  # Optuna takes a second to import, and Hydra imports this at each start
@@ -53,11 +54,13 @@ class OptunaSweeper(JobSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that are missing and write `best.yaml`."""
+        require_extra("sweep", "hydra/sweeper=optuna", "optuna")
         arranged = self.arranged(arguments, self.params)
         space = {_key(o): distribution(o) for o in arranged if o.is_sweep_override()}
         fixed = [_spelled_override(o) for o in arranged if not o.is_sweep_override()]
         if not space:
             raise HydraException("a search needs swept keys: hydra.sweeper.params, or key=interval(0,1) as an override")
+        check_extras(self.job(fixed).config)
         around = f"{self.job(fixed).content}{sorted(map(str, space.items()))}"
         study = self._study(space, name=hashlib.sha256(around.encode()).hexdigest())
         done = len(_completed(study))

@@ -12,6 +12,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 
+from headrank.extras import check_extras
 from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
 
 
@@ -34,6 +35,8 @@ class StudySweeper(JobSweeper):
         """Run all jobs, then raise `JobsFailed` where some failed; what each returned."""
         jobs = self.jobs(arguments)
         self.check_folders(jobs)
+        for job in jobs:
+            check_extras(job.config)
         jobs = self._distinct(jobs)
         say(f"sweep: {len(jobs)} jobs in {os.path.commonpath([job.folder.parent for job in jobs])}")
         results = self.launch(jobs, 0)

@@ -183,7 +183,7 @@ def test_vllm_is_asked_for_and_spoken_to(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="random_weights"):
         VllmGenerator(replace(settings, random_weights=True))
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ImportError, match=r"headrank\[vllm\]"):
+    with pytest.raises(ImportError, match=r"\[vllm\]"):
         Generative(backend="vllm").load(settings)
 
     asked: dict = {}

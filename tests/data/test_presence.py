@@ -41,8 +41,55 @@ def test_an_empty_home_lacks_the_passages_of_every_benchmark_and_stays_empty(hom
     assert files(home) == {}
     assert len({found[source][3] for source in IDS[:3]}) == 1
     assert len({found[source][3] for source in IDS}) == 15
+    queries, *_ = found["msmarco-passage/trec-dl-2019/judged"][0]
+    assert queries[0] == str(home / "msmarco-passage/trec-dl-2019/queries.tsv"), "the one small file without a place"
     names = [path.rsplit("/", 1)[1] for path, _, _ in found["msmarco-passage-v2/trec-dl-2021/judged"][0]]
     assert names == ["queries.tsv", "qrels", "top100.trec.gz", "msmarco_v2_passage.tar"]
+
+
+PLACE = """
+import json, sys
+from pathlib import Path
+import ir_datasets
+import ir_datasets.util
+from ir_datasets.util import RequestsDownload
+from headrank.data.presence import _docs_handler, look_for
+class Asked(Exception):
+    pass
+asked = []
+def stream(download):
+    asked.append(download.url)
+    raise Asked(download.url)
+RequestsDownload.stream = stream
+ir_datasets.util.HashStream = lambda stream, *_, **__: stream  # an empty file has another checksum
+def read(source):
+    asked.clear()
+    data = ir_datasets.load(source)
+    docs = _docs_handler(data)
+    readers = [data.queries_iter, data.qrels_iter, docs.docs_iter]
+    readers += [data.scoreddocs_iter] if data.has("scoreddocs") else []
+    for reader in readers:
+        try:
+            next(iter(reader()), None)
+        except Exception as error:  # the files are empty: no archive, no line
+            pass
+    return list(asked)
+before, after = {}, {}
+for source in json.loads(sys.argv[1]):
+    before[source] = read(source)
+    for one in look_for(source, scoreddocs=True).missing:
+        one.path.parent.mkdir(parents=True, exist_ok=True)
+        one.path.touch()
+    after[source] = [read(source), len(look_for(source, scoreddocs=True).missing)]
+print(json.dumps([before, after]))
+"""
+
+
+def test_what_is_placed_where_it_is_said_is_read_without_a_network(home):  # noqa: F811
+    before, after = run(home, PLACE, json.dumps(IDS))
+    for source in IDS:
+        assert before[source], f"{source}: nothing asked the network before"
+        assert after[source] == [[], 0], source
 
 
 READ = """

@@ -203,19 +203,19 @@ def test_packages_are_held_against_pyproject(monkeypatch):
 
     monkeypatch.setattr(packages.metadata, "version", other)
     found = {one.name: one for one in packages.package_findings({"train"})}
-    assert found["bm25s"].detail.startswith("0.1 is installed; wanted ")
-    assert found["peft"].detail.startswith("not installed; wanted peft")
+    assert found["bm25s"].detail.startswith("0.1 is installed; expected ")
+    assert found["peft"].detail.startswith("not installed; expected peft")
     assert {found[name].state for name in ("bm25s", "peft")} == {State.MISSING}
 
 
 def test_the_installed_metadata_serves_where_there_is_no_checkout(monkeypatch):
     listed = {one.name for one in packages.requirements({"train"})}
-    monkeypatch.setattr(packages, "_PYPROJECT", Path("/nowhere/pyproject.toml"))
+    monkeypatch.setattr(packages, "PYPROJECT", Path("/nowhere/pyproject.toml"))
     assert {"torch", "lightning"} <= {one.name for one in packages.requirements({"train"})} & listed
     assert "lightning" not in {one.name for one in packages.requirements(set())}
 
 
-def test_without_a_package_nothing_that_imports_it_is_asked(ask, monkeypatch):
+def test_a_missing_package_names_its_extra_and_hides_nothing(ask, monkeypatch):
     version = metadata.version
 
     def other(name):
@@ -224,10 +224,29 @@ def test_without_a_package_nothing_that_imports_it_is_asked(ask, monkeypatch):
         return version(name)
 
     monkeypatch.setattr(packages.metadata, "version", other)
-    assert ask()[0] == 0  # no alignment, no need of it
+    assert ask()[0] == 0  # without alignment it is not needed
     code, found = ask("alignment=lora")
     assert code == 1
-    assert list(found) == ["packages"]
+    (one,) = [one for one in found["packages"] if one["name"] == "lightning"]
+    assert "`train`" in one["detail"]
+    assert one["remedy"].startswith("python -m pip install ")
+    assert "[train]" in one["remedy"]
+    assert list(found) == ["packages", "machine", "model", "memory", "data", "disk"]
+
+
+def test_extras_of_sweepers_and_launchers_are_checked(ask, monkeypatch):
+    version = metadata.version
+
+    def other(name):
+        if name in ("optuna", "hydra-submitit-launcher"):
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(packages.metadata, "version", other)
+    _, found = ask("+sweep=tune_alignment", "hydra/launcher=slurm")
+    missing = {one["name"]: one["remedy"] for one in found["packages"] if one["state"] == "missing"}
+    assert "[sweep]" in missing["optuna"]
+    assert "[slurm]" in missing["hydra-submitit-launcher"]
 
 
 def test_the_text_has_its_parts_remedies_and_a_count():

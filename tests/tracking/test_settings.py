@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from headrank.extras import MissingExtraError
 from headrank.run import CONFIG_FOLDER, tracker_from_config
 from headrank.tracking import NoTracker, WandbSettings
 from headrank.tracking.ledger import Ledger
@@ -41,8 +42,8 @@ def test_disabled_writes_nothing(start, tmp_path):
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setattr("headrank.tracking.settings.find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"install the extra `wandb` .*\.\[wandb\]"):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MissingExtraError, match=r"\.\[wandb\]"):
         tracker("tracking=wandb")
     assert isinstance(tracker("tracking=wandb", "tracking.mode=disabled"), NoTracker)
 
@@ -83,6 +84,25 @@ def test_a_ledger_belongs_to_one_configuration(tmp_path):
     assert other.run_id != first.run_id
     assert (other.epochs, other.step, other.results, other.files) == (0, 0, None, {})
     assert json.loads(path.read_text())["run_id"] == other.run_id
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
+def test_what_one_offline_folder_holds_is_logged_again(tmp_path, before, after):
+    path = tmp_path / "tracking.json"
+    first = Ledger(path, "a", offline=before)
+    first.epochs, first.results, first.files = 2, "key", {"heads": "digest", "model-1": "digest"}
+    first.save()
+    written = path.read_text()
+    again = Ledger(path, "a", offline=after)
+    assert (again.run_id, again.epochs, again.results, again.files) == (first.run_id, 0, None, {})
+    for name, value in (("epochs", 2), ("results", "key"), ("files", {"heads": "digest"})):
+        assert not again.whole
+        again.save()
+        assert path.read_text() == written, "a kill now loses nothing"
+        setattr(again, name, value)
+    assert again.whole
+    again.save()
+    assert json.loads(path.read_text())["offline"] is after
 
 
 def test_keys_are_what_can_be_sorted_by():

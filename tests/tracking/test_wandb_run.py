@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from safetensors import safe_open
+from wandb.cli import beta_sync
 
 from headrank.alignment import Preference, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
@@ -17,6 +18,7 @@ from headrank.heads import EntropyRegularized
 from headrank.model import BackboneSettings
 from headrank.pipeline import run_experiment
 from headrank.tracking import WandbSettings, make_tracker
+from headrank.tracking.offline_folders import OfflineFolders
 from tests.tracking.conftest import WORDS
 from tests.tracking.offline import offline_runs
 
@@ -38,12 +40,19 @@ def under(values, prefix):
     return {key: value for key, value in values.items() if key.startswith(f"{prefix}/")}
 
 
+def synced(folder):
+    """The folders that `wandb sync` would upload."""
+    found = beta_sync._find_wandb_files([folder / "wandb"], skip_synced=True, skip_online=False, verbose=False)
+    return {path.parent.resolve() for path in found}
+
+
 def md5(path):
     return base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
 
 
 def test_the_run_and_its_configuration(tracked, run):
-    assert (run.name, run.group, run.resumes) == ("tracked", "", True)
+    assert (run.name, run.group) == ("tracked", "")
+    assert not run.resumes, "it holds everything, and replaces what was uploaded of it before"
     assert run.config == tracked.config
     assert run.config["model"]["model"] == "smollm2-135m-instruct", "plain values, not text"
     assert run.exit_code == 0
@@ -163,18 +172,21 @@ def test_what_is_on_the_dashboard_is_in_the_local_report(tracked, run):
     assert f"- size: {run.logged()['model/parameters'] / 1e6:.3g} M parameters" in markdown
 
 
-def test_a_second_start_goes_on_in_the_same_run_and_logs_nothing_twice(tracked, start, run):
+def test_a_second_start_holds_everything_and_replaces_the_first(tracked, start, run):
     start(tracked.folder, *WORDS, "tracking.log_model=true")
-    first, second = offline_runs(tracked.folder)
-    assert (first.id, second.id) == (run.id, run.id)
-    assert second.resumes
-    assert second.history == []
-    assert second.artifacts == {}
+    (second,) = offline_runs(tracked.folder)
+    assert second.folder != run.folder
+    assert second.id == run.id
+    assert [row for row in second.history if "epoch" in row] == [row for row in run.history if "epoch" in row]
+    assert [row for row in second.history if "place" in row] == [row for row in run.history if "place" in row]
+    assert under(second.logged(), "metrics") == under(run.logged(), "metrics") != {}
+    assert second.artifacts == run.artifacts
     assert second.summary["status/state"] == "finished"
     assert second.exit_code == 0
+    assert synced(tracked.folder) == {second.folder}
     # Another configuration is another run, with everything in it, though little of it is computed again.
     start(tracked.folder, *WORDS, "metrics=[ndcg@10,mrr@10]")
-    third = offline_runs(tracked.folder)[2]
+    third = offline_runs(tracked.folder)[1]
     assert third.id != run.id
     assert set(under(third.logged(), "metrics")) == {
         f"metrics/sample_test/{key}/{metric}" for key in SYSTEMS.values() for metric in ("ndcg_10", "mrr_10")
@@ -228,16 +240,42 @@ def test_an_interrupted_alignment_logs_each_epoch_once(tiny, monkeypatch):
         patch.setattr(EpochRecord, "on_train_epoch_end", stop_in_the_second)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(tiny, tracker())
+    (first,) = offline_runs(tiny.folder)
     run_experiment(tiny, tracker())
-    first, second = offline_runs(tiny.folder)
+    (second,) = offline_runs(tiny.folder)
     assert first.id == second.id
     assert (first.exit_code, second.exit_code) == (1, 0)
-    assert first.summary["status/state"] == "failed"
     assert first.summary["status/stage"] == "align"
     assert [row["epoch"] for row in first.history] == [0, 1]
-    assert [row["epoch"] for row in second.history if "epoch" in row] == [2]
+    assert [row["epoch"] for row in second.history if "epoch" in row] == [0, 1, 2]
     assert list(first.artifacts) == [f"heads-{first.id}"]
-    assert list(second.artifacts) == [f"aligned-heads-{first.id}"]
+    assert list(second.artifacts) == [f"heads-{first.id}", f"aligned-heads-{first.id}"]
+    assert second.logged()["metrics/one/headrank/ndcg_10"] > 0
+
+
+def test_a_start_that_logs_less_leaves_the_earlier_offline_run(tiny):
+    plain = replace(tiny, alignment=None)
+    run_experiment(plain, tracker())
+    (first,) = offline_runs(tiny.folder)
+    (tiny.folder / "heads.json").unlink()
+    missing = replace(plain, benchmarks=(replace(tiny.benchmarks[0], collection="./nowhere"),))
+    with pytest.raises(Exception, match="nowhere"):
+        run_experiment(missing, tracker())
+    assert [run.folder for run in offline_runs(tiny.folder)] == [first.folder]
+    assert synced(tiny.folder) == {first.folder}
+
+
+def test_a_killed_start_is_synced_only_if_it_holds_what_the_earlier_one_does(tmp_path):
+    for name in ("offline-run-1-id", "offline-run-2-id", "offline-run-3-other"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        (tmp_path / "wandb" / name / "run-id.wandb").touch()
+    first, second, other = sorted((tmp_path / "wandb").iterdir())
+    folders = OfflineFolders(tmp_path, "id", second)
+    assert synced(tmp_path) == {first, other}
+    folders.replace()
+    assert synced(tmp_path) == {second, other}
+    folders.remove(whole=True)
+    assert {*(tmp_path / "wandb").iterdir()} == {second, other}
 
 
 def test_after_a_failure_the_next_run_of_the_process_is_its_own(tiny):

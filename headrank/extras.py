@@ -1,0 +1,104 @@
+"""The optional parts of this package: which packages each needs, and how to install them.
+
+Nothing here imports those packages, so that a missing one is an error before anything is loaded.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from headrank.errors import ConfigError
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"  # in a checkout; a wheel has none
+# extra -> its modules and the names under which they are installed
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "train": {"lightning": "lightning", "peft": "peft"},
+    "baselines": {"sentence_transformers": "sentence-transformers"},
+    "vllm": {"vllm": "vllm"},
+    "wandb": {"wandb": "wandb", "wandb_workspaces": "wandb-workspaces"},
+    "sweep": {"optuna": "optuna", "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher"},
+    "slurm": {"hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher"},
+    "ray": {"hydra_plugins.hydra_ray_launcher": "hydra-ray-launcher"},
+}
+LAUNCHERS = {"processes": "sweep", "joblib": "sweep", "slurm": "slurm", "submitit_slurm": "slurm"}
+LAUNCHERS |= {"ray": "ray", "ray_gpu": "ray"}
+
+
+class MissingExtraError(ConfigError, ModuleNotFoundError):
+    """A setting needs an extra of this package whose packages are not installed."""
+
+
+def install_command(extra: str = "") -> str:
+    """The command that installs an extra, or without one the package: in a checkout with its constraints, otherwise by
+    the package's name.
+
+    The extra `vllm` pins packages that `constraints.txt` has in other versions.
+    """
+    brackets = f"[{extra}]" if extra else ""
+    if not PYPROJECT.is_file():
+        return f"python -m pip install 'headrank{brackets}'"
+    constraint = "" if extra == "vllm" else "-c constraints.txt "
+    return f"python -m pip install {constraint}-e '.{brackets}'"
+
+
+def require_extra(extra: str, purpose: str, *modules: str) -> None:
+    """Raise `MissingExtraError` unless these modules of an extra can be found; without names, all of its modules.
+
+    purpose: the setting or command that needs them, as the user wrote it.
+    """
+    packages = EXTRAS[extra]
+    missing = [packages[module] for module in modules or packages if not _found(module)]
+    if missing:
+        raise MissingExtraError(
+            f"{purpose} needs {' and '.join(missing)}, not installed here. They belong to the extra `{extra}`: "
+            f"{install_command(extra)}"
+        )
+
+
+def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The extras that a composed configuration needs: extra -> the setting that needs it, and its modules (none: all).
+
+    With Hydra's own part in the configuration, those of the sweeper and the launcher too.
+    """
+    needed: dict[str, tuple[str, tuple[str, ...]]] = {}
+    baselines = config.get("baselines") or {}
+    if config.get("alignment"):
+        needed["train"] = ("alignment", ())
+    if "cross_encoder" in baselines:
+        needed["baselines"] = ("baselines=[cross_encoder]", ())
+    if (baselines.get("generative") or {}).get("backend") == "vllm":
+        needed["vllm"] = ("baselines.generative.backend=vllm", ())
+    tracking = config.get("tracking")
+    if tracking and tracking.get("mode") != "disabled":
+        needed["wandb"] = ("tracking=wandb", ("wandb",))
+    sweeper = ((config.get("hydra") or {}).get("sweeper") or {}).get("_target_", "")
+    if sweeper.endswith("OptunaSweeper"):
+        needed["sweep"] = ("hydra/sweeper=optuna", ("optuna",))
+    return needed
+
+
+def check_extras(config: Mapping[str, Any]) -> None:
+    """Raise `MissingExtraError` if the configuration needs an extra that is not installed."""
+    for extra, (purpose, modules) in needed_extras(config).items():
+        require_extra(extra, purpose, *modules)
+
+
+def check_launcher(arguments: Sequence[str]) -> None:
+    """Raise `MissingExtraError` if a command line names a launcher whose plugin is missing, which Hydra would report
+    as an unknown group."""
+    for word in arguments:
+        key, _, name = word.lstrip("+").partition("=")
+        if key == "hydra/launcher" and name in LAUNCHERS:
+            extra = LAUNCHERS[name]
+            require_extra(extra, word, *(module for module in EXTRAS[extra] if module.startswith("hydra_plugins.")))
+
+
+def _found(module: str) -> bool:
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package above it
+        return False
