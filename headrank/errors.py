@@ -17,6 +17,10 @@ class FormatError(HeadRankError, ValueError):
     """The content of an input file is not in the expected format."""
 
 
+class MissingFileError(FormatError, FileNotFoundError):
+    """An input file or folder does not exist."""
+
+
 class ModelError(HeadRankError, ValueError):
     """A model, its tokenizer or its heads cannot be used: weights are missing, shapes differ, a part is unsupported."""
 

@@ -8,6 +8,7 @@ import pytest
 
 import headrank.stages.rerank as rerank_module
 from headrank.data import read_run
+from headrank.errors import ConfigError
 from headrank.evaluation import ReportSettings
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
@@ -15,7 +16,7 @@ from headrank.experiment import (
     UNALIGNED_SYSTEM,
     SystemSettings,
 )
-from headrank.heads import AllHeads, HeadsFile
+from headrank.heads import AllHeads, Contrastive, HeadsFile, QueryFocused
 from headrank.model import PromptSettings, Scorer, StateSettings, load_backbone
 from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
@@ -126,12 +127,26 @@ def test_bad_data_is_told_before_any_model_is_loaded(experiment, monkeypatch, ch
     assert json.loads((experiment.folder / "status.json").read_text())["stage"] == "data"
 
 
-def test_labelled_lists_of_one_grade_are_told(experiment, make_folder):
+def test_labelled_lists_of_one_grade_are_told(experiment, make_folder, monkeypatch):
+    no_model(monkeypatch)
     flat = make_folder("flat", qrels={q: dict.fromkeys(("d1", "d2", "d3", "d4", "d5"), 1) for q in ("q1", "q2", "q3")})
     bad = replace(experiment, train=(replace(experiment.train[0], collection=str(flat)),))
-    with pytest.raises(ValueError, match="different grades"):
+    with pytest.raises(ConfigError, match="different grades"):
         run_experiment(bad)
     assert not (experiment.folder / "heads.json").exists()
+
+
+@pytest.mark.parametrize("criterion", [Contrastive(), QueryFocused()])
+def test_a_criterion_without_a_relevant_candidate_is_told_before_a_model_is_loaded(
+    experiment, make_folder, monkeypatch, criterion
+):
+    """Grade 3 exists, so the threshold can be reached; of the candidates none reaches it."""
+    no_model(monkeypatch)
+    folder = make_folder("low", qrels={"q1": {"d1": 1, "d3": 3}, "q2": {"d4": 1}})
+    train = replace(experiment.train[0], collection=str(folder), relevance_threshold=2)
+    systems = {**experiment.systems, "other": replace(experiment.systems["random"], criterion=criterion)}
+    with pytest.raises(ConfigError, match=f"relevance_threshold is 2.*{criterion.name}"):
+        run_experiment(replace(experiment, train=(train,), systems=systems))
 
 
 def test_an_experiment_checks_its_parts(experiment):

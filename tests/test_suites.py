@@ -100,6 +100,28 @@ def test_all_and_one_of_them_can_be_changed():
     assert {one.depth for name, one in changed.items() if name != "fiqa"} == {10}
 
 
+def test_depth_and_number_of_queries_reach_a_local_folder():
+    settings = (
+        "benchmarks=[local,sample]",
+        "benchmarks.local.collection=/x",
+        "data=[local]",
+        "data.local.collection=/y",
+    )
+    plain = experiment(*settings)
+    assert [(one.name, one.depth, one.max_queries) for one in (*plain.benchmarks, *plain.train)] == [
+        ("local", 40, None),
+        ("sample-test", 20, None),
+        ("local-train", 40, None),
+    ]
+    changed = experiment(*settings, "depth=7", "max_queries=5")
+    assert [(one.depth, one.max_queries) for one in (*changed.benchmarks, *changed.train)] == [
+        (7, 5),
+        (20, 5),  # the sample has its own depth
+        (7, None),  # training data are not sampled with the benchmarks
+    ]
+    assert {one.first_stage for one in (plain.benchmarks[0], *plain.train)} == {"auto"}
+
+
 def test_a_suite_stands_beside_single_ones():
     assert next(iter(suite("[sample,beir14]"))) == "sample-test"
     assert len(suite("[sample,beir14]")) == len(suite("[trec_dl_2019,beir14]")) == 15

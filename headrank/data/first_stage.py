@@ -1,7 +1,7 @@
 """First stages, and the candidate lists drawn from them: where every reranking, training and selection begins.
 
-A first stage is a run: a file, the collection's own `scoreddocs`, or BM25. `first_stage_run` gives it at full depth, to
-be scored itself; `lists_from_run` puts texts to its top, to be reranked; `candidate_lists` does both in one call.
+A first stage is a run: a file, the collection's own `scoreddocs`, or BM25. `first_stage_run` returns it at full depth,
+to be scored itself; `lists_from_run` adds the texts of its top, to be reranked; `candidate_lists` does both.
 """
 
 import logging
@@ -14,7 +14,9 @@ from pathlib import Path
 from headrank.cache import cache_folder
 from headrank.data.bm25 import BM25Parameters, bm25_run
 from headrank.data.collections import Collection
-from headrank.data.lines import shown
+from headrank.data.lines import id_fault, opened, shown
+from headrank.data.trec import ranking_fault
+from headrank.errors import ConfigError, FormatError, MissingFileError
 from headrank.ranking import CandidateList, Query, Ranking, Run
 
 _log = logging.getLogger(__name__)
@@ -24,8 +26,9 @@ _FIRST_PAIRS = 3  # query and passage pairs named in an error
 
 
 class FirstStage(StrEnum):
-    """Where candidates come from."""
+    """Where candidates come from. `auto`: the run file that a local folder holds, or BM25 if it holds none."""
 
+    AUTO = "auto"
     BM25 = "bm25"
     RUN = "run"
     SCOREDDOCS = "scoreddocs"
@@ -40,8 +43,8 @@ class CandidateLists:
     unjudged_queries: the collection's queries without a judgement, never used.
     queries_without_candidates: ids of judged queries for which the first stage found nothing. A metric over all judged
         queries counts 0 for each.
-    queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the wanted
-        grade; empty where no threshold was given.
+    queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the
+        requested grade; empty if no threshold was given.
     identical_ids_dropped: candidates dropped because their id is the query's; a run's line below `depth` is none.
     """
 
@@ -59,16 +62,20 @@ class CandidateLists:
 def select_queries(collection: Collection, max_queries: int | None = None, seed: int = 0) -> tuple[Query, ...]:
     """The collection's judged queries, or a seeded sample of `max_queries` of them, in the collection's order.
 
-    Samples of one seed are nested: a larger one holds the smaller. Raises `ValueError` where no query is judged or
-    `max_queries` is less than 1.
+    Samples of one seed are nested: a larger one holds the smaller. Raises `FormatError` if no query is judged or a
+    judged query has an id that no run file can hold, `ConfigError` if `max_queries` is less than 1.
     """
     judged = collection.judged_queries
     if not judged:
-        raise ValueError(f"{collection.name}: none of its {len(collection.queries)} queries has a judgement")
+        raise FormatError(f"{collection.name}: none of its {len(collection.queries)} queries has a judgement")
+    for query in judged:
+        fault = id_fault(query.id)
+        if fault:
+            raise FormatError(f"{collection.name}: query id {shown(query.id)} {fault}; no run file can hold it")
     if max_queries is None:
         return judged
     if max_queries < 1:
-        raise ValueError(f"max_queries {max_queries}: wanted 1 or more, or None for all")
+        raise ConfigError(f"max_queries is {max_queries}; expected 1 or more, or null for all")
     shuffled = list(range(len(judged)))
     random.Random(seed).shuffle(shuffled)
     return tuple(judged[i] for i in sorted(shuffled[:max_queries]))
@@ -88,17 +95,17 @@ def first_stage_run(
 ) -> dict[str, Ranking]:
     """The first stage's rankings of the judged queries, in the collection's order; at most `depth` passages each.
 
-    kind: `bm25` (index and what was found are kept under `cache_dir`, by default the user's cache folder), `run` (the
-        file `run_path`, or the local folder's run of that name; may be left out where the folder holds one run),
-        `scoreddocs`.
-    depth: None for all that there is (of BM25, 1,000).
+    kind: `bm25` (index and rankings are kept under `cache_dir`, by default the user's cache folder), `run` (the file
+        `run_path`, or the local folder's run of that name; without `run_path` the folder's only run), `scoreddocs`,
+        `auto` (see `FirstStage`; the log tells what it is).
+    depth: None for the whole run (1,000 with BM25).
     drop_identical_ids: drop candidates whose id is the query's (arguana, quora) before cutting to `depth`.
 
-    A query for which nothing is found is absent. Raises `ValueError` on an unknown kind, a depth below 1, a first stage
-    that the collection does not have or that holds none of the queries; `FileNotFoundError`, `FormatError` for a file.
+    A query without results is absent. Raises `ConfigError` on an unknown kind, a depth below 1, or a first stage that
+    the collection does not have; `FormatError` for a file and if the first stage holds none of the queries.
     """
     queries = select_queries(collection, max_queries, seed)
-    run = _retrieve(collection, FirstStage(kind), queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    run = _retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
     return {q.id: cut for q in queries if (cut := _cut(run, q, depth, drop_identical_ids)[0]).results}
 
 
@@ -116,19 +123,23 @@ def lists_from_run(
     Repeated texts, empty and very long ones stay as they are. With `relevance_threshold`, lists without a passage
     judged that grade or higher are dropped (they teach nothing); leave it None to evaluate.
 
-    Raises `ValueError` where a passage's text is missing, naming query and passage, and on a depth below 1.
+    Raises `FormatError` if a passage's text is missing or an id or a score could not be written to a run file, naming
+    query and passage, and `ConfigError` on a depth below 1.
     """
     _check_depth(depth)
     queries = select_queries(collection) if queries is None else queries
     cuts = {query.id: _cut(run, query, depth, drop_identical_ids) for query in queries}
-    wanted = dict.fromkeys(passage_id for ranking, _ in cuts.values() for passage_id in ranking.passage_ids)
-    passages = collection.lookup(wanted)
+    for ranking, _ in cuts.values():
+        fault = ranking_fault(ranking)
+        if fault:
+            raise FormatError(f"{collection.name}: its first stage cannot be written to a run file: {fault}")
+    passages = collection.lookup(dict.fromkeys(p for ranking, _ in cuts.values() for p in ranking.passage_ids))
     missing = [(q, p) for q, (ranking, _) in cuts.items() for p in ranking.passage_ids if p not in passages]
     if missing:
         named = "; ".join(f"query {shown(q)}, passage {shown(p)}" for q, p in missing[:_FIRST_PAIRS])
-        raise ValueError(
+        raise FormatError(
             f"{collection.name}: {len(missing)} candidates of the first stage have no text in the collection, first: "
-            f"{named}; wanted a run over this collection's passages"
+            f"{named}; expected a run over this collection's passages"
         )
     lists: list[CandidateList] = []
     without_candidates: list[str] = []
@@ -179,7 +190,7 @@ def candidate_lists(
     The arguments are those of `first_stage_run` and `lists_from_run`, and so are the errors.
     """
     queries = select_queries(collection, max_queries, seed)
-    run = _retrieve(collection, FirstStage(kind), queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    run = _retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
     return lists_from_run(
         collection,
         run,
@@ -192,55 +203,81 @@ def candidate_lists(
 
 def _check_depth(depth: int | None) -> None:
     if depth is not None and depth < 1:
-        raise ValueError(f"depth {depth}: wanted 1 or more")
+        raise ConfigError(f"depth is {depth}; expected 1 or more")
 
 
 def _retrieve(
     collection: Collection,
-    kind: FirstStage,
+    kind: FirstStage | str,
     queries: Sequence[Query],
     depth: int | None,
     run_path: str | Path | None,
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
-    """The first stage as it comes: perhaps deeper than asked for, and with other queries in it."""
+    """The first stage as it comes: perhaps deeper than requested, and with other queries in it."""
     _check_depth(depth)
-    if run_path is not None and kind is not FirstStage.RUN:
-        raise ValueError(f"first stage {kind.value} with the run file {run_path}; wanted kind run, or no run file")
+    kind = _resolved(collection, kind, run_path)
     if kind is FirstStage.BM25:
         # one more, so that dropping the query's own passage leaves `depth`
-        wanted = BM25_DEPTH + 1 if depth is None else depth + 1
-        return bm25_run(collection, queries, wanted, bm25, cache_folder() if cache_dir is None else cache_dir)
+        needed = BM25_DEPTH + 1 if depth is None else depth + 1
+        return bm25_run(collection, queries, needed, bm25, cache_folder() if cache_dir is None else cache_dir)
     if kind is FirstStage.SCOREDDOCS:
         origin = f"{collection.name}: its scoreddocs"
         run = collection.scoreddocs()
         if run is None:
-            raise ValueError(f"{collection.name} has no scoreddocs; use the first stage bm25, or run with a run file")
+            raise ConfigError(
+                f"first_stage is scoreddocs, and {collection.name} has none; use bm25, or run with a run file"
+            )
     else:
         path = _run_file(collection, run_path)
         origin = f"{path}: the run"
         run = collection.read_run(path)
     if not any(query.id in run for query in queries):
-        raise ValueError(
-            f"{origin} has {len(run)} queries ({', '.join(map(shown, list(run)[:3]))}) and none of the {len(queries)} "
-            f"wanted of {collection.name} ({', '.join(shown(query.id) for query in queries[:3])})"
+        found, needed = (
+            ", ".join(map(shown, ids[:_FIRST_PAIRS])) for ids in (list(run), [query.id for query in queries])
+        )
+        raise FormatError(
+            f"{origin} has {len(run)} queries ({found}) and none of the {len(queries)} queries of {collection.name} "
+            f"({needed}); expected the same ids"
         )
     return run
 
 
+def _resolved(collection: Collection, kind: FirstStage | str, run_path: str | Path | None) -> FirstStage:
+    """The kind itself; of `auto`, what it is for this collection."""
+    if kind not in list(FirstStage):
+        raise ConfigError(f"first_stage is {shown(kind)}; expected one of {', '.join(FirstStage)}")
+    kind = FirstStage(kind)
+    if kind is not FirstStage.AUTO:
+        if run_path is not None and kind is not FirstStage.RUN:
+            raise ConfigError(f"first_stage is {kind.value}, and run_path is {run_path}; expected first_stage=run")
+        return kind
+    found = FirstStage.RUN if run_path is not None or collection.runs else FirstStage.BM25
+    origin = "BM25 (no run file is given)" if found is FirstStage.BM25 else f"the run {_run_file(collection, run_path)}"
+    _log.info("%s: first stage: %s", collection.name, origin)
+    return found
+
+
 def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
-    there = collection.runs
-    names = f"runs in {collection.name}: {', '.join(there) or 'none'}"
+    runs = collection.runs
+    listed = f"run files of {collection.name}: {', '.join(runs) or 'none'}"
     if run_path is None:
-        if len(there) != 1:
-            raise ValueError(f"first stage run without a run file, and not one run to take ({names}); wanted run_path")
-        return next(iter(there.values()))
-    if not Path(run_path).is_file() and str(run_path) in there:
-        return there[str(run_path)]
-    if not Path(run_path).is_file():
-        raise FileNotFoundError(f"{run_path}: no such run file ({names})")
-    return Path(run_path)
+        if len(runs) != 1:
+            raise ConfigError(
+                f"run_path is null, and there are {len(runs)} run files; expected run_path, or one ({listed})"
+            )
+        return next(iter(runs.values()))
+    path = Path(run_path)
+    with opened(path):
+        is_file, exists = path.is_file(), path.exists()
+    if is_file:
+        return path
+    if str(run_path) in runs:
+        return runs[str(run_path)]
+    if exists:
+        raise FormatError(f"{path}: is not a file; expected a run file ({listed})")
+    raise MissingFileError(f"{path}: no such run file ({listed})")
 
 
 def _cut(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:

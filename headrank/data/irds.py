@@ -1,7 +1,7 @@
 """A collection by its ir_datasets id.
 
 ir_datasets downloads and keeps its files under `$IR_DATASETS_HOME` (read when it is first imported, which is why this
-module imports it late). Files can be placed there by hand: the errors here say which file is wanted and where.
+module imports it late). Files can be placed there by hand: the errors here name the missing file and its place.
 It has no file locks: with several processes, let one of them read a collection first.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
 from headrank.data.lines import shown, text_fault
+from headrank.errors import ConfigError, FormatError, HeadRankError
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 _log = logging.getLogger(__name__)
@@ -35,12 +36,12 @@ _LICENCE_BOUND = {
 }
 
 
-class UnknownCollectionError(ValueError):
+class UnknownCollectionError(ConfigError):
     """No such ir_datasets id, or one without what reranking needs. The message has close matches."""
 
 
-class DataUnavailableError(RuntimeError):
-    """ir_datasets could not give a collection's files. The message says which file is wanted, and where to place it."""
+class DataUnavailableError(HeadRankError, RuntimeError):
+    """ir_datasets could not give a collection's files. The message names the missing file and where to place it."""
 
 
 def _without_suffix(dataset_id: str, ids: list[str]) -> list[str]:
@@ -86,6 +87,8 @@ def _reading(dataset_id: str, what: str) -> Iterator[None]:
     logger.addHandler(listener)
     try:
         yield
+    except FormatError:
+        raise
     except Exception as error:
         cause = str(error)
         message = [f"{dataset_id}: cannot read its {what} ({type(error).__name__}: {cause[:300]})"]
@@ -93,7 +96,7 @@ def _reading(dataset_id: str, what: str) -> Iterator[None]:
         if download is not None:
             urls = [url for mirror in download.mirrors if (url := getattr(mirror, "url", None))]
             if urls:
-                message.append(f"wanted: {' or '.join(urls)}")
+                message.append(f"missing file: {' or '.join(urls)}")
             place = getattr(download, "_cache_path", None)
             if place is None and download.expected_md5:
                 place = home_path() / "downloads" / download.expected_md5
@@ -120,9 +123,9 @@ def _text_of(record: Any, *, title: bool, what: str) -> str:
             value = getattr(record, field)
             text = str(value() if callable(value) else value).strip()
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text_fault(text) else text
-    raise ValueError(
-        f"{what} of type {type(record).__name__} have the fields {', '.join(record._fields)}; wanted a text. "
-        "Write them to a local folder with the text that you want"
+    raise FormatError(
+        f"{what} of type {type(record).__name__} have the fields {', '.join(record._fields)}; expected a text. "
+        "Write them to a local folder with the text that you need"
     )
 
 
@@ -142,17 +145,17 @@ class IrDatasetsCollection(Collection):
             self._dataset = ir_datasets.load(dataset_id)
         except KeyError:
             raise _unknown(dataset_id, list(ir_datasets.registry)) from None
-        wanted = ("docs", "queries", "qrels")
-        lacking = [part for part in wanted if not self._dataset.has(part)]
+        needed = ("docs", "queries", "qrels")
+        lacking = [part for part in needed if not self._dataset.has(part)]
         if lacking:
             below = [
                 other
                 for other in ir_datasets.registry
-                if other.startswith(f"{dataset_id}/") and all(ir_datasets.load(other).has(part) for part in wanted)
+                if other.startswith(f"{dataset_id}/") and all(ir_datasets.load(other).has(part) for part in needed)
             ]
             having = f" Ids below it that have all: {', '.join(below)}." if below else ""
             raise UnknownCollectionError(
-                f"{shown(dataset_id)} has no {' and no '.join(lacking)}; wanted docs, queries and qrels.{having}"
+                f"{shown(dataset_id)} has no {' and no '.join(lacking)}; expected docs, queries and qrels.{having}"
             )
 
     @property
@@ -167,7 +170,7 @@ class IrDatasetsCollection(Collection):
             for record in self._dataset.queries_iter():
                 query = Query(record.query_id, _text_of(record, title=True, what="queries"))
                 if queries.setdefault(query.id, query) != query:
-                    raise ValueError(f"query {shown(query.id)} stands twice, with different texts")
+                    raise FormatError(f"{self.name}: query {shown(query.id)} is there twice, with different texts")
         return queries
 
     @property
@@ -240,7 +243,8 @@ class IrDatasetsCollection(Collection):
     def scoreddocs(self) -> dict[str, Ranking] | None:
         """The data set's own first-stage lists; equal scores keep the order of its file.
 
-        Raises `ValueError` where they carry no scores (MS MARCO's top1000 files are sets, in no order).
+        Raises `FormatError` if they carry no scores (MS MARCO's top1000 files are sets, in no order), if a score is not
+        a finite number, and if a passage is twice in a list.
         """
         if not self._dataset.has("scoreddocs"):
             return None
@@ -252,8 +256,11 @@ class IrDatasetsCollection(Collection):
                 scores.append(record.score)
         several = [scores for _, scores in lists.values() if len(scores) > 1]
         if several and all(len(set(scores)) == 1 for scores in several):
-            raise ValueError(
+            raise FormatError(
                 f"{self.name}: all scores of a query are equal in its scoreddocs, so they are candidates in no order; "
-                "wanted a ranking. Use the first stage bm25 or run"
+                "expected a ranking. Use the first stage bm25 or run"
             )
-        return {query_id: Ranking.from_scores(query_id, ids, scores) for query_id, (ids, scores) in lists.items()}
+        try:
+            return {query_id: Ranking.from_scores(query_id, ids, scores) for query_id, (ids, scores) in lists.items()}
+        except ValueError as error:
+            raise FormatError(f"{self.name}: its scoreddocs: {error}") from None

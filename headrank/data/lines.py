@@ -1,13 +1,17 @@
-"""Reading line-based input strictly: numbered lines, ids, and the error that names file, line and both sides.
+"""Reading line-based input strictly: numbered lines, JSON, ids, and the error that names file and line.
 
 Used by every reader of runs, qrels, passages and queries in this package.
 """
 
+import json
+import math
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from headrank.errors import FormatError
+from headrank.errors import FormatError, MissingFileError
 
 # What an id may not hold: whitespace of any script (it ends a column in TREC files, for some readers), control
 # characters, lone surrogates (no UTF-8 for them) and the byte-order mark (a reader drops it at a file's start).
@@ -22,13 +26,13 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
-def format_error(path: Path, line: int, came: str, wanted: str) -> FormatError:
-    """`path:line: what came; wanted ...`."""
-    return FormatError(f"{path}:{line}: {came}; wanted {wanted}")
+def format_error(path: Path, line: int, found: str, expected: str) -> FormatError:
+    """`path:line: found; expected ...`."""
+    return FormatError(f"{path}:{line}: {found}; expected {expected}")
 
 
 def id_fault(text: str) -> str | None:
-    """Why `text` cannot be a query's or passage's id, or None where it can."""
+    """Why `text` cannot be the id of a query or a passage, or None if it can."""
     if not text:
         return "is empty"
     found = _NOT_IN_AN_ID.search(text)
@@ -38,18 +42,62 @@ def id_fault(text: str) -> str | None:
 
 
 def text_fault(text: str) -> str | None:
-    """Why `text` cannot be a text, or None where it can: anything that UTF-8 can hold is one, the empty text too."""
+    """Why `text` cannot be a text, or None if it can: UTF-8 holds any text but a lone surrogate; empty is allowed."""
     found = _SURROGATE.search(text)
     return f"holds the lone surrogate U+{ord(found.group()):04X}, which is not valid Unicode" if found else None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text, read strictly.
+
+    Raises `ValueError`, which tells the reason, on bad JSON, a key that is twice in an object, NaN, an infinite number
+    (1e999 too), a whole number of thousands of digits, and nesting that is too deep.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} is there twice")
+    return record
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {shown(digits)} is too large")
+    return value
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[None]:
+    """Turn what the operating system raises while `path` is read into `FormatError`, `MissingFileError` among them."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: no such file; expected a readable file") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FormatError(f"{path}: cannot be read ({reason}); expected a readable file") from error
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     r"""The lines of a UTF-8 file with their numbers from 1, without their line ends.
 
     Only `\n` and `\r\n` end a line: U+2028, vertical tabs and the like are part of it. A byte-order mark at the start
-    is dropped. Raises `FormatError` on a blank line and on bytes that are not UTF-8.
+    is dropped. Raises `FormatError` on a blank line, on bytes that are not UTF-8, and if the file cannot be read
+    (`MissingFileError` if it does not exist).
     """
-    with path.open("rb") as handle:
+    with opened(path), path.open("rb") as handle:
         for number, raw in enumerate(handle, 1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -8,6 +8,7 @@ from headrank.data.first_stage import CandidateLists, candidate_lists, select_qu
 from headrank.data.labelled import LabelledList, label
 from headrank.data.settings import DataSettings
 from headrank.data.sources import load_collection
+from headrank.errors import ConfigError
 from headrank.ranking import Ranking, Run
 
 
@@ -34,11 +35,13 @@ def load_data(
 
     collection: the settings' own, if it is already open.
 
-    Raises what `load_collection` and `candidate_lists` raise: missing files, unknown ids, bad lines.
+    Raises what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines), and `ConfigError`
+    if no grade reaches the relevance threshold.
     """
     s = settings
     collection = collection or load_collection(s.collection, title=s.title)
     queries = select_queries(collection, s.max_queries, s.seed)
+    _check_threshold(s, collection)
     candidates = candidate_lists(
         collection,
         kind=s.first_stage,
@@ -54,3 +57,13 @@ def load_data(
         for item in candidates.lists
     }
     return BenchmarkData(s, collection, tuple(query.id for query in queries), run, candidates)
+
+
+def _check_threshold(settings: DataSettings, collection: Collection) -> None:
+    """Raise `ConfigError` if there are positive grades and none reaches the threshold: binary grades under 2, say."""
+    highest = max(max(collection.qrels[query.id].values()) for query in collection.judged_queries)
+    if 0 < highest < settings.relevance_threshold:
+        raise ConfigError(
+            f"data {settings.name}: relevance_threshold is {settings.relevance_threshold}, and the highest grade of "
+            f"{settings.collection} is {highest}: nothing would be relevant; expected 1 to {highest}"
+        )

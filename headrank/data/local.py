@@ -8,7 +8,6 @@
 All of it is read strictly and at once, into memory; nothing is ever written to the folder.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.lines import format_error, id_fault, numbered_lines, shown, text_fault
+from headrank.data.lines import format_error, id_fault, numbered_lines, opened, parse_json, shown, text_fault
 from headrank.data.trec import read_qrels, read_run
-from headrank.errors import FormatError
+from headrank.errors import FormatError, MissingFileError
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 _log = logging.getLogger(__name__)
@@ -31,8 +30,8 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a JSONL file with their line numbers."""
     for number, line in numbered_lines(path):
         try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            record = parse_json(line)
+        except ValueError as error:
             raise format_error(path, number, f"{shown(line)} ({error})", "a JSON object") from None
         if not isinstance(record, dict):
             raise format_error(path, number, shown(line), "a JSON object")
@@ -78,14 +77,14 @@ def read_passages(path: str | Path, *, title: bool = True) -> dict[str, Passage]
         heading = _field(path, number, record, "title") if title and "title" in record else ""
         passages[passage_id] = Passage(passage_id, f"{heading} {text}" if heading else text)
     if not passages:
-        raise FormatError(f"{path}: no passages; wanted one JSON object with doc_id and text on each line")
+        raise FormatError(f"{path}: no passages; expected one JSON object with doc_id and text on each line")
     return passages
 
 
 def read_queries(path: str | Path) -> dict[str, Query]:
-    """Read `queries.tsv` (id TAB text) or, where the name ends in `.jsonl`, {"query_id", "text"}: in file order.
+    """Read `queries.tsv` (id TAB text) or, if the name ends in `.jsonl`, {"query_id", "text"}: in file order.
 
-    Raises `FormatError` where a line is not of that form, an id is bad or repeated, a text is blank, the file is empty.
+    Raises `FormatError` if a line is not of that form, an id is bad or repeated, a text is blank, the file is empty.
     """
     path = Path(path)
     queries: dict[str, Query] = {}
@@ -96,7 +95,7 @@ def read_queries(path: str | Path) -> dict[str, Query]:
             raise format_error(path, number, f"query {shown(query_id)} without text", "a query that asks something")
         queries[query_id] = Query(query_id, text)
     if not queries:
-        raise FormatError(f"{path}: no queries; wanted one on each line")
+        raise FormatError(f"{path}: no queries; expected one on each line")
     return queries
 
 
@@ -119,14 +118,19 @@ def _some(ids: Iterable[str]) -> str:
     return ", ".join(shown(text) for text in ids[:_FIRST_IDS]) + more
 
 
+def run_files(folder: Path) -> list[Path]:
+    """The folder's run files, `*.trec`, by name."""
+    return sorted(path for path in folder.glob("*.trec") if not path.name.startswith("."))
+
+
 class LocalCollection(Collection):
     """The collection in a folder, read and checked when it is made.
 
     Judgements of passages that `docs.jsonl` does not hold are kept (full qrels beside a pool of candidates: a metric
     needs them); the log says how many there are.
 
-    Raises `FileNotFoundError` where the folder or one of its files is missing, `FormatError` where a file's content is
-    not as wanted, both query files are there, or no query has a judgement.
+    Raises `FormatError` if a file cannot be read or has other content than expected, if both query files exist, or if
+    no query has a judgement; `MissingFileError`, which is one, if the folder or a file does not exist.
     """
 
     def __init__(self, folder: str | Path, *, name: str | None = None, title: bool = True) -> None:
@@ -139,7 +143,7 @@ class LocalCollection(Collection):
         if not self.judged_queries:
             raise FormatError(
                 f"{qrels_path}: judgements of {len(self._qrels)} queries ({_some(self._qrels)}) and none of the "
-                f"{len(self._queries)} in the queries file ({_some(self._queries)}); wanted the same query ids"
+                f"{len(self._queries)} in the queries file ({_some(self._queries)}); expected the same query ids"
             )
         beyond = sum(1 for judged in self._qrels.values() for passage_id in judged if passage_id not in self._passages)
         strangers = sum(1 for query_id in self._qrels if query_id not in self._queries)
@@ -150,15 +154,24 @@ class LocalCollection(Collection):
         )
 
     def _file(self, *names: str) -> Path:
-        """The one of `names` that is there."""
+        """The one of `names` that exists."""
         if not self.path.is_dir():
-            raise FileNotFoundError(f"{self.path}: no such folder; wanted docs.jsonl, queries.tsv and qrels.txt in it")
-        found = [self.path / name for name in names if (self.path / name).is_file()]
+            files = "docs.jsonl, queries.tsv and qrels.txt"
+            if self.path.exists():
+                raise FormatError(f"{self.path}: is not a folder; expected a folder with {files}")
+            raise MissingFileError(f"{self.path}: no such folder; expected one with {files}")
+        with opened(self.path):
+            existing = sorted(entry.name for entry in self.path.iterdir())
+        found = [self.path / name for name in names if name in existing]
         if not found:
-            there = ", ".join(sorted(entry.name for entry in self.path.iterdir())) or "nothing"
-            raise FileNotFoundError(f"{self.path}: no {' or '.join(names)}; the folder holds: {there}")
+            raise MissingFileError(
+                f"{self.path}: no {' or '.join(names)}; the folder holds: {', '.join(existing) or 'nothing'}"
+            )
         if len(found) > 1:
-            raise FormatError(f"{self.path}: both {' and '.join(names)}; wanted one of them")
+            raise FormatError(f"{self.path}: both {' and '.join(names)}; expected one of them")
+        if not found[0].is_file():
+            kind = "a folder" if found[0].is_dir() else "a broken link" if found[0].is_symlink() else "no regular file"
+            raise FormatError(f"{found[0]}: is {kind}; expected a file")
         return found[0]
 
     @property
@@ -196,15 +209,15 @@ class LocalCollection(Collection):
     @property
     def runs(self) -> Mapping[str, Path]:
         """The folder's `*.trec` files by name without the extension."""
-        return {path.stem: path for path in sorted(self.path.glob("*.trec"))}
+        return {path.stem: path for path in run_files(self.path)}
 
     def read_run(self, path: Path) -> dict[str, Ranking]:
-        """Read a run file; raises `FormatError` also where it names passages that `docs.jsonl` does not hold."""
+        """Read a run file; raises `FormatError` also if it names passages that `docs.jsonl` does not hold."""
         run = read_run(path)
         missing = {p: None for ranking in run.values() for p in ranking.passage_ids if p not in self._passages}
         if missing:
             raise FormatError(
                 f"{path}: {len(missing)} passages that are not in {self.path / 'docs.jsonl'}: {_some(missing)}; "
-                "wanted every passage of the run there (another collection's run, or a docs.jsonl cut too short?)"
+                "expected every passage of the run there (another collection's run, or a docs.jsonl cut too short?)"
             )
         return run

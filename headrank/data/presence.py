@@ -1,8 +1,7 @@
 """Which of a collection's files are on this machine, found out without downloading, unpacking or reading them.
 
-ir_datasets answers no such question: what it downloads, and where it keeps it, lies in private attributes of its
-handlers, which are walked here. A version that holds them otherwise would look as if nothing were wanted; the tests ask
-real ids and would tell.
+ir_datasets has no such function: private attributes of its handlers hold what it downloads and where it keeps it, and
+are walked here. With a version that holds them elsewhere nothing would look missing; the tests ask real ids and fail.
 """
 
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from typing import Any
 
 from headrank.data.collections import Collection
 from headrank.data.irds import IrDatasetsCollection
-from headrank.data.local import LocalCollection
-from headrank.data.sources import is_local, load_collection
+from headrank.data.local import LocalCollection, run_files
+from headrank.data.sources import is_local, load_collection, local_folder
 
 _LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",))  # one of each
 
@@ -48,22 +47,23 @@ class Presence:
     store: bool = True
     passages: int | None = None
     collection: Collection | None = None
+    runs: tuple[Path, ...] = ()  # a local folder's run files
 
 
 def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Presence:
-    """What is there of the collection that `source` names (see `load_collection`); with its `scoreddocs` if wanted.
+    """What is there of the collection that `source` names (see `load_collection`); with its `scoreddocs` on request.
 
     A local folder's files are looked for, not read. Raises `UnknownCollectionError` for an unknown ir_datasets id and
     `FileNotFoundError` for a sample that there is not.
     """
     if is_local(source):
-        folder = Path(source).expanduser()
+        folder = local_folder(source)
         missing = [
             WantedFile(folder / names[0], None, None)
             for names in _LOCAL_FILES
             if not any((folder / name).is_file() for name in names)
         ]
-        return Presence(folder, tuple(missing), source)
+        return Presence(folder, tuple(missing), source, runs=tuple(run_files(folder)))
     collection = load_collection(source, title=title)
     if isinstance(collection, LocalCollection):  # a packaged sample
         return Presence(collection.path, (), source, passages=collection.passage_count, collection=collection)

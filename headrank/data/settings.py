@@ -14,8 +14,8 @@ class DataSettings:
 
     name: str  # of its files and rows
     collection: str  # an ir_datasets id, a folder, or sample/train, sample/test
-    first_stage: str = "bm25"  # bm25 | run | scoreddocs
-    run_path: str | None = None  # the TREC run, for first_stage: run
+    first_stage: str = "bm25"  # bm25 | run | scoreddocs | auto: the run of a local folder, or BM25 if it holds none
+    run_path: str | None = None  # the TREC run, for first_stage run and auto
     depth: int = 40  # candidates per query
     max_queries: int | None = None  # a seeded sample of the judged queries; None: all
     seed: int = 0  # of that sample
@@ -36,5 +36,5 @@ class DataSettings:
             raise ValueError(f"data name {self.name!r} names files: wanted a word without '/' and leading dot")
 
     def deepened(self, depth: int) -> "DataSettings":
-        """The same with `depth` candidates per query where these have fewer."""
+        """The same with at least `depth` candidates per query."""
         return replace(self, depth=max(self.depth, depth))

@@ -29,6 +29,7 @@ _SEPARATOR = re.compile("[ \t]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits fit 64 bits
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_CROWDED = 3e38  # beyond it few float32 numbers are left to keep tied passages apart
 
 
 def _split(path: Path, number: int, line: str, names: Sequence[str]) -> list[str]:
@@ -54,9 +55,9 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
     by line. The rank column is otherwise not believed (trec_eval ignores it too). A query's lines may lie apart. A file
     without lines is an empty run.
 
-    Raises `FormatError` where a line has not six columns, an id has whitespace or control characters inside, the rank
-    is not a whole number from 0, the score is not a finite decimal number, or a passage stands twice in a query; and
-    `FileNotFoundError`.
+    Raises `FormatError` if a line does not have six columns, an id has whitespace or control characters inside, the
+    rank is not a whole number from 0, the score is not a decimal number within float32, a passage is twice in a query,
+    or the file cannot be read (`MissingFileError` if it does not exist).
     """
     path = Path(path)
     lines: dict[str, list[tuple[float, int, str]]] = {}
@@ -68,8 +69,8 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
         if not _INTEGER.fullmatch(rank) or int(rank) < 0:
             raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
         value = float(score) if _NUMBER.fullmatch(score) else math.nan
-        if not math.isfinite(value):
-            raise format_error(path, number, f"score {shown(score)}", "a finite decimal number")
+        if not abs(value) <= _FLOAT32_MAX:  # also catches NaN
+            raise format_error(path, number, f"score {shown(score)}", f"a decimal number within +-{_FLOAT32_MAX:.6g}")
         earlier = first_seen.setdefault((query, passage), number)
         if earlier != number:
             raise format_error(
@@ -83,6 +84,9 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
     for query, found in lines.items():
         found.sort(key=lambda entry: (-entry[0], entry[1]))
         run[query] = Ranking.from_scores(query, [entry[2] for entry in found], [entry[0] for entry in found])
+        fault = ranking_fault(run[query])
+        if fault:
+            raise FormatError(f"{path}: query {shown(query)}: {fault}")
     return run
 
 
@@ -111,6 +115,18 @@ def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
     return tuple(separated)
 
 
+def ranking_fault(ranking: Ranking) -> str | None:
+    """Why `write_run` could not write this ranking (ids, scores), or None if it could."""
+    try:
+        _check_writable(ranking.query_id, ranking.passage_ids)
+        scores = ranking.scores
+        if scores and (abs(scores[0]) > _CROWDED or abs(scores[-1]) > _CROWDED):
+            separate_scores(scores)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def write_run(path: str | Path, run: Run, tag: str) -> None:
     """Write a TREC run file, atomically: ranks 1, 2, 3, ...; queries and passages in the order given.
 
@@ -129,11 +145,13 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     moved = 0
     for query_id, ranking in run.items():
         if ranking.query_id != query_id:
-            raise ValueError(f"the ranking of query {shown(ranking.query_id)} stands under query id {shown(query_id)}")
+            raise ValueError(
+                f"the ranking of query {shown(ranking.query_id)} is filed under query id {shown(query_id)}"
+            )
         _check_writable(query_id, ranking.passage_ids)
         scores = ranking.scores
         if any(later > earlier for earlier, later in pairwise(scores)):
-            raise ValueError(f"query {shown(query_id)}: scores increase down the ranking; wanted the best first")
+            raise ValueError(f"query {shown(query_id)}: scores increase down the ranking; expected the best first")
         try:
             separated = separate_scores(scores)
         except ValueError as error:
@@ -162,15 +180,16 @@ def _check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
         if fault:
             raise ValueError(f"query {shown(query_id)}: passage id {shown(passage_id)} {fault}")
         if passage_id in seen:
-            raise ValueError(f"query {shown(query_id)}: passage {shown(passage_id)} stands twice")
+            raise ValueError(f"query {shown(query_id)}: passage {shown(passage_id)} is there twice")
         seen.add(passage_id)
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """Read a TREC qrels file: query id -> passage id -> grade (a whole number, negative allowed), in file order.
 
-    Raises `FormatError` where a line has not four columns, an id has whitespace or control characters inside, a grade
-    is not a whole number or a passage is judged twice for one query; and `FileNotFoundError`.
+    Raises `FormatError` if a line does not have four columns, an id has whitespace or control characters inside, a
+    grade is not a whole number, a passage is judged twice for one query, or the file cannot be read (`MissingFileError`
+    if it does not exist).
     """
     path = Path(path)
     qrels: dict[str, dict[str, int]] = {}
@@ -205,7 +224,8 @@ def write_qrels(path: str | Path, qrels: Qrels) -> None:
         for passage_id, grade in judged.items():
             if isinstance(grade, bool) or not isinstance(grade, int) or not _INTEGER.fullmatch(str(grade)):
                 raise ValueError(
-                    f"query {shown(query_id)}, passage {shown(passage_id)}: grade {shown(grade)}, wanted a whole number"
+                    f"query {shown(query_id)}, passage {shown(passage_id)}: grade {shown(grade)}; expected a whole "
+                    "number"
                 )
             lines.append(f"{query_id} 0 {passage_id} {grade}\n")
     with atomic_write(path) as handle:

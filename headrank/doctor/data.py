@@ -8,7 +8,6 @@ from pathlib import Path
 from headrank.data import BM25Parameters, FirstStage
 from headrank.data.bm25 import index_folder
 from headrank.data.presence import Presence, look_for
-from headrank.data.sources import is_local
 from headrank.doctor.findings import Finding, State, gib
 from headrank.experiment import DataSettings, Experiment
 
@@ -80,7 +79,8 @@ def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space:
     if settings.first_stage == FirstStage.SCOREDDOCS:
         state = State.NOTE if presence.missing else State.THERE  # its file is among those
         return Finding("data", settings.name, state, f"first stage: the collection's scoreddocs, top {settings.depth}")
-    if settings.first_stage == FirstStage.RUN:
+    auto_run = settings.first_stage == FirstStage.AUTO and (presence.runs or settings.run_path is not None)
+    if settings.first_stage == FirstStage.RUN or auto_run:
         return _run_file(settings, presence)
     if presence.collection is not None:
         folder = index_folder(presence.collection, BM25Parameters(), cache)
@@ -100,17 +100,17 @@ def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space:
 
 
 def _run_file(settings: DataSettings, presence: Presence) -> Finding:
-    there = presence.place.glob("*.trec") if is_local(settings.collection) else ()
-    runs = {path.stem: path for path in there}
+    runs = {path.stem: path for path in presence.runs}
     if settings.run_path is None:
         found = next(iter(runs.values())) if len(runs) == 1 else None
-        wanted = f"one *.trec in {presence.place} (there are {len(runs)}), or run_path"
+        listed = f" ({', '.join(runs)})" if runs else ""
+        expected = f"one *.trec in {presence.place}, which holds {len(runs)}{listed}, or run_path"
     else:
         path = Path(settings.run_path)
         found = path if path.is_file() else runs.get(settings.run_path)
-        wanted = str(path)
+        expected = str(path)
     if found is None:
-        return Finding("data", settings.name, State.MISSING, f"first stage: no run file; wanted {wanted}")
+        return Finding("data", settings.name, State.MISSING, f"first stage: no run file; expected {expected}")
     return Finding("data", settings.name, State.THERE, f"first stage: the run {found}")
 
 

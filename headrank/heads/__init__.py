@@ -11,6 +11,7 @@ from headrank.heads.criteria import (
     PerHeadNdcg,
     QueryFocused,
     RandomHeads,
+    check_labels,
 )
 from headrank.heads.curves import head_curves
 from headrank.heads.measures import discriminability, entropy, ndcg
@@ -33,6 +34,7 @@ __all__ = [
     "RandomHeads",
     "Selection",
     "calibration_of",
+    "check_labels",
     "choose_entropy_weight",
     "discriminability",
     "entropy",

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headrank.data.labelled import LabelledList
+from headrank.errors import ConfigError
 from headrank.heads.measures import discriminability, entropy, ndcg
 from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores
 from headrank.model.head_scores import Head
@@ -190,6 +192,26 @@ class GivenHeads:
         if missing or not wanted:
             raise ValueError(f"given heads {[tuple(h) for h in missing] or 'none'}: the model has no such heads")
         return torch.tensor([0.0 if head in wanted else float("-inf") for head in table.heads])
+
+
+def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
+    """Raise `ConfigError` if the criterion cannot choose from these labelled lists: before a model reads them."""
+    if not criterion.needs_labels:
+        return
+    usable = [one for one in lists if one.has_pairs]
+    if not usable:
+        raise ConfigError(
+            f"data: none of {len(lists)} labelled lists has candidates of two different grades; expected lists with "
+            "judged passages of different grades (unjudged passages count as 0)"
+        )
+    if isinstance(criterion, Contrastive | QueryFocused):
+        reached = [[grade >= one.relevance_threshold for grade in one.grades] for one in usable]
+        if not any(any(found) and not (isinstance(criterion, Contrastive) and all(found)) for found in reached):
+            thresholds = ", ".join(map(str, sorted({one.relevance_threshold for one in usable})))
+            raise ConfigError(
+                f"data.<set>.relevance_threshold is {thresholds}, and criterion {criterion.name} finds no list among "
+                f"{len(usable)} with a relevant candidate (and, for contrastive, one that is not)"
+            )
 
 
 def mean_discriminability(table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:

@@ -19,6 +19,7 @@ from headrank.heads import (
     HeadsFile,
     HeadTable,
     calibration_of,
+    check_labels,
     choose_entropy_weight,
     head_curves,
     heads_file,
@@ -54,6 +55,9 @@ class SelectStage:
         """The heads of every system, read from the run folder where they are fresh."""
         e = self.experiment
         train = self.data.labelled(e.train) if e.train else None
+        if train is not None:
+            for system in e.systems.values():
+                check_labels(system.criterion, train.lists)
         result = {}
         for name, system in e.systems.items():
             file, key = heads_name(name), heads_key(e, system, train)

@@ -1,4 +1,6 @@
 import logging
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +14,8 @@ from headrank.data.first_stage import (
     select_queries,
 )
 from headrank.data.local import LocalCollection
-from headrank.ranking import Ranking
+from headrank.errors import ConfigError, FormatError
+from headrank.ranking import Passage, Query, Ranking
 
 
 @pytest.fixture
@@ -105,6 +108,56 @@ def test_no_relevant_passage_and_all_the_same_grade_make_lists(make_folder):
     assert [one.query.id for one in candidate_lists(collection, kind="run", depth=3).lists] == ["q1", "q2"]
 
 
+def test_auto_is_the_folders_only_run_or_bm25(make_folder, tmp_path, caplog):
+    own = LocalCollection(make_folder("own"))
+    with caplog.at_level(logging.INFO, logger="headrank"):
+        assert ids(first_stage_run(own, kind="auto")) == ids(first_stage_run(own, kind="run"))
+        none = LocalCollection(make_folder("none", run=None))
+        found = first_stage_run(none, kind="auto", cache_dir=tmp_path / "cache")
+    assert "bm25.trec" in caplog.text
+    assert "BM25" in caplog.text
+    assert ids(found) == ids(first_stage_run(none, kind="bm25", cache_dir=tmp_path / "cache"))
+    several = LocalCollection(make_folder("several", splade__trec="q1 Q0 d3 1 1.0 t\n"))
+    assert ids(first_stage_run(several, kind="auto", run_path="splade")) == {"q1": ("d3",)}
+    with pytest.raises(ConfigError, match=r"run_path .*bm25, splade"):
+        first_stage_run(several, kind="auto")
+    with pytest.raises(ConfigError, match=r"first_stage is 'own'.*auto"):
+        first_stage_run(own, kind="own")
+
+
+class Strange(LocalCollection):
+    """A folder whose content comes from elsewhere, as ir_datasets' does: ids and scores are not checked there."""
+
+    def __init__(self, folder, *, query_id="q1", passage_id="d1", score=1.0):
+        super().__init__(folder)
+        vars(self).pop("judged_queries")  # those of the folder
+        self._queries = {query_id: Query(query_id, "what causes tides")}
+        self._qrels = {query_id: {passage_id: 1}}
+        self._passages[passage_id] = Passage(passage_id, "x")
+        self._scoreddocs = {query_id: Ranking.from_scores(query_id, [passage_id], [score])}
+
+    def scoreddocs(self):
+        return self._scoreddocs
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [({"query_id": "q\u2009"}, "U+2009"), ({"passage_id": "d\u2009"}, "U+2009"), ({"score": 1e39}, "1e+39")],
+)
+def test_what_no_run_file_can_hold_is_refused_before_any_work(make_folder, part, said):
+    collection = Strange(make_folder(), **part)
+    with pytest.raises(FormatError, match=rf"folder.*{re.escape(said)}"):
+        candidate_lists(collection, kind="scoreddocs", depth=3)
+
+
+def test_a_threshold_above_every_grade_is_refused(make_folder):
+    folder = make_folder(qrels={"q1": {"d1": 1, "d2": 0}, "q2": {"d3": 1}})
+    settings = DataSettings("toy", str(folder), "run", relevance_threshold=2)
+    with pytest.raises(ConfigError, match=r"toy: relevance_threshold is 2.* is 1"):
+        load_data(settings)
+    assert len(load_data(replace(settings, relevance_threshold=1)).candidates) == 2
+
+
 def test_identical_ids_are_dropped_before_the_cut(make_folder, tmp_path):
     docs = {"q1": "tides tides", "d1": "tides", "d2": "some tides"}
     folder = make_folder(docs=docs, queries={"q1": "tides"}, qrels={"q1": {"d1": 1}}, run={"q1": ["q1", "d1", "d2"]})
@@ -148,7 +201,7 @@ def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path):
     assert ids(first_stage_run(collection, kind="run", run_path="other")) == {"q1": ("d3",)}
     assert ids(first_stage_run(collection, kind="run", run_path=folder / "other.trec")) == {"q1": ("d3",)}
     assert ids(first_stage_run(collection, kind="run", run_path=str(outside))) == {"q1": ("d5",)}
-    with pytest.raises(ValueError, match=r"not one run to take .*bm25, other"):
+    with pytest.raises(ValueError, match=r"run_path .*bm25, other"):
         first_stage_run(collection, kind="run")
     with pytest.raises(FileNotFoundError, match=r"splade: no such run file .*bm25, other"):
         first_stage_run(collection, kind="run", run_path="splade")
@@ -157,22 +210,22 @@ def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path):
 @pytest.mark.parametrize("text", ["", "x1 Q0 d1 1 1.0 t\n", "q4 Q0 d1 1 1.0 t\n"])
 def test_a_run_without_any_judged_query_is_an_error(make_folder, text):
     collection = LocalCollection(make_folder(bm25__trec=text))
-    with pytest.raises(ValueError, match=r"bm25\.trec: the run has . queries .*none of the 3 wanted"):
+    with pytest.raises(ValueError, match=r"bm25\.trec: the run has . queries .*none of the 3 queries"):
         candidate_lists(collection, kind="run", depth=5)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "splade", "depth": 1}, "'splade' is not a valid FirstStage"),
-        ({"kind": "run", "depth": 0}, "depth 0"),
-        ({"kind": "run", "depth": 1, "max_queries": 0}, "max_queries 0"),
-        ({"kind": "scoreddocs", "depth": 1}, "has no scoreddocs"),
-        ({"kind": "bm25", "depth": 1, "run_path": "x"}, "first stage bm25 with the run file x"),
+        ({"kind": "splade", "depth": 1}, "first_stage is 'splade'"),
+        ({"kind": "run", "depth": 0}, "depth is 0"),
+        ({"kind": "run", "depth": 1, "max_queries": 0}, "max_queries is 0"),
+        ({"kind": "scoreddocs", "depth": 1}, "scoreddocs"),
+        ({"kind": "bm25", "depth": 1, "run_path": "x"}, "first_stage is bm25, and run_path is x"),
     ],
 )
 def test_what_cannot_be_is_refused(collection, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         candidate_lists(collection, **options)
 
 

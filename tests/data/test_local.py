@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from headrank.data import candidate_lists
 from headrank.data.local import LocalCollection, read_passages, read_queries
-from headrank.errors import FormatError
+from headrank.errors import FormatError, MissingFileError
 from headrank.ranking import Passage, Query
 
 
@@ -59,18 +61,24 @@ def test_texts_come_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"doc_id": "b"}', r"keys \['doc_id'\]; wanted the key \"text\""),
-        ('{"id": "b", "text": "x"}', r"wanted the key \"doc_id\""),
-        ('{"doc_id": 7, "text": "x"}', r'"doc_id": 7 \(int\); wanted a string'),
+        ('{"doc_id": "b"}', r"keys \['doc_id'\]; expected the key \"text\""),
+        ('{"id": "b", "text": "x"}', r"expected the key \"doc_id\""),
+        ('{"doc_id": 7, "text": "x"}', r'"doc_id": 7 \(int\); expected a string'),
         ('{"doc_id": "b", "text": null}', r'"text": None \(NoneType\)'),
         ('{"doc_id": "b", "text": "x", "title": ["t"]}', r"\"title\": \['t'\] \(list\)"),
         ('{"doc_id": "a", "text": "x"}', r"id 'a' again \(first on line 1\)"),
         ('{"doc_id": "", "text": "x"}', "id '', which is empty"),
         ('{"doc_id": "b c", "text": "x"}', r"id 'b c', which holds U\+0020"),
         ('{"doc_id": "b", "text": "\\ud800"}', r"lone surrogate U\+D800"),
-        ('{"doc_id": "b", "text": "x"', "wanted a JSON object"),
-        ("[" * 100_000, "wanted a JSON object"),
-        ('["b", "x"]', "wanted a JSON object"),
+        ('{"doc_id": "b", "text": "x"', "expected a JSON object"),
+        ("[" * 100_000, "expected a JSON object"),
+        ('{"doc_id": "b", "text": "x", "n": ' + "7" * 5_000 + "}", "expected a JSON object"),
+        ('{"doc_id": "b", "text": "x", "n": 1e999}', "'1e999'"),
+        ('{"doc_id": "b", "text": "x", "n": NaN}', "NaN"),
+        ('{"doc_id": "b", "text": "x", "n": [-Infinity]}', "-Infinity"),
+        ('{"doc_id": "b", "text": "x", "text": "y"}', "the key 'text' is there twice"),
+        ('{"doc_id": "b", "text": "x", "n": {"a": 1, "b": 2, "a": 3}}', "the key 'a' is there twice"),
+        ('["b", "x"]', "expected a JSON object"),
         ("", "a blank line"),
     ],
 )
@@ -94,7 +102,7 @@ def test_queries_as_tsv_and_as_jsonl_are_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("q2 text", "1 columns .*wanted 2 columns"),
+        ("q2 text", "1 columns .*expected 2 columns"),
         ("q2\ttext\tmore", "3 columns"),
         ("q2\t ", "query 'q2' without text"),
         ("q1\ttext", r"id 'q1' again \(first on line 1\)"),
@@ -112,7 +120,7 @@ def test_a_bad_query_is_named(tmp_path, line, message):
 def test_a_missing_file_is_named_with_what_is_there(make_folder, file):
     folder = make_folder(**{file.replace(".", "__"): None})
     there = ", ".join(sorted(path.name for path in folder.iterdir()))
-    with pytest.raises(FileNotFoundError, match=f"no {file}.*the folder holds: {there}"):
+    with pytest.raises(MissingFileError, match=f"no {file}.*the folder holds: {there}"):
         LocalCollection(folder)
 
 
@@ -123,8 +131,34 @@ def test_an_empty_file_is_an_error(make_folder, file):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none: no such folder"):
+    with pytest.raises(MissingFileError, match="none: no such folder"):
         LocalCollection(tmp_path / "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FormatError, match="file: is not a folder"):
+        LocalCollection(tmp_path / "file")
+
+
+@pytest.mark.parametrize("file", ["docs.jsonl", "queries.tsv", "qrels.txt", "bm25.trec"])
+def test_a_folder_in_place_of_a_file(make_folder, file):
+    folder = make_folder()
+    (folder / file).unlink()
+    (folder / file).mkdir()
+    with pytest.raises(FormatError, match=rf"{file}: (is|cannot be read \(Is) a (folder|directory)"):
+        candidate_lists(LocalCollection(folder), kind="auto", depth=3)
+
+
+def test_a_link_to_nothing_and_a_file_that_may_not_be_read(make_folder, monkeypatch):
+    folder = make_folder(qrels__txt=None)
+    (folder / "qrels.txt").symlink_to(folder / "elsewhere")
+    with pytest.raises(FormatError, match=r"qrels\.txt: is a broken link"):
+        LocalCollection(folder)
+
+    def refuse(self, *_, **__):  # root may read everything
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(FormatError, match=r"docs\.jsonl: cannot be read \(Permission denied\)"):
+        LocalCollection(folder)
 
 
 def test_two_query_files_are_ambiguous(make_folder):
@@ -146,7 +180,7 @@ def test_judgements_of_other_queries_alone_are_an_error(make_folder):
 
 def test_a_run_over_other_passages_is_an_error(make_folder):
     folder = make_folder(run={"q1": ["d1", "x1", "x2"], "q2": ["x1", "x3", "x4"]})
-    with pytest.raises(FormatError, match=r"bm25\.trec: 4 passages .*: 'x1', 'x2', 'x3' and 1 more; wanted"):
+    with pytest.raises(FormatError, match=r"bm25\.trec: 4 passages .*: 'x1', 'x2', 'x3' and 1 more; expected"):
         LocalCollection(folder).read_run(folder / "bm25.trec")
 
 

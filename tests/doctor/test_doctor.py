@@ -119,14 +119,22 @@ def test_runs_by_pattern_are_looked_for(ask, tmp_path):
     (tmp_path / "sample-test.trec").unlink()
     code, found = ask(f"first_stage_runs='{tmp_path}/{{name}}.trec'")
     assert code == 1
-    assert f"wanted {tmp_path}/sample-test.trec" in found["data"][-1]["detail"]
+    assert f"{tmp_path}/sample-test.trec" in found["data"][-1]["detail"]
 
 
 def test_a_folders_own_run_is_found_by_name_or_alone(ask, make_folder):
-    local = ("benchmarks=[local]", f"benchmarks.local.collection={make_folder()}", "benchmarks.local.first_stage=run")
+    folder = make_folder()
+    local = ("benchmarks=[local]", f"benchmarks.local.collection={folder}")
     assert states(ask(*local)[1]["data"], "local") == ["ok", "ok"]
     assert states(ask(*local, "benchmarks.local.run_path=bm25")[1]["data"], "local") == ["ok", "ok"]
     assert states(ask(*local, "benchmarks.local.run_path=splade")[1]["data"], "local") == ["ok", "missing"]
+    (folder / "splade.trec").write_text("")
+    _, found = ask(*local)
+    assert states(found["data"], "local") == ["ok", "missing"]
+    assert "bm25, splade" in found["data"][-1]["detail"]
+    for run in ("bm25", "splade"):
+        (folder / f"{run}.trec").unlink()
+    assert states(ask(*local)[1]["data"], "local") == ["ok", "made"]
 
 
 @pytest.mark.parametrize(("total", "free", "state", "code"), [(1, 1, "missing", 1), (10**13, 1, "note", 0)])
