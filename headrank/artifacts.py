@@ -1,20 +1,32 @@
-"""Keys, freshness and status: what lets a run be killed at any moment and finished later.
+"""Keys, checksums, lock and status: what lets a run be killed at any moment and finished later.
 
-Every artifact has a key, a hash of all it depends on, kept beside it in `.keys/`. A stage whose artifact carries the
-key it would compute is skipped. The key is removed before an artifact is written anew and put back after, so a kill in
-between leaves an artifact without a key, which is made again.
+Every artifact has a key, a hash of what its numbers depend on. `.keys/` holds it with the checksums of the artifact's
+files. A stage whose artifact has the key that it would compute, and the recorded content, is skipped. The key is
+removed before an artifact is written and put back after, so a kill in between leaves an artifact without a key, which
+is made again. One process at a time works in a run folder: it holds the lock `.lock`, which the system releases when
+the process ends in whatever way.
 """
 
 import dataclasses
 import hashlib
 import json
+import logging
+import os
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrank.files import atomic_write
+from filelock import FileLock, Timeout
+
+from headrank.checksums import checksum, matches
+from headrank.errors import ArtifactError, InUseError
+from headrank.files import atomic_write, disk_errors, remove_leftovers
+
+logger = logging.getLogger(__name__)
 
 
 def artifact_key(*parts: Any) -> str:
@@ -35,37 +47,116 @@ def _plain(value: Any) -> Any:
 
 
 class RunFolder:
-    """A run's folder: artifacts by relative name, their keys, and `status.json`.
+    """A run's folder: artifacts by relative name, their keys and checksums, the lock, and `status.json`.
 
     on_status: called with every status that is written.
     """
 
     def __init__(self, path: Path, on_status: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self.path = path
-        status = path / "status.json"
-        earlier = json.loads(status.read_text(encoding="utf-8")) if status.is_file() else {}
-        self.seconds: dict[str, float] = dict(earlier.get("seconds", {}))
+        earlier = self.status().get("seconds")
+        self.seconds: dict[str, float] = dict(earlier) if isinstance(earlier, dict) else {}
         """Wall time of each stage, added up over all starts in this folder; of a stage that runs, up to its start."""
         self._on_status = on_status
         self._running: tuple[str, float] | None = None  # the stage and when it began
 
-    def is_fresh(self, name: str, key: str) -> bool:
-        """Whether the artifact is there and was made under this key."""
-        marker = self._marker(name)
-        return (self.path / name).is_file() and marker.is_file() and marker.read_text() == key
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder's lock for the block, and remove what killed writers left in it.
 
-    def make(self, name: str, key: str, write: Callable[[Path], None]) -> bool:
-        """Have `write` make the artifact unless it is fresh; whether it was made. `write` must be atomic."""
+        Raises `InUseError` that says who holds it, at once, if another process does.
+        """
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = FileLock(self.path / ".lock")
+            try:
+                held.acquire(timeout=0)
+            except Timeout:
+                raise InUseError(
+                    f"{self.path} is in use by {self._holder()}: wait for it or end it, or choose another folder with "
+                    "name=... or paths.output=..."
+                ) from None
+        holder = self.path / ".holder.json"
+        try:
+            for path in remove_leftovers(self.path):
+                logger.info("removed %s, which a killed process left", path)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            with atomic_write(holder) as file:
+                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started": started}, file)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            held.release()
+
+    def _holder(self) -> str:
+        """Who holds the lock, as the holder wrote it down."""
+        try:
+            holder = json.loads((self.path / ".holder.json").read_text(encoding="utf-8"))
+            return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+        except (OSError, ValueError, KeyError, TypeError):  # it has the lock and has not written yet
+            return "another process, which has only just started"
+
+    def is_fresh(self, name: str, key: str) -> bool:
+        """Whether the artifact was made under this key and its files are as they were written.
+
+        A file that was edited or damaged since is named in a warning.
+        """
+        record = self._record(name)
+        if record.get("key") != key or not (self.path / name).is_file() or not isinstance(record.get("files"), dict):
+            return False
+        damaged = self._damaged(record)
+        if damaged is not None:
+            logger.warning("%s is not as it was written: it was edited or is damaged", self.path / damaged)
+        return damaged is None
+
+    def make(self, name: str, key: str, write: Callable[[Path], None], parts: Sequence[str] = ()) -> bool:
+        """Have `write` make the artifact unless it is fresh; returns whether it was made. `write` must be atomic.
+
+        parts: further files that `write` makes, and folders with all their files, by name in the run folder. They are
+            part of the artifact.
+        """
         if self.is_fresh(name, key):
             return False
-        marker = self._marker(name)
-        marker.unlink(missing_ok=True)
+        self._marker(name).unlink(missing_ok=True)
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(target)
-        with atomic_write(marker) as file:
-            file.write(key)
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target)
+        self.record(name, key, parts)
         return True
+
+    def record(self, name: str, key: str, parts: Sequence[str] = ()) -> None:
+        """Keep the key of an artifact that is there, and the checksums of its files."""
+        paths = [self.path / part for part in (name, *parts)]
+        files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()}
+        sums = {file.relative_to(self.path).as_posix(): checksum(file) for file in sorted(files)}
+        with atomic_write(self._marker(name)) as out:
+            json.dump({"key": key, "files": sums}, out, indent=1)
+
+    def check(self, name: str, key: str) -> None:
+        """Raise `ArtifactError`, naming the file, if the artifact has this key and a file of it is missing or not as it
+        was written. For what costs too much to be made again without being asked for."""
+        record = self._record(name)
+        damaged = self._damaged(record) if record.get("key") == key else None
+        if damaged is not None:
+            raise ArtifactError(
+                f"{self.path / damaged} is not as it was written: it was edited or is damaged. Put the written file "
+                f"back, or delete {(self.path / damaged).parent} to have it made again"
+            )
+
+    def edited(self) -> str | None:
+        """The first file of any recorded artifact that is there and is not as it was written, or None."""
+        markers = sorted((self.path / ".keys").glob("*.key"))
+        damaged = (self._damaged(_read_json(marker), missing=False) for marker in markers)
+        return next((name for name in damaged if name is not None), None)
+
+    def _damaged(self, record: Mapping[str, Any], *, missing: bool = True) -> str | None:
+        """The first file of a record that does not match it. missing: whether a file that is gone counts."""
+        for name, expected in record.get("files", {}).items():
+            path = self.path / name
+            if (missing or path.exists()) and not matches(path, expected):
+                return name
+        return None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file of the run, atomically."""
@@ -74,8 +165,11 @@ class RunFolder:
             file.write("\n")
 
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
-        """Say in `status.json` where the run is: state `running`, `finished`, `failed` or (of a sweep's job that is
-        another's copy) `same`, and at which stage. A traceback among the facts stands in `traceback.txt`, too."""
+        """Write to `status.json` where the run is: its state and at which stage.
+
+        The state is `running`, `finished`, `failed`, `interrupted` or (of a sweep's job that is another's copy) `same`.
+        A traceback among the facts is also written to `traceback.txt`.
+        """
         clock = time.monotonic()
         if self._running is not None:
             before, began = self._running
@@ -94,9 +188,25 @@ class RunFolder:
             self._on_status(status)
 
     def status(self) -> dict[str, Any]:
-        """What `status.json` says; nothing where there is none."""
-        path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        """The content of `status.json`; nothing if there is none or it cannot be read."""
+        return _read_json(self.path / "status.json")
 
     def _marker(self, name: str) -> Path:
         return self.path / ".keys" / f"{name.replace('/', '__')}.key"
+
+    def _record(self, name: str) -> dict[str, Any]:
+        return _read_json(self._marker(name))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one if the file is not there, or with a warning if it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        pass
+    logger.warning("%s is damaged and is ignored", path)
+    return {}

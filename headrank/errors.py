@@ -27,3 +27,7 @@ class ModelError(HeadRankError, ValueError):
 
 class ArtifactError(HeadRankError, RuntimeError):
     """A file that this package wrote earlier is damaged or was changed since."""
+
+
+class InUseError(HeadRankError, RuntimeError):
+    """Another process works in the same folder."""

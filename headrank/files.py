@@ -1,17 +1,90 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside the target, then renamed.
+"""Files and folders that appear whole or not at all: written under a temporary name next to the target, then renamed.
 
 Every artifact of a run is written through here, so a process that is killed at any moment leaves the old file or the
-new one, never half of one. What a kill can leave is a hidden `.<name>.<random>.tmp` entry, which nothing reads.
+new one, never half of one. A kill can leave a hidden `.<name>.<random>.tmp` entry. Nothing reads it, and
+`remove_leftovers` removes it.
 """
 
+import errno
 import glob
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
+
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
+_DISK_ERRORS = {
+    errno.ENOSPC: "no space is left on the device",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the device reports an input/output error",
+}
+_REPORTED = re.compile(r"\(os error (\d+)\)")  # how an error of safetensors gives the system's number
+
+
+@contextmanager
+def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise a disk error of the block (no space, quota, read-only) as an `OSError` that names `path`.
+
+    Python's own error of a failed write names no file, and safetensors raises an error of its own class. An error that
+    names a file is raised as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS or error.filename is not None:
+            raise
+        raise _disk_error(error.errno, path) from error
+    except Exception as error:
+        reported = _REPORTED.search(str(error))
+        if reported is None or int(reported[1]) not in _DISK_ERRORS:
+            raise
+        raise _disk_error(int(reported[1]), path) from error
+
+
+def _disk_error(number: int, path: str | os.PathLike[str]) -> OSError:
+    text = f"{_DISK_ERRORS[number]}; fix this or choose another folder, then run the same command again, which resumes"
+    return OSError(number, text, str(path))
+
+
+def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: str | None = None) -> list[Path]:
+    """Remove the temporary entries that killed writers left in a folder and below it; returns their paths.
+
+    age: in seconds; entries that changed more recently stay. Give 0 only if no other process can be writing there.
+    name: only those of this target.
+    """
+    removed: list[Path] = []
+    newest = time.time() - age
+    for here, folders, files in os.walk(folder):
+        for entry in [*folders, *files]:
+            path = Path(here) / entry
+            if not _TEMPORARY.fullmatch(entry) or (name is not None and not entry.startswith(f".{name[:40]}.")):
+                continue
+            if age and _changed(path) > newest:
+                continue
+            if entry in folders:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+            removed.append(path)
+        folders[:] = [entry for entry in folders if not _TEMPORARY.fullmatch(entry)]
+    return removed
+
+
+def _changed(path: Path) -> float:
+    """When a file, or anything in a folder, changed last, in seconds since 1970."""
+    times = []
+    for one in (path, *path.rglob("*")):
+        try:
+            times.append(one.lstat().st_mtime)
+        except FileNotFoundError:  # its writer has finished
+            return time.time()
+    return max(times)
 
 
 def _temporary_sibling(path: Path) -> Path:
@@ -25,21 +98,23 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
     r"""Open `path` for writing; its content changes only when the block ends without an exception.
 
     Mode `w` is UTF-8 text whose newlines stay as written (`\n` everywhere), `wb` is bytes. Missing parent folders are
-    made. An exception inside the block removes the temporary file and leaves the target as it was.
+    made. An exception inside the block removes the temporary file and leaves the target as it was. A disk error names
+    the target.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_sibling(path)
     text = mode == "w"
     try:
-        # x: never onto an existing file. tempfile is not used because its files are readable by the owner alone.
-        with temporary.open(
-            "x" if text else "xb", encoding="utf-8" if text else None, newline="" if text else None
-        ) as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())  # the content is on the disk before the name points at it
-        os.replace(temporary, path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # x: never onto an existing file. tempfile is not used because its files are readable by the owner alone.
+            with temporary.open(
+                "x" if text else "xb", encoding="utf-8" if text else None, newline="" if text else None
+            ) as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())  # the content is on the disk before the name points at it
+            os.replace(temporary, path)
     except BaseException:  # also on Ctrl-C
         temporary.unlink(missing_ok=True)
         raise
@@ -53,17 +128,18 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     the one that is there stays and this one is removed. An exception removes it too.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_sibling(path)
-    temporary.mkdir()
     try:
-        yield temporary
-        try:
-            os.rename(temporary, path)
-        except OSError:
-            if not path.is_dir():
-                raise
-            shutil.rmtree(temporary)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+                shutil.rmtree(temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from headrank.artifacts import RunFolder
+from headrank.cache import clean_cache
 from headrank.data import write_run
 from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_results, score_benchmark, write_report
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
@@ -44,12 +45,19 @@ class Outcome:
 
 
 def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
-    """Run all stages; what is there already under the same key is not made again. `tracker` is told of each.
+    """Run all stages; existing outputs with the same key are reused. `tracker` is told of each.
 
-    A failure is logged, written to `status.json` with its traceback, and raised.
+    A failure is logged, written to `status.json` with its traceback, and raised. Raises `InUseError` if another process
+    works in the experiment's folder.
     """
     tracker = tracker or NoTracker()
     folder = RunFolder(experiment.folder, on_status=tracker.status)
+    with folder.lock():
+        clean_cache(experiment.cache)
+        return _run_stages(experiment, folder, tracker)
+
+
+def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> Outcome:
     with atomic_write(folder.path / "config.yaml") as file:
         file.write(experiment.config_yaml)
     stage, finished = "data", False
@@ -128,6 +136,10 @@ def finished_objective(experiment: Experiment) -> float | None:
     if key is None or (status.get("state"), status.get("key")) != ("finished", key):
         return None
     whole = all((folder.path / f"metrics/{benchmark.name}.json").is_file() for benchmark in experiment.benchmarks)
+    edited = folder.edited()
+    if edited is not None:
+        logger.warning("%s is not as it was written: it was edited or is damaged", folder.path / edited)
+        return None
     return status["objective"] if whole and (folder.path / "report.html").is_file() else None
 
 

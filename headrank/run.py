@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,7 @@ def _main(config: DictConfig) -> float | None:
     """
     check_extras(config)
     from headrank.artifacts import RunFolder
+    from headrank.errors import InUseError
     from headrank.pipeline import finished_objective, help_experiment, run_experiment
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -200,7 +202,9 @@ def _main(config: DictConfig) -> float | None:
     except Exception as error:
         if not started.rank:
             text = traceback.format_exc()
-            RunFolder(folder).set_status("failed", "configuration", error=str(error), traceback=text)
+            place = RunFolder(folder)
+            with suppress(InUseError), place.lock():  # the status of a run that is going on stays
+                place.set_status("failed", "configuration", error=str(error), traceback=text)
         raise
     if started.rank:
         help_experiment(experiment)

@@ -11,21 +11,21 @@ import json
 import logging
 import shutil
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from headrank.data.bm25_build import merge_parts, passages_done, write_parts
+from headrank.cache import cache_lock
+from headrank.checksums import checked_write, damaged_file, is_whole, write_folder_sums
+from headrank.data.bm25_build import merge_parts, part_folders, passages_done, write_parts
 from headrank.data.bm25_words import BM25Method, BM25Parameters, bm25s, words
 from headrank.data.collections import Collection, fingerprint
 from headrank.data.texts import Texts
-from headrank.files import atomic_folder, atomic_write
+from headrank.files import atomic_folder, disk_errors, remove_leftovers
 from headrank.ranking import Passage, Query, Ranking
 
 __all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run", "index_folder"]
@@ -54,6 +54,7 @@ class BM25Index:
             write_parts(passages, parameters, Path(work))
             with atomic_folder(folder) as temporary:
                 merge_parts(Path(work), parameters, temporary)
+                write_folder_sums(temporary)
         return cls(folder, parameters)
 
     def search(self, queries: Sequence[Query], depth: int) -> dict[str, Ranking]:
@@ -120,23 +121,32 @@ def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: 
 def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
     """The index of a collection's passages: from the cache folder where it is, else built and put there.
 
-    While it is built, `<key>.parts` beside it holds what is done; a killed build goes on from there. A second process
-    that wants the same index waits for the first. Memory and disk: experiments/first_stage/README.md.
+    While it is built, `<key>.parts` next to it holds the finished parts; a killed build resumes from them. A second
+    process that needs the same index waits for the first. Memory and disk: experiments/first_stage/README.md.
 
-    Raises `ValueError` where no passage has a word.
+    Its files are checked against their checksums (`headrank.checksums`): an index that was edited or is damaged is
+    built again, with a warning that names the file. Raises `ValueError` if no passage has a word.
     """
     folder = index_folder(collection, parameters, cache_dir)
     work = folder.with_name(f"{folder.name}.parts")
-    if not folder.is_dir():
-        with _alone(cache_dir / "locks" / f"bm25_{folder.name}", collection.name):
+    if not folder.is_dir() or damaged_file(folder) is not None:
+        with cache_lock(cache_dir, f"bm25_{folder.name}"):
+            remove_leftovers(folder.parent, name=folder.name)
+            damaged = damaged_file(folder) if folder.is_dir() else None
+            if damaged is not None:
+                _log.warning("%s was edited or is damaged; the index is built again", damaged)
+                shutil.rmtree(folder)
             if not folder.is_dir():
-                work.mkdir(parents=True, exist_ok=True)
-                _build(collection, parameters, work, folder)
+                with disk_errors(work):
+                    work.mkdir(parents=True, exist_ok=True)
+                    _build(collection, parameters, work, folder)
     _log.info("%s: BM25 index %s", collection.name, folder)
     return BM25Index(folder, parameters)
 
 
 def _build(collection: Collection, parameters: BM25Parameters, work: Path, folder: Path) -> None:
+    remove_leftovers(work)
+    _keep_whole_parts(work)
     done, total = passages_done(work), collection.passage_count
     _log.info("%s: BM25 index of %d passages, %d of them done by an earlier start", collection.name, total, done)
     if not (work / "complete").is_file():
@@ -144,23 +154,21 @@ def _build(collection: Collection, parameters: BM25Parameters, work: Path, folde
         (work / "complete").touch()
     with atomic_folder(folder) as temporary:
         merge_parts(work, parameters, temporary)
+        write_folder_sums(temporary)
     shutil.rmtree(work)
 
 
-@contextmanager
-def _alone(path: Path, name: str) -> Iterator[None]:
-    """Hold the lock of that file, which lies outside of what the build throws away; a killed process lets go of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.info("%s: another process is building its BM25 index; waiting for it", name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _keep_whole_parts(work: Path) -> None:
+    """Remove the first damaged part, and those after it: passages are read on from the last part."""
+    folders = part_folders(work)
+    for number, part in enumerate(folders):
+        damaged = damaged_file(part)
+        if damaged is not None:
+            _log.warning("%s was edited or is damaged; its passages are read again", damaged)
+            (work / "complete").unlink(missing_ok=True)
+            for after in folders[number:]:
+                shutil.rmtree(after)
+            return
 
 
 def bm25_run(
@@ -173,15 +181,27 @@ def bm25_run(
     index = bm25_index(collection, parameters, cache_dir)
     texts = (part for query in queries for part in (query.id, query.text))
     path = cache_dir / "bm25_runs" / f"{fingerprint((_FORMAT, index.folder.name, str(depth), *texts))}.npz"
-    if not path.is_file():
+    kept = _read_found(path)
+    if kept is None:
         found = index.best(queries, depth)
-        with atomic_write(path, "wb") as file:
+        with checked_write(path) as file:
             np.savez(
                 file,
                 ends=np.cumsum([len(numbers) for numbers, _ in found]),
                 passages=np.concatenate([numbers for numbers, _ in found]),
                 scores=np.concatenate([scores for _, scores in found]),
             )
-    with np.load(path) as kept:
+        kept = found
+    return index.rankings(queries, kept)
+
+
+def _read_found(path: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """What an earlier search found for each query, as `BM25Index.best` gives it; None if nothing usable is kept."""
+    if not path.is_file():
+        return None
+    if not is_whole(path):
+        _log.warning("%s was edited or is damaged; the search is done again", path)
+        return None
+    with np.load(path, allow_pickle=False) as kept:
         columns = [np.split(kept[name], kept["ends"][:-1]) for name in ("passages", "scores")]
-    return index.rankings(queries, zip(*columns, strict=True))
+    return list(zip(*columns, strict=True))

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from headrank.checksums import write_folder_sums
 from headrank.data.bm25_words import BM25Method, BM25Parameters, words
 from headrank.data.texts import Texts, write_texts
 from headrank.files import atomic_folder
@@ -87,10 +88,12 @@ def write_parts(
         if characters >= PART_CHARACTERS:
             with atomic_folder(work / f"part-{number:05}") as folder:
                 write_part(folder, held, parameters)
+                write_folder_sums(folder)
             number, held, characters = number + 1, [], 0
     if held:
         with atomic_folder(work / f"part-{number:05}") as folder:
             write_part(folder, held, parameters)
+            write_folder_sums(folder)
 
 
 def passages_done(work: Path) -> int:

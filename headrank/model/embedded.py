@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from headrank.cache import cache_folder
+from headrank.cache import cache_folder, cache_lock
+from headrank.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
 from headrank.errors import ModelError
-from headrank.files import atomic_folder
+from headrank.files import replaced_folder
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 """The name by which configurations ask for the embedded model."""
@@ -35,14 +36,21 @@ def embedded_model_folder() -> Path:
     `FileExistsError` where something else is in the folder's place.
     """
     folder = cache_folder() / "models" / EMBEDDED_MODEL
-    if (folder / "config.json").is_file():
+    if folder.is_dir() and damaged_file(folder) is None:
         return folder
-    if folder.exists():
-        raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
-    gguf = _gguf_file()
-    logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)
-    with atomic_folder(folder) as scratch:  # where another process is faster, its folder is the same
-        convert_gguf(gguf, scratch)
+    with cache_lock(cache_folder(), f"model_{EMBEDDED_MODEL}"):
+        damaged = damaged_file(folder) if folder.is_dir() else None
+        if folder.exists() and not (folder / "config.json").is_file() and not (folder / FOLDER_SUMS).is_file():
+            raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
+        if folder.is_dir() and damaged is None:
+            return folder  # another process made it
+        gguf = _gguf_file()
+        if damaged is not None and damaged.name != FOLDER_SUMS:
+            logger.warning("%s was edited or is damaged; the model is converted again", damaged)
+        logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)
+        with replaced_folder(folder) as scratch:
+            convert_gguf(gguf, scratch)
+            write_folder_sums(scratch)
     return folder
 
 

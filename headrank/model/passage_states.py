@@ -12,6 +12,7 @@ each. Files are added, never changed, so several processes may write into one fo
 import hashlib
 import itertools
 import json
+import logging
 import uuid
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,11 +25,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headrank.artifacts import artifact_key
+from headrank.checksums import checked_write, is_whole
 from headrank.files import atomic_write
 from headrank.model.backbone import Backbone
 from headrank.model.block_states import STORED, BlockStates, StateShape, compute_states
 from headrank.model.head_scores import Head
 from headrank.model.prompt import Prompt, PromptBuilder
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of the files; part of every key
 
@@ -103,6 +107,12 @@ class PassageStates:
         for path in sorted(self.path.glob("*.safetensors")):
             if path.name in self._files:
                 continue
+            if not is_whole(path):
+                logger.warning("%s was edited or is damaged; its states are computed again", path)
+                self._files.add(path.name)
+                if self.settings.keep:
+                    path.unlink(missing_ok=True)
+                continue
             with safe_open(path, framework="pt") as file:
                 index = [(str(key), int(tokens)) for key, tokens in json.loads(file.metadata()["blocks"])]
                 rows = file.get_tensor("rows")  # mapped, not read
@@ -164,7 +174,7 @@ class PassageStates:
             tensors["scales"] = torch.cat(scales)
         index = [(key, block.tokens) for key, block in made.items()]
         name = f"{uuid.uuid4().hex}.safetensors"
-        with atomic_write(self.path / name, "wb") as file:
+        with checked_write(self.path / name) as file:
             save_file(tensors, file.name, metadata={"blocks": json.dumps(index)})
         self.refresh()
 

@@ -102,13 +102,24 @@ class AlignStage:
         check_shares(len(training), len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
-        """The aligned heads, the settings that load the aligned model, and what identifies it; what is fresh is not
-        trained again."""
+        """The aligned heads, the settings that load the aligned model, and what identifies it. A fresh checkpoint is
+        reused.
+
+        Raises `ArtifactError` if a file of the checkpoint, or the record of its epochs, was edited or is damaged.
+        """
         name = f"{CHECKPOINT}/heads.json"
         key = align_key(self.experiment, heads, self.data)
-        if not any((self.folder.path / CHECKPOINT).glob("*.safetensors")):
+        if any((self.folder.path / CHECKPOINT).glob("*.safetensors")):
+            self.folder.check(name, key)  # training takes hours: not again because of an edit
+        else:
             (self.folder.path / name).unlink(missing_ok=True)  # heads without their model
-        made = self.folder.make(name, key, lambda path: self._align(heads, system, key, path.parent))
+        made = self.folder.make(
+            name, key, lambda path: self._align(heads, system, key, path.parent), parts=[CHECKPOINT]
+        )
+        if made:
+            self.folder.record(RECORD, key)
+        elif (self.folder.path / RECORD).is_file():
+            self.folder.check(RECORD, key)
         if not made and self._crew is not None:
             self._crew.share(None)
             self._crew.leave()

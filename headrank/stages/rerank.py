@@ -97,8 +97,6 @@ class RerankStage:
         *kind: str,
     ) -> RerankedBenchmark:
         name = f"runs/{system}/{benchmark.settings.name}.trec"
-        if not _contexts_path(self.folder.path / name).is_file():
-            (self.folder.path / name).unlink(missing_ok=True)  # the two are one artifact
 
         def make(path: Path) -> None:
             if self.shared is None or shared_on is None:
@@ -106,7 +104,7 @@ class RerankStage:
             else:
                 self.shared.make((key, *kind), shared_on, path, _contexts_path(path), _tag(system), write)
 
-        made = self.folder.make(name, key, make)
+        made = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
         logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))

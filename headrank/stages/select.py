@@ -12,8 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from headrank.artifacts import RunFolder, artifact_key
+from headrank.cache import cache_lock
+from headrank.checksums import checked_write, is_whole
 from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
-from headrank.files import atomic_write
+from headrank.files import atomic_write, remove_leftovers
 from headrank.heads import (
     EntropyRegularized,
     HeadsFile,
@@ -106,14 +108,14 @@ class SelectStage:
         """Write what more heads and more layers would be worth, for the report, where the head table is at hand."""
         criterion, key = system.criterion, artifact_key("head curves", key)
         table_path = self._table_place(system, train)[0]
-        if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and table_path.is_file()):
+        if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and is_whole(table_path)):
             (self.folder.path / HEAD_CURVES).unlink(missing_ok=True)  # of other heads
             return
         if isinstance(criterion, EntropyRegularized):
             criterion = replace(criterion, weight=heads.criterion["parameters"]["weight"])
 
         def write(path: Path) -> None:
-            table = HeadTable.load(table_path)
+            table = self._tables.get(table_path) or HeadTable.load(table_path)
             curves = head_curves(table, criterion, system.scorer, count=len(heads.heads), depth=heads.depth)
             with atomic_write(path) as file:
                 json.dump(curves, file, indent=1)
@@ -138,8 +140,13 @@ class SelectStage:
     def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
         path, filtered = self._table_place(system, train)
         if path not in self._tables:
-            if not path.is_file():
-                _write_table(path, self._read(system, train, depth, filtered=filtered))
+            # another job of a sweep that needs the same table waits for it
+            with cache_lock(self.experiment.cache, f"head_table_{path.stem}"):
+                remove_leftovers(path.parent, name=path.name)
+                if not is_whole(path):
+                    if path.is_file():
+                        logger.warning("%s was edited or is damaged; the lists are read again", path)
+                    _write_table(path, self._read(system, train, depth, filtered=filtered))
             self._tables[path] = HeadTable.load(path)
         return self._tables[path]
 
@@ -164,5 +171,5 @@ class SelectStage:
 
 
 def _write_table(path: Path, table: HeadTable) -> None:
-    with atomic_write(path, "wb") as file:
+    with checked_write(path) as file:
         table.save(Path(file.name))

@@ -14,8 +14,9 @@ import transformers
 from filelock import FileLock
 
 from headrank.artifacts import artifact_key
+from headrank.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
 from headrank.data import read_run, write_run
-from headrank.files import atomic_write
+from headrank.files import atomic_write, finish_replacing, replaced_folder
 from headrank.stages.keys import project_version
 
 logger = logging.getLogger(__name__)
@@ -37,16 +38,17 @@ class SharedRuns:
         write: Callable[[Path], None],
     ) -> None:
         """Put the run of this key to `run`, under this tag, and its scores in context order to `contexts`: taken over
-        where they are kept, else made by `write(run)`, which writes both, and kept.
+        where they are kept, else made by `write(run)`, which writes both, and kept. One that was edited or is damaged
+        is made again, with a warning that names the file.
 
-        device: what it is made on. Where it cannot be kept (a full disk), a warning says so.
+        device: what it is made on. If it cannot be kept (a full disk), a warning says so.
         """
         made_with = (project_version(), str(torch.__version__), transformers.__version__)
         on = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-        kept = self.folder / artifact_key(key, on, made_with)
+        kept = self.folder / artifact_key(key, run.name, on, made_with)
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{kept}.lock"):
-            if (kept / "whole").is_file():
+            if self._is_whole(kept):
                 with atomic_write(contexts) as file:
                     file.write((kept / contexts.name).read_text(encoding="utf-8"))
                 write_run(run, read_run(kept / run.name), tag=tag)
@@ -54,9 +56,19 @@ class SharedRuns:
                 return
             write(run)
             try:
-                kept.mkdir(exist_ok=True)
-                for path in (run, contexts):
-                    shutil.copyfile(path, kept / path.name)
-                (kept / "whole").touch()
+                with replaced_folder(kept) as copies:
+                    for path in (run, contexts):
+                        shutil.copyfile(path, copies / path.name)
+                    write_folder_sums(copies)
             except OSError as error:
                 logger.warning("rerank: %s could not be kept for other jobs: %s", run.name, error)
+
+    @staticmethod
+    def _is_whole(kept: Path) -> bool:
+        finish_replacing(kept)
+        if not (kept / FOLDER_SUMS).is_file():
+            return False
+        damaged = damaged_file(kept)
+        if damaged is not None:
+            logger.warning("%s was edited or is damaged; the run is made again", damaged)
+        return damaged is None

@@ -7,6 +7,7 @@ python -m headrank.run +sweep=selection +experiment=nano             (axes: a sw
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -72,5 +73,8 @@ class StudySweeper(JobSweeper):
 
 def _note_same(job: Job, earlier: Job) -> None:
     from headrank.artifacts import RunFolder
+    from headrank.errors import InUseError
 
-    RunFolder(job.folder).set_status("same", "none", same_as=earlier.folder.name)
+    folder = RunFolder(job.folder)
+    with suppress(InUseError), folder.lock():  # a run in it keeps its status
+        folder.set_status("same", "none", same_as=earlier.folder.name)

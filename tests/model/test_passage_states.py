@@ -204,3 +204,17 @@ def test_errors_name_what_is_wrong(backbone, tmp_path, tokenizer):
         states_of(whole, tmp_path)
     with pytest.raises(ValueError, match="max_passage_tokens"):
         compute_states(backbone, StateShape.of(backbone, HEADS), [1, 2], [[5] * 4096])
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_states_from_a_damaged_file_are_computed_again(backbone, tmp_path, caplog, cut):
+    states_of(backbone, tmp_path).add(TEXTS)
+    (path,) = files(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content[: len(content) // 2] if cut else content)
+    again = states_of(backbone, tmp_path)
+    assert len(again) == 0
+    assert str(path) in caplog.text
+    assert again.add(TEXTS) == len(set(TEXTS))
+    assert not path.exists()
