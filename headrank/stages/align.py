@@ -21,6 +21,7 @@ from headrank.extras import require_extra
 from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.model import BackboneSettings, count_layers
+from headrank.stages.key_fields import in_key
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader, LabelledData
 from headrank.started import Started
@@ -53,11 +54,15 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
     # The data's own depth says which queries are used and what is held out, the deeper one what is trained on.
     sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(_drawn_from(experiment, data))]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
-    precision = experiment.alignment.trainer.precision  # the rest of the trainer is where it runs, not what is wanted
-    trainer = replace(type(experiment.alignment.trainer)(), precision=precision)
-    settings = replace(experiment.alignment, trainer=trainer, draw_depth=0)  # the sources say how deep
     return artifact_key(
-        "aligned", FORMAT, model_identity(experiment.model), used, sources, settings, experiment.selection.max_layer
+        "aligned",
+        FORMAT,
+        in_key(model_identity(experiment.model)),
+        used,
+        sources,
+        experiment.train[0].relevance_threshold,  # of what is recorded of each epoch
+        in_key(experiment.alignment),
+        experiment.selection.max_layer,
     )
 
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import yaml
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import model_identity
-from headrank.model.scorer import BATCHING
+from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 1  # raised when the meaning of an artifact changes
@@ -60,16 +59,20 @@ def _texts(content: Any) -> set[str]:
     return {content} if isinstance(content, str) and content else set()
 
 
-def data_identity(data: BenchmarkData) -> dict[str, Any]:
-    """What identifies the lists: settings, the collection's content, and the first stage's ids and scores."""
-    lists = [(item.query.id, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists]
-    settings = replace(data.settings, notice=None, licence=None)  # words about the data, not the data
-    return {"settings": settings, "collection": data.collection.fingerprint, "lists": artifact_key(lists)}
+def lists_identity(data: BenchmarkData) -> dict[str, Any]:
+    """What identifies the lists that a reranker reads: the passages, the queries, and the first stage's ids and scores.
+
+    Not the settings by which they were found, and not the judgements.
+    """
+    lists = [
+        (item.query.id, item.query.text, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists
+    ]
+    return {"passages": data.collection.passages_fingerprint, "lists": artifact_key(lists)}
 
 
 def labelled_identity(data: LabelledData) -> list[dict[str, Any]]:
-    """What identifies labelled lists: every part's identity, in order."""
-    return [data_identity(part) for part in data.parts]
+    """What identifies labelled lists: every part's lists and the collection's judgements, in order."""
+    return [{**lists_identity(part), "collection": part.collection.fingerprint} for part in data.parts]
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:
@@ -77,9 +80,9 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
     return artifact_key(
         "head table",
         FORMAT,
-        model_identity(experiment.model),
+        in_key(model_identity(experiment.model)),
         labelled_identity(train),
-        system.prompt,
+        in_key(system.prompt),
         system.scorer.query_rows,
         experiment.selection.seeds,
         experiment.selection.max_layer,
@@ -88,42 +91,55 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledData | None) -> str:
-    """The key of `heads.json`."""
+    """The key of `heads.json`. The file holds the whole scorer, so that all of its settings count."""
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
         "heads",
         FORMAT,
-        model_identity(experiment.model),
+        in_key(model_identity(experiment.model)),
         labelled_identity(train) if train else None,
         criterion,
         system.heads,
         system.entropy_weight,
         system.scorer,
-        system.prompt,
+        in_key(system.prompt),
         experiment.selection.seeds,
         experiment.selection.max_layer,
     )
 
 
 def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The parts of a heads file (as a dict) that an artifact depends on; of the scorer not how it batches lists."""
+    """The parts of a heads file (as a dict) that an artifact depends on.
+
+    Of the heads layer, number and weight, not what the criterion measured; of the scorer what scores depend on.
+    """
     parts = {name: heads[name] for name in names}
+    parts["heads"] = sorted((head["layer"], head["head"], head["weight"]) for head in heads["heads"])  # sums of them
     if parts["scorer"] is not None:
-        parts["scorer"] = {name: value for name, value in parts["scorer"].items() if name not in BATCHING}
+        parts["scorer"] = scorer_in_key(parts["scorer"])
     return parts
 
 
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
     """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
     used = used_parts(heads, "heads", "prompt", "scorer")
-    return artifact_key("run", FORMAT, model, used, data_identity(benchmark))
+    return artifact_key("run", FORMAT, in_key(model), used, lists_identity(benchmark))
 
 
 def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
     """The key of a benchmark's run by a system without heads: all its rankings depend on (its identity), the lists."""
-    return artifact_key("run", FORMAT, identity, data_identity(benchmark))
+    return artifact_key("run", FORMAT, in_key(identity), lists_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:
-    """The key of a benchmark's metrics: its runs, its qrels (in the collection's fingerprint), what is measured."""
-    return artifact_key("metrics", METRICS_FORMAT, run_keys, data_identity(benchmark), experiment.metrics)
+    """The key of a benchmark's metrics: its runs, lists and judgements, the queries that count, what is measured."""
+    return artifact_key(
+        "metrics",
+        METRICS_FORMAT,
+        run_keys,
+        lists_identity(benchmark),
+        benchmark.collection.fingerprint,
+        benchmark.query_ids,
+        benchmark.settings.relevance_threshold,
+        experiment.metrics,
+    )

@@ -1,0 +1,82 @@
+"""Which settings are in no artifact's key, because they change no number beyond rounding: the one place that says so.
+
+A field that is not named here is part of the keys of everything that is computed with its settings, so a new field is
+in them until it is named here. `tests/stages/test_key_fields.py` has the other half of the list and fails until each
+new field is in one of the two.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
+from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
+from headrank.data import DataSettings
+from headrank.experiment import SelectionSettings
+from headrank.model import BackboneSettings, ScorerSettings, StateSettings
+
+MACHINE = "where and how fast it is computed; numbers are equal up to rounding"
+BATCHING = "how many are computed together; numbers are equal up to rounding"
+CONTENT = "what is read through it is in the keys: the lists, and fingerprints of passages, queries and judgements"
+
+LEFT_OUT: Mapping[type, Mapping[str, str]] = {
+    # Kernels compute the same attention; dtype is in the keys, since rounding to 8 bits changes rankings.
+    BackboneSettings: dict.fromkeys(("device", "kernel", "compile", "whole_deepest"), MACHINE),
+    ScorerSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
+    SelectionSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
+    CrossEncoderReranker: {"batch_size": BATCHING},
+    Generative: {"batch_size": BATCHING},
+    Qwen3Reranker: {"batch_size": BATCHING},
+    StateSettings: {"folder": "where states are kept", "keep": "whether they are"},
+    # `lists_per_step` is in the keys, with the number of processes already counted in its default.
+    TrainerSettings: dict.fromkeys(
+        ("accelerator", "devices", "num_nodes", "strategy", "gradient_checkpointing", "progress_bar"), MACHINE
+    ),
+    AlignmentSettings: {"draw_depth": CONTENT},
+    # `relevance_threshold` is in the keys of metrics and of alignment (its record of epochs) alone.
+    DataSettings: {
+        **dict.fromkeys(
+            (
+                "collection",
+                "first_stage",
+                "run_path",
+                "depth",
+                "max_queries",
+                "seed",
+                "drop_identical_ids",
+                "title",
+                "relevance_threshold",
+            ),
+            CONTENT,
+        ),
+        "name": "names files and rows",
+        "notice": "words in the report",
+        "licence": "words in the doctor's output",
+    },
+}
+
+
+def in_key(value: Any) -> Any:
+    """The part of nested settings that belongs into a key, as plain values and objects that `artifact_key` takes."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        left_out = LEFT_OUT.get(type(value), {})
+        names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
+        return {"type": type(value).__qualname__, **{name: in_key(getattr(value, name)) for name in names}}
+    if isinstance(value, Mapping):
+        return {name: in_key(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_key(item) for item in value]
+    return value
+
+
+def scorer_in_key(scorer: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a scorer's settings, given as plain values, on which scores depend.
+
+    The seed counts only for shuffled orders, the power only for calibration `residual`.
+    """
+    unused = set(LEFT_OUT[ScorerSettings])
+    if scorer["order"] != "shuffled":
+        unused.add("seed")
+    if scorer["calibration"] != "residual":
+        unused.add("power")
+    return {name: value for name, value in scorer.items() if name not in unused}

@@ -1,0 +1,201 @@
+"""Every field of the settings is either in artifacts' keys or named as left out; and what each choice leads to."""
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+
+from headrank.alignment.pairs import PairSettings
+from headrank.alignment.settings import AlignmentSettings, TrainerSettings
+from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
+from headrank.data import DataSettings
+from headrank.experiment import MAIN_SYSTEM, Experiment, SelectionSettings, SystemSettings
+from headrank.heads import GivenHeads, HeadsFile
+from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
+from headrank.pipeline import run_experiment
+from headrank.stages.align import align_key
+from headrank.stages.key_fields import LEFT_OUT, in_key, scorer_in_key
+from headrank.stages.keys import heads_key, metrics_key, reranker_key, run_key, table_key
+from headrank.stages.lists import DataLoader
+from tests.pipelines import ALIGNMENT, files, no_model
+
+IN_KEYS = {
+    BackboneSettings: {"model", "revision", "dtype", "random_weights", "overrides", "family"},
+    PromptSettings: {field.name for field in dataclasses.fields(PromptSettings)},  # all are tokens that the model reads
+    ScorerSettings: {
+        "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion_alpha", "order", "seed", "eps",
+    },
+    SelectionSettings: {"seeds", "max_layer"},
+    StateSettings: {"dtype"},
+    CrossEncoderReranker: {"model", "max_length"},
+    Generative: {
+        "model", "window", "step", "passage_cut", "passage_limit", "max_new_tokens", "thinking", "backend",
+    },
+    Qwen3Reranker: {"model", "instruction", "max_length"},
+    DataSettings: set(),
+    TrainerSettings: {"precision"},
+    PairSettings: {"mining", "levels", "fraction", "zone_weight"},
+    AlignmentSettings: {
+        "losses", "pairs", "temperature", "part", "matrices", "rank", "lora_alpha", "lr", "weight_decay",
+        "warmup_fraction", "epochs", "lists_per_step", "lists_per_batch", "clip", "validation_queries", "patience",
+        "shuffle_candidates", "draw_candidates", "query_fraction", "reselect_every", "reselect", "reselect_seeds",
+        "seed", "trainer",
+    },
+}  # fmt: skip
+# Of these each artifact's key takes the parts that it depends on, one by one.
+BY_PARTS = {
+    SystemSettings: {"criterion", "heads", "entropy_weight", "scorer", "prompt", "instructions"},
+    Experiment: {
+        "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "selection", "states",
+        "shared_runs", "alignment", "metrics", "objective", "objective_from", "report", "config_yaml",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [*IN_KEYS, *BY_PARTS])
+def test_every_field_has_a_decision(settings):
+    """A new field: is it in the keys (then add it here), or does it change no number (then in `LEFT_OUT`)?"""
+    decided = {**IN_KEYS, **BY_PARTS}[settings] | set(LEFT_OUT.get(settings, {}))
+    assert {field.name for field in dataclasses.fields(settings)} == decided
+    assert not IN_KEYS.get(settings, set()) & set(LEFT_OUT.get(settings, {}))
+
+
+def test_no_settings_are_left_out_that_no_test_decides():
+    assert set(LEFT_OUT) <= set(IN_KEYS)
+
+
+def keys(experiment):
+    data, heads = DataLoader(experiment.cache), HeadsFile.load(experiment.folder / "heads.json")
+    train, benchmark = data.labelled(experiment.train), data.load(experiment.benchmarks[0])
+    system = experiment.systems[MAIN_SYSTEM]
+    heads = replace(heads, scorer=system.scorer)
+    from headrank.model import model_identity
+
+    run = run_key(model_identity(experiment.model), heads.to_dict(), benchmark)
+    return {
+        "table": table_key(experiment, system, train, filtered=False),
+        "heads": heads_key(experiment, system, train),
+        "aligned": align_key(experiment, heads, data),
+        "run": run,
+        "reranker": reranker_key(CrossEncoderReranker(experiment.model).identity(experiment.model), benchmark),
+        "metrics": metrics_key(experiment, benchmark, {MAIN_SYSTEM: run}),
+    }
+
+
+@pytest.fixture
+def aligned(experiment):
+    run_experiment(experiment)
+    return replace(experiment, alignment=ALIGNMENT)
+
+
+def changed(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    "field", [{"device": "cpu"}, {"compile": True}, {"whole_deepest": True}, {"kernel": "flash_attention_2"}]
+)
+def test_where_a_model_runs_changes_no_key(aligned, field):
+    assert not changed(keys(aligned), keys(replace(aligned, model=replace(aligned.model, **field))))
+
+
+def test_a_models_precision_changes_all_keys(aligned):
+    other = replace(aligned, model=replace(aligned.model, dtype="bfloat16"))
+    assert changed(keys(aligned), keys(other)) == {"table", "heads", "aligned", "run", "reranker", "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ({"batch_size": 3, "tokens_per_batch": 99}, {"heads"}),  # the file holds them
+        ({"seed": 7}, {"heads"}),
+        ({"order": "shuffled"}, {"heads", "aligned", "run", "metrics"}),
+        ({"power": 0.25}, {"heads", "aligned", "run", "metrics"}),
+    ],
+)
+def test_a_scorers_settings_change_what_depends_on_them(aligned, field, expected):
+    main = replace(aligned.systems[MAIN_SYSTEM], scorer=ScorerSettings(**field))
+    assert changed(keys(aligned), keys(replace(aligned, systems={MAIN_SYSTEM: main}))) == expected
+
+
+def test_the_seed_counts_for_shuffled_orders_and_the_power_for_residuals():
+    def numbers(**options):
+        return scorer_in_key(dataclasses.asdict(ScorerSettings(**options)))
+
+    assert numbers(seed=1) == numbers()
+    assert numbers(seed=1, order="shuffled") != numbers(order="shuffled")
+    assert numbers(power=1.0, calibration="none") == numbers(calibration="none")
+    assert numbers(power=1.0) != numbers()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"gradient_checkpointing": True}, {"progress_bar": True}, {"accelerator": "auto"}],
+)
+def test_where_alignment_runs_changes_no_key(aligned, field):
+    trainer = replace(ALIGNMENT.trainer, **field)
+    assert not changed(keys(aligned), keys(replace(aligned, alignment=replace(ALIGNMENT, trainer=trainer))))
+
+
+def test_the_trainers_precision_and_the_recipe_change_the_alignment(aligned):
+    trainer = replace(ALIGNMENT.trainer, precision="bf16-mixed")
+    for other in (replace(ALIGNMENT, trainer=trainer), replace(ALIGNMENT, lr=0.01)):
+        assert changed(keys(aligned), keys(replace(aligned, alignment=other))) == {"aligned"}
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ({"notice": "read this", "licence": "CC BY", "name": "other"}, set()),
+        ({"relevance_threshold": 2}, {"metrics"}),
+        ({"max_queries": 99, "seed": 5}, set()),  # more than there are: the same lists
+        ({"depth": 2}, {"run", "reranker", "metrics"}),
+    ],
+)
+def test_a_benchmarks_settings_change_what_depends_on_them(aligned, field, expected):
+    other = replace(aligned, benchmarks=(replace(aligned.benchmarks[0], **field),))
+    assert changed(keys(aligned), keys(other)) == expected
+
+
+def test_a_collection_that_moved_and_judgements_that_changed(aligned, make_folder):
+    moved = make_folder("moved")
+    there = {"collection": str(moved)}
+    other = replace(
+        aligned,
+        train=tuple(replace(one, **there) for one in aligned.train),
+        benchmarks=tuple(replace(one, **there) for one in aligned.benchmarks),
+    )
+    before = keys(aligned)
+    assert not changed(before, keys(other))
+    with (moved / "qrels.txt").open("a") as file:
+        file.write("q1 0 d5 2\n")
+    assert changed(before, keys(other)) == {"table", "heads", "aligned", "metrics"}
+
+
+def test_a_models_readme_and_the_revision_of_a_local_folder_change_no_key(aligned):
+    before = keys(aligned)
+    readme = (aligned.folder.parent / aligned.model.model) / "README.md"
+    readme.write_text("a model")
+    try:
+        assert not changed(before, keys(aligned))
+    finally:
+        readme.unlink()
+    assert not changed(before, keys(replace(aligned, model=replace(aligned.model, revision="main"))))
+
+
+def test_equal_heads_from_another_criterion_are_not_reranked(experiment, monkeypatch):
+    run_experiment(experiment)
+    before = files(experiment.folder)
+    chosen = HeadsFile.load(experiment.folder / "heads.json").heads
+    given = SystemSettings(GivenHeads(tuple(chosen)), scorer=experiment.systems[MAIN_SYSTEM].scorer)
+    no_model(monkeypatch)
+    run_experiment(replace(experiment, systems={**experiment.systems, MAIN_SYSTEM: given}))
+    after = files(experiment.folder)
+    assert {name for name in before if before[name] != after.get(name)} <= {"heads.json", "head_curves.json"}
+
+
+def test_nested_settings_lose_what_is_left_out():
+    settings = in_key({"model": [BackboneSettings(device="cuda")], "other": 1})
+    assert settings == in_key({"model": [BackboneSettings()], "other": 1})
+    assert "device" not in settings["model"][0]
+    assert settings["model"][0]["dtype"] == "float32"
