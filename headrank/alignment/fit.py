@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
+from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO
 from headrank.alignment.export import export_aligned
 from headrank.alignment.job import AlignmentJob
 from headrank.alignment.module import AlignmentModule
@@ -39,7 +40,6 @@ from headrank.started import Started
 logger = logging.getLogger(__name__)
 
 MONITOR = "val/ndcg@10"
-BEST, LAST = "best", "last"  # names of the checkpoints in the work folder
 
 EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 """Called after each epoch, in one process, with the rows of the epoch record up to it."""
@@ -118,14 +118,14 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     monitored = settings.validation_queries > 0
     best = ModelCheckpoint(  # only ever exported: without the optimizer's state a third of the size
         work,
-        BEST,
+        BEST.removesuffix(".ckpt"),
         monitor=MONITOR if monitored else None,
         mode="max",
         save_weights_only=True,
         enable_version_counter=False,
     )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
-    latest = ModelCheckpoint(work, LAST, enable_version_counter=False)
+    latest = ModelCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
     callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
     if settings.reselects:
         callbacks.insert(
@@ -150,9 +150,9 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         num_sanity_val_steps=0,
         limit_val_batches=1.0 if monitored else 0,
     )
-    last = work / f"{LAST}.ckpt"
+    last = work / LAST
     if last.is_file():
-        logger.info("align: going on from %s", last)
+        logger.info("align: continuing from %s", last)
     with warnings.catch_warnings():
         # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
@@ -182,7 +182,7 @@ def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any
         "devices": machine.devices,
         "num_nodes": machine.num_nodes,
         "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
-        "plugins": [cluster(started)],
+        "plugins": [cluster(started), AtomicCheckpointIO()],
         "precision": machine.precision,
         "enable_progress_bar": machine.progress_bar,
     }
@@ -191,7 +191,7 @@ def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any
 def export_best(job: AlignmentJob) -> HeadsFile:
     """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
     module = _module(job, device="cpu")
-    module.load_trained(job.work / f"{BEST}.ckpt")
+    module.load_trained(job.work / BEST)
     return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype)
 
 

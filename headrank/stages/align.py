@@ -142,17 +142,20 @@ class AlignStage:
         return read_record(self.folder.path / TRAINING / "epochs.csv")
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
-        from headrank.alignment.fit import align  # late: Lightning takes seconds, and belongs to the extra `train`
+        # late: Lightning takes seconds to import, and belongs to the extra `train`
+        from headrank.alignment.checkpoint_files import prepare_restart
+        from headrank.alignment.fit import align
         from headrank.alignment.job import AlignmentJob
 
         e = self.experiment
         work = self.folder.path / TRAINING
         marker = work / "key.json"
-        if not marker.is_file() or json.loads(marker.read_text())["key"] != key:
+        if _key(marker) != key:
             if work.exists():
                 shutil.rmtree(work)  # another alignment's
             with atomic_write(marker) as file:
                 json.dump({"key": key}, file)
+        prepare_restart(work)
         layers, _ = count_layers(e.model)
         job = AlignmentJob(
             model=e.model,
@@ -182,6 +185,14 @@ def help_aligning(experiment: Experiment) -> None:
     if job is not None:
         train(job)
     crew.leave()
+
+
+def _key(marker: Path) -> str | None:
+    """The key of the alignment whose work folder this is; None without a readable one."""
+    try:
+        return str(json.loads(marker.read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _remove(checkpoint: Path) -> None:
