@@ -22,6 +22,7 @@ from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_res
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.interruption import interruption
 from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, help_aligning
 from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
@@ -47,21 +48,22 @@ class Outcome:
 def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
     """Run all stages; existing outputs with the same key are reused. `tracker` is told of each.
 
-    A failure is logged, written to `status.json` with its traceback, and raised. Raises `InUseError` if another process
-    works in the experiment's folder.
+    A failure is logged, written to `status.json` with its traceback, and raised. Ctrl-C, and a signal under
+    `headrank.interruption.interruptible`, leave the state `interrupted`; the next call resumes.
+    Raises `InUseError` if another process works in the experiment's folder.
     """
     tracker = tracker or NoTracker()
     folder = RunFolder(experiment.folder, on_status=tracker.status)
     with folder.lock():
-        clean_cache(experiment.cache)
         return _run_stages(experiment, folder, tracker)
 
 
 def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> Outcome:
-    with atomic_write(folder.path / "config.yaml") as file:
-        file.write(experiment.config_yaml)
     stage, finished = "data", False
     try:
+        clean_cache(experiment.cache)
+        with atomic_write(folder.path / "config.yaml") as file:
+            file.write(experiment.config_yaml)
         tracker.start(folder.path, systems=experiment.systems, benchmarks=[b.name for b in experiment.benchmarks])
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
@@ -118,12 +120,25 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         folder.set_status("finished", stage, objective=objective, key=experiment_key(experiment))
         finished = True
     except BaseException as error:
-        logger.error("stage %s failed: %s", stage, error)
-        folder.set_status("failed", stage, error=str(error), traceback=traceback.format_exc())
+        _record_end(folder, stage, error)
         raise
     finally:
         tracker.finish(failed=not finished)
     return Outcome(tuple(results), objective, folder.path / "report.html")
+
+
+def _record_end(folder: RunFolder, stage: str, error: BaseException) -> None:
+    """Write to `status.json` that the run was interrupted, or failed and why."""
+    ended = interruption(error)
+    try:
+        if ended is not None:
+            folder.set_status("interrupted", stage, error=ended)
+            return
+        logger.error("stage %s failed: %s", stage, error)
+        text = str(error) or type(error).__name__
+        folder.set_status("failed", stage, error=text, traceback="".join(traceback.format_exception(error)))
+    except OSError as second:  # such as on a full disk; the first error is what is raised
+        logger.error("the status could not be written: %s", second)
 
 
 def finished_objective(experiment: Experiment) -> float | None:

@@ -29,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from headrank.cache import cache_folder
 from headrank.extras import MissingExtraError, check_extras, check_launcher
+from headrank.interruption import interruptible
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
@@ -173,7 +174,8 @@ def main() -> None:
     except MissingExtraError as error:
         sys.exit(f"error: {error}")
     sys.argv[1:] = for_jobs(sys.argv[1:])
-    _main()
+    with interruptible():
+        _main()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
@@ -220,7 +222,8 @@ def _main(config: DictConfig) -> float | None:
         name, group = ",".join(words) or name, Path(job.sweep.dir).name
     tracker = tracker_from_config(config, name=name, group=group)
     try:
-        outcome = run_experiment(experiment, tracker)
+        with interruptible():  # here, too, since launchers run jobs in other processes
+            outcome = run_experiment(experiment, tracker)
     except Exception as error:
         release(error)
         raise

@@ -9,6 +9,8 @@ matter how many processes trained, or how they shared the weights.
 
 import csv
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,6 +72,23 @@ class EpochRecord(Callback):
             self.observe(rows)
 
 
+class PlainSigterm(Callback):
+    """Leaves SIGTERM to the handler from before the training, if there is one, which ends it at once.
+
+    Lightning's own first broadcasts to the other processes, which may be in another collective call and wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Put the handler back that Lightning has replaced."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and self._handler not in (None, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, self._handler)
+
+
 class EarlyEnd(EarlyStopping):
     """Early stopping that a kill right after it does not undo: Lightning would train one more epoch on restart."""
 
@@ -126,7 +145,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
     latest = ModelCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
-    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest]
+    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest, PlainSigterm()]
     if settings.reselects:
         callbacks.insert(
             0,

@@ -60,7 +60,6 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
         in_key(model_identity(experiment.model)),
         used,
         sources,
-        experiment.train[0].relevance_threshold,  # of what is recorded of each epoch
         in_key(experiment.alignment),
         experiment.selection.max_layer,
     )

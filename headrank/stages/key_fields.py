@@ -33,7 +33,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
         ("accelerator", "devices", "num_nodes", "strategy", "gradient_checkpointing", "progress_bar"), MACHINE
     ),
     AlignmentSettings: {"draw_depth": CONTENT},
-    # `relevance_threshold` is in the keys of metrics and of alignment (its record of epochs) alone.
+    # `relevance_threshold` is in the keys of metrics and of what is computed from labelled lists, one by one.
     DataSettings: {
         **dict.fromkeys(
             (

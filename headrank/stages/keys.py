@@ -70,9 +70,17 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
     return {"passages": data.collection.passages_fingerprint, "lists": artifact_key(lists)}
 
 
-def labelled_identity(data: LabelledData) -> list[dict[str, Any]]:
-    """What identifies labelled lists: every part's lists and the collection's judgements, in order."""
-    return [{**lists_identity(part), "collection": part.collection.fingerprint} for part in data.parts]
+def labelled_identity(data: LabelledData) -> dict[str, Any]:
+    """What identifies labelled lists: every part's lists, judgements and relevance threshold, and the queries' ids."""
+    parts = [
+        {
+            **lists_identity(part),
+            "collection": part.collection.fingerprint,
+            "threshold": part.settings.relevance_threshold,
+        }
+        for part in data.parts
+    ]
+    return {"parts": parts, "ids": [one.item.query.id for one in data.lists]}
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:

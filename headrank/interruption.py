@@ -1,0 +1,101 @@
+"""Runs that are ended from outside: Ctrl-C, SIGTERM, SIGHUP, SLURM's signals and time limits.
+
+Each ends a run at once, through Python's own unwinding, so that files are closed and `status.json` says `interrupted`;
+the exit code is 128 plus the signal's number. The same command resumes the run.
+"""
+
+import logging
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(SystemExit):
+    """A signal ended the run. `code` is 128 plus its number; `logged`: whether the log says so already."""
+
+    def __init__(self, number: int, *, logged: bool = False) -> None:
+        super().__init__(128 + number)
+        self.number, self.logged = number, logged
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
+        return type(self), (self.number,)
+
+
+def interruption(error: BaseException) -> str | None:
+    """What ended the run, in words, if this exception is an interruption and no failure; else None.
+
+    Lightning turns Ctrl-C into `SystemExit`, and so does submitit a time limit, after it has requeued the job.
+    """
+    if isinstance(error, Exception):
+        return None
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, KeyboardInterrupt) or (isinstance(seen, Interrupted) and seen.number == signal.SIGINT):
+            return "Ctrl-C"
+        if isinstance(seen, Interrupted):
+            return _in_slurm(signal.Signals(seen.number).name)
+        seen = seen.__cause__ or seen.__context__
+    if any(_module(frame).startswith("submitit") for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return "a time limit or preemption; the job is in the queue again and will resume"
+    return f"exit {error.code}" if isinstance(error, SystemExit) else type(error).__name__
+
+
+def _in_slurm(name: str) -> str:
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"{name} (a time limit, preemption or scancel of SLURM job {job})" if job else name
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let signals end the block, with one log line and `SystemExit` of 128 plus the signal's number.
+
+    SIGTERM and SIGHUP are taken where nothing else handles or ignores them (nohup ignores SIGHUP, submitit handles
+    SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends ahead of a time limit. Signals
+    after the first are ignored until the block has ended. Outside the main thread only Ctrl-C becomes an exit.
+    """
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    numbers += [signal.SIGUSR1, signal.SIGUSR2] if "SLURM_JOB_ID" in os.environ else []
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in numbers if main and signal.getsignal(number) is signal.SIG_DFL]
+    before = signal.getsignal(signal.SIGINT)
+    ended = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise Interrupted(number)
+
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    except Interrupted as error:
+        if not error.logged:
+            _log_line(interruption(error))
+            error.logged = True
+        raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        if interruption(error) != "Ctrl-C":
+            raise
+        _log_line("Ctrl-C")
+        raise Interrupted(signal.SIGINT, logged=True) from None
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+        if main and before is not None:  # Lightning leaves Ctrl-C ignored
+            signal.signal(signal.SIGINT, before)
+
+
+def _log_line(what: str | None) -> None:
+    logger.warning("interrupted by %s; the same command resumes", what)
