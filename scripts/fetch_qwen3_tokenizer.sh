@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings the tokenizer of Qwen3 (vocabulary, merges and chat template; no weights) for tests/model/test_qwen3_tokenizer.py.
+# Brings the tokenizer of Qwen3 (vocabulary, merges and chat template; no weights) for the tests (tests/tokenizers.py).
 #
 #   bash scripts/fetch_qwen3_tokenizer.sh [FOLDER]
 #

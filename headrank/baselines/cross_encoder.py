@@ -17,7 +17,7 @@ from headrank.model import BackboneSettings, load_tokenizer, model_identity
 from headrank.model.backbone import DTYPES, QuietLoading, load_config
 from headrank.model.devices import check_device, check_kernel
 from headrank.model.model_checks import check_loaded, check_weight_files, read_config
-from headrank.model.prompt import encodable
+from headrank.model.plain_text import encodable
 from headrank.ranking import CandidateList, Ranking
 
 if TYPE_CHECKING:

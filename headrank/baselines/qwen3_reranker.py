@@ -25,7 +25,7 @@ from headrank.model import (
     model_identity,
     plain_text_tokenizer,
 )
-from headrank.model.prompt import encodable
+from headrank.model.plain_text import encodable
 from headrank.ranking import CandidateList, Ranking
 
 PREFIX = (

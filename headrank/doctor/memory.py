@@ -15,7 +15,7 @@ from headrank.memory import device_memory
 from headrank.model import ModelShape, ScorerSettings, model_files, model_shape
 from headrank.model.backbone import DTYPES
 
-_LABEL = 6  # tokens of a passage's label and separator
+_LABEL = 8  # tokens of a separator and a passage's label, at most: CoRe's "[document 40]"
 _TAIL = 64  # tokens of a tail beside its query: instruction, labels, the end of the turn
 _UNCUT = 512  # tokens of a text where the prompt cuts none [ours: a long passage of BEIR]
 

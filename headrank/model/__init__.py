@@ -19,10 +19,11 @@ from headrank.model.footprint import ModelShape, backbone_shape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import model_identity
 from headrank.model.language_model import LanguageModel, context_tokens, load_language_model
-from headrank.model.layouts import LAYOUTS, Layout
+from headrank.model.layouts import LAYOUTS, RELEASED, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
 from headrank.model.passage_states import PassageStates, StateSettings
-from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail, plain_text_tokenizer
+from headrank.model.plain_text import plain_text_tokenizer
+from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
 from headrank.model.reading import read_head_scores, read_several_rows
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
@@ -30,6 +31,7 @@ __all__ = [
     "EMBEDDED_MODEL",
     "EMBEDDED_PACKAGE",
     "LAYOUTS",
+    "RELEASED",
     "Backbone",
     "BackboneSettings",
     "BatchSettings",

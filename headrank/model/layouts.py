@@ -1,60 +1,101 @@
-"""Chat layouts: what stands before the passages and after the query for each family of models.
+"""Layouts: what comes before the passages and after the query, for each family of models.
 
 A layout's strings are the only text in a prompt whose special tokens are special; passages and queries are plain text.
+`LAYOUTS` holds chat templates. `RELEASED` holds the frames of published code, which often differ from the template.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
+
+from headrank.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The frame of a prompt: `head` opens the user's turn, `tail` closes it and opens the assistant's."""
+    """The frame of a prompt: `head` opens the user's turn, `tail` closes it and opens the assistant's.
+
+    The default separator starts with a space. After a full stop, Qwen3's and Llama 3's tokenizers merge `.` with a bare
+    `\\n\\n` into one token that belongs to no single passage; after a space they do not.
+    """
 
     name: str
     head: str
     tail: str
     markers: tuple[str, ...] = ()  # tokens by which the family is recognised: its vocabulary has all of them
+    separator: str = " \n\n"  # before each passage, the instruction and the query's label
+    rows: str = "suffix"  # the query rows that `query_rows: layout` reads, see `Tail.rows`
 
+
+_QWEN3 = ("<|im_start|>", "</think>")  # other families distilled to reason have `</think>` too, without ChatML's turns
+_CHATML = ("<|im_start|>",)
+_LLAMA3 = ("<|start_header_id|>",)
+_MISTRAL = ("[INST]",)
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        # Qwen3 with thinking switched off: the template's own empty think block ends the prompt.
-        # Other families distilled to reason have `</think>` too, without ChatML's turns.
-        Layout(
-            "qwen3",
-            "<|im_start|>user\n",
-            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
-            ("<|im_start|>", "</think>"),
-        ),
-        Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", ("<|im_start|>",)),
+        # Qwen3 with thinking switched off: the template's own empty think block ends the prompt. `chatml` is the same
+        # without that block.
+        Layout("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", _QWEN3),
+        Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", _CHATML),
         Layout(
             "llama3",
             "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-            ("<|start_header_id|>",),
+            _LLAMA3,
         ),
-        Layout("mistral", "<s>[INST]", "[/INST]", ("[INST]",)),
+        Layout("mistral", "<s>[INST]", "[/INST]", _MISTRAL),
         Layout("gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", ("<start_of_turn>",)),
         Layout("plain", "", "\n"),
     )
 }
-"""Known layouts by name, in the order in which they are recognised (Qwen3 is ChatML with a think block)."""
+"""Chat templates by name, in the order in which they are recognised (Qwen3 is ChatML with a think block)."""
+
+_ICR = (
+    # Selective-ICR's code is the only one of the ICR line for Qwen3: no think block, the query's own rows.
+    Layout("icr_qwen3", LAYOUTS["chatml"].head, LAYOUTS["chatml"].tail, _QWEN3, rows="query"),
+    Layout(
+        "icr_llama3",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>",
+        "<|eot_id|><|start_header_id|>assistant<|end_header_id|>",
+        _LLAMA3,
+    ),
+    Layout("icr_mistral", "<s>[INST]", "[/INST]", _MISTRAL, separator="\n\n"),
+    *(LAYOUTS[name] for name in ("chatml", "gemma", "plain")),  # no released code: the template
+)
+
+RELEASED: dict[str, tuple[Layout, ...]] = {
+    "icr": _ICR,
+    # QRHead for Qwen: no line end after the roles. Its separator there is a bare "\n\n", which no span can follow.
+    "qrhead": (
+        Layout("qrhead_qwen", "<|im_start|>user", "<|im_end|>\n<|im_start|>assistant", _CHATML),
+        *_ICR[1:3],
+        *_ICR[4:],
+    ),
+    # CoRe reads instruction, query and one token more, the end of the turn; on Mistral not that token.
+    "core": tuple(
+        replace(layout, rows="instruction" if layout.markers == _MISTRAL else "end_of_turn") for layout in _ICR
+    ),
+}
+"""Frames of published code: method -> the layouts of its model families, in the order in which they are recognised."""
 
 
 def find_layout(name: str, tokenizer: PreTrainedTokenizerBase) -> Layout:
-    """The layout of that name, or for `auto` the first whose markers the tokenizer knows, else `plain`.
+    """The layout of that name. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer knows.
 
-    Raises `ValueError` for a name that is not known.
+    Raises `ConfigError` for an unknown name.
     """
-    if name == "auto":
-        vocabulary = tokenizer.get_vocab()
-        for layout in LAYOUTS.values():
-            if layout.markers and all(marker in vocabulary for marker in layout.markers):
-                return layout
-        return LAYOUTS["plain"]
-    if name not in LAYOUTS:
-        raise ValueError(f"prompt layout {name!r} is not known; wanted 'auto' or one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[name]
+    check_layout(name)
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    vocabulary = tokenizer.get_vocab()
+    families = RELEASED.get(name, tuple(LAYOUTS.values()))
+    return next(layout for layout in families if all(marker in vocabulary for marker in layout.markers))
+
+
+def check_layout(name: str) -> None:
+    """Raises `ConfigError` for an unknown name."""
+    known = ("auto", *RELEASED, *LAYOUTS)
+    if name not in known:
+        raise ConfigError(f"prompt.layout is {name!r}, expected one of {', '.join(known)}")

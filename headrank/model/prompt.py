@@ -1,21 +1,29 @@
 """Prompts: token ids built piece by piece, with the exact span of every passage, instruction and query.
 
-The passages come first (the prefix), then one or more tails: the query's, and the null query's where scores are
-calibrated. Both tails follow the same prefix. Nothing is searched for in the assembled text, so repeated, nested or
-hostile texts cannot confuse a span; special-token strings inside passages and queries are plain text.
+The passages come first (the prefix), then one or more tails: the query's and, if scores are calibrated, the null
+query's. Both tails follow the same prefix. Each passage and each query is tokenised alone; the fixed text between them
+is tokenised as it reads. Nothing is searched for in the assembled text, so repeated, nested or hostile texts cannot
+confuse a span; special-token strings inside passages and queries are plain text. With the default separator the ids of
+ordinary texts are those of the whole prompt tokenised as one string.
 """
 
-import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple, TypeAlias
 
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from headrank.model.layouts import Layout, find_layout
+from headrank.errors import ConfigError
+from headrank.model.layouts import Layout, check_layout, find_layout
+from headrank.model.plain_text import encodable, plain_text_tokenizer
 from headrank.model.truncation import encode_first
+
+ROWS = ("query", "instruction", "end_of_turn", "suffix", "layout")
+"""The query rows that can be read, see `Tail.rows`."""
+
+_NUMBER = "{number}"
 
 
 class Span(NamedTuple):
@@ -27,26 +35,37 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PromptSettings:
-    """The wording and the limits of a prompt. The default wording is that of ICR (arXiv 2410.02642) and QRHead."""
+    """The wording and the limits of a prompt. The default wording is that of ICR (arXiv 2410.02642) and QRHead.
 
-    layout: str = "auto"  # a name in `LAYOUTS`, or `auto`: recognised from the tokenizer
+    `head`, `tail` and `separator` override the layout's.
+    """
+
+    layout: str = "auto"  # auto: the family's chat template | icr | qrhead | core: its frame in that code | a name
+    head: str | None = None  # before the opening, special tokens included
+    tail: str | None = None  # after the query, special tokens included
     opening: str = "Here are some paragraphs:"  # before the first passage
     instruction: str = "Please find information that are relevant to the following query in the paragraphs above."
     query_label: str = "Query:"
     null_query: str = "N/A"  # the query that carries no information, for calibration
     null_after_instruction: bool = True  # False: the null query stands alone, without instruction and label
-    separator: str = "\n\n"
-    label_in_span: bool = False  # True: a passage's "[1]" counts as part of it, as ICR and QRHead do
+    separator: str | None = None  # before each passage, the instruction and the query's label
+    passage_label: str = "[{number}]"  # {number}: the passage's position in the context, from 1
+    label_in_span: bool = False  # True: a passage's label counts as part of it, as in ICR and QRHead
     attention: str = "full"  # full: passages attend those before them | blocks: each the opening and itself alone
     query_position: int = 0  # blocks: tokens after the opening where queries start at the earliest; see `Prompt`
     max_passage_tokens: int | None = 256  # tokens; longer passages are cut at their end
     max_query_tokens: int | None = 256  # tokens; longer queries are cut at their end
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
         for name in ("max_passage_tokens", "max_query_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"prompt.{name} is {value}, wanted a positive number of tokens or null")
+        if self.passage_label.count(_NUMBER) != 1:
+            raise ConfigError(
+                f"prompt.passage_label is {self.passage_label!r}, expected a text with {_NUMBER} in it once"
+            )
         if self.attention not in ("full", "blocks"):
             raise ValueError(f"prompt.attention is {self.attention!r}, wanted full or blocks")
         if self.query_position < 0 or (self.query_position and not self.in_blocks):
@@ -70,16 +89,26 @@ class Tail:
     instruction: Span
     query: Span
     suffix: Span
+    layout_rows: str = "suffix"  # the rows that the layout names
 
     def rows(self, which: str) -> Span:
-        """The positions read for `query_rows` = `query` | `instruction` (with the query) | `suffix` (to the end)."""
+        """The positions that `query_rows` reads.
+
+        `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
+        with the suffix' first token, `suffix` with the prompt. `layout`: those that the layout names.
+        """
+        if which == "layout":
+            which = self.layout_rows
+        ends = {
+            "instruction": self.query.end,
+            "end_of_turn": min(self.suffix.start + 1, self.suffix.end),
+            "suffix": self.suffix.end,
+        }
         if which == "query":
             return self.query
-        if which == "instruction":
-            return Span(self.instruction.start, self.query.end)
-        if which == "suffix":
-            return Span(self.instruction.start, self.suffix.end)
-        raise ValueError(f"query_rows is {which!r}, wanted 'query', 'instruction' or 'suffix'")
+        if which not in ends:
+            raise ConfigError(f"query_rows is {which!r}, expected one of {', '.join(ROWS)}")
+        return Span(self.instruction.start, ends[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +171,23 @@ class PromptBuilder:
             raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; wanted one backed by tokenizer.json")
         self.tokenizer = tokenizer
         self.settings = settings or PromptSettings()
-        self.layout: Layout = find_layout(self.settings.layout, tokenizer)
-        self._text = plain_text_tokenizer(tokenizer)
         s = self.settings
+        given: dict[str, Any] = {
+            name: value for name in ("head", "tail", "separator") if (value := getattr(s, name)) is not None
+        }
+        layout = find_layout(s.layout, tokenizer)
+        self.layout: Layout = replace(layout, **given) if given else layout
+        self._text = plain_text_tokenizer(tokenizer)
         head = f"{self.layout.head}{s.opening}"
         self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
         if not self._head and isinstance(tokenizer.bos_token_id, int):
             self._head = (tokenizer.bos_token_id,)
         self._suffix = tuple(tokenizer(self.layout.tail, add_special_tokens=False)["input_ids"])
-        self._separator, self._instruction, label, self._null = self._encode(
-            [s.separator, s.instruction, s.query_label, f" {s.null_query}"]
+        separator = self.layout.separator
+        frame, (self._separator,), (self._null,) = self._encode_joined(
+            [[separator, s.instruction, separator, s.query_label], [separator], [f" {s.null_query}"]]
         )
-        self._label = [*self._separator, *label]
+        self._frame = tuple(frame)
 
     @property
     def opening(self) -> tuple[int, ...]:
@@ -174,7 +208,7 @@ class PromptBuilder:
         """
         s = self.settings
         most = max((len(passages) for _, passages in lists), default=0)
-        labels = self._encode([f"[{i + 1}]" for i in range(most)])
+        labels = self._labels(0 if s.in_blocks else most)
         encoded = {} if known is None else known
         keys = [(_spaced(query), s.max_query_tokens) for query, _ in lists]
         keys += [(_spaced(text), s.max_passage_tokens) for _, passages in lists for text in passages]
@@ -188,14 +222,15 @@ class PromptBuilder:
         for query, passages in lists:
             prefix = list(self._head)
             spans, blocks, cut = [], [], []
-            for number, (label, passage) in enumerate(zip(labels, passages, strict=False)):
+            for number, passage in enumerate(passages):
+                separator, label = (self._separator, []) if s.in_blocks else labels[number]
                 ids = encoded[_spaced(passage), s.max_passage_tokens]
                 if s.max_passage_tokens is not None and len(ids) > s.max_passage_tokens:
                     ids = ids[: s.max_passage_tokens]
                     cut.append(number)
                 before = len(prefix)
-                prefix += self._separator if s.in_blocks else [*self._separator, *label]
-                start = before + len(self._separator) if s.label_in_span else len(prefix)
+                prefix += [*separator, *label]
+                start = before + len(separator) if s.label_in_span else len(prefix)
                 prefix += ids
                 spans.append(Span(start, len(prefix)))
                 blocks.append(Span(before, len(prefix)))
@@ -230,38 +265,29 @@ class PromptBuilder:
             parts += [*closes.get(start, []), *opens.get(start, []), str(self.tokenizer.decode(ids[start:end]))]
         return "".join(parts)
 
-    def _tail(self, query: Sequence[int], *, bare: bool = False) -> Tail:
-        instruction = () if bare else self._instruction
-        label = () if bare else self._label
-        start = len(self._separator)
-        at = start + len(instruction) + len(label)
-        end = at + len(query)
-        ids = (*self._separator, *instruction, *label, *query, *self._suffix)
-        return Tail(ids, Span(start, start + len(instruction)), Span(at, end), Span(end, len(ids)))
+    def _labels(self, count: int) -> list[list[list[int]]]:
+        """Separator and label of each context position."""
+        wording = (self.settings.passage_label.replace(_NUMBER, str(i + 1)) for i in range(count))
+        return self._encode_joined([[self.layout.separator, label] for label in wording])
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._text.encode_batch(texts, add_special_tokens=False)]
+    def _tail(self, query: Sequence[int], *, bare: bool = False) -> Tail:
+        parts = [self._separator, [], [], []] if bare else self._frame
+        start, instruction_end, _, at = accumulate(len(part) for part in parts)
+        end = at + len(query)
+        ids = (*(i for part in parts for i in part), *query, *self._suffix)
+        return Tail(ids, Span(start, instruction_end), Span(at, end), Span(end, len(ids)), self.layout.rows)
+
+    def _encode_joined(self, texts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """The ids of each text's parts, the text tokenised as one. A token over a border belongs to the later part."""
+        encodings = self._text.encode_batch(["".join(parts) for parts in texts], add_special_tokens=False)
+        split = []
+        for parts, encoding in zip(texts, encodings, strict=True):
+            borders = list(accumulate(len(part) for part in parts))[:-1]
+            cuts = [sum(end <= border for _, end in encoding.offsets) for border in borders]
+            split.append([encoding.ids[a:b] for a, b in pairwise([0, *cuts, len(encoding.ids)])])
+        return split
 
 
 def _spaced(text: str) -> str:
     # A leading space gives the first word the token it has inside running text; an empty text is this one token.
     return f" {encodable(text).strip()}"
-
-
-def encodable(text: str) -> str:
-    """The text with half surrogate pairs (broken JSON escapes) as U+FFFD: they have no UTF-8 form, which tokenizers
-    need."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """A copy of the tokenizer's backend in which no string is a special or added token.
-
-    `split_special_tokens=True` would leave added tokens that are not marked special (Qwen3's `<think>`) in force;
-    here they are split like any other text. Added tokens of white space only (Gemma's runs of newlines) stay.
-    """
-    specification = json.loads(tokenizer.backend_tokenizer.to_str())
-    specification["added_tokens"] = [t for t in specification["added_tokens"] if not t["content"].strip()]
-    specification["post_processor"] = None
-    specification["truncation"] = specification["padding"] = None
-    return Tokenizer.from_str(json.dumps(specification))

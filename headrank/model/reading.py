@@ -34,7 +34,7 @@ def read_head_scores(
 ) -> list[HeadScores]:
     """The head scores of each query of each prompt, exact as of separate passes; gradients flow where they are enabled.
 
-    `query_rows` is `query`, `instruction` or `suffix` (see `Tail.rows`). Only layers up to the deepest head are
+    `query_rows` is one of `ROWS` (see `Tail.rows`). Only layers up to the deepest head are
     computed. `states` are each prompt's opening and blocks, of these heads' `StateShape`: with them only the tails are
     computed, and no gradient reaches the passages.
 

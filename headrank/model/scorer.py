@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headrank.errors import ConfigError
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
@@ -20,7 +21,7 @@ from headrank.model.footprint import backbone_shape
 from headrank.model.head_scores import Head, HeadScores, check_heads
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.passage_states import PassageStates, StateSettings
-from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings
+from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
 BATCHING = ("batch_size", "tokens_per_batch")
@@ -31,7 +32,7 @@ BATCHING = ("batch_size", "tokens_per_batch")
 class ScorerSettings:
     """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
 
-    query_rows: str = "query"  # query | instruction | suffix: which tokens' attention is read
+    query_rows: str = "query"  # query | instruction | end_of_turn | suffix | layout: see `Tail.rows`
     calibration: str = "residual"  # none | residual | log_ratio
     power: float = 0.5  # of the null query's score, for calibration residual
     token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
@@ -47,8 +48,8 @@ class ScorerSettings:
         for name, wanted in (("calibration", Calibration), ("length_norm", LengthNorm), ("order", Order)):
             if getattr(self, name) not in list(wanted):
                 raise ValueError(f"scorer.{name} is {getattr(self, name)!r}, wanted one of {', '.join(wanted)}")
-        if self.query_rows not in ("query", "instruction", "suffix"):
-            raise ValueError(f"scorer.query_rows is {self.query_rows!r}, wanted query, instruction or suffix")
+        if self.query_rows not in ROWS:
+            raise ConfigError(f"scorer.query_rows is {self.query_rows!r}, expected one of {', '.join(ROWS)}")
         if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
             raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
         for name in BATCHING:

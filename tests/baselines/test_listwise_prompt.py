@@ -4,7 +4,8 @@ import pytest
 
 from headrank.baselines.chat import ChatEncoder, show
 from headrank.baselines.listwise_prompt import CLOSING, OPENING, READY, SYSTEM, ListwisePrompts
-from tests.baselines.toy import CHATML, HOSTILE, candidates, chat_tokenizer, real_qwen3
+from tests.baselines.toy import CHATML, HOSTILE, candidates, chat_tokenizer
+from tests.tokenizers import qwen3_tokenizer
 
 ITEM = candidates("The moon  pulls\nthe sea.", "Bread rises (slowly).", "", "Tides: twice a day.", query=" why tides? ")
 NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHATML
@@ -20,7 +21,7 @@ def messages(query: str, passages: list[str]) -> list[dict[str, str]]:
     return [{"role": role, "content": content} for role, content in rows]
 
 
-@pytest.mark.parametrize("make", [chat_tokenizer, real_qwen3], ids=["toy", "qwen3"])
+@pytest.mark.parametrize("make", [chat_tokenizer, qwen3_tokenizer], ids=["toy", "qwen3"])
 @pytest.mark.parametrize("cut", ["words", "tokens"])
 @pytest.mark.parametrize("thinking", [False, True])
 def test_the_ids_are_those_of_the_chat_template(make, cut, thinking):

@@ -9,7 +9,8 @@ from headrank.baselines import Qwen3Reranker
 from headrank.baselines.chat import join
 from headrank.baselines.qwen3_reranker import PREFIX, SUFFIX, PairPrompts, YesNoReranker, probability
 from headrank.model import BackboneSettings
-from tests.baselines.toy import HOSTILE, candidates, chat_tokenizer, language_model, real_qwen3
+from tests.baselines.toy import HOSTILE, candidates, chat_tokenizer, language_model
+from tests.tokenizers import qwen3_tokenizer
 
 TOKENIZER = chat_tokenizer()
 TEXTS = ("The moon pulls the sea.", "Bread.", "Tides rise and fall twice a day, I know. " * 9, "yes or no", "数学 ☾")
@@ -35,7 +36,7 @@ def card_score(model, tokenizer, ids: list[int]) -> float:
     return torch.nn.functional.log_softmax(torch.stack([no, yes], dim=1), dim=1)[0, 1].exp().item()
 
 
-@pytest.mark.parametrize("make", [chat_tokenizer, real_qwen3], ids=["toy", "qwen3"])
+@pytest.mark.parametrize("make", [chat_tokenizer, qwen3_tokenizer], ids=["toy", "qwen3"])
 @pytest.mark.parametrize("max_length", [8192, 400])
 def test_prompts_are_the_model_card_s(make, max_length):
     tokenizer = make()

@@ -1,15 +1,12 @@
 """Tiny things for the baselines' tests: lists, chat models, a Qwen3 with a head, a cross-encoder's folder."""
 
-from functools import cache
 from pathlib import Path
 
-import pytest
 import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertConfig,
     BertTokenizerFast,
     PreTrainedTokenizerFast,
@@ -17,7 +14,6 @@ from transformers import (
 
 from headrank.model import LanguageModel
 from headrank.ranking import CandidateList, Passage, Query
-from tests.model.test_qwen3_tokenizer import COMMAND, folder
 from tests.tiny import tiny_tokenizer
 
 CHATML = (
@@ -38,13 +34,6 @@ def chat_tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
     tokenizer = tiny_tokenizer(("y", "e"), ("ye", "s"), ("n", "o"))
     tokenizer.chat_template = template
     return tokenizer
-
-
-@cache
-def real_qwen3() -> PreTrainedTokenizerFast:
-    if not (folder() / "tokenizer.json").is_file():
-        pytest.skip(f"no tokenizer of Qwen3 in {folder()}; bring it with: {COMMAND}")
-    return AutoTokenizer.from_pretrained(folder())
 
 
 def language_model(tokenizer, *, family: str = "qwen3", max_tokens: int = 4096, tied: bool = True) -> LanguageModel:

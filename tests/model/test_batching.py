@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrank.model import BatchSettings, Head, ListReader, PromptBuilder, PromptSettings, list_reader
 from headrank.model.batching import MAX_WASTE, BatchRunner, is_out_of_memory, padded_tokens, plan_batches
-from headrank.model.prompt import plain_text_tokenizer
+from headrank.model.plain_text import plain_text_tokenizer
 from headrank.ranking import CandidateList, Passage, Query
 
 HEADS = (Head(0, 1), Head(1, 3))

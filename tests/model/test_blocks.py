@@ -163,7 +163,7 @@ def test_gradients_are_those_of_separate_lists_and_survive_checkpointing(family,
 def test_blocks_stand_where_they_are_said_to(tokenizer):
     prompt = PromptBuilder(tokenizer, SETTINGS).build("why", ["one", "", "three and more"], with_null=True)
     text = [tokenizer.decode(prompt.block_ids(n)) for n in range(3)]
-    assert text == ["\n\n one", "\n\n ", "\n\n three and more"]
+    assert text == [" \n\n one", " \n\n ", " \n\n three and more"]
     assert [tokenizer.decode(prompt.prefix[slice(*span)]) for span in prompt.passages] == [
         " one",
         " ",

