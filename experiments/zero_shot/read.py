@@ -5,8 +5,7 @@ import json
 import logging
 from pathlib import Path
 
-from experiments.zero_shot.reading import ListScores, read_lists
-from experiments.zero_shot.systems import FIELD_CRITERIA, choose_heads, training_table
+from experiments.zero_shot.reading import read_lists
 from headrank.data import candidate_lists, load_collection
 from headrank.data.first_stage import CandidateLists
 from headrank.files import atomic_write
@@ -48,16 +47,9 @@ def main() -> None:
     prompts = PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
     output: Path = options.output
     train = load(options.train, 20, output)
-    qrels = load_collection(options.train.partition(":")[0]).qrels
-    tables: list[list[ListScores]] = [
-        read_lists(
-            output / f"train-20-shuffled{seed}.safetensors",
-            backbone, prompts, train.lists, Order.SHUFFLED, seed=seed, per_head=True,
-        )
-        for seed in TRAIN_SEEDS
-    ]  # fmt: skip
-    field = training_table(train.lists, qrels, tables, "field")
-    sets = {name: choose_heads(field, criterion, "field").heads for name, criterion in FIELD_CRITERIA.items()}
+    for seed in TRAIN_SEEDS:
+        path = output / f"train-20-shuffled{seed}.safetensors"
+        read_lists(path, backbone, prompts, train.lists, Order.SHUFFLED, seed=seed)
     tests = []
     for entry in options.test:
         name, _, rest = entry.partition("=")
@@ -67,7 +59,7 @@ def main() -> None:
         lists = load(source, int(depth), output).lists
         for order in orders.split(","):
             path = output / f"{name}-{depth}-{order}.safetensors"
-            read_lists(path, backbone, prompts, lists, Order(order), head_sets=sets)
+            read_lists(path, backbone, prompts, lists, Order(order))
     with atomic_write(output / "study.json") as file:
         json.dump(
             {"model": options.model, "dtype": options.dtype, "train": options.train, "tests": tests}, file, indent=1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.zero_shot.read import TRAIN_SEEDS, load
 from experiments.zero_shot.reading import ListScores, stored_lists
-from experiments.zero_shot.systems import CALIBRATIONS, System, choose_heads, systems, training_table
+from experiments.zero_shot.systems import CALIBRATIONS, System, systems, training_table
 from headrank.data import load_collection
 from headrank.evaluation import BenchmarkResult, Comparison, SystemRun, compare, score_benchmark
 from headrank.files import atomic_write
@@ -51,8 +51,6 @@ def load_tests(output: Path, study: dict) -> list[Test]:
 
 def choose_alpha(system: System, selection: Selection, lists: Sequence[CandidateList], table, orders) -> float:
     """The fusion weight that is best on the training queries, in their first shuffled order."""
-    if system.filtered:
-        return 1.0
     by_id = {item.query_id: item for item in table.lists}
     best, chosen = -1.0, 0.0
     for alpha in ALPHAS:
@@ -111,10 +109,10 @@ def main() -> None:
     train = load(study["train"], 20, output)
     qrels = load_collection(study["train"].partition(":")[0]).qrels
     orders = [stored_lists(output / f"train-20-shuffled{seed}.safetensors") for seed in TRAIN_SEEDS]
-    tables = {reading: training_table(train.lists, qrels, orders, reading) for reading in ("ours", "field")}
+    table = training_table(train.lists, qrels, orders)
     every = systems()
-    chosen = {s.name: choose_heads(tables[s.reading], s.criterion, s.reading, s.scorer) for s in every}
-    alphas = {s.name: choose_alpha(s, chosen[s.name], train.lists, tables[s.reading], orders) for s in every}
+    chosen = {s.name: s.choose(table) for s in every}
+    alphas = {s.name: choose_alpha(s, chosen[s.name], train.lists, table, orders) for s in every}
     results: dict[tuple[str, int, str], BenchmarkResult] = {}
     for test in load_tests(output, study):
         scores: dict[str, Sequence] = {
@@ -158,7 +156,7 @@ def report(
     """The tables as Markdown."""
     lines: list[str] = []
     shuffled = [key for key in results if key[2] == "shuffled"]
-    main = [s.name for s in every if s.reading == "field" or s.name.endswith("residual 0.5")]
+    main = [s.name for s in every if s.name.endswith("residual 0.5")]
     for depth in sorted({key[1] for key in results if key[0] == "dl20"}):
         kinds = [o for o in ("first_stage", "reversed", "shuffled") if ("dl20", depth, o) in results]
         lines += [

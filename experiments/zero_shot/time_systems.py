@@ -13,12 +13,7 @@ from experiments.zero_shot.read import MAX_PASSAGE_TOKENS, load
 from headrank.model import BackboneSettings, Head, PromptSettings, Scorer, ScorerSettings, all_heads, load_backbone
 
 LISTS = 5
-FIELD = ScorerSettings(query_rows="suffix", power=0.0, token_filter=True)
 SYSTEMS = {
-    "ICR": FIELD,
-    "QRHead": FIELD,
-    "Selective-ICR": FIELD,
-    "CoRe": ScorerSettings(query_rows="suffix", power=0.0),
     "all heads, residual 0.5": ScorerSettings(),
     "8 random heads, residual 0.5": ScorerSettings(),
     "8 heads by disc - .1 H, residual 0.5": ScorerSettings(),
@@ -39,9 +34,9 @@ def main() -> None:
         depth = depths[name] = record[name]["depth"]
         backbone = load_backbone(BackboneSettings(), depth=depth)
         heads = [Head(*pair) for pair in record[name]["heads"]]
-        if name in ("ICR", "all heads, residual 0.5"):
+        if name == "all heads, residual 0.5":
             heads = list(all_heads(depth, backbone.heads_per_layer))
-        prompt = PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS, label_in_span=settings.query_rows == "suffix")
+        prompt = PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
         scorers[name] = Scorer(backbone, heads, prompt=prompt, settings=settings)
     for candidates in (20, 40):
         lists = load(f"{options.collection}:{LISTS}", candidates, options.output).lists

@@ -61,23 +61,27 @@ class EntropyRegularized:
 
 @dataclass(frozen=True)
 class Contrastive:
-    """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over the relevant passages,
-    uncalibrated attention."""
+    """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over lists, context orders and relevant
+    passages, from uncalibrated attention.
+
+    CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at the threshold is contrasted
+    with all below it. CoRe's rule for the temperature: 0.1 for Llama and Phi, 0.001 for every other model.
+    """
 
     name: ClassVar[str] = "contrastive"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
-    temperature: float = 0.001  # the paper's; 0.1 in its ablation
+    temperature: float = 0.001  # attention mass
     count: int | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """Mean over lists with both kinds of passages of the mean over their relevant passages."""
+        """Mean over the lists that have both kinds of passages. The softmax comes first, then the means."""
         values = []
         for item, relevant in _with_both(table):
-            logits = item.scores.query.float() / self.temperature
-            positive = logits[:, relevant]
-            negative = logits[:, ~relevant].logsumexp(1, keepdim=True)
-            values.append(torch.sigmoid(positive - negative).mean(1))
+            logits = item.context_scores.float() / self.temperature
+            positive = logits[:, :, relevant]
+            negative = logits[:, :, ~relevant].logsumexp(2, keepdim=True)
+            values.append(torch.sigmoid(positive - negative).mean((0, 2)))
         return torch.stack(values).mean(0)
 
 

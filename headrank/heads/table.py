@@ -31,7 +31,8 @@ class LabelledScores:
     """Head scores of one labelled list, passages in first-stage order, averaged over context orders.
 
     `filtered[h, i]` is head h's own null-calibrated score after ICR's token filter, if it was requested.
-    `relevance_threshold` is the grade from which the list's data set calls a passage relevant.
+    `relevance_threshold` is the grade from which the list's data set calls a passage relevant. `contexts` are the
+    query's scores in each context order, for criteria that do not commute with the average.
     """
 
     query_id: str
@@ -39,11 +40,17 @@ class LabelledScores:
     scores: HeadScores
     filtered: Float[Tensor, "heads docs"] | None = None
     relevance_threshold: int = 1
+    contexts: Float[Tensor, "orders heads docs"] | None = None  # None: one order, that of `scores`
 
     @property
     def relevant(self) -> Bool[Tensor, " docs"]:
         """Which passages are relevant, for criteria that know only relevant or not."""
         return self.grades >= self.relevance_threshold
+
+    @property
+    def context_scores(self) -> Float[Tensor, "orders heads docs"]:
+        """The query's scores in each context order, uncalibrated."""
+        return self.scores.query[None] if self.contexts is None else self.contexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class HeadTable:
             parts = {"grades": item.grades, "lengths": item.scores.lengths, "query": item.scores.query}
             parts |= {"null": item.scores.null} if item.scores.null is not None else {}
             parts |= {"filtered": item.filtered} if item.filtered is not None else {}
+            parts |= {"contexts": item.contexts} if item.contexts is not None else {}
             # copies, since safetensors refuses tensors that share memory
             tensors |= {f"{i}/{n}": value.clone(memory_format=torch.contiguous_format) for n, value in parts.items()}
         metadata = {
@@ -81,7 +89,8 @@ class HeadTable:
             null = tensors.get(f"{i}/null")
             scores = HeadScores(heads, tensors[f"{i}/query"], null, tensors[f"{i}/lengths"])
             grades, filtered = tensors[f"{i}/grades"], tensors.get(f"{i}/filtered")
-            lists.append(LabelledScores(query_id, grades, scores, filtered, threshold))
+            contexts = tensors.get(f"{i}/contexts")
+            lists.append(LabelledScores(query_id, grades, scores, filtered, threshold, contexts))
         return cls(heads, tuple(lists))
 
 
@@ -129,14 +138,16 @@ def read_head_table(
     items = [one.item for one in kept]
     orders = [context_order(Order.SHUFFLED, len(items[n]), seed=seed, query=items[n].query.text) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
+    contexts: dict[tuple[int, int], Tensor] = {}
     lengths: dict[int, Tensor] = {}
     for reading in reader.read([items[n] for n, _ in jobs], orders, heads, with_null=True, per_token=filtered):
-        number = jobs[reading.number][0]
+        number, seed = jobs[reading.number]
         scores = reading.first_stage_order()
         assert scores.null is not None
         parts = [scores.query.float().cpu(), scores.null.float().cpu()]
         if filtered:
             parts.append(_filtered_per_head(reading.scores)[:, _inverse(reading.order)].cpu())
+        contexts[number, seed] = parts[0]
         before = sums.get(number)
         sums[number] = parts if before is None else [a + b for a, b in zip(before, parts, strict=True)]
         lengths[number] = scores.lengths
@@ -147,8 +158,9 @@ def read_head_table(
         means = [part / len(seeds) for part in sums[n]]
         head_scores = HeadScores(tuple(heads), means[0], means[1], lengths[n])
         per_token = means[2] if filtered else None
-        grades = torch.tensor(one.grades)
-        labelled.append(LabelledScores(one.item.query.id, grades, head_scores, per_token, one.relevance_threshold))
+        each = torch.stack([contexts[n, seed] for seed in seeds]) if len(seeds) > 1 else None
+        grades, threshold = torch.tensor(one.grades), one.relevance_threshold
+        labelled.append(LabelledScores(one.item.query.id, grades, head_scores, per_token, threshold, each))
     return HeadTable(tuple(heads), tuple(labelled))
 
 
