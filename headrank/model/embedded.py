@@ -32,19 +32,22 @@ logger = logging.getLogger(__name__)
 def embedded_model_folder() -> Path:
     """The folder of the embedded model in Hugging Face format, made on first use (some 20 s, 540 MB in the cache).
 
-    Raises `FileNotFoundError`, with the command that mends it, where the package is not installed, and
-    `FileExistsError` where something else is in the folder's place.
+    Its files are checked against their checksums; a model that was edited or is damaged is converted again, with a
+    warning that names the file.
+
+    Raises `FileNotFoundError`, with the command that installs it, if the package is missing, and `FileExistsError` if
+    something else is in the folder's place.
     """
     folder = cache_folder() / "models" / EMBEDDED_MODEL
     if folder.is_dir() and damaged_file(folder) is None:
         return folder
+    if folder.exists() and not any((folder / name).is_file() for name in ("config.json", FOLDER_SUMS)):
+        raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
+    gguf = _gguf_file()
     with cache_lock(cache_folder(), f"model_{EMBEDDED_MODEL}"):
         damaged = damaged_file(folder) if folder.is_dir() else None
-        if folder.exists() and not (folder / "config.json").is_file() and not (folder / FOLDER_SUMS).is_file():
-            raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
         if folder.is_dir() and damaged is None:
             return folder  # another process made it
-        gguf = _gguf_file()
         if damaged is not None and damaged.name != FOLDER_SUMS:
             logger.warning("%s was edited or is damaged; the model is converted again", damaged)
         logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import threading
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -80,16 +81,20 @@ def test_it_is_converted_once(cache, fake_package, monkeypatch):
     assert others == folder.parent.stat().st_mode & 0o055  # a shared cache is as readable as its folder
 
 
-def test_of_two_converting_processes_the_first_stays(cache, fake_package, monkeypatch):
+def test_of_two_that_convert_the_second_waits_for_the_first(cache, fake_package, monkeypatch):
+    calls, waiting = [], []
+
     def convert(gguf: Path, folder: Path) -> None:
-        other = cache / "models" / EMBEDDED_MODEL
-        other.mkdir()
-        (other / "config.json").write_text("first")
-        (folder / "config.json").write_text("second")
+        calls.append(folder)
+        other = threading.Thread(target=embedded_model_folder)  # finds the lock held
+        other.start()
+        waiting.append(other)
+        (folder / "config.json").write_text(str(len(calls)))
 
     monkeypatch.setattr(embedded_module, "convert_gguf", convert)
-    assert (embedded_model_folder() / "config.json").read_text() == "first"
-    assert len(list((cache / "models").iterdir())) == 1
+    assert (embedded_model_folder() / "config.json").read_text() == "1"
+    waiting[0].join()
+    assert len(calls) == 1
 
 
 def test_a_broken_folder_in_the_way_is_an_error(cache, fake_package, monkeypatch):
