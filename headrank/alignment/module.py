@@ -165,9 +165,10 @@ class AlignmentModule(LightningModule):
         self.origin = origin
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss of the batch's lists; a batch without pairs costs 0, with a graph that reaches all parameters.
+        """The loss of the batch's lists, each times the batch's weight (by default their mean).
 
-        Under DDP lists count the same whichever process holds them.
+        A batch without pairs costs 0, with a graph that reaches all parameters. A batch of weight 0 is read, which
+        keeps this process in step with the others, and counts nowhere.
         """
         lists = [one for one in batch if one.has_pairs]
         if not lists and self._sharded is not None:
@@ -183,11 +184,12 @@ class AlignmentModule(LightningModule):
             total = torch.stack([loss for loss, _ in results]).sum()
             total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
+        counted = len(lists) if batch.weight else 0
         means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
         means["train/loss"] = float(total.detach()) / max(1, len(lists))
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(lists), sync_dist=True)
-        self.log("loss", means["train/loss"], on_step=True, on_epoch=False, prog_bar=True, batch_size=len(lists))
-        return total * self._share(len(lists))
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=counted, sync_dist=True)
+        self.log("loss", means["train/loss"], on_step=True, on_epoch=False, prog_bar=True, batch_size=counted)
+        return total * batch.weight
 
     def _loss(self, one: LabelledList, z: Tensor, reference: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
         z = z * self.temperature
@@ -205,14 +207,6 @@ class AlignmentModule(LightningModule):
             scores = self.reader.read(lists, self.start_heads)
             weights = torch.tensor(self.start_weights, device=self.device)
             return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
-
-    def _share(self, lists: int) -> float:
-        """By what this process's sum of losses is multiplied: DDP then averages to the mean over all lists."""
-        processes = self.trainer.world_size
-        if processes == 1:
-            return 1 / max(1, lists)
-        count = self.trainer.strategy.reduce(torch.tensor(float(lists), device=self.device), reduce_op="sum")
-        return processes / max(1.0, float(count))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""

@@ -11,18 +11,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrank.data.labelled import LabelledList
+from headrank.errors import ConfigError
 
 _BUCKET = 8  # batches whose lists are sorted by length together: alike in a batch, but never twice the same company
 
 
 class Batch:
-    """The lists of one step, as a whole: Lightning walks into lists and dataclasses to move or cast what is in them,
-    and fails on frozen ones; what it does not know it leaves alone."""
+    """The lists that one process reads in one pass, and what each list's loss is multiplied by.
 
-    __slots__ = ("lists",)
+    weight: None for the mean over the lists with two grades or more; 0 for a batch that only keeps this process in step
+        with the others. Neither a list nor a dataclass: Lightning walks into those to move or cast what they hold, and
+        fails on frozen ones.
+    """
 
-    def __init__(self, lists: Iterable[LabelledList]) -> None:
+    __slots__ = ("lists", "weight")
+
+    def __init__(self, lists: Iterable[LabelledList], weight: float | None = None) -> None:
         self.lists = tuple(lists)
+        self.weight = 1 / max(1, sum(one.has_pairs for one in self.lists)) if weight is None else weight
 
     def __len__(self) -> int:
         return len(self.lists)
@@ -53,22 +59,22 @@ def training_batches(
 
     The epoch's order is shuffled, then sorted by length within buckets of several steps and cut into steps of
     `lists_per_step`, all processes together (0: a batch of `lists_per_batch` in each); the steps are shuffled again,
-    a shorter one stays last. A step holds the same lists however many batches and processes share it. All processes
-    make the same number of batches, and of the same size. To that end up to `ranks - 1` lists come twice in an epoch;
-    none is left out.
+    a shorter one stays last. A step holds the same lists however many batches and processes share it, and every list
+    comes once in an epoch. All processes make the same number of batches; if the last lists are fewer than the
+    processes, the batch of some is empty.
 
-    Raises `ValueError` where a step is not a multiple of a batch in each process.
+    Raises `ConfigError` if a step is not a multiple of a batch in each process.
     """
     together = lists_per_batch * place.ranks
     step = lists_per_step or together
     if step % together:
-        raise ValueError(
-            f"lists_per_step {step}: wanted a multiple of {lists_per_batch} lists a batch times {place.ranks} processes"
+        raise ConfigError(
+            f"alignment.lists_per_step is {step}; expected a multiple of lists_per_batch ({lists_per_batch}) times "
+            f"{place.ranks} processes"
         )
     chance = random.Random(f"{seed}:lists:{place.epoch}")
     line = list(range(len(lengths)))
     chance.shuffle(line)
-    line = [line[i % len(line)] for i in range(math.ceil(len(line) / place.ranks) * place.ranks)]
     steps: list[list[int]] = []
     for start in range(0, len(line), _BUCKET * step):
         bucket = sorted(line[start : start + _BUCKET * step], key=lambda i: lengths[i])
@@ -85,35 +91,37 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, place: Plac
     Every list comes once in one process. All processes make the same number of batches (with a different number,
     collective operations would wait for ever), so that some hold `lists_per_batch + 1` lists.
 
-    Raises `ValueError` where there are fewer lists than processes.
+    Raises `ConfigError` if there are fewer lists than processes.
     """
     if len(lengths) < place.ranks:
-        raise ValueError(f"{len(lengths)} validation lists for {place.ranks} processes; wanted 0, or one for each")
+        raise ConfigError(f"{len(lengths)} validation lists for {place.ranks} processes; expected 0, or one for each")
     own = sorted(range(len(lengths)), key=lambda i: lengths[i])[place.rank :: place.ranks]
     count = math.ceil(len(lengths) // place.ranks / lists_per_batch)
     return [own[i * len(own) // count : (i + 1) * len(own) // count] for i in range(count)]
 
 
 def check_shares(training: int, validation: int, ranks: int) -> None:
-    """Raise `ValueError` unless each process has a training list, and a validation list where there is any."""
+    """Raise `ConfigError` unless each process has a training list, and a validation list if there is any."""
     if training < ranks or 0 < validation < ranks:
-        raise ValueError(
-            f"{training} training and {validation} validation lists for {ranks} processes; wanted at least one of each "
-            "for every process, or no validation: use fewer processes or more queries"
+        raise ConfigError(
+            f"{training} training and {validation} validation lists for {ranks} processes; expected at least one of "
+            "each for every process, or no validation: use fewer processes or more queries"
         )
 
 
 class Batches:
-    """What a `train_dataloader` or `val_dataloader` gives: one process's batches, made anew for each pass.
+    """What `train_dataloader` and `val_dataloader` return: one process's batches, made anew for each pass.
 
     Not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning puts its own
     `DistributedSampler` into torch's loaders, which would repeat validation queries. As it leaves other iterables
     alone, `Trainer(use_distributed_sampler=...)` makes no difference.
 
-    plan: place -> batches of indices into `lists`. read: (list, place) -> the list in its context order.
-    place: asked when a pass yields its first batch, since Lightning calls `iter` before it restores the epoch.
+    plan: place -> batches of indices into `lists`; for an empty one the process reads the shortest list at weight 0,
+        since all processes have to make the same passes. read: (list, place) -> the list in its context order.
+    place: called when a pass yields its first batch, since Lightning calls `iter` before it restores the epoch.
+    weight: of each list in its batch, see `Batch`.
 
-    The state says how far the pass has come, so that a run resumed within an epoch goes on with the next batch.
+    The state holds how far the pass has come, so that a run resumed within an epoch continues with the next batch.
     """
 
     def __init__(
@@ -123,12 +131,14 @@ class Batches:
         plan: Callable[[Sequence[int], Place], list[list[int]]],
         read: Callable[[LabelledList, Place], LabelledList],
         place: Callable[[], Place],
+        weight: float | None = None,
     ) -> None:
         self._lists = lists
         self._lengths = [one.length for one in lists]
         self._plan = plan
         self._read = read
         self._place = place
+        self._weight = weight
         self._state: dict[str, Any] = {}
         self._resumed: dict[str, Any] = {}
 
@@ -143,11 +153,15 @@ class Batches:
         if 0 < done < len(plan) and resumed["ranks"] != place.ranks:
             raise ValueError(
                 f"the checkpoint was written within epoch {place.epoch} by {resumed['ranks']} processes, and these are "
-                f"{place.ranks}; wanted as many, or a checkpoint from the end of an epoch"
+                f"{place.ranks}; expected the same number, or a checkpoint from the end of an epoch"
             )
         for i, batch in enumerate(plan[done:], done + 1):
             self._state = {"epoch": place.epoch, "batches": i, "ranks": place.ranks}
-            yield Batch(self._read(self._lists[k], place) for k in batch)
+            if batch:
+                yield Batch((self._read(self._lists[k], place) for k in batch), self._weight)
+            else:
+                shortest = min(range(len(self._lists)), key=lambda k: self._lengths[k])
+                yield Batch([self._read(self._lists[shortest], place)], 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch, batches given out in it, and number of processes; empty before the first."""

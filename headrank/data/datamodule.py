@@ -57,7 +57,7 @@ class ListwiseDataModule(LightningDataModule):
     sources: at least one. Where an id stands for different queries in two of them, see `distinct_ids`.
     validation_queries: held out from the queries whose lists have two grades or more; 0 for no validation.
     lists_per_batch: per process. lists_per_step: between two optimizer steps, all processes together, so that a step
-        holds the same lists however it is shared; 0: a batch in each process.
+        holds the same lists however many processes share it; 0: a batch in each process.
     shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
     draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
@@ -167,7 +167,8 @@ class ListwiseDataModule(LightningDataModule):
     def train_dataloader(self) -> Batches:
         """The training lists: order of lists and of candidates by epoch, batches of like length before draws.
 
-        Each process has its own part of an epoch's lists (see `training_batches`).
+        Each process has its own part of an epoch's lists (see `training_batches`), and every list has the same share in
+        its step, so that N processes take the steps of one.
         """
         return Batches(
             self.training_lists,
@@ -176,6 +177,7 @@ class ListwiseDataModule(LightningDataModule):
             ),
             read=lambda one, place: self._ordered(self._drawn(one, place), f"{self.seed}:{place.epoch}"),
             place=self._place,
+            weight=1 / self.lists_per_batch,  # also in a last, shorter batch: every list of an epoch counts the same
         )
 
     def val_dataloader(self) -> Batches | list[Batches]:

@@ -18,17 +18,11 @@ def same(a, b) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def step(module, lists, *, elsewhere=()):
-    """One training step without a trainer; `elsewhere`: how many lists with pairs other processes have in it."""
-
-    def reduce(count, reduce_op):
-        assert reduce_op == "sum"
-        return count + sum(elsewhere)
-
-    strategy = SimpleNamespace(reduce=reduce)
-    module._trainer = SimpleNamespace(world_size=1 + len(elsewhere), current_epoch=0, strategy=strategy)
+def step(module, lists, *, weight=None):
+    """One training step without a trainer."""
+    module._trainer = SimpleNamespace(world_size=1, current_epoch=0)
     module.log = module.log_dict = lambda *_, **__: None
-    return module.training_step(Batch(lists), 0)
+    return module.training_step(Batch(lists, weight), 0)
 
 
 class Kill(Callback):

@@ -36,8 +36,8 @@ class Measures(Callback):
 
 
 def train(folder: Path, devices: int) -> None:
-    """Two steps of four lists an epoch, whatever the number of processes."""
-    data = toy_data(folder / f"toy-{devices}", queries=11, validation_queries=3, lists_per_batch=4 // devices)
+    """Two steps of four lists and one of a single list an epoch, whatever the number of processes."""
+    data = toy_data(folder / f"toy-{devices}", queries=12, validation_queries=3, lists_per_batch=4 // devices)
     module = toy_module(
         tiny_backbone("qwen3", tiny_tokenizer()),
         [Head(0, 0), Head(0, 1)],

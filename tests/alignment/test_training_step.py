@@ -8,7 +8,7 @@ import torch
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
 from headrank.alignment.adapters import TrainedSettings, lora_layers
 from headrank.alignment.reader import checkpoint_activations, computed_layers
-from headrank.data.batches import Batches, Place
+from headrank.data.batches import Batch, Batches, Place, training_batches
 from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
 from tests.alignment.steps import PARTS, same, step, trained_values
 from tests.alignment.toy import HEADS, LOSSES, PROMPT, fit, toy_data, toy_list, toy_module
@@ -72,13 +72,44 @@ def test_the_loss_of_a_step_by_hand(fresh):
     torch.testing.assert_close(step(module, [*lists, one_grade]), torch.stack(losses).mean(), rtol=1e-5, atol=1e-6)
 
 
-def test_lists_count_the_same_in_every_process(fresh):
-    """DDP takes the mean over processes: 2 lists here and 1 there make a mean over 3."""
-    module, lists = toy_module(fresh), [toy_list(n) for n in range(3)]
-    whole = step(module, lists).item()
-    parts = step(module, lists[:2], elsewhere=[1]).item(), step(module, lists[2:], elsewhere=[2]).item()
-    assert sum(parts) / 2 == pytest.approx(whole, abs=1e-5)
-    assert step(module, [], elsewhere=[0]).item() == 0
+@pytest.mark.parametrize(("per_batch", "ranks"), [(1, 2), (2, 2), (1, 4)])
+def test_lists_count_the_same_in_every_process(fresh, per_batch, ranks):
+    """Five lists in steps of four: DDP averages over processes, Lightning over a full step's batches, the last too."""
+    module, lists = toy_module(fresh), [toy_list(n) for n in range(5)]
+
+    def steps(per_batch, ranks):
+        def batches(rank):
+            place = Place(0, rank, ranks)
+            return Batches(
+                lists,
+                plan=lambda lengths, place: training_batches(lengths, per_batch, 0, place, lists_per_step=4),
+                read=lambda one, place: one,
+                place=lambda: place,
+                weight=1 / per_batch,
+            )
+
+        each = 4 // (per_batch * ranks)
+        parts = [[step(module, batch.lists, weight=batch.weight).item() for batch in batches(r)] for r in range(ranks)]
+        means = [sum(losses) / ranks / each for losses in zip(*parts, strict=True)]
+        return [sum(means[:each]), sum(means[each:])]
+
+    alone = [step(module, [one]).item() for one in lists]
+    found = steps(per_batch, ranks)
+    assert found == pytest.approx(steps(1, 1), abs=1e-5)
+    assert sum(found) == pytest.approx(sum(alone) / 4, abs=1e-5)
+
+
+def test_a_batch_of_weight_0_is_read_and_counts_nowhere(fresh):
+    module = toy_module(fresh)
+    loss = step(module, [toy_list(0)], weight=0.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(p.grad is not None and not p.grad.any() for p in module.trained.values() if p.grad is not None)
+    sizes = []
+    module.log = module.log_dict = lambda *_, batch_size, **__: sizes.append(batch_size)
+    module.training_step(Batch([toy_list(0)], 0.0), 0)
+    module.training_step(Batch([toy_list(0)], 0.5), 0)
+    assert sizes == [0, 0, 1, 1]
 
 
 def test_layers_behind_the_deepest_head_are_not_computed(fresh):

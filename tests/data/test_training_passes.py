@@ -33,7 +33,8 @@ class Recorder(LightningModule):
         self.validated = []
 
     def training_step(self, batch, batch_idx):
-        self.steps.append((self.current_epoch, ids(batch), [one.order for one in batch]))
+        counted = batch.lists if batch.weight else ()
+        self.steps.append((self.current_epoch, ids(counted), [one.order for one in counted]))
         return self.weight * len(batch)
 
     def validation_step(self, batch, batch_idx):
@@ -167,7 +168,7 @@ trainer.fit(Written(), datamodule=data)
 
 
 def test_two_real_processes(make_source, tmp_path):
-    source = make_source(n=12)  # 9 to train on: one of them comes twice in an epoch
+    source = make_source(n=12)  # 9 to train on: the last batch of one process is empty
     command = [sys.executable, "-c", TWO_PROCESSES, source.collection, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -176,7 +177,9 @@ def test_two_real_processes(make_source, tmp_path):
         steps = [[step for step in part["training"] if step[0] == epoch] for part in parts]
         assert [len(part) for part in steps] == [3, 3]
         times = Counter(q for part in steps for _, batch, _ in part for q in batch)
-        assert sorted(times.values()) == [1] * 8 + [2]
+        assert sorted(times.values()) == [1] * 9
+        assert [len(batch) for _, batch, _ in steps[0]] == [2, 2, 1]
+        assert [len(batch) for _, batch, _ in steps[1]] == [2, 2, 0]
         held_out = [q for part in parts for e, q in part["validation"] if e == epoch]
         assert len(held_out) == len(set(held_out)) == 3
         assert not set(held_out) & set(times)
