@@ -2,13 +2,11 @@
 
 python -m experiments.study.kills --output outputs/kills --kills 3 -- +experiment=nano alignment.epochs=1
 
-Overrides behind `--` are those of `python -m headrank.run`, but for `name` and `paths.output`. Compared are heads, the
-aligned model, all scores (TREC runs), all metrics and the tables of the report, byte by byte. Exit code 1 where
-anything differs.
+Overrides after `--` are those of `python -m headrank.run`, except `name` and `paths.output`. All files but those that
+hold times (`compare.py` lists them) are compared byte by byte. The exit code is 1 if any differs.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -18,8 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-COMPARED = ("heads.json", "heads/*.json", "checkpoint/*.safetensors", "checkpoint/heads.json", "runs/*/*", "metrics/*",
-            "tables/main.*", "tables/changes.*", "tables/middle_zone.*")  # fmt: skip
+from experiments.study.compare import differing_files
 
 
 def start(output: Path, name: str, overrides: list[str]) -> subprocess.Popen:
@@ -34,20 +31,6 @@ def where(folder: Path) -> str:
     status = folder / "status.json"
     stage = json.loads(status.read_text())["stage"] if status.is_file() else "start"
     return f"{stage}, {sum(1 for path in folder.rglob('*') if path.is_file())} files"
-
-
-def files(folder: Path) -> dict[str, str]:
-    """What is compared: relative name -> digest."""
-    found = sorted({path for pattern in COMPARED for path in folder.glob(pattern) if path.is_file()})
-    return {str(path.relative_to(folder)): hashlib.sha256(content(path)).hexdigest() for path in found}
-
-
-def content(path: Path) -> bytes:
-    """A file's bytes; of the scores in context order without the seconds and the memory that reading them took."""
-    if not path.name.endswith(".contexts.json"):
-        return path.read_bytes()
-    kept = {name: value for name, value in json.loads(path.read_bytes()).items() if name != "facts"}
-    return json.dumps(kept, sort_keys=True).encode()
 
 
 def main() -> None:
@@ -85,10 +68,9 @@ def main() -> None:
     print(
         f"last start: {time.monotonic() - began:.0f} s, all starts {spent + time.monotonic() - began:.0f} s", flush=True
     )
-    one, other = files(output / "undisturbed"), files(output / "killed")
-    different = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    print(f"{len(one)} files compared, {len(different)} differ{': ' if different else ''}{', '.join(different)}")
-    sys.exit(bool(different) or not one)
+    different = differing_files(output / "undisturbed", output / "killed")
+    print(f"{len(different)} files differ{': ' if different else ''}{', '.join(different)}")
+    sys.exit(bool(different))
 
 
 if __name__ == "__main__":
