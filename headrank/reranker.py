@@ -6,6 +6,7 @@ for result in reranker.rank("why is the sky blue?", passages, top_k=5):
     print(result.rank, result.id, result.score)
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from headrank.model import (
     EMBEDDED_MODEL,
     Backbone,
     BackboneSettings,
+    CutCounts,
     Head,
     PromptSettings,
     Scorer,
@@ -30,6 +32,8 @@ from headrank.model import (
 from headrank.model.head_scores import check_heads
 from headrank.ranking import CandidateList, Passage, Query
 
+logger = logging.getLogger(__name__)
+
 HEADS_FILE = "heads.json"
 
 Passages: TypeAlias = Sequence[str] | Sequence[Passage] | Mapping[str, str]
@@ -38,12 +42,16 @@ Passages: TypeAlias = Sequence[str] | Sequence[Passage] | Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class RerankResult:
-    """One passage of a ranking: its id, its score (higher is better), its rank (from 1) and its text."""
+    """One passage of a ranking: its id, its score (higher is better), its rank (from 1) and its text.
+
+    `truncated`: the passage is longer than `prompt.max_passage_tokens`, and only its beginning was read.
+    """
 
     id: str
     score: float
     rank: int
     text: str
+    truncated: bool = False
 
 
 class Reranker:
@@ -52,6 +60,7 @@ class Reranker:
     def __init__(self, backbone: Backbone, heads: HeadsFile, states: StateSettings | None = None) -> None:
         self.backbone = backbone
         self.heads = heads
+        self._warned = False
         self._scorer = self._make_scorer(states)
 
     def _make_scorer(self, states: StateSettings | None) -> Scorer:
@@ -123,12 +132,26 @@ class Reranker:
             CandidateList(Query(str(number), query), _passages(passages))
             for number, (query, passages) in enumerate(lists)
         ]
-        results = []
+        results, cuts = [], CutCounts()
         for item, scored in zip(candidates, self._scorer.score(candidates), strict=True):
+            cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
             texts = {passage.id: passage.text for passage in item.passages}
             ranked = scored.ranking.results[:top_k]
-            results.append([RerankResult(r.id, r.score, r.rank, texts[r.id]) for r in ranked])
+            results.append([RerankResult(r.id, r.score, r.rank, texts[r.id], r.id in scored.cut) for r in ranked])
+        self._warn_of(cuts)
         return results
+
+    def _warn_of(self, cuts: CutCounts) -> None:
+        """Warn of the first texts that are cut; results mark the passages of every call."""
+        if self._warned or not (cuts.cut_passages or cuts.cut_queries):
+            return
+        self._warned = True
+        prompt = self.heads.prompt
+        logger.warning(
+            "cut %s: passages end after %s tokens, queries after %s (prompt.max_passage_tokens, max_query_tokens). "
+            "RerankResult.truncated marks the passages; later calls do not warn",
+            *(cuts, prompt.max_passage_tokens, prompt.max_query_tokens),
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write the cut model, its tokenizer and its heads as one new folder, whole or not at all.

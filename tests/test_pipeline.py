@@ -17,7 +17,7 @@ from headrank.experiment import (
     SystemSettings,
 )
 from headrank.heads import AllHeads, Contrastive, HeadsFile, QueryFocused
-from headrank.model import PromptSettings, Scorer, StateSettings, load_backbone
+from headrank.model import PromptSettings, Scorer, StateSettings, load_backbone, load_tokenizer
 from headrank.pipeline import run_experiment
 from headrank.reranker import Reranker
 from headrank.run import release
@@ -61,6 +61,35 @@ def test_everything_is_written_and_agrees(experiment):
     first = lists[0]
     ranked = reranker.rank(first.query.text, {p.id: p.text for p in first.passages})
     assert tuple(result.id for result in ranked) == run[first.query.id].passage_ids
+
+
+def test_cut_texts_are_counted_for_every_system_and_in_selection(experiment, caplog):
+    """q3 has the short passage d5 and d1; every other passage has more than 6 words of a few letters each."""
+    short = PromptSettings(max_passage_tokens=30, max_query_tokens=20)
+    systems = {name: replace(system, prompt=short) for name, system in experiment.systems.items()}
+    caplog.set_level("INFO")
+    run_experiment(replace(experiment, systems=systems))
+    facts = json.loads((experiment.folder / "facts.json").read_text())
+    lists = DataLoader(experiment.cache).load(experiment.benchmarks[0]).candidates.lists
+    tokenizer = load_tokenizer(experiment.model)
+
+    def longer(text, limit):
+        return len(tokenizer(f" {text}", add_special_tokens=False)["input_ids"]) > limit
+
+    cut = [[longer(passage.text, 30) for passage in item.passages] for item in lists]
+    expected = {
+        "passages": sum(map(len, lists)),
+        "cut_passages": sum(map(sum, cut)),
+        "cut_lists": sum(map(any, cut)),
+        "cut_queries": sum(longer(item.query.text, 20) for item in lists),
+    }
+    assert 0 < expected["cut_passages"] < expected["passages"]
+    assert expected["cut_queries"] > 0
+    for system in systems:
+        assert {name: facts[f"{system}/one"][name] for name in expected} == expected
+    said = "{cut_passages} of {passages} passages in {cut_lists} of {lists} lists".format(**expected, lists=len(lists))
+    assert f"cut, random on one: {said}" in (experiment.folder / "report.md").read_text()
+    assert sum("labelled lists: cut" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_a_benchmarks_own_instruction_is_read_there_alone(experiment):

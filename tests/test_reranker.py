@@ -96,6 +96,19 @@ def test_a_shuffled_lists_scores_do_not_depend_on_its_place(model_folder):
         assert {r.id: r.score for r in results} == pytest.approx(scores, abs=1e-5)
 
 
+def test_cut_passages_are_marked_and_told_once(model_folder, caplog):
+    prompt = PromptSettings(max_passage_tokens=30, max_query_tokens=40)
+    reranker = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=prompt)
+    assert not any(r.truncated for r in reranker.rank(QUERY, TEXTS[:2]))
+    assert not caplog.records
+    assert {r.id for r in reranker.rank(QUERY, TEXTS) if r.truncated} == {"4"}
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "1 of 5 passages in 1 of 1 lists" in record.getMessage()
+    reranker.rank(QUERY, TEXTS)
+    assert len(caplog.records) == 1
+
+
 def test_many_queries_over_the_same_passages(reranker):
     queries = [QUERY, "another one", "and a third"]
     together = reranker.rank_many([(query, TEXTS) for query in queries])

@@ -178,6 +178,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         with without_cudnn_attention():
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     logger.info("align: best %s %s", MONITOR, best.best_model_score)
+    logger.info("align: cut %s (over all epochs, of this process)", module.reader.cuts)
 
 
 @contextmanager

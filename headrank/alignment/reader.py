@@ -5,7 +5,7 @@ The same prompts, calibration and z as at inference (`headrank.model`); what dif
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from headrank.alignment.pairs import check_finite
 from headrank.data.batches import LabelledList
-from headrank.model import Backbone, Head, HeadScores, PromptBuilder, ScorerSettings, read_head_scores
+from headrank.model import Backbone, CutCounts, Head, HeadScores, PromptBuilder, ScorerSettings, read_head_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,14 @@ class LabelledReader:
     backbone: Backbone
     prompts: PromptBuilder
     scorer: ScorerSettings
+    cuts: CutCounts = field(default_factory=CutCounts, compare=False)  # of all lists read so far
 
     def read(self, lists: Sequence[LabelledList], heads: Sequence[Head]) -> list[HeadScores]:
         """Head scores of each list; only the layers up to the deepest head are computed."""
         texts = [(x.item.query.text, [x.item.passages[i].text for i in x.order]) for x in lists]
         prompts = self.prompts.build_many(texts, with_null=self.scorer.needs_null)
+        for prompt in prompts:
+            self.cuts.add(len(prompt.passages), len(prompt.cut), query_cut=prompt.query_cut)
         with computed_layers(self.backbone, max(head.layer for head in heads) + 1):
             return read_head_scores(
                 self.backbone,

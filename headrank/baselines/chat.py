@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.model import plain_text_tokenizer
 from headrank.model.plain_text import encodable
+from headrank.model.truncation import encode_first
 
 Message: TypeAlias = tuple[str, str | None]
 """A role and a text of our own, or None for a foreign text that comes later."""
@@ -63,10 +64,9 @@ class ChatEncoder:
             parts.append(before)
         return [Piece(tuple(self._special(part)), plain=False) for part in (*parts, text)]
 
-    def texts(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """The ids of foreign texts, with no special tokens in force."""
-        encoded = self._plain.encode_batch([encodable(text) for text in texts], add_special_tokens=False)
-        return [tuple(one.ids) for one in encoded]
+    def texts(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[int, ...]]:
+        """The ids of foreign texts (the first `limit + 1`, or all), with no special tokens in force."""
+        return [tuple(ids) for ids in encode_first(self._plain, [encodable(text) for text in texts], limit)]
 
     def _render(self, messages: Sequence[Message], system: str | None = None) -> str:
         conversation, foreign = [], 0

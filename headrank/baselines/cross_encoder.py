@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 from headrank.baselines.protocol import Reranked
 from headrank.errors import ModelError
 from headrank.extras import require_extra
-from headrank.model import BackboneSettings, load_tokenizer, model_identity
+from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
 from headrank.model.backbone import DTYPES, QuietLoading, load_config
 from headrank.model.devices import check_device, check_kernel
 from headrank.model.model_checks import check_loaded, check_weight_files, read_config
 from headrank.model.plain_text import encodable
+from headrank.model.truncation import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
+_NO_LIMIT = 10**6  # tokens; a tokenizer without a limit says 10**30, which does not go into its backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class CrossEncoderReranker:
         tokenizer.split_special_tokens = True
         query, passage = _pair(item, 0)
         longest = min(self.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-        longest = min(longest, 10**6)  # a tokenizer without a limit says 10**30, which does not go into its backend
+        longest = min(longest, _NO_LIMIT)
         # in lists: an empty passage alone would pass for no second text
         ids = tokenizer([query], [passage], truncation="longest_first", max_length=longest)["input_ids"][0]
         return str(tokenizer.decode(ids))
@@ -69,6 +76,8 @@ class LoadedCrossEncoder:
     def __init__(self, encoder: "CrossEncoder", settings: CrossEncoderReranker) -> None:
         self.encoder = encoder
         self.settings = settings
+        fast = isinstance(encoder.tokenizer, PreTrainedTokenizerFast)
+        self._plain = plain_text_tokenizer(encoder.tokenizer) if fast else None  # None: cuts are not counted
 
     @property
     def device(self) -> torch.device:
@@ -77,14 +86,31 @@ class LoadedCrossEncoder:
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
         """See `ListReranker.rerank`."""
-        rankings = []
+        rankings, counts = [], CutCounts()
         for item in lists:
             pairs = [_pair(item, position) for position in range(len(item))]
+            cuts = [self._cuts(pair) for pair in pairs]
+            pairs = [pair for pair, _, _ in cuts]
+            counts.add(len(item), sum(cut for _, _, cut in cuts), query_cut=any(cut for _, cut, _ in cuts))
             scores = self.score(pairs) if pairs else []
             rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, scores))
             if on_list is not None:
                 on_list()
-        return Reranked(tuple(rankings))
+        return Reranked(tuple(rankings), facts={} if self._plain is None else counts.facts)
+
+    def _cuts(self, pair: tuple[str, str]) -> tuple[tuple[str, str], bool, bool]:
+        """The pair without what is far beyond the longest one that the model reads, and whether the library cuts query
+        and passage: it takes tokens from the longer of the two, then from both."""
+        tokenizer = self.encoder.tokenizer
+        longest = tokenizer.model_max_length
+        if longest > _NO_LIMIT or self._plain is None:
+            return pair, False, False
+        room = longest - tokenizer.num_special_tokens_to_add(pair=True)
+        query, passage = (len(ids) for ids in encode_first(self._plain, pair, room))
+        kept = (first_characters(self._plain, pair[0], room), first_characters(self._plain, pair[1], room))
+        if query + passage <= room:
+            return kept, False, False
+        return kept, query > max(room // 2, room - passage), passage > max(room // 2, room - query)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """The logit of each pair of query and passage."""

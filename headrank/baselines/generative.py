@@ -17,7 +17,7 @@ from headrank.baselines.listwise_prompt import CUTS, ListwisePrompts
 from headrank.baselines.protocol import Reranked
 from headrank.baselines.replies import Permutation, read_permutation, reply_counts
 from headrank.baselines.windows import SlidingWindows, check_windows
-from headrank.model import BackboneSettings, context_tokens, load_tokenizer, model_identity
+from headrank.model import BackboneSettings, CutCounts, context_tokens, load_tokenizer, model_identity
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
 
@@ -98,15 +98,20 @@ class GenerativeReranker:
                 self.prompts.build(item, plan.current)  # for its check alone
         permutations: list[Permutation] = []
         facts = {"tokens": 0, "generated_tokens": 0, "shortened_windows": 0}
+        cut: dict[str, set[int]] = {item.query.id: set() for item in lists}  # the candidates cut in any window
         jobs = list(zip(lists, plans, strict=True))
         together = max(1, len(jobs)) if self.generator.schedules else s.batch_size
         for start in range(0, len(jobs), together):
             chunk = jobs[start : start + together]
             while active := [(item, plan) for item, plan in chunk if plan.current]:
-                permutations += self._permute(active, facts)
+                permutations += self._permute(active, facts, cut)
             if on_list is not None:
                 for _ in chunk:
                     on_list()
+        cuts = CutCounts()
+        for item in lists:
+            cuts.add(len(item), len(cut[item.query.id]))
+        facts |= cuts.facts
         return Reranked(
             rankings=tuple(_ranking(item, plan.order) for item, plan in zip(lists, plans, strict=True)),
             contexts=tuple(ContextScores(item.query.id, item.passage_ids, None) for item in lists),
@@ -115,16 +120,20 @@ class GenerativeReranker:
         )
 
     def _permute(
-        self, active: Sequence[tuple[CandidateList, SlidingWindows]], facts: dict[str, int]
+        self,
+        active: Sequence[tuple[CandidateList, SlidingWindows]],
+        facts: dict[str, int],
+        cut: dict[str, set[int]],
     ) -> list[Permutation]:
         """Permute the current window of each list."""
         prompts = [self.prompts.build(item, plan.current) for item, plan in active]
         replies = self.generator.complete([p.ids for p in prompts], [p.max_new_tokens for p in prompts])
         read = []
-        for (_, plan), prompt, reply in zip(active, prompts, replies, strict=True):
+        for (item, plan), prompt, reply in zip(active, prompts, replies, strict=True):
             permutation = read_permutation(reply.text, len(plan.current), cut=reply.cut)
             plan.permute(permutation.order)
             read.append(permutation)
+            cut[item.query.id].update(prompt.cut)
             facts["tokens"] += len(prompt.ids)
             facts["generated_tokens"] += reply.tokens
             facts["shortened_windows"] += prompt.limit != self.settings.passage_limit

@@ -29,12 +29,13 @@ CUTS = ("words", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class WindowPrompt:
-    """A window's prompt. `limit` is the longest passage in it, in words or tokens; below the setting where all of it
-    would not have gone into the model's context."""
+    """A window's prompt. `limit` is the longest passage in it, in words or tokens; below the setting if the whole would
+    not fit into the model's context. `cut` are the candidates (first-stage positions) that are longer."""
 
     pieces: tuple[Piece, ...]
     limit: int | None
     max_new_tokens: int
+    cut: tuple[int, ...] = ()
 
     @property
     def ids(self) -> list[int]:
@@ -67,7 +68,8 @@ class ListwisePrompts:
         self.max_tokens = max_tokens
         self._max_new_tokens = max_new_tokens
         self._frame = lru_cache(maxsize=None)(self._frame_of)  # one for each size of window
-        self._text_ids = lru_cache(maxsize=4096)(lambda text: self.chat.texts([text])[0])  # windows overlap
+        # Windows overlap. A text that is longer than the context alone does not fit, by however much.
+        self._text_ids = lru_cache(maxsize=4096)(lambda text: self.chat.texts([text], max_tokens)[0])
 
     def build(self, item: CandidateList, window: Sequence[int]) -> WindowPrompt:
         """The prompt that shows the candidates of these first-stage positions, in this order.
@@ -79,7 +81,7 @@ class ListwisePrompts:
         texts = [" ".join(item.passages[i].text.split()) for i in window]
         pieces = self._pieces(item.query.text, texts, self.limit)
         if room is None or _length(pieces) <= room:
-            return WindowPrompt(pieces, self.limit, new)
+            return WindowPrompt(pieces, self.limit, new, self._longer(window, texts, self.limit))
         low, high = 0, self.limit or max(self._units(text) for text in texts)  # fits at low if at all, not at high
         while high - low > 1:
             middle = (low + high) // 2
@@ -92,7 +94,13 @@ class ListwisePrompts:
                 f"one of the {self.cut} of each, and its reply {new}; the model's context is {self.max_tokens}. Lower "
                 "window or max_new_tokens"
             )
-        return WindowPrompt(self._pieces(item.query.text, texts, low), low, new)
+        return WindowPrompt(self._pieces(item.query.text, texts, low), low, new, self._longer(window, texts, low))
+
+    def _longer(self, window: Sequence[int], texts: Sequence[str], limit: int | None) -> tuple[int, ...]:
+        """The candidates of the window with more words or tokens than the limit."""
+        if limit is None:
+            return ()
+        return tuple(i for i, text in zip(window, texts, strict=True) if self._units(text) > limit)
 
     def max_new_tokens(self, size: int) -> int:
         """The limit of a reply to a window of that size, in tokens."""

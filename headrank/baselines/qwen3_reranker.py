@@ -18,6 +18,7 @@ from headrank.baselines.chat import Piece, join, show
 from headrank.baselines.protocol import Reranked
 from headrank.model import (
     BackboneSettings,
+    CutCounts,
     LanguageModel,
     context_tokens,
     load_language_model,
@@ -26,6 +27,7 @@ from headrank.model import (
     plain_text_tokenizer,
 )
 from headrank.model.plain_text import encodable
+from headrank.model.truncation import encode_first
 from headrank.ranking import CandidateList, Ranking
 
 PREFIX = (
@@ -96,10 +98,18 @@ class PairPrompts:
     def build(self, item: CandidateList) -> list[tuple[Piece, ...]]:
         """The prompts of a list's passages, in first-stage order."""
         room, body = self.room(item), self._body(item)
-        texts = self._plain.encode_batch(
-            [f" {encodable(passage.text).strip()}" for passage in item.passages], add_special_tokens=False
-        )
-        return [(self._prefix, Piece((*body, *text.ids[:room]), plain=True), self._suffix) for text in texts]
+        return [
+            (self._prefix, Piece((*body, *ids[:room]), plain=True), self._suffix) for ids in self._passages(item, room)
+        ]
+
+    def cut_passages(self, item: CandidateList) -> int:
+        """How many of the list's passages are longer than the room for them."""
+        room = self.room(item)
+        return sum(len(ids) > room for ids in self._passages(item, room))
+
+    def _passages(self, item: CandidateList, room: int) -> list[list[int]]:
+        """The first `room + 1` token ids of each passage."""
+        return encode_first(self._plain, [f" {encodable(passage.text).strip()}" for passage in item.passages], room)
 
     def _body(self, item: CandidateList) -> list[int]:
         body = BODY.format(instruction=self.instruction, query=encodable(item.query.text).strip())
@@ -122,14 +132,15 @@ class YesNoReranker:
         """See `ListReranker.rerank`. Raises `ValueError` before anything is scored where a query takes all the room."""
         for item in lists:
             self.prompts.room(item)
-        rankings, tokens = [], 0
+        rankings, tokens, cuts = [], 0, CutCounts()
         for item in lists:
             prompts = [join(pieces) for pieces in self.prompts.build(item)] if len(item) else []
             rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, self.score(prompts)))
             tokens += sum(map(len, prompts))
+            cuts.add(len(item), self.prompts.cut_passages(item))
             if on_list is not None:
                 on_list()
-        return Reranked(tuple(rankings), facts={"tokens": tokens})
+        return Reranked(tuple(rankings), facts={"tokens": tokens, **cuts.facts})
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
         """P(yes) against no of each prompt."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from headrank.data.labelled import LabelledList
 from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
+from headrank.model.cuts import CutCounts
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptSettings
@@ -140,6 +141,7 @@ def read_head_table(
     sums: dict[int, list[Tensor]] = {}
     contexts: dict[tuple[int, int], Tensor] = {}
     lengths: dict[int, Tensor] = {}
+    cuts = CutCounts()
     for reading in reader.read([items[n] for n, _ in jobs], orders, heads, with_null=True, per_token=filtered):
         number, seed = jobs[reading.number]
         scores = reading.first_stage_order()
@@ -149,10 +151,13 @@ def read_head_table(
             parts.append(_filtered_per_head(reading.scores)[:, _inverse(reading.order)].cpu())
         contexts[number, seed] = parts[0]
         before = sums.get(number)
+        if before is None:
+            cuts.add(len(reading.order), len(reading.cut), query_cut=reading.query_cut)
         sums[number] = parts if before is None else [a + b for a, b in zip(before, parts, strict=True)]
         lengths[number] = scores.lengths
         if on_list is not None:
             on_list()
+    logger.info("labelled lists: cut %s", cuts)
     labelled = []
     for n, one in enumerate(kept):
         means = [part / len(seeds) for part in sums[n]]

@@ -11,6 +11,7 @@ from headrank.model.backbone import (
 )
 from headrank.model.batching import BatchSettings
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
+from headrank.model.cuts import CutCounts, cuts_text
 from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
 from headrank.model.files import ModelFiles, model_files
@@ -36,6 +37,7 @@ __all__ = [
     "BackboneSettings",
     "BatchSettings",
     "Calibration",
+    "CutCounts",
     "Head",
     "HeadScores",
     "LanguageModel",
@@ -64,6 +66,7 @@ __all__ = [
     "context_tokens",
     "count_layers",
     "count_parameters",
+    "cuts_text",
     "floor_flops",
     "load_backbone",
     "load_language_model",

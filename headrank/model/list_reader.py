@@ -50,13 +50,16 @@ class Reading:
     """One list read once: which list (`number` in the caller's sequence), in which order, and the head scores.
 
     `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` served
-    this list, and with it others over the same passages: their number is `prompt.queries`.
+    this list, and with it others over the same passages: their number is `prompt.queries`. `cut` are the candidates
+    whose texts were cut in the prompt, `query_cut` says the same of the query.
     """
 
     number: int
     order: tuple[int, ...]
     scores: HeadScores
     prompt: Prompt
+    cut: tuple[int, ...] = ()
+    query_cut: bool = False
 
     def first_stage_order(self) -> HeadScores:
         """The head scores with columns in first-stage order."""
@@ -99,8 +102,11 @@ class ListReader:
 
             for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
                 for member, scores in zip(shared[i].members, of_queries, strict=True):
-                    number = chunk[member][0]
-                    yield Reading(number, tuple(orders[number]), scores, prompts[i])
+                    number, own = chunk[member]
+                    order = tuple(orders[number])
+                    yield Reading(
+                        number, order, scores, prompts[i], tuple(sorted(order[c] for c in own.cut)), own.query_cut
+                    )
 
     def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
         """The head scores of each prompt's queries. One prompt of several queries is halved where memory is out."""

@@ -124,7 +124,10 @@ class PassageStates:
         """Compute and keep the states of passages that are not there; how many those were."""
         texts, added = iter(texts), 0
         while part := list(itertools.islice(texts, ADDED_TOGETHER)):
-            missing = self._missing([self.prompts.build("", part, with_null=False)])
+            prompt = self.prompts.build("", part, with_null=False)
+            if prompt.cut:
+                logger.warning("states: %d of %d passages are cut to max_passage_tokens", len(prompt.cut), len(part))
+            missing = self._missing([prompt])
             for made in self._compute(missing):
                 self._write(made)
             added += len(missing)

@@ -5,7 +5,7 @@ from HeadRank in the heads they are given here and in these settings, not in cod
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -94,6 +94,8 @@ class ScoredList:
     context: ContextScores
     tokens: int  # of the prompt, prefix and tails, over all orders read; of a prompt for several queries a share
     flops: int  # floating-point operations of reading them; of passages whose states are kept, the tails' alone
+    cut: tuple[str, ...] = ()  # ids of the passages that were cut to `prompt.max_passage_tokens`
+    query_cut: bool = False  # whether the query was cut to `prompt.max_query_tokens`
 
 
 class Scorer:
@@ -158,6 +160,7 @@ class Scorer:
         for number, order in reversed(jobs):
             first[number] = order
         tokens, flops, done = [0] * len(lists), [0] * len(lists), [0] * len(lists)
+        cuts: list[tuple[tuple[int, ...], bool]] = [((), False)] * len(lists)
         if on_list is not None:
             for _ in (item for item in lists if not len(item)):  # nothing to read: done already
                 on_list()
@@ -169,10 +172,18 @@ class Scorer:
             masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders)
             tokens[number] += round(len(reading.prompt) / reading.prompt.queries)
             flops[number] += round(self._flops(reading.prompt) / reading.prompt.queries)
+            cuts[number] = (reading.cut, reading.query_cut)  # the same in every order
             done[number] += 1
             if on_list is not None and done[number] == len(orders):
                 on_list()
-        return [self._finish(item, totals[n], masses[n], first[n], tokens[n], flops[n]) for n, item in enumerate(lists)]
+        return [
+            replace(
+                self._finish(item, totals[n], masses[n], first[n], tokens[n], flops[n]),
+                cut=tuple(item.passage_ids[i] for i in cuts[n][0]),
+                query_cut=cuts[n][1],
+            )
+            for n, item in enumerate(lists)
+        ]
 
     def _flops(self, prompt: Prompt) -> int:
         return reading_flops(

@@ -8,7 +8,7 @@ import torch
 
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import HeadsFile
-from headrank.model import count_parameters
+from headrank.model import count_parameters, cuts_text
 from headrank.stages.keys import project_version
 
 
@@ -45,6 +45,7 @@ def report_facts(
     }
     for (name, benchmark), values in passes.items():
         facts[f"time, {name} on {benchmark}"] = _cost(values)
+        facts[f"cut, {name} on {benchmark}"] = cuts_text(values) if "cut_passages" in values else "not counted"
         if "replies" in values:
             facts[f"formatting, {name} on {benchmark}"] = _formatting(values["replies"])
     if e.rerankers:
@@ -102,7 +103,7 @@ def run_numbers(
 
     Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
     Costs stand under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
-    (`headrank.model.flops`), operations a second, and the peak memory in GiB.
+    (`headrank.model.flops`), operations a second, the peak memory in GiB, and how many passages and queries were cut.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),
@@ -119,6 +120,9 @@ def run_numbers(
         if "flops" in facts:
             numbers[f"{start}/flops_per_query"] = facts["flops"] / lists
             numbers[f"{start}/flops_per_second"] = _rate(facts)
+        for cut in ("cut_passages", "cut_queries"):
+            if cut in facts:
+                numbers[f"{start}/{cut}"] = facts[cut]
         numbers[f"{start}/peak_memory_gib"] = facts["peak_memory_bytes"] / 2**30
     return numbers
 

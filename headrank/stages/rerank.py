@@ -20,7 +20,7 @@ from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.memory import peak_memory_bytes
-from headrank.model import Backbone, BackboneSettings, Scorer, StateSettings, load_backbone
+from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
 from headrank.stages.keys import ALIGNED, reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
@@ -123,7 +123,12 @@ class RerankStage:
             states=self.states if heads.prompt.in_blocks else None,
         )
         scored, facts = _timed(scorer.score, system, benchmark)
+        cuts = CutCounts()
+        for item in scored:
+            cuts.add(len(item.ranking), len(item.cut), query_cut=item.query_cut)
+        logger.info("rerank: %s on %s: cut %s", system, benchmark.settings.name, cuts)
         facts |= {
+            **cuts.facts,
             "tokens": sum(item.tokens for item in scored),
             "flops": sum(item.flops for item in scored),
             "depth": backbone.depth,

@@ -66,6 +66,33 @@ def test_any_list_has_a_result(folder):
     assert ids.index("d2") < ids.index("d3"), "equal scores keep the first stage's order"
 
 
+@pytest.mark.parametrize(
+    ("query", "passage", "cut"),
+    [
+        ("moon", "bread " * 26, (0, 0)),  # with [CLS] and two [SEP] 30 tokens of 32
+        ("moon", "bread " * 28, (0, 0)),
+        ("moon", "bread " * 29, (1, 0)),
+        ("moon " * 29, "bread", (0, 1)),
+        ("moon " * 20, "bread " * 20, (1, 1)),
+        ("moon " * 14, "bread " * 20, (1, 0)),
+        ("moon " * 9, "x" * 50_000, (0, 0)),  # one unknown word
+        ("moon " * 9, "bread " * 50_000, (1, 0)),
+    ],
+)
+def test_cuts_are_counted_as_the_library_makes_them(folder, query, passage, cut):
+    loaded = CrossEncoderReranker(BackboneSettings(str(folder), device="cpu"), max_length=32).load(BackboneSettings())
+    item = candidates("moon", passage, query=query)
+    output = loaded.rerank([item])
+    assert (output.facts["cut_passages"], output.facts["cut_queries"]) == cut
+    ids = loaded.encoder.preprocess([(query.strip(), passage.strip())])["input_ids"][0].tolist()
+    words = (query.split().count("moon"), passage.split().count("bread"))
+    kept = [ids.count(loaded.encoder.tokenizer.convert_tokens_to_ids(word)) for word in ("moon", "bread")]
+    assert (kept[1] < words[1], kept[0] < words[0]) == tuple(map(bool, cut))
+    assert loaded.score([(query.strip(), passage.strip())])[0] == pytest.approx(
+        {r.id: r.score for r in output.rankings[0].results}["d1"], abs=1e-6
+    )
+
+
 def test_what_cannot_be_opened_is_told(folder, tmp_path, monkeypatch):
     two = cross_encoder_folder(tmp_path / "two", labels=2)
     with pytest.raises(ValueError, match="2 outputs"):

@@ -70,6 +70,7 @@ def test_lists_of_many_sizes_side_by_side(batch_size):
     assert [context.passage_ids for context in output.contexts] == [item.passage_ids for item in lists]
     assert all(context.scores is None and context.masses is None for context in output.contexts)
     assert output.facts["shortened_windows"] == 0
+    assert (output.facts["passages"], output.facts["cut_passages"]) == (sum(sizes), 0)
     assert output.facts["tokens"] > output.facts["generated_tokens"] > 0
 
 
@@ -83,6 +84,12 @@ def test_malformed_replies_are_mended_and_counted():
     silent = GenerativeReranker(Oracle(lambda _: "I would rather not."), Generative()).rerank(lists)
     assert silent.rankings[0].passage_ids == lists[0].passage_ids
     assert silent.replies == dict.fromkeys(KINDS, 0) | {"windows": 1, "unreadable": 1, "other_text": 1}
+
+
+def test_a_passage_that_several_windows_cut_counts_once():
+    lists = [candidates(*["worth 1 and more"] * 25, query_id="q1"), candidates("worth 2", "worth 3", query_id="q2")]
+    facts = GenerativeReranker(Oracle(), Generative(passage_limit=2)).rerank(lists).facts
+    assert (facts["passages"], facts["cut_passages"], facts["cut_lists"], facts["cut_queries"]) == (27, 25, 1, 0)
 
 
 def greedy(model, prompt: list[int], limit: int, ends: set[int]) -> list[int]:

@@ -72,6 +72,7 @@ def test_passages_are_cut_and_nothing_else(cut, limit):
     tokenizer = chat_tokenizer()
     long = candidates("one two three four five", "six", query="a query of more than three words")
     built = ListwisePrompts(tokenizer, cut=cut, limit=limit).build(long, (0, 1))
+    assert built.cut == ((0, 1) if (cut, limit) == ("tokens", 1) else (0,))
     plain = [str(tokenizer.decode(list(piece.ids))) for piece in built.pieces if piece.plain]
     assert plain[0].endswith("a query of more than three words.")
     if cut == "words":

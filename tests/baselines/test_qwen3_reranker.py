@@ -58,7 +58,8 @@ def test_scores_are_the_model_card_s(batch_size):
     found = {result.id: result.score for result in output.rankings[0].results}
     assert found == pytest.approx(expected, abs=2e-6)
     assert list(output.rankings[0].passage_ids) == sorted(expected, key=lambda i: -expected[i])
-    assert output.facts == {"tokens": sum(map(len, ids))}
+    uncut = {"passages": len(TEXTS), "cut_lists": 0, "cut_passages": 0, "cut_queries": 0}
+    assert output.facts == {"tokens": sum(map(len, ids)), **uncut}
     assert output.contexts == ()
 
 
@@ -69,6 +70,8 @@ def test_only_the_passage_is_cut():
     text = str(tokenizer.decode(long))
     assert text.startswith(PREFIX + f"<Instruct>: Find\n<Query>: {item.query.text}\n<Document>: tide tide")
     assert text.endswith(SUFFIX)
+    facts = YesNoReranker(language_model(tokenizer), Qwen3Reranker(max_length=300)).rerank([item]).facts
+    assert (facts["passages"], facts["cut_passages"], facts["cut_lists"], facts["cut_queries"]) == (2, 1, 1, 0)
     query = candidates("a", query="tide " * 500, query_id="long")
     with pytest.raises(ValueError, match=r"query 'long'.*longest prompt is 300"):
         YesNoReranker(language_model(tokenizer), Qwen3Reranker(max_length=300)).rerank([item, query])

@@ -82,6 +82,17 @@ def test_shuffles_depend_on_the_seed_and_the_querys_text_alone(backbone):
         context_order(Order.BOTH, 3, seed=0, query="q")
 
 
+@pytest.mark.parametrize("order", ["first_stage", "shuffled", "both"])
+def test_cut_passages_and_queries_are_told_list_by_list(backbone, order):
+    """Also where several queries share a prompt: each has its own."""
+    passages = ["short", "x" * 300, "brief", "y" * 300]
+    lists = [candidates(passages, query="z" * 300), candidates(passages, query="why"), candidates(["short"], "w")]
+    prompt = PromptSettings(max_passage_tokens=20, max_query_tokens=10)
+    scored = Scorer(backbone, SOME, prompt=prompt, settings=ScorerSettings(order=order)).score(lists)
+    assert [one.cut for one in scored] == [("d1", "d3"), ("d1", "d3"), ()]
+    assert [one.query_cut for one in scored] == [True, False, False]
+
+
 @pytest.mark.parametrize("order", ["first_stage", "both"])
 def test_a_list_joining_the_batch_changes_nothing_and_results_keep_the_callers_order(order, backbone):
     lists = [
@@ -166,7 +177,9 @@ def test_an_enormous_passage_is_cut(backbone):
     """A space and 255 letters: the rest of a million is not read, and the others' scores know nothing of it."""
     huge, cut = candidates(["k" * 1_000_000, "short"]), candidates(["k" * 255, "short"])
     scorer = Scorer(backbone, SOME)
-    assert scorer.score([huge])[0] == scorer.score([cut])[0]
+    (read,) = scorer.score([huge])
+    assert read.cut == ("d0",)
+    assert replace(read, cut=()) == scorer.score([cut])[0]
     with pytest.raises(ValueError, match="max_passage_tokens"):
         Scorer(backbone, SOME, prompt=PromptSettings(max_passage_tokens=None)).score([huge])
 
