@@ -10,13 +10,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from headrank.cache import cache_folder
+from headrank.evaluation.compiled_cache import compiled_code_folder
 
 
 def ranx_scores(
@@ -50,7 +49,7 @@ def ranx_scores(
 @cache
 def _ranx() -> tuple[Callable[..., Any], Any, type[Warning]]:
     """ranx's `evaluate`, numba's typed list and the warning to ignore, imported late: together they take seconds."""
-    _keep_compiled_code()
+    _set_up_numba()
     from numba.core.errors import NumbaTypeSafetyWarning
     from numba.typed import List
     from ranx import evaluate
@@ -58,28 +57,21 @@ def _ranx() -> tuple[Callable[..., Any], Any, type[Warning]]:
     return evaluate, List, NumbaTypeSafetyWarning
 
 
-def _keep_compiled_code() -> None:
-    """Have numba keep ranx's compiled code in our cache folder: compiling takes half a minute, once instead of always.
+def _set_up_numba() -> None:
+    """Have numba keep ranx's compiled code between processes (compiling takes half a minute), and leave torch's threads
+    alone.
 
-    numba's own choice is beside ranx's sources, which in an image or a system-wide installation cannot be written.
-    A `NUMBA_CACHE_DIR` of the user's stays. Where our folder cannot be written either, nothing is set: numba refuses to
-    import ranx over a cache folder that was named and fails.
+    A `NUMBA_CACHE_DIR` of the user's stays; numba's own choice lies beside ranx's sources, which may be read-only.
+    numba's OpenMP layer sets the number of OpenMP threads, which torch shares. ranx asks for numba's own threads
+    instead, but numba forgets that when it reads a changed environment, so it is said there.
     """
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return
-    folder = cache_folder() / "numba"
-    if not _writable(folder):
-        return
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)  # read when numba is imported
-    if "numba" in sys.modules:  # bm25s imports it where it is installed
+    changed = {"THREADING_LAYER": "workqueue"}
+    if not os.environ.get("NUMBA_CACHE_DIR"):
+        changed["CACHE_DIR"] = str(compiled_code_folder())
+    for name, value in changed.items():
+        os.environ[f"NUMBA_{name}"] = value  # read when numba is imported, and again when it compiles
+    if "numba" in sys.modules:  # bm25s imports it
         import numba
 
-        numba.config.CACHE_DIR = str(folder)  # pyright: ignore[reportPrivateImportUsage, reportAttributeAccessIssue]
-
-
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+        for name, value in changed.items():
+            setattr(numba.config, name, value)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrank.evaluation import compiled_cache
 from headrank.evaluation import ranx_scores as module
 from headrank.evaluation.metrics import Metric, judged_share, mean, score_queries
 from headrank.ranking import RankedPassage, Ranking
@@ -168,21 +169,35 @@ def test_no_queries_give_no_scores():
 
 
 @pytest.mark.parametrize("before", [None, "mine"])
-def test_compiled_code_is_kept_in_the_cache_folder_unless_the_user_names_one(monkeypatch, tmp_path, before):
-    monkeypatch.setenv("HEADRANK_CACHE", str(tmp_path))
+def test_compiled_code_is_kept_in_the_users_cache_unless_the_user_names_a_folder(monkeypatch, tmp_path, before):
+    monkeypatch.setenv("HEADRANK_CACHE", str(tmp_path / "shared"))  # never of executable content
+    monkeypatch.setattr(compiled_cache, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(compiled_cache, "is_private", lambda folder: True)
     monkeypatch.setitem(sys.modules, "numba", None)  # as if it was not imported yet
     monkeypatch.delitem(sys.modules, "numba")
     monkeypatch.setenv("NUMBA_CACHE_DIR", before or "")
-    module._keep_compiled_code()
-    assert os.environ["NUMBA_CACHE_DIR"] == (before or str(tmp_path / "numba"))
+    monkeypatch.setenv("NUMBA_THREADING_LAYER", "omp")
+    module._set_up_numba()
+    assert os.environ["NUMBA_CACHE_DIR"] == (before or str(tmp_path / "headrank-compiled"))
+    assert os.environ["NUMBA_THREADING_LAYER"] == "workqueue"
+    assert not (tmp_path / "shared").exists()
 
 
-def test_a_cache_folder_that_cannot_be_made_is_not_named(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HEADRANK_CACHE", str(tmp_path / "file"))
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "")
-    module._keep_compiled_code()
-    assert os.environ["NUMBA_CACHE_DIR"] == ""
+def test_scoring_leaves_torchs_threads_alone():
+    code = """
+import torch
+torch.set_num_threads(1)
+import numba  # as bm25s does
+from headrank.evaluation.ranx_scores import ranx_scores
+assert ranx_scores("ndcg@10", [[1, 0]], [[1]]).shape == (1,)
+print(torch.get_num_threads(), numba.threading_layer())
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "OMP"))}
+    environment["NUMBA_NUM_THREADS"] = "2"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=300
+    )
+    assert done.stdout.split() == ["1", "workqueue"]
 
 
 def test_importing_the_package_imports_neither_ranx_nor_matplotlib():
