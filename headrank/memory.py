@@ -1,12 +1,14 @@
 """Memory of this process and of the machine: the processor's, or a GPU's."""
 
+import gc
 import os
-import resource
-import sys
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 import torch
+
+_CLEAR_PEAK = "5"  # what /proc/self/clear_refs takes to reset the peak resident set (Linux 4.0)
 
 
 class DeviceMemory(NamedTuple):
@@ -16,12 +18,54 @@ class DeviceMemory(NamedTuple):
     free: int
 
 
-def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory held at once so far: on CUDA what PyTorch allocated there, else the resident set."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux, bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+class PeakMemory:
+    """The most memory held at once within a block: what PyTorch allocated on a CUDA device, else the resident set of
+    this process, both of all that is there when the block begins and what comes to it.
+
+        with PeakMemory(device) as peak:
+            ...
+        peak.bytes
+
+    `bytes` is None if it is not known: a peak that cannot be reset belongs to earlier work (macOS, some containers),
+    and a CUDA device on which this process allocated nothing is used by another process.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes: int | None = None
+        self._reset = False
+
+    def __enter__(self) -> "PeakMemory":
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._reset = _reset_peak()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.device.type == "cuda":
+            self.bytes = int(torch.cuda.max_memory_allocated(self.device)) or None
+        elif self._reset:
+            self.bytes = _status("VmHWM")
+
+
+def _reset_peak() -> bool:
+    """Set the peak resident set to the present one; whether that worked."""
+    try:
+        Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
+        peak, now = _status("VmHWM"), _status("VmRSS")
+    except OSError:
+        return False
+    return peak is not None and now is not None and peak <= now + 2**24  # other threads may allocate meanwhile
+
+
+def _status(name: str) -> int | None:
+    """A number of bytes out of Linux's status of this process."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
+    return next((int(line[1]) * 1024 for line in lines if line[0] == f"{name}:"), None)
 
 
 def device_memory(device: torch.device) -> DeviceMemory:

@@ -6,13 +6,14 @@ The embedded model's shape; each case in a process of its own, its resident set 
 """
 
 import multiprocessing
+import resource
+import sys
 from dataclasses import dataclass
 
 import torch
 
 from headrank.alignment.adapters import TrainedSettings, prepare_trained
 from headrank.alignment.reader import checkpoint_activations
-from headrank.memory import peak_memory_bytes
 from headrank.model import (
     BackboneSettings,
     PromptBuilder,
@@ -51,8 +52,7 @@ def measure(case: Case) -> str:
     torch.set_num_threads(1)
     settings = BackboneSettings(dtype=case.dtype, device="cpu")
     shape = model_shape(settings)
-    cpu = torch.device("cpu")
-    before = peak_memory_bytes(cpu)
+    before = _peak_bytes()
     backbone = load_backbone(settings, depth=case.depth)
     builder = PromptBuilder(backbone.tokenizer, PromptSettings())
     prompt = builder.build("what is it about", [f"{i} {PASSAGE}" for i in range(case.passages)], with_null=True)
@@ -72,11 +72,17 @@ def measure(case: Case) -> str:
             scores = read_head_scores(backbone, [prompt], heads[-8:])
         scores[0].query.sum().backward()
         estimate = weights + shape.training_bytes(case.depth, len(prompt), trained, checkpointing=checkpointing)
-    measured = peak_memory_bytes(cpu) - before
+    measured = _peak_bytes() - before
     return (
         f"| {case.work} | {case.dtype} | {case.depth} | {len(prompt):,} | {estimate / 2**20:,.0f} | "
         f"{measured / 2**20:,.0f} | {estimate / measured:.2f} |"
     )
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process held at once so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux, bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def main() -> None:

@@ -123,7 +123,8 @@ def run_numbers(
         for cut in ("cut_passages", "cut_queries"):
             if cut in facts:
                 numbers[f"{start}/{cut}"] = facts[cut]
-        numbers[f"{start}/peak_memory_gib"] = facts["peak_memory_bytes"] / 2**30
+        if "peak_memory_bytes" in facts:
+            numbers[f"{start}/peak_memory_gib"] = facts["peak_memory_bytes"] / 2**30
     return numbers
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from tqdm import tqdm
 
 from headrank.artifacts import RunFolder
@@ -19,7 +20,7 @@ from headrank.data import read_run, write_run
 from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
-from headrank.memory import peak_memory_bytes
+from headrank.memory import PeakMemory
 from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
 from headrank.stages.keys import ALIGNED, reranker_key, run_key
@@ -37,7 +38,7 @@ class RerankedBenchmark:
 
     rankings: Run
     contexts: tuple[ContextScores, ...]  # none of a system that reads each passage alone
-    facts: dict[str, Any]  # seconds, lists, peak memory, and as far as there are: tokens, depth, replies, ...
+    facts: dict[str, Any]  # seconds, lists, and as far as known: peak memory, tokens, depth, replies, ...
     key: str
 
 
@@ -122,7 +123,7 @@ class RerankStage:
             settings=heads.scorer,
             states=self.states if heads.prompt.in_blocks else None,
         )
-        scored, facts = _timed(scorer.score, system, benchmark)
+        scored, facts = _timed(scorer.score, system, benchmark, backbone.device)
         cuts = CutCounts()
         for item in scored:
             cuts.add(len(item.ranking), len(item.cut), query_cut=item.query_cut)
@@ -134,7 +135,6 @@ class RerankStage:
             "depth": backbone.depth,
             "layers": backbone.layers,
             "heads": len(heads.heads),
-            "peak_memory_bytes": peak_memory_bytes(backbone.device),
         }
         _write_contexts(_contexts_path(path), [item.context for item in scored], facts)
         # The run is written last: with it the artifact is whole.
@@ -144,8 +144,8 @@ class RerankStage:
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData, path: Path
     ) -> None:
         reranker = self._load_reranker(settings, own)
-        output, facts = _timed(reranker.rerank, system, benchmark)
-        facts |= {**output.facts, "peak_memory_bytes": peak_memory_bytes(reranker.device)}
+        output, facts = _timed(reranker.rerank, system, benchmark, reranker.device)
+        facts |= output.facts
         if output.replies:
             facts["replies"] = dict(output.replies)
         _write_contexts(_contexts_path(path), output.contexts, facts)
@@ -193,13 +193,19 @@ def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[Co
     return tuple(contexts)
 
 
-def _timed(rerank: Callable[..., T], system: str, benchmark: BenchmarkData) -> tuple[T, dict[str, Any]]:
-    """What `rerank(lists, on_list=...)` gives, and how long it took, loading left out."""
+def _timed(
+    rerank: Callable[..., T], system: str, benchmark: BenchmarkData, device: torch.device
+) -> tuple[T, dict[str, Any]]:
+    """What `rerank(lists, on_list=...)` gives, and the pass's seconds (without loading) and, if known, peak memory."""
     lists: Sequence[CandidateList] = benchmark.candidates.lists
     start = time.perf_counter()
-    with tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar:
+    with (
+        PeakMemory(device) as peak,
+        tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar,
+    ):
         output = rerank(lists, on_list=lambda: bar.update())
-    return output, {"seconds": time.perf_counter() - start, "lists": len(lists)}
+    facts = {"seconds": time.perf_counter() - start, "lists": len(lists)}
+    return output, facts if peak.bytes is None else {**facts, "peak_memory_bytes": peak.bytes}
 
 
 def _tag(system: str) -> str:
