@@ -12,11 +12,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-
+from headrank.errors import ConfigError
 from headrank.extras import MissingExtraError, require_extra
-from headrank.run import CONFIG_FOLDER, experiment_from_config
+from headrank.run import compose_config, experiment_from_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MissingExtraError as error:
         parser.exit(1, f"error: {error}\n")
     try:
-        with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
-            experiment = experiment_from_config(compose("config", options.overrides), Path("unused"))
-    except (HydraException, ValueError) as error:
+        experiment = experiment_from_config(compose_config(options.overrides), Path("unused"))
+    except ConfigError as error:
         parser.error(str(error))
     from headrank.tracking.panels import dashboard_sections, pinned_keys
     from headrank.tracking.workspace import make_workspace, save_workspace, workspace_json

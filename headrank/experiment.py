@@ -3,52 +3,58 @@
 `run.py` makes one of these from the Hydra configuration; the stages know nothing of Hydra.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from headrank.baselines import RerankerSettings
 from headrank.data import DataSettings
 from headrank.evaluation import ReportSettings
+from headrank.evaluation.metrics import Metric
 from headrank.heads import Criterion
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
 from headrank.names import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
+from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
 
-@dataclass(frozen=True, slots=True)
+def known_metric(name: str) -> str:
+    """The name, checked. Raises `ValueError` for a measure that does not exist and a cutoff below 1."""
+    Metric.parse(name)
+    return name
+
+
+@settings
 class SystemSettings:
     """A way to rerank: a head criterion, how many heads, and a scorer. The first system of an experiment is its own,
     the others are what it is compared with."""
 
     criterion: Criterion
-    heads: int | None = None  # how many; None: as many as the criterion's authors take
-    entropy_weight: str | None = None  # "auto": chosen by cross-validation over the labelled queries
+    heads: Annotated[int, Ge(1)] | None = None  # how many; None: as many as the criterion's authors take
+    # "auto": chosen by cross-validation over the labelled queries
+    entropy_weight: Annotated[str, one_of(("auto",))] | None = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> its own, in place of the prompt's
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class SelectionSettings:
     """How labelled lists are read for head selection."""
 
-    seeds: Sequence[int] = (0, 1, 2)  # one shuffled context order each, averaged
-    max_layer: int | None = None  # heads of the first max_layer layers compete; None: of all
-    batch_size: int = 64  # lists per forward pass, at most
-    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
+    seeds: Listed[int] = (0, 1, 2)  # one shuffled context order each, averaged
+    max_layer: Annotated[int, Ge(1)] | None = None  # heads of the first max_layer layers compete; None: of all
+    batch_size: Annotated[int, Ge(1)] = 64  # lists per forward pass, at most
+    tokens_per_batch: Annotated[int, Ge(1)] = 16384  # tokens per forward pass, at most; a longer list goes alone
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"reading.seeds is {list(self.seeds)}, wanted at least one and none twice")
-        if self.max_layer is not None and self.max_layer < 1:
-            raise ValueError(f"reading.max_layer is {self.max_layer}, wanted at least 1 or null")
-        for name in ("batch_size", "tokens_per_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"reading.{name} is {getattr(self, name)}, wanted at least 1")
+            raise wrong("seeds", list(self.seeds), "at least one seed and none twice")
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Experiment:
     """Everything a run does."""
 
@@ -64,45 +70,49 @@ class Experiment:
     states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
     shared_runs: Path | None = None  # a folder of runs that several jobs have in common; None: each makes its own
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
-    metrics: tuple[str, ...] = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
+    metrics: Listed[Annotated[str, AfterValidator(known_metric)]] = (
+        "ndcg@10",
+        "mrr@10",
+        "map@100",
+        "recall@100",
+        "judged@10",
+    )
     objective: str = "ndcg@10"  # the metric that a run returns and reports first
-    objective_from: str = "benchmarks"  # its mean over them | validation: alignment's best nDCG@10 on held-out queries
+    # its mean over them | validation: alignment's best nDCG@10 on held-out queries
+    objective_from: Annotated[str, one_of(("benchmarks", "validation"))] = "benchmarks"
     report: ReportSettings = field(default_factory=ReportSettings)
-    config_yaml: str = ""  # the composed configuration, for the record
+    config: Mapping[str, Any] = field(default_factory=dict)  # the composed configuration, resolved: never written
+    config_yaml: str = ""  # the same for the record, in which `${oc.env:...}` stays unresolved
 
     def __post_init__(self) -> None:
         if MAIN_SYSTEM not in self.systems:
-            raise ValueError(f"an experiment's systems must hold {MAIN_SYSTEM!r}, these are {', '.join(self.systems)}")
-        twice = set(self.systems) & set(self.rerankers)
-        if twice:
-            raise ValueError(f"names of systems and rerankers must differ, both hold {', '.join(sorted(twice))}")
-        if FIRST_STAGE_SYSTEM in {*self.systems, *self.rerankers}:
-            raise ValueError(f"the name {FIRST_STAGE_SYSTEM!r} is taken by the first stage itself")
-        names = [benchmark.name for benchmark in self.benchmarks]
-        if len(set(names)) != len(names):
-            raise ValueError(f"benchmark names must differ, these are {', '.join(names)}")
-        if not names:
-            raise ValueError("an experiment needs at least one benchmark")
+            raise wrong("systems", list(self.systems), f"systems with {MAIN_SYSTEM!r} among them")
+        others = {*self.systems, *self.rerankers}
+        for name in set(self.systems) & set(self.rerankers):
+            raise wrong("rerankers", name, "a name that no system has")
+        taken = {FIRST_STAGE_SYSTEM} | ({UNALIGNED_SYSTEM} if self.alignment is not None else set())
+        for name in others & taken:
+            raise wrong("systems", name, "another name: this one is reserved")
+        for key, parts in (("benchmarks", self.benchmarks), ("data", self.train)):
+            names = [part.name for part in parts]
+            if len(set(names)) != len(names):
+                raise wrong(key, names, "another name for each")
+        if not self.benchmarks:
+            raise wrong("benchmarks", [], "at least one benchmark")
+        if len(set(self.metrics)) != len(self.metrics):
+            raise wrong("metrics", list(self.metrics), "each metric once")
         if self.objective not in self.metrics:
-            raise ValueError(f"objective {self.objective!r} is not among the metrics {', '.join(self.metrics)}")
-        if self.objective_from not in ("benchmarks", "validation"):
-            raise ValueError(f"objective_from is {self.objective_from!r}, wanted benchmarks or validation")
+            raise wrong("objective", self.objective, f"one of the metrics {', '.join(self.metrics)}")
         if self.objective_from == "validation" and not getattr(self.alignment, "validation_queries", 0):
-            raise ValueError("objective_from validation needs an alignment with validation_queries above 0")
-        measured = {*self.systems, *self.rerankers, FIRST_STAGE_SYSTEM}
-        measured |= {UNALIGNED_SYSTEM} if self.alignment is not None else set()
+            raise wrong("objective_from", "validation", "benchmarks, or alignment with validation_queries above 0")
+        measured = others | taken
         if self.report.baseline is not None and self.report.baseline not in measured:
-            known = ", ".join(sorted(measured))
-            raise ValueError(f"report.baseline is {self.report.baseline!r}, wanted one of {known}")
-        names = [data.name for data in self.train]
-        if len(set(names)) != len(names):
-            raise ValueError(f"data names must differ, these are {', '.join(names)}")
+            known = f"{', '.join(sorted(measured))}{meant(self.report.baseline, measured)}"
+            raise wrong("report.baseline", self.report.baseline, f"one of {known}")
         if self.states is not None and not any(system.prompt.in_blocks for system in self.systems.values()):
-            raise ValueError("states.folder is given, and no system's prompt is in blocks: give prompt=blocks")
-        if self.alignment is not None:
-            if not self.train:
-                raise ValueError("alignment needs labelled lists, and data names none")
-            if UNALIGNED_SYSTEM in {*self.systems, *self.rerankers}:
-                raise ValueError(f"the name {UNALIGNED_SYSTEM!r} is taken by the system before alignment")
-        if not self.train and any(system.criterion.needs_labels for system in self.systems.values()):
-            raise ValueError("a criterion that needs labelled lists is used, and data names none")
+            raise wrong("states.folder", self.states.folder, "null, or prompt=blocks: no system's prompt is in blocks")
+        if not self.train and self.alignment is not None:
+            raise wrong("data", [], "labelled lists, which alignment needs")
+        for name, system in self.systems.items():
+            if not self.train and system.criterion.needs_labels:
+                raise wrong("data", [], f"labelled lists: the criterion {system.criterion.name} of {name} needs them")

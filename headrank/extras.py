@@ -64,14 +64,13 @@ def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, 
     """
     needed: dict[str, tuple[str, tuple[str, ...]]] = {}
     baselines = config.get("baselines") or {}
-    if config.get("alignment"):
+    if _chosen(config, "alignment"):
         needed["train"] = ("alignment", ())
     if "cross_encoder" in baselines:
         needed["baselines"] = ("baselines=[cross_encoder]", ())
     if (baselines.get("generative") or {}).get("backend") == "vllm":
         needed["vllm"] = ("baselines.generative.backend=vllm", ())
-    tracking = config.get("tracking")
-    if tracking and tracking.get("mode") != "disabled":
+    if _chosen(config, "tracking") and config["tracking"].get("mode") != "disabled":
         needed["wandb"] = ("tracking=wandb", ("wandb",))
     sweeper = ((config.get("hydra") or {}).get("sweeper") or {}).get("_target_", "")
     if sweeper.endswith("OptunaSweeper"):
@@ -93,6 +92,10 @@ def check_launcher(arguments: Sequence[str]) -> None:
         if key == "hydra/launcher" and name in LAUNCHERS:
             extra = LAUNCHERS[name]
             require_extra(extra, word, *(module for module in EXTRAS[extra] if module.startswith("hydra_plugins.")))
+
+
+def _chosen(config: Mapping[str, Any], group: str) -> bool:
+    return bool(config.get(group)) and not config[group].get("_none_")
 
 
 def _found(module: str) -> bool:

@@ -16,9 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
-
-from headrank.run import CONFIG_FOLDER, experiment_from_config
+from headrank.run import compose_config, experiment_from_config
 
 if TYPE_CHECKING:
     from headrank.experiment import Experiment, SystemSettings
@@ -40,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--benchmark", help="take the list from this benchmark of the experiment, by its name")
     given = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
-        experiment = experiment_from_config(compose("config", given.overrides), Path("unused"))
     try:
+        experiment = experiment_from_config(compose_config(given.overrides), Path("unused"))
         item = example_list(experiment, benchmark=given.benchmark, query=given.query, passages=given.passages)
         for text in prompts(experiment, item, only=given.system):
             print(text)

@@ -8,174 +8,121 @@ python -m headrank.run tracking=wandb tracking.project=reranking              tr
 python -m headrank.run --cfg job +experiment=qwen3_4b   print the configuration, nothing else
 """
 
-import copy
-import difflib
 import gc
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from headrank.cache import cache_folder
-from headrank.extras import MissingExtraError, check_extras, check_launcher
+from headrank.configuration import CONFIG_FOLDER, REPLACED, build, chosen, experiment_from_config, explained, recorded
+from headrank.errors import ConfigError, HeadRankError
+from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
+from headrank.settings import meant
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
 if TYPE_CHECKING:
-    from headrank.experiment import DataSettings, Experiment
     from headrank.tracking import Tracker
+
+__all__ = ["CONFIG_FOLDER", "compose_config", "experiment_from_config", "main", "tracker_from_config"]
 
 # torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
 # them is imported where it is used.
 
 logger = logging.getLogger("headrank")
 
-_CHECKOUT = Path(__file__).parent.parent / "conf"
-CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"  # in a wheel conf/ lies inside
 
+def compose_config(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    """The configuration of these overrides, for commands other than `headrank.run`; with Hydra's own part if asked.
 
-def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
-    """The experiment that a composed configuration describes.
-
-    Raises `ValueError` where a value that has no default is not given, and what the settings' own checks raise.
+    Raises `ConfigError`.
     """
-    from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
-
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ValueError(f"the configuration leaves {', '.join(missing)} open: give it, as {missing[0]}=VALUE")
-    groups = ("model", "data", "benchmarks", "prompt", "selection", "reading", "scorer", "baselines", "report")
-    # A group of which no option is chosen (baselines=[], alignment=none) is absent from the configuration. What stands
-    # under `debug` takes the place of a group that is there; of alignment and chosen baselines it changes values.
-    debug = dict(config.get("debug") or {})
-    config = _changed_baselines(config, debug.pop("baselines", {}))
-    nodes = {**config, **{key: value for key, value in debug.items() if config.get(key)}}
-    if config.get("alignment") and "alignment" in debug:
-        nodes["alignment"] = OmegaConf.merge(config.alignment, debug["alignment"])
-    parts: dict[str, Any] = {key: instantiate(nodes[key], _convert_="all") if key in nodes else {} for key in groups}
-    states = config.get("states")
-    selection = parts["selection"]
-    main = SystemSettings(
-        selection["criterion"],
-        heads=selection["heads"],
-        entropy_weight=selection["entropy_weight"],
-        scorer=parts["scorer"],
-        prompt=parts["prompt"],
-        instructions=dict(config.get("instructions") or {}),
-    )
-    with_heads = {name: s for name, s in parts["baselines"].items() if isinstance(s, SystemSettings)}
-    check_instructions(main.instructions, parts["benchmarks"].values())
-    return Experiment(
-        name=config.name,
-        folder=folder,
-        cache=Path(config.paths.cache) if config.paths.cache else cache_folder(),
-        model=parts["model"],
-        train=tuple(parts["data"].values()),
-        benchmarks=with_runs(tuple(parts["benchmarks"].values()), config.get("first_stage_runs")),
-        systems={MAIN_SYSTEM: main, **with_heads},
-        rerankers={name: settings for name, settings in parts["baselines"].items() if name not in with_heads},
-        selection=parts["reading"],
-        states=instantiate(states) if states and states.folder else None,
-        shared_runs=Path(config.shared_runs) if config.shared_runs else None,
-        alignment=alignment_from_config(nodes),
-        metrics=tuple(config.metrics),
-        objective=config.objective,
-        objective_from=config.objective_from,
-        report=parts["report"],
-        config_yaml=OmegaConf.to_yaml(config, resolve=True),
-    )
+    try:
+        with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
+            return compose("config", list(overrides), return_hydra_config=with_hydra)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explanation(error, overrides)) from error
 
 
-def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
-    """Warn of instructions whose benchmark is neither among these nor one of `conf/benchmarks`: a word misspelt."""
-    known = {one.name for one in benchmarks}
-    if instructions.keys() <= known:
-        return
-    known |= {
-        str(OmegaConf.select(OmegaConf.load(file), f"{file.stem}.name"))
-        for file in (CONFIG_FOLDER / "benchmarks").glob("*.yaml")
-    }
-    for name in sorted(instructions.keys() - known):
-        near = difflib.get_close_matches(name, sorted(known), 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        logger.warning("instructions.%s: there is no benchmark of this name, it has no effect%s", name, meant)
+def explanation(error: Exception, overrides: Sequence[str]) -> str:
+    """What Hydra or OmegaConf refused in these overrides, in the words of the configuration.
 
-
-def _changed_baselines(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
-    """The configuration with these values in those of its baselines that are chosen."""
-    present = {name: change for name, change in changes.items() if name in (config.get("baselines") or {})}
-    config = copy.deepcopy(config)
-    OmegaConf.set_struct(config, False)
-    config.merge_with({"baselines": present} if present else {})
-    return config
-
-
-def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
-    """The benchmarks with the TREC runs that `pattern` names as first stage, `{name}` being a benchmark's name.
-
-    A benchmark that has a run of its own keeps it. Raises `ValueError` where one file would serve several benchmarks.
+    Names the key and the known key that is spelt most alike. Several lines if Hydra lists a group's options.
     """
-    if pattern is None:
-        return benchmarks
-    if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
-        raise ValueError(f"first_stage_runs is {pattern!r} for {len(benchmarks)} benchmarks: wanted {{name}} in it")
-    return tuple(
-        one
-        if one.run_path is not None
-        else replace(one, first_stage="run", run_path=pattern.replace("{name}", one.name))
-        for one in benchmarks
-    )
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, OmegaConfBaseException):
+        return explained(error)
+    if found is None:
+        return str(error).partition("\nConfig search path")[0]
+    key = found.group(1)
+    if key in REPLACED:
+        return f"{key}: replaced by {REPLACED[key]}"
+    rest = [word for word in overrides if word.lstrip("+~").partition("=")[0] != key and "=" in word and word[0] != "-"]
+    try:
+        known = _siblings(compose_config(rest), key)
+    except ConfigError:  # another word is wrong too
+        known = []
+    parent = key.rpartition(".")[0]
+    expected = f"; expected one of {', '.join(known)}{meant(key, known)}" if known else ""
+    return f"{key}: unknown{expected}" if known or parent else f"{key}: unknown: {error}"
 
 
-def alignment_from_config(nodes: Mapping[str, Any]) -> Any:
-    """The alignment that the groups `alignment`, `loss` and `trainer` describe, or None where none is chosen."""
-    if not nodes.get("alignment"):
-        return None
-    from headrank.alignment.settings import AlignmentSettings
-
-    options = instantiate(nodes["alignment"], _convert_="all")
-    terms = instantiate(nodes["loss"], _convert_="all")
-    trainer = instantiate(nodes["trainer"], _convert_="all")
-    return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
+def _siblings(config: DictConfig, key: str) -> list[str]:
+    """The keys that stand where `key` should: those of its deepest part that exists."""
+    parent = key
+    while parent:
+        parent = parent.rpartition(".")[0]
+        node = OmegaConf.select(config, parent, throw_on_resolution_failure=False) if parent else config
+        if isinstance(node, DictConfig):
+            return [f"{parent}.{name}" if parent else str(name) for name in node if name != "_target_"]
+    return []
 
 
 def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
-    """The tracker that the group `tracking` describes. Raises what `make_tracker` and its settings raise.
+    """The tracker that the group `tracking` describes. Raises `ConfigError` and what `make_tracker` raises.
 
     name: of the run. group: of the sweep that it is a job of.
     """
     from headrank.tracking import make_tracker
 
-    chosen = config.get("tracking")
-    settings = instantiate(chosen, _convert_="all") if chosen else None
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return make_tracker(settings, {str(key): value for key, value in plain.items()}, name=name, group=group)
+    config = chosen(config)
+    return make_tracker(build(config.get("tracking")), recorded(config), name=name, group=group)
 
 
 def main() -> None:
-    """The command line. Where torchrun or srun started several processes, the first runs and the others help it."""
+    """The command line. If torchrun or srun started several processes, the first runs and the others help it.
+
+    A bad configuration ends with one line and exit code 2, another error of this package with one line and exit code 1;
+    `HYDRA_FULL_ERROR=1` adds the traceback.
+    """
     if Started.of().rank:
         sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what is printed is decided here
     try:
         check_launcher(sys.argv[1:])
-    except MissingExtraError as error:
-        sys.exit(f"error: {error}")
-    sys.argv[1:] = for_jobs(sys.argv[1:])
-    with interruptible():
-        _main()
+        sys.argv[1:] = for_jobs(sys.argv[1:])
+        with interruptible():
+            _main()
+    except (HeadRankError, HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        print(f"error: {explanation(error, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError | ConfigCompositionException | OmegaConfBaseException) else 1)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
@@ -194,7 +141,7 @@ def _main(config: DictConfig) -> float | None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     job, started = HydraConfig.get(), Started.of()
     if started.count > 1 and job.mode == RunMode.MULTIRUN:
-        raise ValueError(
+        raise ConfigError(
             f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
             "give trainer.devices alone, which starts processes for each job; on several, start each job by itself"
         )

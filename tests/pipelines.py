@@ -46,6 +46,7 @@ def tiny_experiment(folder: Path, model_folder: Path, place: Path) -> Experiment
         },
         selection=SelectionSettings(seeds=(0, 1)),
         metrics=("ndcg@10", "judged@10"),
+        config={"name": "test"},
         config_yaml="name: test\n",
     )
 

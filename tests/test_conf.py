@@ -47,9 +47,13 @@ def test_experiments(name):
     assert MAIN_SYSTEM in found.systems
     assert found.config_yaml.count("_target_") > 5
     OmegaConf.create(found.config_yaml)  # the record can be read back
-    debug = experiment(f"+experiment={name}", "debug=fast")
-    assert debug.model.random_weights
-    assert [b.collection for b in debug.benchmarks] == ["sample/test"]
+    for option in ("fast", "sample"):
+        debug = experiment(f"+experiment={name}", f"debug={option}")
+        assert debug.model.random_weights
+        assert {b.max_queries for b in debug.benchmarks} == {6}
+        collections = [b.collection for b in (found if option == "fast" else debug).benchmarks]
+        assert [b.collection for b in debug.benchmarks] == collections
+        assert (collections == ["sample/test"]) == (option == "sample" or name == "nano")
 
 
 @pytest.mark.parametrize("option", [option for group, option in OPTIONS if group == "tracking"])
@@ -85,7 +89,7 @@ def test_the_reports_figures_are_the_packages_own_and_can_be_changed_by_a_line()
     changed = experiment("report.figures.heads=null", "report.columns.changes=[benchmark,p_holm]", "baselines=[icr]",
         "report.baseline=icr").report  # fmt: skip
     assert [figure.name for figure in changed.drawn()] == [name for name in figures if name != "heads"]
-    assert {k: v for k, v in changed.columns.items() if v} == {"changes": ["benchmark", "p_holm"]}
+    assert {k: v for k, v in changed.columns.items() if v} == {"changes": ("benchmark", "p_holm")}
     assert changed.baseline == "icr"
 
 
@@ -103,6 +107,7 @@ def test_baselines_with_and_without_heads_stand_side_by_side():
     debug = experiment("+experiment=qwen3_4b", chosen, "debug=fast").rerankers
     assert debug["generative"] == Generative(max_new_tokens=8)
     assert debug["qwen3_reranker"] == Qwen3Reranker(None)
+    assert debug["cross_encoder"].max_length == 256
     assert debug["cross_encoder"].model.random_weights
     assert experiment("debug=fast").rerankers == {}
 
@@ -111,7 +116,7 @@ def test_states_of_passages():
     assert experiment("prompt=blocks").states is None
     states = experiment("prompt=blocks", "states.folder=/data/states", "states.dtype=int8").states
     assert (states.folder, states.dtype, states.keep) == ("/data/states", "int8", True)
-    with pytest.raises(ValueError, match="give prompt=blocks"):
+    with pytest.raises(ValueError, match="prompt=blocks"):
         experiment("states.folder=/data/states")
 
 
@@ -147,5 +152,5 @@ def test_instructions_of_no_benchmark_are_told(caplog):
     experiment("instructions=tasks")
     assert not caplog.records
     experiment('+instructions.trec-dl-2109="Find it."')
-    assert "instructions.trec-dl-2109: there is no benchmark of this name" in caplog.text
+    assert "instructions.trec-dl-2109: no benchmark has this name" in caplog.text
     assert "did you mean trec-dl-2019?" in caplog.text

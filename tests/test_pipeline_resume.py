@@ -97,14 +97,14 @@ run_experiment(pickle.load(open(sys.argv[1], "rb")))
 
 def test_a_finished_run_is_known_until_something_it_depends_on_changes(experiment, make_folder):
     other = str(make_folder("other"))
-    text = f"name: test\ncollection: {experiment.train[0].collection}\nother: {other}\npaths: {{output: {{}}}}\n"
-    known = replace(experiment, config_yaml=text)
+    content = {"name": "test", "collection": experiment.train[0].collection, "other": other, "paths": {"output": "a"}}
+    known = replace(experiment, config=content)
     assert finished_objective(known) is None
     outcome = run_experiment(known)
     assert finished_objective(known) == outcome.objective
-    assert finished_objective(replace(known, config_yaml=text.replace("{}", "elsewhere"))) == outcome.objective
-    assert finished_objective(replace(known, config_yaml=text.replace("test", "changed"))) is None
-    assert finished_objective(replace(known, config_yaml="")) is None
+    assert finished_objective(replace(known, config=content | {"paths": {"output": "b"}})) == outcome.objective
+    assert finished_objective(replace(known, config=content | {"name": "changed"})) is None
+    assert finished_objective(replace(known, config={})) is None
     with (Path(other) / "qrels.txt").open("a") as file:
         file.write("q1 0 d5 0\n")
     assert finished_objective(known) is None, "a file that the configuration names has changed"

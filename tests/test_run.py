@@ -35,7 +35,7 @@ def test_the_configuration_of_a_scale_prints_without_network():
 def test_debug_runs_the_whole_way_and_names_the_report(tmp_path):
     done = run(
         "+experiment=qwen3_4b",
-        "debug=fast",
+        "debug=sample",
         f"paths.output={tmp_path}",
         "baselines=[icr,qrhead,core,generative,qwen3_reranker,cross_encoder]",
     )
@@ -69,12 +69,18 @@ def test_a_sweep_goes_on_after_a_failed_job_and_starts_again_where_it_was(tmp_pa
 
 @pytest.mark.slow
 def test_ablations_in_processes_of_their_own_return_at_once_when_finished(tmp_path):
-    sweep = ("+sweep=alignment_ablation", "+ablation=no_entropy,heads_32", "debug=fast", "hydra/launcher=processes")
+    sweep = (
+        "+sweep=alignment_ablation",
+        "+ablation=no_entropy,heads_32",
+        "debug=fast",
+        "debug.model.overrides.num_attention_heads=8",
+        "hydra/launcher=processes",
+    )
     places = (f"paths.output={tmp_path}", f"paths.cache={tmp_path / 'cache'}")  # a cache that both begin to fill
     done = run(*sweep, *places, ok=False)
     assert "1 of 2 jobs failed" in done.stderr
     root = tmp_path / "debug-run/alignment_ablation"
-    finished, failed = root / "ablation-no_entropy__debug-fast", root / "ablation-heads_32__debug-fast"
+    (finished,), (failed,) = root.glob("ablation-no_entropy*"), root.glob("ablation-heads_32*")
     assert json.loads((finished / "status.json").read_text())["state"] == "finished"
     assert "32 heads are wanted" in (failed / "traceback.txt").read_text()
     written = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if ".hydra" not in path.parts}

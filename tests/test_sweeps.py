@@ -116,7 +116,7 @@ def test_an_ablation_changes_what_it_says_of_any_recipe(name, recipe):
 def test_an_ablation_shows_in_a_debug_run_too():
     config = composed("+experiment=qwen3_4b", "debug=fast", "+ablation=full")
     found = experiment_from_config(config, Path("unused"))
-    assert (found.alignment.part, found.alignment.epochs, found.alignment.lr) == ("full", 2, 2e-4)
+    assert (found.alignment.part, found.alignment.epochs, found.alignment.lr) == ("full", 5, 2e-4)
 
 
 def test_jobs_put_the_sweep_first_the_ablation_last_and_know_those_that_are_the_same(recipe):

@@ -9,13 +9,14 @@ owns the model, and by `export.py`, which wants plain weights back.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from headrank.settings import Ge, Gt, Listed, one_of, settings, wrong
 
 if TYPE_CHECKING:  # of the extra `train`; the settings of alignment are read without it
     from peft.tuners.lora import LoraLayer
@@ -37,27 +38,20 @@ class TrainedPart(StrEnum):
     HEAD_WEIGHTS = "head_weights"
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class TrainedSettings:
-    """What is trained, and the shape of the adapters (LoRA: Hu et al., arXiv 2106.09685). Raises `ValueError` for
-    values without a meaning."""
+    """What is trained, and the shape of the adapters (LoRA: Hu et al., arXiv 2106.09685)."""
 
-    part: str = "lora"  # lora | full: the matrices themselves | head_weights: w_h alone, the backbone stays as it is
-    matrices: tuple[str, ...] = READ_LAST  # of each layer; see MATRICES
-    rank: int = 16  # of the adapters [ours]
-    alpha: float = 32.0  # an adapter's product is scaled by alpha / rank [ours]
+    # lora | full: the matrices themselves | head_weights: w_h alone, the backbone stays as it is
+    part: Annotated[str, one_of(TrainedPart)] = "lora"
+    matrices: Listed[Annotated[str, one_of(MATRICES)]] = READ_LAST  # of each layer; see MATRICES
+    rank: Annotated[int, Ge(1)] = 16  # of the adapters [ours]
+    alpha: Annotated[float, Gt(0)] = 32.0  # an adapter's product is scaled by alpha / rank [ours]
     seed: int = 0  # of the adapters' start values
 
     def __post_init__(self) -> None:
-        if self.part not in list(TrainedPart):
-            raise ValueError(f"trained.part is {self.part!r}, wanted one of {', '.join(TrainedPart)}")
-        unknown = [name for name in self.matrices if name not in MATRICES]
-        if unknown or not self.matrices or len(set(self.matrices)) != len(self.matrices):
-            raise ValueError(
-                f"trained.matrices are {list(self.matrices)}: wanted some of {', '.join(MATRICES)}, none twice"
-            )
-        if self.rank < 1 or not 0 < self.alpha < float("inf"):
-            raise ValueError(f"trained.rank {self.rank} and alpha {self.alpha}: wanted at least 1 and above 0")
+        if not self.matrices or len(set(self.matrices)) != len(self.matrices):
+            raise wrong("matrices", list(self.matrices), "at least one and none twice")
 
 
 def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSettings) -> dict[str, nn.Parameter]:

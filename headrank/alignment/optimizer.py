@@ -2,31 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from headrank.settings import Ge, Gt, Le, Lt, settings
 
-@dataclass(frozen=True, slots=True)
+
+@settings
 class OptimizerSettings:
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101). The defaults are ours. Raises `ValueError` for values without a
-    meaning."""
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101). The defaults are ours."""
 
-    lr: float = 2e-4  # at its highest
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_fraction: float = 0.1  # of all steps, over which the rate rises from 0
+    lr: Annotated[float, Gt(0)] = 2e-4  # at its highest
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
+    warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # of all steps, over which the rate rises from 0
     cosine: bool = True  # False: the rate stays at its highest after the warm-up
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"optimizer.lr {self.lr}, weight_decay {self.weight_decay}: wanted above 0, and 0 or more")
-        if not 0 <= self.warmup_fraction <= 1:
-            raise ValueError(f"optimizer.warmup_fraction is {self.warmup_fraction}, wanted a share from 0 to 1")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"optimizer.betas are {self.betas}, wanted two numbers, 0 or more and below 1")
 
 
 def make_optimizer(

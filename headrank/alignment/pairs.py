@@ -5,13 +5,15 @@ are thinned by z, the scores of the model in training; no gradient flows through
 adjacent levels is the paper's (arXiv 2604.17237); the margin, the fraction and the zone's weight are ours.
 """
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from headrank.settings import Ge, Gt, Le, one_of, settings
 
 
 class PairMining(StrEnum):
@@ -29,9 +31,9 @@ class PairLevels(StrEnum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class PairSettings:
-    """How pairs are chosen. Raises `ValueError` for values without a meaning.
+    """How pairs are chosen.
 
     mining: `hard`, `random` or `all` (which ignores the fraction).
     levels: `adjacent` or `all`.
@@ -40,19 +42,10 @@ class PairSettings:
     zone_weight: alpha >= 0; a pair with a member in the middle zone weighs 1 + alpha, any other 1.
     """
 
-    mining: str = "hard"
-    levels: str = "adjacent"
-    fraction: float = 0.5
-    zone_weight: float = 1.0
-
-    def __post_init__(self):
-        for name, value, kinds in (("mining", self.mining, PairMining), ("levels", self.levels, PairLevels)):
-            if value not in list(kinds):
-                raise ValueError(f"pairs.{name} is {value!r}, wanted one of {', '.join(kinds)}")
-        if not 0 < self.fraction <= 1:
-            raise ValueError(f"pairs.fraction is {self.fraction}, wanted more than 0 and at most 1")
-        if not 0 <= self.zone_weight < math.inf:
-            raise ValueError(f"pairs.zone_weight is {self.zone_weight}, wanted a finite number, 0 or more")
+    mining: Annotated[str, one_of(PairMining)] = "hard"
+    levels: Annotated[str, one_of(PairLevels)] = "adjacent"
+    fraction: Annotated[float, Gt(0), Le(1)] = 0.5
+    zone_weight: Annotated[float, Ge(0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from transformers import (
@@ -25,6 +25,7 @@ from headrank.model.model_checks import check_loaded, check_weight_files, read_c
 from headrank.model.plain_text import encodable
 from headrank.model.truncation import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
+from headrank.settings import Ge, settings
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -33,19 +34,13 @@ MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
 _NO_LIMIT = 10**6  # tokens; a tokenizer without a limit says 10**30, which does not go into its backend
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class CrossEncoderReranker:
     """A cross-encoder with one output. Scores are its logits: a sigmoid would only tie the extreme ones."""
 
     model: BackboneSettings = field(default_factory=lambda: BackboneSettings(MODEL))  # sentence-transformers opens it
-    max_length: int | None = None  # tokens of a pair; None: the model's own
-    batch_size: int = 32  # passages of a list per forward pass
-
-    def __post_init__(self) -> None:
-        for name in ("max_length", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"cross_encoder.{name} is {value}, wanted at least 1")
+    max_length: Annotated[int, Ge(1)] | None = None  # tokens of a pair; None: the model's own
+    batch_size: Annotated[int, Ge(1)] = 32  # passages of a list per forward pass
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`. The experiment's model has no part in it."""

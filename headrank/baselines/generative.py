@@ -6,8 +6,8 @@ not be permutations. Those are repaired by the published rule and counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import torch
 
@@ -16,35 +16,29 @@ from headrank.baselines.generators import BACKENDS, Generator, load_generator
 from headrank.baselines.listwise_prompt import CUTS, ListwisePrompts
 from headrank.baselines.protocol import Reranked
 from headrank.baselines.replies import Permutation, read_permutation, reply_counts
-from headrank.baselines.windows import SlidingWindows, check_windows
+from headrank.baselines.windows import SlidingWindows
 from headrank.model import BackboneSettings, CutCounts, context_tokens, load_tokenizer, model_identity
 from headrank.ranking import CandidateList, ContextScores, Ranking
+from headrank.settings import Ge, one_of, settings, wrong
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Generative:
     """RankGPT's listwise reranker with any chat model; the defaults are the published ones."""
 
     model: BackboneSettings | None = None  # None: the experiment's own
-    window: int = 20  # passages
-    step: int = 10  # passages by which windows move
-    passage_cut: str = "words"  # words (RankGPT's) | tokens
-    passage_limit: int | None = 300  # of them; longer passages are cut at their end; None: none is
-    max_new_tokens: int | None = None  # of a reply; None: what a complete answer takes, and 64
+    window: Annotated[int, Ge(2)] = 20  # passages
+    step: Annotated[int, Ge(1)] = 10  # passages by which windows move
+    passage_cut: Annotated[str, one_of(CUTS)] = "words"  # words (RankGPT's) | tokens
+    passage_limit: Annotated[int, Ge(1)] | None = 300  # of them; longer passages are cut at their end; None: none is
+    max_new_tokens: Annotated[int, Ge(1)] | None = None  # of a reply; None: what a complete answer takes, and 64
     thinking: bool = False  # of chat templates that can switch it
-    backend: str = "transformers"  # transformers | vllm (extra `vllm`)
-    batch_size: int = 1  # lists side by side, with transformers
+    backend: Annotated[str, one_of(BACKENDS)] = "transformers"  # transformers | vllm (extra `vllm`)
+    batch_size: Annotated[int, Ge(1)] = 1  # lists side by side, with transformers
 
     def __post_init__(self) -> None:
-        check_windows(self.window, self.step)
-        if self.passage_cut not in CUTS:
-            raise ValueError(f"generative.passage_cut is {self.passage_cut!r}, wanted one of {', '.join(CUTS)}")
-        if self.backend not in BACKENDS:
-            raise ValueError(f"generative.backend is {self.backend!r}, wanted one of {', '.join(BACKENDS)}")
-        for name in ("passage_limit", "max_new_tokens", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"generative.{name} is {value}, wanted at least 1")
+        if self.step > self.window:
+            raise wrong("step", self.step, f"at most the window, {self.window}: others leave passages out")
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`. How many lists go side by side changes nothing that is wanted."""

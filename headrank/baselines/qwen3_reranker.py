@@ -6,8 +6,8 @@ The prompt and the scoring are those of the model card's transformers example (Q
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import field, replace
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ from headrank.model import (
 from headrank.model.plain_text import encodable
 from headrank.model.truncation import encode_first
 from headrank.ranking import CandidateList, Ranking
+from headrank.settings import Ge, settings
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "
@@ -40,19 +41,15 @@ INSTRUCTION = "Given a web search query, retrieve relevant passages that answer 
 MODEL = "Qwen/Qwen3-Reranker-0.6B"
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Qwen3Reranker:
     """Qwen3-Reranker in one of its sizes; the defaults are the model card's."""
 
     model: BackboneSettings | None = field(default_factory=lambda: BackboneSettings(MODEL))  # None: the experiment's
     instruction: str = INSTRUCTION
-    max_length: int = 8192  # tokens of a prompt; longer passages are cut at their end, nothing else is
-    batch_size: int = 8  # passages of a list per forward pass
-
-    def __post_init__(self) -> None:
-        for name in ("max_length", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"qwen3_reranker.{name} is {getattr(self, name)}, wanted at least 1")
+    # tokens of a prompt; longer passages are cut at their end, nothing else is
+    max_length: Annotated[int, Ge(1)] = 8192
+    batch_size: Annotated[int, Ge(1)] = 8  # passages of a list per forward pass
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`."""

@@ -3,9 +3,12 @@
 import logging
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Strict
+
+from headrank.settings import Ge, Le, settings
 
 _WORD = r"(?u)\b\w+\b"  # bm25s drops words of one character by default; Lucene keeps them
 
@@ -18,7 +21,7 @@ class BM25Method(StrEnum):
     ATIRE = "atire"
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class BM25Parameters:
     """BM25's parameters and how words are made of a text. With these defaults, nDCG@10 over the top 100 is .3205 on
     beir/nfcorpus/test (published: .322) and .4037 on beir/arguana without identical ids (published: .397).
@@ -28,15 +31,11 @@ class BM25Parameters:
     (`english` is Lucene's) or None.
     """
 
-    k1: float = 0.9
-    b: float = 0.4
-    method: BM25Method = BM25Method.LUCENE
+    k1: Annotated[float, Ge(0)] = 0.9
+    b: Annotated[float, Ge(0), Le(1)] = 0.4
+    method: Annotated[BM25Method, Strict(False)] = BM25Method.LUCENE
     stemmer: str | None = "porter"
     stopwords: str | None = "english"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.k1 < float("inf") or not 0 <= self.b <= 1:
-            raise ValueError(f"BM25 with k1 {self.k1}, b {self.b}: wanted k1 >= 0 and 0 <= b <= 1")
 
 
 def bm25s() -> Any:

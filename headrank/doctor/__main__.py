@@ -68,17 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
     """The configuration without Hydra's part, and the extras that it needs."""
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from headrank.extras import LAUNCHERS, needed_extras
-    from headrank.run import CONFIG_FOLDER
+    from headrank.run import compose_config
 
     launcher = "hydra/launcher="
     extras = {LAUNCHERS.get(word.removeprefix(launcher), "") for word in overrides if word.startswith(launcher)}
     words = [word for word in overrides if not word.startswith(launcher)]  # whose plugin may be missing
-    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
-        config = compose("config", words, return_hydra_config=True)
+    config = compose_config(words, with_hydra=True)
     extras |= set(needed_extras(config))
     OmegaConf.set_struct(config, False)
     del config["hydra"]
@@ -101,7 +99,9 @@ def _say(as_json: bool, name: str | None, findings: list[Any]) -> int:
 
 
 def _bad(as_json: bool, error: Exception) -> int:
-    cause = f"; {error.__cause__}" if error.__cause__ else ""
+    from headrank.errors import ConfigError
+
+    cause = f"; {error.__cause__}" if error.__cause__ and not isinstance(error, ConfigError) else ""
     if as_json:
         print(json.dumps({"experiment": None, "exit_code": 2, "error": f"{error}{cause}"}, indent=1))
     print(f"bad configuration: {error}{cause}", file=sys.stderr)

@@ -1,14 +1,15 @@
 """What a report shows, as settings: `conf/report`."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from headrank.evaluation.layouts import LAYOUTS
+from headrank.settings import Listed, meant, settings, wrong
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class ReportSettings:
     """figures: a name of one's own -> a `headrank.evaluation.figures.Figure`, in the report's order; an entry that is
         None is left out; None for all: the figures that come with this package.
@@ -21,14 +22,14 @@ class ReportSettings:
     """
 
     figures: Mapping[str, Any] | None = None
-    columns: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    columns: Mapping[str, Listed[str] | None] = field(default_factory=dict)
     baseline: str | None = None
-    beside: Sequence[str] = ()
+    beside: Listed[str] = ()
 
     def __post_init__(self) -> None:
         for table, keys in self.columns.items():
             if table not in LAYOUTS:
-                raise ValueError(f"report.columns names a table {table!r}, wanted one of {', '.join(LAYOUTS)}")
+                raise wrong("columns", table, f"tables of {', '.join(LAYOUTS)}{meant(table, LAYOUTS)}")
             if keys is None:
                 continue
             known = LAYOUTS[table].keys
@@ -37,21 +38,17 @@ class ReportSettings:
                 key for key in keys if key not in known and not (table == "training" and key.startswith("train/"))
             ]
             if unknown or not keys:
-                raise ValueError(f"report.columns.{table} is {list(keys)}, wanted some of {', '.join(known)}")
+                raise wrong(f"columns.{table}", list(keys), f"some of {', '.join(known)}")
         seen: set[str] = set()
         for key, figure in (self.figures or {}).items():
             if figure is None:
                 continue
             name, title = getattr(figure, "name", None), getattr(figure, "title", None)
             if not isinstance(name, str) or not isinstance(title, str) or not callable(getattr(figure, "make", None)):
-                raise ValueError(
-                    f"report.figures.{key} is {figure!r}, wanted an object with name, title and make(runs)"
-                )
+                raise wrong(f"figures.{key}", figure, "an object with name, title and make(runs)")
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in seen:
-                raise ValueError(
-                    f"report.figures.{key} has the name {name!r}, which names its file: wanted letters, digits, - and "
-                    "_, another name for each figure"
-                )
+                expected = "letters, digits, - and _, which name its file, and another name for each figure"
+                raise wrong(f"figures.{key}.name", name, expected)
             seen.add(name)
 
     def drawn(self) -> list[Any]:

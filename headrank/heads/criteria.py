@@ -6,8 +6,7 @@ number per head, higher is better. `count` is how many heads its authors take; N
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +17,7 @@ from headrank.errors import ConfigError
 from headrank.heads.measures import discriminability, entropy, ndcg
 from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores
 from headrank.model.head_scores import Head
+from headrank.settings import Ge, Gt, Listed, settings, wrong
 
 
 @runtime_checkable
@@ -38,7 +38,7 @@ class Criterion(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@settings
 class EntropyRegularized:
     """disc_h - weight * H_h (the paper names both parts; the formula is ours), less `depth_price * layer / layers`.
 
@@ -48,9 +48,9 @@ class EntropyRegularized:
     name: ClassVar[str] = "entropy_regularized"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
-    weight: float = 0.1
+    weight: Annotated[float, Ge(0)] = 0.1
     depth_price: float = 0.0
-    count: int | None = 8
+    count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """disc - weight * entropy - depth price."""
@@ -59,7 +59,7 @@ class EntropyRegularized:
         return mean_discriminability(table, calibrate) - self.weight * mean_entropy(table) - price
 
 
-@dataclass(frozen=True)
+@settings
 class Contrastive:
     """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over lists, context orders and relevant
     passages, from uncalibrated attention.
@@ -71,8 +71,8 @@ class Contrastive:
     name: ClassVar[str] = "contrastive"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
-    temperature: float = 0.001  # attention mass
-    count: int | None = 8
+    temperature: Annotated[float, Gt(0)] = 0.001  # attention mass
+    count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """Mean over the lists that have both kinds of passages. The softmax comes first, then the means."""
@@ -85,14 +85,14 @@ class Contrastive:
         return torch.stack(values).mean(0)
 
 
-@dataclass(frozen=True)
+@settings
 class QueryFocused:
     """QRHead's paper (arXiv 2506.09944): mean attention mass on the relevant passages, null-calibrated and filtered."""
 
     name: ClassVar[str] = "query_focused"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = True
-    count: int | None = 16
+    count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """Mean over lists with a relevant passage."""
@@ -111,36 +111,36 @@ class QueryFocused:
         return torch.stack(values).mean(0)
 
 
-@dataclass(frozen=True)
+@settings
 class PerHeadNdcg:
     """QRHead's released script: each head's own nDCG@cutoff, here by the scorer's calibration."""
 
     name: ClassVar[str] = "per_head_ndcg"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
-    cutoff: int = 10
-    count: int | None = 16
+    cutoff: Annotated[int, Ge(1)] = 10
+    count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """Mean nDCG over the lists."""
         return torch.stack([ndcg(calibrate(x.scores), x.grades, self.cutoff) for x in table.lists]).mean(0)
 
 
-@dataclass(frozen=True)
+@settings
 class AllHeads:
     """ICR (arXiv 2410.02642): every head of every layer."""
 
     name: ClassVar[str] = "all"
     needs_labels: ClassVar[bool] = False
     needs_filtered: ClassVar[bool] = False
-    count: int | None = None
+    count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """The same for every head."""
         return torch.zeros(len(table.heads))
 
 
-@dataclass(frozen=True)
+@settings
 class LayerWindow:
     """Selective-ICR: every head of a window of layers. The window here (ours) is the one whose heads have the highest
     mean discriminability."""
@@ -148,8 +148,8 @@ class LayerWindow:
     name: ClassVar[str] = "layer_window"
     needs_labels: ClassVar[bool] = True
     needs_filtered: ClassVar[bool] = False
-    layers: int = 4
-    count: int | None = None
+    layers: Annotated[int, Ge(1)] = 4
+    count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """The head's discriminability inside the best window, -inf outside."""
@@ -162,7 +162,7 @@ class LayerWindow:
         return disc.masked_fill((layer < start) | (layer >= start + size), float("-inf"))
 
 
-@dataclass(frozen=True)
+@settings
 class RandomHeads:
     """Heads drawn at random: the control that any criterion has to beat."""
 
@@ -170,7 +170,7 @@ class RandomHeads:
     needs_labels: ClassVar[bool] = False
     needs_filtered: ClassVar[bool] = False
     seed: int = 0
-    count: int | None = 8
+    count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """A random permutation's ranks."""
@@ -179,15 +179,23 @@ class RandomHeads:
         return torch.tensor(ranks).float()
 
 
-@dataclass(frozen=True)
+@settings
 class GivenHeads:
     """A published list of heads, as [layer, head] pairs."""
 
     name: ClassVar[str] = "given"
     needs_labels: ClassVar[bool] = False
     needs_filtered: ClassVar[bool] = False
-    heads: Sequence[Sequence[int]] = field(default_factory=list)
-    count: int | None = None
+    heads: Listed[Listed[Annotated[int, Ge(0)]]] = ()
+    count: Annotated[int, Ge(1)] | None = None
+
+    def __post_init__(self) -> None:
+        pairs = [list(pair) for pair in self.heads]
+        if not pairs or any(len(pair) != 2 for pair in pairs):
+            raise wrong("heads", pairs, "pairs of a layer and a head, such as [[21, 8], [17, 25]]")
+        for pair in pairs:
+            if pairs.count(pair) > 1:
+                raise wrong("heads", pair, "each head once")
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
         """0 for the given heads, -inf for the others. Raises `ValueError` for heads the model does not have."""

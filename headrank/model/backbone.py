@@ -8,13 +8,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from headrank.errors import ConfigError, ModelError
+from headrank.errors import ModelError
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.compiled import compile_parts
 from headrank.model.deepest import prepare_layers
@@ -30,6 +30,7 @@ from headrank.model.model_checks import (
     read_tokenizer,
 )
 from headrank.model.model_folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
+from headrank.settings import one_of, settings, wrong
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,15 @@ KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3", FLEX)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class BackboneSettings:
     """Which model, and how it is held."""
 
     model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
-    dtype: str = "float32"  # float32 | bfloat16 | float16
+    dtype: Annotated[str, one_of(DTYPES)] = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
-    kernel: str = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3 | flex_attention
+    kernel: Annotated[str, one_of(KERNELS)] = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3 | flex_attention
     compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
@@ -53,15 +54,10 @@ class BackboneSettings:
     family: str | None = None  # with random_weights: a model type such as qwen3, instead of reading a config
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"model.dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
-        if self.kernel not in KERNELS:
-            raise ConfigError(f"model.kernel is {self.kernel!r}; expected one of {', '.join(KERNELS)}")
         parse_device(self.device)
-        if (self.overrides or self.family) and not self.random_weights:
-            raise ConfigError(
-                "model.overrides and model.family change the architecture: only with random_weights: true"
-            )
+        for name in ("overrides", "family"):
+            if getattr(self, name) and not self.random_weights:
+                raise wrong(name, getattr(self, name), "null, or random_weights: true: it changes the architecture")
 
     @property
     def hub_revision(self) -> str | None:

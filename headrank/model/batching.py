@@ -8,28 +8,23 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import torch
+
+from headrank.settings import Ge, settings
 
 logger = logging.getLogger(__name__)
 
 MAX_WASTE = 0.05  # of a pass's tokens may be padding; lists that differ more than that go apart
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class BatchSettings:
     """How large a forward pass may be."""
 
-    lists: int = 64  # at most
-    tokens: int = 16384  # with padding, at most; a longer list goes alone
-
-    def __post_init__(self) -> None:
-        if self.lists < 1 or self.tokens < 1:
-            raise ValueError(
-                f"batch_size is {self.lists} and tokens_per_batch {self.tokens}, wanted at least 1 of each"
-            )
+    lists: Annotated[int, Ge(1)] = 64  # at most
+    tokens: Annotated[int, Ge(1)] = 16384  # with padding, at most; a longer list goes alone
 
 
 Size: TypeAlias = tuple[int, int]

@@ -16,8 +16,9 @@ import logging
 import uuid
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from safetensors import safe_open
@@ -31,6 +32,7 @@ from headrank.model.backbone import Backbone
 from headrank.model.block_states import STORED, BlockStates, StateShape, compute_states
 from headrank.model.head_scores import Head
 from headrank.model.prompt import Prompt, PromptBuilder
+from headrank.settings import one_of, settings
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +45,14 @@ ADDED_TOGETHER = 10_000  # passages that `add` tokenises at a time
 PASS_TOKENS = 8192  # tokens whose states are computed in one pass and written as one file
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class StateSettings:
     """Where states of passages are kept, and in what."""
 
     folder: str  # made where it is not there
-    dtype: str | None = None  # float32 | float16 | bfloat16 | int8; None: as they are computed
+    # float32 | float16 | bfloat16 | int8; None: as they are computed
+    dtype: Annotated[str, one_of(STORED)] | None = None
     keep: bool = True  # whether passages met in lists are added; otherwise only `add` does
-
-    def __post_init__(self) -> None:
-        if self.dtype is not None and self.dtype not in STORED:
-            raise ValueError(f"states.dtype is {self.dtype!r}, wanted one of {', '.join(STORED)}, or null")
 
 
 class PassageStates:

@@ -11,14 +11,15 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.errors import ConfigError
-from headrank.model.layouts import Layout, check_layout, find_layout
+from headrank.model.layouts import LAYOUTS, RELEASED, Layout, find_layout
 from headrank.model.plain_text import encodable, plain_text_tokenizer
 from headrank.model.truncation import encode_first
+from headrank.settings import Ge, one_of, settings, wrong
 
 ROWS = ("query", "instruction", "end_of_turn", "suffix", "layout")
 """The query rows that can be read, see `Tail.rows`."""
@@ -33,14 +34,15 @@ class Span(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class PromptSettings:
     """The wording and the limits of a prompt. The default wording is that of ICR (arXiv 2410.02642) and QRHead.
 
     `head`, `tail` and `separator` override the layout's.
     """
 
-    layout: str = "auto"  # auto: the family's chat template | icr | qrhead | core: its frame in that code | a name
+    # auto: the family's chat template | icr | qrhead | core: its frame in that code | a name
+    layout: Annotated[str, one_of(("auto", *RELEASED, *LAYOUTS))] = "auto"
     head: str | None = None  # before the opening, special tokens included
     tail: str | None = None  # after the query, special tokens included
     opening: str = "Here are some paragraphs:"  # before the first passage
@@ -51,29 +53,20 @@ class PromptSettings:
     separator: str | None = None  # before each passage, the instruction and the query's label
     passage_label: str = "[{number}]"  # {number}: the passage's position in the context, from 1
     label_in_span: bool = False  # True: a passage's label counts as part of it, as in ICR and QRHead
-    attention: str = "full"  # full: passages attend those before them | blocks: each the opening and itself alone
-    query_position: int = 0  # blocks: tokens after the opening where queries start at the earliest; see `Prompt`
-    max_passage_tokens: int | None = 256  # tokens; longer passages are cut at their end
-    max_query_tokens: int | None = 256  # tokens; longer queries are cut at their end
+    # full: passages attend those before them | blocks: each the opening and itself alone
+    attention: Annotated[str, one_of(("full", "blocks"))] = "full"
+    # blocks: tokens after the opening where queries start at the earliest; see `Prompt`
+    query_position: Annotated[int, Ge(0)] = 0
+    max_passage_tokens: Annotated[int, Ge(1)] | None = 256  # tokens; longer passages are cut at their end
+    max_query_tokens: Annotated[int, Ge(1)] | None = 256  # tokens; longer queries are cut at their end
 
     def __post_init__(self) -> None:
-        check_layout(self.layout)
-        for name in ("max_passage_tokens", "max_query_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"prompt.{name} is {value}, wanted a positive number of tokens or null")
         if self.passage_label.count(_NUMBER) != 1:
-            raise ConfigError(
-                f"prompt.passage_label is {self.passage_label!r}, expected a text with {_NUMBER} in it once"
-            )
-        if self.attention not in ("full", "blocks"):
-            raise ValueError(f"prompt.attention is {self.attention!r}, wanted full or blocks")
-        if self.query_position < 0 or (self.query_position and not self.in_blocks):
-            raise ValueError(
-                f"prompt.query_position is {self.query_position}: wanted at least 0, and 0 without attention: blocks"
-            )
+            raise wrong("passage_label", self.passage_label, f"a text with {_NUMBER} in it once")
+        if self.query_position and not self.in_blocks:
+            raise wrong("query_position", self.query_position, "0, or attention: blocks")
         if self.label_in_span and self.in_blocks:
-            raise ValueError("prompt.label_in_span: with attention: blocks passages have no numbers")
+            raise wrong("label_in_span", True, "false: with attention: blocks passages have no numbers")
 
     @property
     def in_blocks(self) -> bool:

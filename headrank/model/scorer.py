@@ -6,13 +6,12 @@ from HeadRank in the heads they are given here and in these settings, not in cod
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.errors import ConfigError
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
@@ -23,43 +22,32 @@ from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
 from headrank.ranking import CandidateList, ContextScores, Ranking
+from headrank.settings import Ge, Gt, one_of, settings, wrong
 
 BATCHING = ("batch_size", "tokens_per_batch")
 """The settings of a scorer that cost and memory depend on, and no score."""
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class ScorerSettings:
     """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
 
-    query_rows: str = "query"  # query | instruction | end_of_turn | suffix | layout: see `Tail.rows`
-    calibration: str = "residual"  # none | residual | log_ratio
-    power: float = 0.5  # of the null query's score, for calibration residual
+    # query | instruction | end_of_turn | suffix | layout: see `Tail.rows`
+    query_rows: Annotated[str, one_of(ROWS)] = "query"
+    calibration: Annotated[str, one_of(Calibration)] = "residual"  # none | residual | log_ratio
+    power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
     token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
-    length_norm: str = "none"  # none | tokens | sqrt_tokens
-    fusion_alpha: float = 0.0  # weight of the first stage's rank; 0 is no fusion
-    order: str = "first_stage"  # first_stage | reversed | shuffled | both
+    length_norm: Annotated[str, one_of(LengthNorm)] = "none"  # none | tokens | sqrt_tokens
+    fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 is no fusion
+    order: Annotated[str, one_of(Order)] = "first_stage"  # first_stage | reversed | shuffled | both
     seed: int = 0  # of shuffled orders
-    batch_size: int = 64  # lists per forward pass, at most; up to so many of the same passages count as one
-    tokens_per_batch: int = 16384  # tokens per forward pass, at most; a longer list goes alone
-    eps: float = EPS  # attention mass
+    batch_size: Annotated[int, Ge(1)] = 64  # lists per forward pass, at most; lists of the same passages count as one
+    tokens_per_batch: Annotated[int, Ge(1)] = 16384  # tokens per forward pass, at most; a longer list goes alone
+    eps: Annotated[float, Gt(0)] = EPS  # attention mass
 
     def __post_init__(self) -> None:
-        for name, wanted in (("calibration", Calibration), ("length_norm", LengthNorm), ("order", Order)):
-            if getattr(self, name) not in list(wanted):
-                raise ValueError(f"scorer.{name} is {getattr(self, name)!r}, wanted one of {', '.join(wanted)}")
-        if self.query_rows not in ROWS:
-            raise ConfigError(f"scorer.query_rows is {self.query_rows!r}, expected one of {', '.join(ROWS)}")
         if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
-            raise ValueError("scorer.token_filter goes with calibration: residual and power: 0")
-        for name in BATCHING:
-            if getattr(self, name) < 1:
-                raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted at least 1")
-        for name in ("power", "fusion_alpha"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"scorer.{name} is {getattr(self, name)}, wanted a number of at least 0")
-        if self.eps <= 0:
-            raise ValueError(f"scorer.eps is {self.eps}, wanted a positive attention mass")
+            raise wrong("token_filter", True, "false, or calibration: residual and power: 0")
 
     @property
     def identity(self) -> dict[str, Any]:

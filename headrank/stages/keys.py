@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import model_identity
@@ -29,8 +27,8 @@ def experiment_key(experiment: Experiment) -> str | None:
     """The key of all that a run came to, found without reading data: its configuration, this version, and size and time
     of the local files and folders that the configuration names. None for an experiment that carries no configuration.
     """
-    content = yaml.safe_load(experiment.config_yaml)
-    if not isinstance(content, dict):
+    content = dict(experiment.config)
+    if not content:
         return None
     for where in ("paths", "tracking", "shared_runs"):  # where results go and come from, not what they are
         content.pop(where, None)

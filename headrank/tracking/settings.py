@@ -1,39 +1,34 @@
 """How a run is tracked, and the tracker that these settings ask for."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from headrank.extras import require_extra
+from headrank.settings import Gt, Listed, one_of, settings, wrong
 from headrank.tracking.base import NoTracker, Tracker
 
 MODES = ("online", "offline", "disabled")
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class WandbSettings:
-    """Where in Weights & Biases a run goes. Raises `ValueError` for values without a meaning."""
+    """Where in Weights & Biases a run goes."""
 
     project: str = "headrank"
     entity: str | None = None  # user or team; None: the account's default
     group: str | None = None  # None: a sweep's jobs share the name of its folder, a single run has no group
-    tags: Sequence[str] = ()
-    mode: str = "online"  # online | offline (kept in the run folder, for `wandb sync`) | disabled (nothing is written)
+    tags: Listed[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = ()  # W&B refuses others
+    # online | offline (kept in the run folder, for `wandb sync`) | disabled (nothing is written)
+    mode: Annotated[str, one_of(MODES)] = "online"
     log_model: bool = False  # upload the aligned checkpoint, too; heads always are
-    max_model_gb: float = 5.0  # a larger checkpoint stays where it is, and a warning says so
+    max_model_gb: Annotated[float, Gt(0)] = 5.0  # a larger checkpoint stays where it is, and a warning says so
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"tracking.mode is {self.mode!r}, wanted one of {', '.join(MODES)}")
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):  # W&B's own rule
-            raise ValueError(f"tracking.project is {self.project!r}, wanted 1 to 128 characters without / \\ # ? % :")
-        if isinstance(self.tags, str):
-            raise ValueError(f"tracking.tags is {self.tags!r}, wanted a list, as tracking.tags=[{self.tags}]")
-        if bad := [tag for tag in self.tags if not 0 < len(tag) <= 64]:  # W&B refuses the run
-            raise ValueError(f"tracking.tags holds {bad[0]!r}, wanted 1 to 64 characters each")
-        if not self.max_model_gb > 0:
-            raise ValueError(f"tracking.max_model_gb is {self.max_model_gb}, wanted above 0")
+            raise wrong("project", self.project, "1 to 128 characters without / \\ # ? % :")
 
 
 def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, name: str, group: str | None) -> Tracker:

@@ -185,11 +185,11 @@ def test_weighted_losses_pass_gradcheck():
 
 
 def test_weighted_losses_refuse_no_terms_and_bad_weights():
-    with pytest.raises(ValueError, match="without terms, wanted at least one"):
+    with pytest.raises(ValueError, match=r"terms is \{\}"):
         WeightedLosses({})
-    with pytest.raises(ValueError, match=r"terms\['spread'\] weight is -1.0, wanted a finite number, 0 or more"):
+    with pytest.raises(ValueError, match=r"terms\.spread\.0 is -1\.0"):
         WeightedLosses({"spread": (-1.0, Spread())})
-    with pytest.raises(ValueError, match=r"weight is nan"):
+    with pytest.raises(ValueError, match=r"terms\.\w+\.0 is nan"):
         WeightedLosses({"spread": (math.nan, Spread())})
 
 
@@ -238,14 +238,14 @@ def test_bad_input_is_refused(z, grades, pairs, reference, message):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Preference(beta=0.0), "Preference.beta is 0.0, wanted a finite number, above 0"),
-        (lambda: Preference(kappa=-0.5), "Preference.kappa is -0.5, wanted a finite number, 0 or more"),
-        (lambda: Preference(margin=math.inf), "Preference.margin is inf, wanted a finite number"),
+        (lambda: Preference(beta=0.0), "Preference.beta is 0.0"),
+        (lambda: Preference(kappa=-0.5), "Preference.kappa is -0.5"),
+        (lambda: Preference(margin=math.inf), "Preference.margin is inf"),
         (lambda: GradedKL(tau=0.0), "GradedKL.tau is 0.0"),
         (lambda: Spread(sigma0=-1.0), "Spread.sigma0 is -1.0"),
         (lambda: InfoNCE(temperature=0.0), "InfoNCE.temperature is 0.0"),
         (lambda: QRRankerLoss(temperature=-1.0), "QRRankerLoss.temperature is -1.0"),
-        (lambda: LambdaRank(cutoff=0), "LambdaRank.cutoff is 0, wanted a finite number, 1 or more"),
+        (lambda: LambdaRank(cutoff=0), "LambdaRank.cutoff is 0"),
         (lambda: LambdaRank(sigma=math.nan), "LambdaRank.sigma is nan"),
     ],
 )
@@ -271,5 +271,5 @@ def test_pairs_and_losses_know_no_model_and_no_trainer():
             elif isinstance(node, ast.Import):
                 imported |= {name.name for name in node.names}
     third_party = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
-    allowed = {"torch", "torch.nn.functional", "jaxtyping"}
+    allowed = {"torch", "torch.nn.functional", "jaxtyping", "headrank.settings"}
     assert {name for name in third_party if not name.startswith("headrank.alignment")} <= allowed

@@ -166,13 +166,13 @@ def test_bad_lists_are_refused(z, grades, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mining": "easy"}, "pairs.mining is 'easy', wanted one of hard, random, all"),
-        ({"levels": "some"}, "pairs.levels is 'some', wanted one of adjacent, all"),
-        ({"fraction": 0.0}, "pairs.fraction is 0.0, wanted more than 0 and at most 1"),
-        ({"fraction": 1.5}, "pairs.fraction is 1.5"),
-        ({"fraction": math.nan}, "pairs.fraction is nan"),
-        ({"zone_weight": -1.0}, "pairs.zone_weight is -1.0, wanted a finite number, 0 or more"),
-        ({"zone_weight": math.inf}, "pairs.zone_weight is inf"),
+        ({"mining": "easy"}, "PairSettings.mining is 'easy'"),
+        ({"levels": "some"}, "PairSettings.levels is 'some'"),
+        ({"fraction": 0.0}, "PairSettings.fraction is 0.0"),
+        ({"fraction": 1.5}, "PairSettings.fraction is 1.5"),
+        ({"fraction": math.nan}, "PairSettings.fraction is nan"),
+        ({"zone_weight": -1.0}, "PairSettings.zone_weight is -1.0"),
+        ({"zone_weight": math.inf}, "PairSettings.zone_weight is inf"),
     ],
 )
 def test_bad_settings_are_refused(options, message):

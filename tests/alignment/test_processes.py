@@ -19,10 +19,10 @@ from headrank.started import Started
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
-    "debug=fast", "alignment=lora", "++debug.trainer.progress_bar=false", "debug.data.sample.max_queries=11",
-    "debug.alignment.validation_queries=3", "debug.alignment.lists_per_step=2",
+    "debug=fast", "alignment=lora", "trainer.progress_bar=false", "debug.max_queries=11", "debug.validation_queries=3",
+    "alignment.epochs=2", "alignment.lists_per_step=2",
 )  # fmt: skip
-TWO = ("++debug.trainer.devices=2", "++debug.trainer.strategy=ddp")
+TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 pytestmark = pytest.mark.slow
 
 
@@ -95,7 +95,7 @@ def test_a_finished_alignment_is_not_trained_again_and_keeps_no_process_waiting(
 
 
 def test_sharded_training_is_the_same_training(alone, tmp_path):
-    run(tmp_path, "++debug.trainer.devices=2", "++debug.trainer.strategy=fsdp")
+    run(tmp_path, "trainer.devices=2", "trainer.strategy=fsdp")
     same(alone, outcome(tmp_path))
 
 
@@ -106,7 +106,7 @@ def test_a_failure_of_the_first_ends_all(tmp_path):
 
 
 def test_fewer_queries_than_processes_are_refused_before_any_work(tmp_path):
-    said = run(tmp_path, *TWO, "debug.alignment.validation_queries=1", ok=False)
+    said = run(tmp_path, *TWO, "alignment.validation_queries=1", ok=False)
     assert "1 validation lists for 2 processes" in said
     assert not (tmp_path / "debug-run/heads.json").exists()
     assert not (tmp_path / "debug-run/checkpoint").exists()

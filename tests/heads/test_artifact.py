@@ -95,9 +95,9 @@ def broken(tmp_path, change):
         (lambda c: c["heads"][0].update(weight=float("nan")), "wanted finite numbers"),
         (lambda c: [head.update(weight=0) for head in c["heads"]], "not all of them 0"),
         (lambda c: c["heads"][0].update(layer=1.5), "1.5 where a layer's"),
-        (lambda c: c["scorer"].update(order="random"), "scorer.order is 'random'"),
+        (lambda c: c["scorer"].update(order="random"), "ScorerSettings.order is 'random'"),
         (lambda c: c["scorer"].update(colour="red"), "colour"),
-        (lambda c: c["prompt"].update(max_passage_tokens=0), "prompt.max_passage_tokens is 0"),
+        (lambda c: c["prompt"].update(max_passage_tokens=0), "PromptSettings.max_passage_tokens is 0"),
         (lambda c: c.update(heads=None), "TypeError"),
     ],
 )

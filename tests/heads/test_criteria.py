@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from headrank.errors import ConfigError
 from headrank.heads import (
     AllHeads,
     Contrastive,
@@ -191,13 +192,15 @@ def test_given_heads():
     assert judge(GivenHeads(heads=[[1, 0], (0, 1)])) == [-math.inf, 0.0, 0.0, -math.inf]
     with pytest.raises(ValueError, match=r"given heads \[\(2, 0\), \(21, 8\)\]: the model has no such heads"):
         judge(GivenHeads(heads=[[21, 8], [0, 0], [2, 0]]))
-    with pytest.raises(ValueError, match="given heads none"):
-        judge(GivenHeads())
+    for heads, found in (([], r"heads is \[\]"), ([[0.5, 0]], r"heads\.0\.0 is 0\.5"), ([[1, 2], [1, 2]], r"\[1, 2\]"),
+        ([[1]], r"\[\[1\]\]"), ([[-1, 0]], r"heads\.0\.0 is -1"), ([[True, 0]], r"heads\.0\.0 is True")):  # fmt: skip
+        with pytest.raises(ConfigError, match=found):
+            GivenHeads(heads=heads)
 
 
 def test_every_criterion_is_one():
     classes = [AllHeads, Contrastive, EntropyRegularized, GivenHeads, LayerWindow, PerHeadNdcg, QueryFocused]
-    made = [cls() for cls in [*classes, RandomHeads]]
+    made = [cls() if cls is not GivenHeads else cls([[0, 0]]) for cls in [*classes, RandomHeads]]
     assert all(isinstance(criterion, Criterion) for criterion in made)
     assert len({criterion.name for criterion in made}) == len(made)
 

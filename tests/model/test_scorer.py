@@ -249,15 +249,15 @@ def test_no_gradients_and_no_traces_are_kept(backbone):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"calibration": "log"}, "scorer.calibration is 'log', wanted one of none, residual, log_ratio"),
-        ({"length_norm": "words"}, "scorer.length_norm is 'words', wanted one of none, tokens, sqrt_tokens"),
-        ({"order": "random"}, "scorer.order is 'random', wanted one of first_stage, reversed, shuffled, both"),
-        ({"query_rows": "all"}, "scorer.query_rows is 'all'"),
-        ({"token_filter": True}, "scorer.token_filter goes with"),
-        ({"token_filter": True, "calibration": "none", "power": 0.0}, "scorer.token_filter goes with"),
-        ({"batch_size": 0}, "scorer.batch_size is 0"),
-        ({"tokens_per_batch": 0}, "scorer.tokens_per_batch is 0"),
-        ({"eps": 0.0}, "scorer.eps is 0.0"),
+        ({"calibration": "log"}, "ScorerSettings.calibration is 'log'"),
+        ({"length_norm": "words"}, "ScorerSettings.length_norm is 'words'"),
+        ({"order": "random"}, "ScorerSettings.order is 'random'"),
+        ({"query_rows": "all"}, "ScorerSettings.query_rows is 'all'"),
+        ({"token_filter": True}, "ScorerSettings.token_filter is True"),
+        ({"token_filter": True, "calibration": "none", "power": 0.0}, "ScorerSettings.token_filter is True"),
+        ({"batch_size": 0}, "ScorerSettings.batch_size is 0"),
+        ({"tokens_per_batch": 0}, "ScorerSettings.tokens_per_batch is 0"),
+        ({"eps": 0.0}, "ScorerSettings.eps is 0.0"),
     ],
 )
 def test_settings_that_are_refused(options, message):

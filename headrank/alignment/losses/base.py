@@ -1,6 +1,5 @@
 """What a loss sees of one list, and what a loss is."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -85,12 +84,3 @@ def relevant_passages(grades: Int[Tensor, " docs"], threshold: int | None) -> Bo
     if not len(grades):
         return grades.bool()
     return grades >= (grades.max() if threshold is None else threshold)
-
-
-def check_number(
-    loss: str, name: str, value: float | int, *, above: float = -math.inf, least: float = -math.inf
-) -> None:
-    """Raise `ValueError` unless value is finite, greater than `above` and not smaller than `least`."""
-    if not (math.isfinite(value) and value > above and value >= least):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"{least:g} or more"] * (least > -math.inf)
-        raise ValueError(f"{loss}.{name} is {value}, wanted {', '.join(['a finite number', *bounds])}")

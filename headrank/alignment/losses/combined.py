@@ -1,16 +1,17 @@
 """Several losses at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.alignment.losses.base import ListwiseInput, Loss, check_number
+from headrank.alignment.losses.base import ListwiseInput, Loss
+from headrank.settings import Ge, settings, wrong
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class WeightedLosses:
     """The sum of weight * loss over named terms. Ours.
 
@@ -41,13 +42,11 @@ class WeightedLosses:
         (0.0181, ['graded_kl', 'preference'])
     """
 
-    terms: Mapping[str, tuple[float, Loss]]
+    terms: Mapping[str, tuple[Annotated[float, Ge(0)], Loss]]
 
     def __post_init__(self):
         if not self.terms:
-            raise ValueError("WeightedLosses without terms, wanted at least one (NoLoss is one)")
-        for name, (weight, _) in self.terms.items():
-            check_number("WeightedLosses", f"terms[{name!r}] weight", weight, least=0.0)
+            raise wrong("terms", {}, "at least one loss (NoLoss is one)")
 
     @property
     def needs_reference(self) -> bool:

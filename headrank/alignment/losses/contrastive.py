@@ -1,17 +1,17 @@
 """Comparators that set each relevant passage against all others: InfoNCE, and QRRanker's on max-min scaled scores."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing, relevant_passages
+from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing, relevant_passages
+from headrank.settings import Ge, Gt, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class InfoNCE(NoReference):
     """Mean over relevant i of -log( exp(z_i/t) / (exp(z_i/t) + sum over the rest j of exp(z_j/t)) ).
 
@@ -42,18 +42,15 @@ class InfoNCE(NoReference):
     """
 
     name: ClassVar[str] = "infonce"
-    temperature: float = 1.0
-    relevance_threshold: int | None = None
-
-    def __post_init__(self):
-        check_number("InfoNCE", "temperature", self.temperature, above=0.0)
+    temperature: Annotated[float, Gt(0)] = 1.0
+    relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""
         return _contrast(x.z / self.temperature, relevant_passages(x.grades, self.relevance_threshold))
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class QRRankerLoss(NoReference):
     """InfoNCE's formula on max-min scaled scores: u_i = (z_i - min z) / (max z - min z) / temperature.
 
@@ -85,11 +82,8 @@ class QRRankerLoss(NoReference):
     """
 
     name: ClassVar[str] = "qrranker"
-    temperature: float = 0.125
-    relevance_threshold: int | None = None
-
-    def __post_init__(self):
-        check_number("QRRankerLoss", "temperature", self.temperature, above=0.0)
+    temperature: Annotated[float, Gt(0)] = 0.125
+    relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""

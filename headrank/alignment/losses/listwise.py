@@ -1,17 +1,17 @@
 """Comparators from learning to rank: ListMLE and LambdaRank."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing
+from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing
+from headrank.settings import Ge, Gt, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class ListMLE(NoReference):
     """-log of the Plackett-Luce likelihood of the order by grades, divided by the number of passages drawn.
 
@@ -59,7 +59,7 @@ class ListMLE(NoReference):
         return torch.cat(costs).mean()
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class LambdaRank(NoReference):
     """Sum over pairs with y_i > y_j of |delta nDCG_ij| * log(1 + exp(-sigma (z_i - z_j))).
 
@@ -92,12 +92,8 @@ class LambdaRank(NoReference):
     """
 
     name: ClassVar[str] = "lambdarank"
-    cutoff: int = 10
-    sigma: float = 1.0
-
-    def __post_init__(self):
-        check_number("LambdaRank", "cutoff", self.cutoff, least=1.0)
-        check_number("LambdaRank", "sigma", self.sigma, above=0.0)
+    cutoff: Annotated[int, Ge(1)] = 10
+    sigma: Annotated[float, Gt(0)] = 1.0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""

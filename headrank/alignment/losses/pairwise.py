@@ -1,16 +1,16 @@
 """The pairwise loss: preference optimisation in the attention domain."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, check_number, nothing
+from headrank.alignment.losses.base import ListwiseInput, nothing
+from headrank.settings import Ge, Gt, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Preference:
     """-log sigmoid( beta * ((z_i - z_j) - kappa * (zref_i - zref_j)) - margin ), weighted mean over the pairs (i, j).
 
@@ -43,14 +43,9 @@ class Preference:
     """
 
     name: ClassVar[str] = "preference"
-    beta: float = 1.0
-    kappa: float = 0.0
+    beta: Annotated[float, Gt(0)] = 1.0
+    kappa: Annotated[float, Ge(0)] = 0.0
     margin: float = 0.0
-
-    def __post_init__(self):
-        check_number("Preference", "beta", self.beta, above=0.0)
-        check_number("Preference", "kappa", self.kappa, least=0.0)
-        check_number("Preference", "margin", self.margin)
 
     @property
     def needs_reference(self) -> bool:

@@ -1,18 +1,18 @@
 """Distribution regularizers: what the scores of a list should look like as a whole. The paper names one and gives no
 formula; these are ours."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, check_number, nothing
+from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing
 from headrank.alignment.pairs import middle_zone
+from headrank.settings import Ge, Gt, settings
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class GradedKL(NoReference):
     """KL( softmax(y / tau) || softmax(z) ) over the passages of the list: score mass in proportion to the grades. Ours.
 
@@ -41,10 +41,7 @@ class GradedKL(NoReference):
     """
 
     name: ClassVar[str] = "graded_kl"
-    tau: float = 0.75
-
-    def __post_init__(self):
-        check_number("GradedKL", "tau", self.tau, above=0.0)
+    tau: Annotated[float, Gt(0)] = 0.75
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""
@@ -52,7 +49,7 @@ class GradedKL(NoReference):
         return (target.exp() * (target - torch.log_softmax(x.z, 0))).sum()
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class Spread(NoReference):
     """relu(sigma0 - std of z in the middle zone)^2: against scores that are alike in the middle of the context. Ours.
 
@@ -80,10 +77,7 @@ class Spread(NoReference):
     """
 
     name: ClassVar[str] = "spread"
-    sigma0: float = 1.0
-
-    def __post_init__(self):
-        check_number("Spread", "sigma0", self.sigma0, least=0.0)
+    sigma0: Annotated[float, Ge(0)] = 1.0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""
@@ -93,7 +87,7 @@ class Spread(NoReference):
         return torch.relu(self.sigma0 - zone.std(correction=0)) ** 2
 
 
-@dataclass(frozen=True, slots=True)
+@settings
 class NoLoss(NoReference):
     """0 with a graph: the configuration without a loss or a regularizer.
 

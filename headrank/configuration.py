@@ -1,0 +1,303 @@
+"""From the composed configuration to settings: the one place where keys become checked values.
+
+Every error is a `ConfigError` that names the key as the command line writes it, the value, and what is expected.
+"""
+
+import copy
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers.oc import env
+
+from headrank.cache import cache_folder
+from headrank.errors import ConfigError
+from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
+
+if TYPE_CHECKING:
+    from headrank.experiment import DataSettings, Experiment
+
+# torch and transformers take seconds to import; refusing a configuration needs neither, so what needs them is imported
+# where it is used.
+
+logger = logging.getLogger("headrank")
+
+_CHECKOUT = Path(__file__).parent.parent / "conf"
+CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"  # in a wheel conf/ lies inside
+
+GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report")
+"""Groups and nodes whose values always make settings."""
+LISTS = ("data", "benchmarks", "baselines")
+"""Groups of which several options are chosen, each an entry with a name."""
+OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
+
+REPLACED = {"relevance_threshold": "that of each data set, such as data.local.relevance_threshold=1"}
+"""Keys of earlier versions -> what to give instead."""
+
+NONE = "_none_"
+"""The key by which an option (`alignment: none`) says that the group makes nothing. It survives the values that an
+experiment sets below the group."""
+
+
+@settings
+class MainSettings:
+    """The values of `conf/config.yaml` that belong to no group."""
+
+    name: str
+    seed: int
+    depth: Annotated[int, Ge(1)]
+    max_queries: Annotated[int, Ge(1)] | None
+    first_stage_runs: str | None
+    shared_runs: str | None
+    metrics: Listed[str]
+    objective: str
+    objective_from: str
+
+
+@settings
+class PathSettings:
+    """The group `paths`."""
+
+    output: str
+    run: str
+    cache: str | None
+
+
+def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
+    """The experiment that a composed configuration describes. `folder` is where its artifacts go.
+
+    Raises `ConfigError`.
+    """
+    try:
+        return _experiment(config, folder)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explained(error)) from error
+
+
+def _experiment(config: DictConfig, folder: Path) -> "Experiment":
+    from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{', '.join(missing)}: expected a value, found none; give it, as {missing[0]}=VALUE")
+    config = chosen(config)
+    main, paths = _main_settings(config), _paths(config)
+    parts = {key: build(config.get(key)) for key in GROUPS}
+    lists: dict[str, dict[str, Any]] = {key: build(config.get(key)) or {} for key in LISTS}
+    states = config.get("states")
+    rest = {"scorer": parts["scorer"], "prompt": parts["prompt"], "instructions": build(config.instructions) or {}}
+    try:
+        system = SystemSettings(**{**(parts["selection"] or {}), **rest})
+    except SettingsError as error:  # the other keys are the group's
+        inside = [p.key.split(".")[0] not in rest for p in error.problems]
+        problems = zip(error.problems, inside, strict=True)
+        raise SettingsError(
+            "", tuple(p._replace(key=f"selection.{p.key}") if group else p for p, group in problems)
+        ) from None
+    with_heads = {name: one for name, one in lists["baselines"].items() if isinstance(one, SystemSettings)}
+    build(config.get("tracking"))  # checked here, used by the tracker
+    check_instructions(system.instructions, lists["benchmarks"].values())
+    with keys({"Experiment": ""}):
+        experiment = Experiment(
+            name=main.name,
+            folder=folder,
+            cache=Path(paths.cache) if paths.cache else cache_folder(),
+            model=parts["model"],
+            train=tuple(lists["data"].values()),
+            benchmarks=with_runs(tuple(lists["benchmarks"].values()), main.first_stage_runs),
+            systems={MAIN_SYSTEM: system, **with_heads},
+            rerankers={name: one for name, one in lists["baselines"].items() if name not in with_heads},
+            selection=parts["reading"],
+            states=build(states) if states and states.folder else None,
+            shared_runs=Path(main.shared_runs) if main.shared_runs else None,
+            alignment=alignment_from_config(config),
+            metrics=tuple(main.metrics),
+            objective=main.objective,
+            objective_from=main.objective_from,
+            report=parts["report"],
+            config_yaml=OmegaConf.to_yaml(recorded(config)),
+            config=_plain(OmegaConf.to_container(config, resolve=True)),
+        )
+    debug = build(config.get("debug"))
+    if debug is None:
+        return experiment
+    with keys({"Experiment": ""}):
+        return debug.applied(experiment)
+
+
+def chosen(config: DictConfig) -> DictConfig:
+    """The configuration without the values of options that are not chosen: a copy in which such groups are null.
+
+    An experiment may set `alignment.epochs`, and `alignment=none` still means no alignment. The same holds for single
+    benchmarks, data sets and baselines: one without a `_target_` is not chosen.
+    """
+    config = copy.deepcopy(config)
+    OmegaConf.set_struct(config, False)
+    for key in config:
+        node = config.get(key)
+        if isinstance(node, DictConfig) and node.get(NONE):
+            config[key] = None
+    for key in LISTS:
+        for name in list(config.get(key) or {}):
+            entry = config[key].get(name)
+            if entry is None or "_target_" not in entry:
+                _check_option(str(key), str(name), entry is None)
+                del config[key][name]
+    return config
+
+
+def _check_option(group: str, name: str, empty: bool) -> None:
+    """Raise `ConfigError` unless the entry is left over from an option of the group that is not chosen."""
+    options = sorted(file.stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
+    if empty or name in options:
+        logger.info("%s.%s: not chosen, its values have no effect", group, name)
+        return
+    raise ConfigError(f"{group}.{name}: unknown; expected one of {', '.join(options)}{meant(name, options)}")
+
+
+def recorded(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values for records: all is resolved but `${oc.env:...}`, which may hold a secret."""
+
+    def unresolved(*words: Any) -> str:
+        return f"${{oc.env:{','.join(map(str, words))}}}"
+
+    OmegaConf.register_new_resolver("oc.env", unresolved, replace=True)
+    try:
+        return _plain(OmegaConf.to_container(config, resolve=True))
+    finally:
+        OmegaConf.register_new_resolver("oc.env", env, replace=True)
+
+
+def _plain(values: Any) -> dict[str, Any]:
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def inside(folder: str, name: str) -> str:
+    """The folder `name` within `folder`: the resolver of `paths.run`, called before anything is written.
+
+    Raises `ConfigError` for an absolute name, `..`, and a name that is no text.
+    """
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or name.startswith(("/", "~")) or set(parts) & {"..", "."} or name != name.strip():
+        raise wrong("name", name, "a folder's name within paths.output, such as run or a/b")
+    return f"{folder}/{name}"
+
+
+def _main_settings(config: DictConfig) -> MainSettings:
+    inside = {"hydra", *GROUPS, *LISTS, *OTHERS}
+    values = {str(key): config.get(key) for key in config if key not in inside}
+    unknown = [key for key in values if key not in MainSettings.__dataclass_fields__]
+    if unknown:
+        if unknown[0] in REPLACED:
+            raise ConfigError(f"{unknown[0]}: replaced by {REPLACED[unknown[0]]}")
+        known = sorted({*inside, *MainSettings.__dataclass_fields__} - {"hydra"})
+        raise ConfigError(f"{unknown[0]}: unknown; expected one of {', '.join(known)}{meant(unknown[0], known)}")
+    with keys({"MainSettings": ""}):
+        plain: dict[str, Any] = {
+            k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in values.items()
+        }
+        return MainSettings(**plain)
+
+
+def _paths(config: DictConfig) -> PathSettings:
+    with keys({"PathSettings": "paths"}):
+        return PathSettings(**{str(key): value for key, value in config.paths.items()})
+
+
+def build(node: Any) -> Any:
+    """What a node describes by its `_target_`s, as Hydra instantiates it; plain values without one.
+
+    Raises `ConfigError` with the key of the node that failed.
+    """
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        found = re.search(r"^full_key: (.*)$", str(error), re.MULTILINE)
+        key, cause = found.group(1) if found else "", error.__cause__
+        if isinstance(cause, SettingsError):
+            raise cause.under(key) from error
+        target = re.match(r"Error locating target '([^']*)'", str(error))
+        if target:
+            raise ConfigError(
+                f"{key}._target_ is {target.group(1)!r}, expected a name that can be imported: {_first_cause(cause)}"
+            ) from error
+        raise ConfigError(f"{key}: {cause or str(error).splitlines()[0]}") from error
+
+
+def explained(error: BaseException) -> str:
+    """What OmegaConf or Hydra says, in one line; what a resolver of this package raised, without theirs around it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause) if cause else "; ".join(line.strip() for line in str(error).splitlines())
+
+
+def _first_cause(error: BaseException | None) -> str:
+    """What the first error of a chain says, in one line: it names the module that is missing."""
+    while error is not None and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def keys(owners: Mapping[str, str]) -> Iterator[None]:
+    """Settings errors of these classes name these keys of the configuration instead."""
+    try:
+        yield
+    except SettingsError as error:
+        if error.owner not in owners:
+            raise
+        raise error.under(owners[error.owner]) from None
+
+
+def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
+    """Warn of instructions whose benchmark is neither among these nor one of `conf/benchmarks`: a word misspelt."""
+    known = {one.name for one in benchmarks}
+    if instructions.keys() <= known:
+        return
+    known |= {
+        str(OmegaConf.select(OmegaConf.load(file), f"{file.stem}.name"))
+        for file in (CONFIG_FOLDER / "benchmarks").glob("*.yaml")
+    }
+    for name in sorted(instructions.keys() - known):
+        logger.warning("instructions.%s: no benchmark has this name, so it has no effect%s", name, meant(name, known))
+
+
+def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
+    """The benchmarks with the TREC runs that `pattern` names as first stage, `{name}` being a benchmark's name.
+
+    A benchmark with a `run_path` keeps it. Raises `ConfigError` if one file would serve several benchmarks.
+    """
+    if pattern is None:
+        return benchmarks
+    if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
+        raise wrong("first_stage_runs", pattern, f"{{name}} in it, to name {len(benchmarks)} benchmarks' runs")
+    return tuple(
+        one
+        if one.run_path is not None
+        else replace(one, first_stage="run", run_path=pattern.replace("{name}", one.name))
+        for one in benchmarks
+    )
+
+
+def alignment_from_config(config: DictConfig) -> Any:
+    """The alignment that the groups `alignment`, `loss` and `trainer` describe, or None if none is chosen."""
+    if not config.get("alignment"):
+        return None
+    from headrank.alignment.settings import AlignmentSettings
+
+    options, terms, trainer = (build(config.get(key)) for key in ("alignment", "loss", "trainer"))
+    with keys({"AlignmentSettings": "alignment", "WeightedLosses": "loss"}):
+        return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
+
+
+OmegaConf.register_new_resolver("inside", inside, replace=True)

@@ -1,0 +1,93 @@
+"""`debug`: the experiment that the user chose, shrunk until it runs in seconds; each change is logged."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import field, replace
+from typing import Annotated, Any
+
+from headrank.data import DataSettings
+from headrank.experiment import Experiment
+from headrank.model import BackboneSettings
+from headrank.settings import Ge, settings
+
+logger = logging.getLogger("headrank")
+
+NOTICE = "A debug run: the model is random and tiny, lists are few and short. Nothing here says anything about quality."
+
+
+@settings
+class DebugSettings:
+    """What a debug run has in place of the experiment's own. Limits keep a value that is smaller already.
+
+    baselines: the name of a baseline -> values that replace those of its settings, if it is chosen.
+    data, benchmarks: data sets that replace the experiment's own; none: its own, shrunk.
+    """
+
+    model: BackboneSettings
+    layers: Annotated[int, Ge(1)]  # of the model, and so the most for `reading.max_layer`
+    max_queries: Annotated[int, Ge(1)]
+    depth: Annotated[int, Ge(1)]
+    validation_queries: Annotated[int, Ge(1)]
+    baselines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Mapping[str, DataSettings] = field(default_factory=dict)
+    benchmarks: Mapping[str, DataSettings] = field(default_factory=dict)
+
+    def applied(self, experiment: Experiment) -> Experiment:
+        """The experiment, shrunk. Its losses, epochs, scorers, criteria and devices stay as they are, on the processor.
+
+        Raises `SettingsError` for values that a baseline does not have.
+        """
+        found = replace(
+            experiment,
+            model=self.model,
+            train=self._shrunk("data", experiment.train, self.data),
+            benchmarks=self._shrunk("benchmarks", experiment.benchmarks, self.benchmarks),
+            selection=replace(
+                experiment.selection,
+                seeds=experiment.selection.seeds[:1],
+                max_layer=_least(experiment.selection.max_layer, self.layers),
+            ),
+            rerankers={name: self._baseline(name, one) for name, one in experiment.rerankers.items()},
+            alignment=self._alignment(experiment.alignment),
+        )
+        logger.info("debug: model %s -> random weights, %d layers", experiment.model.model, self.layers)
+        return found
+
+    def _shrunk(
+        self, key: str, own: tuple[DataSettings, ...], others: Mapping[str, DataSettings]
+    ) -> tuple[DataSettings, ...]:
+        found = tuple(others.values()) if own and others else own
+        if found is not own:
+            names = (", ".join(one.name for one in part) for part in (own, found))
+            logger.info("debug: %s %s -> %s", key, *names)
+        logger.info("debug: %s: at most %d queries, %d candidates each", key, self.max_queries, self.depth)
+        return tuple(
+            replace(
+                one,
+                max_queries=_least(one.max_queries, self.max_queries),
+                depth=min(one.depth, self.depth),
+                notice=NOTICE,
+            )
+            for one in found
+        )
+
+    def _baseline(self, name: str, baseline: Any) -> Any:
+        values = self.baselines.get(name)
+        if not values:
+            return baseline
+        logger.info("debug: baselines.%s: %s replaced", name, ", ".join(values))
+        return replace(baseline, **values)
+
+    def _alignment(self, alignment: Any) -> Any:
+        if alignment is None:
+            return None
+        return replace(
+            alignment,
+            validation_queries=min(alignment.validation_queries, self.validation_queries),
+            draw_depth=min(alignment.draw_depth, self.depth),
+            trainer=replace(alignment.trainer, accelerator="cpu", precision="32-true"),
+        )
+
+
+def _least(value: int | None, limit: int) -> int:
+    return limit if value is None else min(value, limit)

@@ -1,0 +1,154 @@
+"""Settings: frozen dataclasses that pydantic checks when they are made.
+
+    @settings
+    class ScorerSettings:
+        order: Annotated[str, one_of(Order)] = "first_stage"
+        batch_size: Annotated[int, Ge(1)] = 64
+
+Annotations hold types and ranges. `__post_init__` holds contradictions between fields only, and raises `wrong(...)`.
+Checks are strict: `True`, `1.5` and `"1"` are no whole numbers, NaN and infinity are no numbers. A whole number is
+accepted as a number, a list as a tuple, a member of a `StrEnum` as its text. Every error is a `ConfigError`.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import field, fields
+from functools import wraps
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, dataclass_transform
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from headrank.errors import ConfigError
+
+__all__ = ["Ge", "Gt", "Le", "Listed", "Lt", "Problem", "SettingsError", "meant", "one_of", "settings", "wrong"]
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "names with values",
+    "mapping_type": "names with values",
+}
+"""Pydantic's types of errors -> what is expected."""
+
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+class Problem(NamedTuple):
+    """A wrong value: the key below its owner (empty for the owner itself), the value as text, what is expected."""
+
+    key: str
+    found: str
+    expected: str
+
+
+class SettingsError(ConfigError):
+    """Settings with wrong values. `owner` is their class, or their key in the configuration."""
+
+    def __init__(self, owner: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(owner, problems)
+        self.owner, self.problems = owner, problems
+
+    def under(self, owner: str) -> "SettingsError":
+        """The same problems of another owner."""
+        return SettingsError(owner, self.problems)
+
+    def __str__(self) -> str:
+        lines = []
+        for key, found, expected in self.problems:
+            name = ".".join(part for part in (self.owner, key) if part)
+            lines.append(f"{name} is {found}, expected {expected}" if found else f"{name}: {expected}")
+        return "; ".join(lines)
+
+
+def wrong(key: str, value: Any, expected: str) -> SettingsError:
+    """The error of a field whose value contradicts another's, for `__post_init__`."""
+    return SettingsError("", (Problem(key, _shown(value), expected),))
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def settings(cls: type[T]) -> type[T]:
+    """Class decorator: a frozen dataclass whose constructor raises `SettingsError` for unknown names and wrong values.
+
+    Instances are hashable where their values are, equal if their values are, and picklable.
+    """
+    made: Any = pydantic_dataclass(frozen=True, config=STRICT)(cls)
+    checked = made.__init__
+
+    @wraps(checked)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            checked(self, *args, **values)
+        except ValidationError as error:
+            raise _translated(made, error) from None
+
+    made.__init__ = __init__
+    return made
+
+
+def one_of(choices: Iterable[str]) -> AfterValidator:
+    """The check of a text that is one of these; of an enumeration, its values."""
+    known = [str(choice) for choice in choices]
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise wrong("", value, f"one of {', '.join(known)}{meant(value, known)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Listed: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+"""`Listed[int]`: a tuple, or a list that becomes one."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`; did you mean NAME?` for the known name that is spelt most alike, or nothing."""
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _translated(cls: Any, error: ValidationError) -> SettingsError:
+    known = [one.name for one in fields(cls) if one.init]
+    problems: list[Problem] = []
+    for one in error.errors(include_url=False):
+        first, *rest = one["loc"] or ("",)
+        if isinstance(first, int) and first < len(known):  # an argument given by position
+            first = known[first]
+        key = ".".join(map(str, (first, *rest)))
+        inner = one.get("ctx", {}).get("error")
+        if one["type"] == "unexpected_keyword_argument":
+            problems.append(Problem(key, "", f"unknown; expected one of {', '.join(known)}{meant(key, known)}"))
+        elif one["type"] == "missing" or one["type"].startswith("missing_"):
+            problems.append(Problem(key, "", "expected a value, found none"))
+        elif isinstance(inner, SettingsError):
+            problems += [p._replace(key=".".join(filter(None, (key, p.key)))) for p in inner.problems]
+        elif inner is not None:
+            problems.append(Problem(key, "", str(inner)))
+        else:
+            problems.append(Problem(key, _shown(one["input"]), _expectation(one)))
+    return SettingsError(cls.__name__, tuple(problems))
+
+
+def _expectation(error: Any) -> str:
+    bounds = [f"{word} {error['ctx'][name]:g}" for name, word in BOUNDS.items() if name in error.get("ctx", {})]
+    return bounds[0] if bounds else EXPECTED.get(error["type"]) or str(error["msg"]).removeprefix("Input should be ")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
