@@ -23,12 +23,14 @@ from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTE
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.interruption import interruption
-from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, help_aligning
+from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, drawn_from, help_aligning
 from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
+from headrank.stages.prompt_lengths import check_prompt_lengths
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage, heads_name
+from headrank.stages.shared_queries import shared_notice, shared_queries
 from headrank.stages.shared_runs import SharedRuns
 from headrank.stages.wording import worded
 from headrank.tracking import NoTracker, Tracker
@@ -71,6 +73,14 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
         if align is not None:
             align.check()
+        train = data.labelled(experiment.train) if experiment.train else None
+        pools = None if align is None else drawn_from(experiment, data)
+        check_prompt_lengths(experiment, benchmarks, train, pools)
+        labels_used = align is not None or any(s.criterion.needs_labels for s in experiment.systems.values())
+        shared = shared_queries(train, benchmarks) if train is not None and labels_used else {}
+        overlap = shared_notice(shared, benchmarks)
+        if overlap:
+            logger.warning("%s", overlap)
         beside = [read_results(Path(other)) for other in experiment.report.beside]
         stage = "select"
         folder.set_status("running", stage)
@@ -92,8 +102,8 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        shared = SharedRuns(experiment.shared_runs) if experiment.shared_runs else None
-        rerank = RerankStage(folder, experiment.states, shared)
+        kept_runs = SharedRuns(experiment.shared_runs) if experiment.shared_runs else None
+        rerank = RerankStage(folder, experiment.states, kept_runs)
         reranked = {
             (name, benchmark.settings.name): rerank.run(
                 name,
@@ -114,7 +124,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside)
+        numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside, overlap)
         tracker.results(results, folder.path, metric=experiment.objective, numbers=numbers)
         objective = _objective(experiment, folder, results)
         folder.set_status("finished", stage, objective=objective, key=experiment_key(experiment))
@@ -224,6 +234,7 @@ def _report(
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
     beside: list[RunResults],
+    overlap: str,
 ) -> dict[str, float | int]:
     """Write `facts.json` and the report; the numbers among the facts."""
     passes = {key: output.facts for key, output in reranked.items()}
@@ -234,7 +245,9 @@ def _report(
         folder.path,
         read_results(folder.path, results, metric=experiment.objective),
         experiment.report,
-        facts=report_facts(experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads),
+        facts=report_facts(
+            experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads, notice=overlap
+        ),
         config_yaml=experiment.config_yaml,
         beside=beside,
     )

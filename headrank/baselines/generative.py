@@ -48,6 +48,14 @@ class Generative:
         """See `RerankerSettings.load`. Raises `ValueError` where the model has no head or no chat template."""
         return GenerativeReranker(load_generator(self.model or own, self.backend), self)
 
+    def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
+        """Raise `ValueError` for a list whose first window does not fit into the context. No weights are read."""
+        model = self.model or own
+        prompts = self.prompts(load_tokenizer(model), context_tokens(model))
+        for item in lists:
+            if window := SlidingWindows(len(item), window=self.window, step=self.step).current:
+                prompts.build(item, window)
+
     def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
         """The prompt of the first window, at the back of the list; later ones depend on the replies."""
         model = self.model or own

@@ -50,7 +50,11 @@ class ListReranker(Protocol):
 
 @runtime_checkable
 class RerankerSettings(Protocol):
-    """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none."""
+    """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none.
+
+    A method `check(own, lists)`, if there is one, is called with each benchmark's lists before any model is loaded: it
+    raises `ValueError` for a list that the system cannot read.
+    """
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """All that its rankings depend on, as plain values and dataclasses: part of the key of its runs."""

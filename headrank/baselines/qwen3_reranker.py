@@ -59,15 +59,22 @@ class Qwen3Reranker:
         """See `RerankerSettings.load`. Raises `ValueError` where `yes` or `no` is no single token of the model."""
         return YesNoReranker(load_language_model(self.model or own), self)
 
+    def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
+        """Raise `ValueError` for a query that leaves no room for a passage. No weights are read."""
+        prompts = self._prompts(own, load_tokenizer(self.model or own))
+        for item in lists:
+            prompts.room(item)
+
     def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first passage; each has one of its own."""
+        """The prompt of the first passage; each passage has its own."""
         if not len(item):
             return "(a list without passages is not read)"
-        model = self.model or own
-        tokenizer = load_tokenizer(model)
-        most = min(self.max_length, context_tokens(model) or self.max_length)
-        prompts = PairPrompts(tokenizer, self.instruction, most)
-        return show(tokenizer, prompts.build(item.top(1))[0])
+        tokenizer = load_tokenizer(self.model or own)
+        return show(tokenizer, self._prompts(own, tokenizer).build(item.top(1))[0])
+
+    def _prompts(self, own: BackboneSettings, tokenizer: PreTrainedTokenizerBase) -> "PairPrompts":
+        most = min(self.max_length, context_tokens(self.model or own) or self.max_length)
+        return PairPrompts(tokenizer, self.instruction, most)
 
 
 class PairPrompts:

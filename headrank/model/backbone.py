@@ -114,13 +114,23 @@ class Backbone:
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest context the model was made for, in tokens, where its configuration says."""
-        return getattr(self.config, "max_position_embeddings", None)
+        """The longest context the model was made for, in tokens, if its configuration says."""
+        return context_limit(self.config)
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
         return self.model.device
+
+
+def context_limit(config: PreTrainedConfig) -> int | None:
+    """The longest context of a decoder's configuration, in tokens: its positions, or what RoPE stretches them to."""
+    positions = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
+    if positions is None or not original or not factor or rope.get("rope_type") not in ("yarn", "linear", "dynamic"):
+        return positions
+    return max(int(positions), int(original * factor))
 
 
 def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:

@@ -126,7 +126,7 @@ class Batch:
 
 
 def _check_length(prompt: Prompt, backbone: Backbone) -> None:
-    longest = prompt.tail_position + max(len(tail.ids) for tail in prompt.tails)
+    longest = prompt.positions
     limit = backbone.max_tokens
     if limit is not None and longest > limit:
         raise ValueError(

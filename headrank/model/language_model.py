@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from headrank.errors import ModelError
-from headrank.model.backbone import DTYPES, BackboneSettings, load_config, load_tokenizer, load_weights
+from headrank.model.backbone import DTYPES, BackboneSettings, context_limit, load_config, load_tokenizer, load_weights
 from headrank.model.devices import check_device, check_kernel
 from headrank.model.model_checks import check_tokenizer
 
@@ -22,8 +22,8 @@ class LanguageModel:
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest context the model was made for, in tokens, where its configuration says."""
-        return _context(self.model.config)
+        """The longest context the model was made for, in tokens, if its configuration says."""
+        return context_limit(self.model.config.get_text_config(decoder=True))
 
     @property
     def device(self) -> torch.device:
@@ -63,8 +63,4 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
 
 def context_tokens(settings: BackboneSettings) -> int | None:
     """`LanguageModel.max_tokens` of a model from its configuration alone; no weights are read."""
-    return _context(load_config(settings))
-
-
-def _context(config: PreTrainedConfig) -> int | None:
-    return getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return context_limit(load_config(settings).get_text_config(decoder=True))

@@ -143,6 +143,11 @@ class Prompt:
         """The position of the tails' first token."""
         return self.opening + max((self.query_position, *(end - start for start, end in self.blocks)))
 
+    @property
+    def positions(self) -> int:
+        """Positions that the prompt takes of a model's context: those of the tails, which overlap, counted once."""
+        return self.tail_position + max(len(tail.ids) for tail in self.tails)
+
     def block_ids(self, number: int) -> tuple[int, ...]:
         """The token ids of a block."""
         return self.prefix[slice(*self.blocks[number])]

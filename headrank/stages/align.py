@@ -52,7 +52,7 @@ def best_validation(folder: Path) -> float:
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
     # The data's own depth says which queries are used and what is held out, the deeper one what is trained on.
-    sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(_drawn_from(experiment, data))]
+    sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(drawn_from(experiment, data))]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     return artifact_key(
         "aligned",
@@ -65,7 +65,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
     )
 
 
-def _drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
+def drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
     """The labelled lists as deep as training draws candidates from them."""
     return data.labelled([one.deepened(experiment.alignment.draw_depth) for one in experiment.train])
 
@@ -96,7 +96,7 @@ class AlignStage:
         """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train, and
         what loading them as deep as candidates are drawn from raises."""
         settings = self.experiment.alignment
-        _drawn_from(self.experiment, self.data)
+        drawn_from(self.experiment, self.data)
         training, validation = split(
             [one for one in self.data.labelled(self.experiment.train).lists if one.has_pairs],
             validation=settings.validation_queries,

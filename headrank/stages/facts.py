@@ -20,9 +20,10 @@ def report_facts(
     numbers: Mapping[str, float | int],
     seconds: Mapping[str, float | int],
     threads: int,
+    notice: str = "",
 ) -> dict[str, str]:
     """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark,
-    `numbers` those of `run_numbers`, `seconds` the stages' times so far.
+    `numbers` those of `run_numbers`, `seconds` the stages' times so far. `notice` is said at the top, if there is one.
 
     The time per query is wall time of the whole call: tokenisation, forward passes, scores.
     """
@@ -54,7 +55,8 @@ def report_facts(
         facts["time, stages"] = ", ".join(f"{stage} {value:.0f} s" for stage, value in seconds.items())
     facts["software"] = f"headrank {project_version()}, torch {torch.__version__}, Python {platform.python_version()}"
     facts["machine"] = f"{platform.machine()}, {threads} threads" + (", CUDA" if torch.cuda.is_available() else "")
-    notices = [b.notice for b in e.benchmarks if b.notice]
+    notices = [notice] if notice else []
+    notices += [b.notice for b in e.benchmarks if b.notice]
     if e.model.random_weights:
         notices.insert(0, "The model's weights are random: no number here says anything about quality.")
     if notices:

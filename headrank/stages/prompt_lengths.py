@@ -1,0 +1,113 @@
+"""Refuses lists whose prompts are longer than the model's context, before a model is loaded.
+
+A list is tokenised only if its characters could make too many tokens: with the usual limits of passages none is.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+
+from headrank.errors import ConfigError
+from headrank.experiment import Experiment, SystemSettings
+from headrank.model import PromptBuilder, PromptSettings, context_tokens, load_tokenizer
+from headrank.ranking import CandidateList
+from headrank.stages.lists import BenchmarkData, LabelledData
+
+logger = logging.getLogger(__name__)
+
+_TOKENS_PER_BYTE = 3  # at most: a token is a byte or more of UTF-8, which normalisation (NFC) makes 3 times as long
+
+
+def check_prompt_lengths(
+    experiment: Experiment,
+    benchmarks: Sequence[BenchmarkData],
+    selection: LabelledData | None = None,
+    training: LabelledData | None = None,
+) -> None:
+    """Raise `ConfigError` if a list does not fit into the context of the model that would read it.
+
+    selection, training: the labelled lists that select heads, and those that alignment draws candidates from. Rerankers
+    without heads are asked if they have a method `check(own, lists)`.
+    """
+    e = experiment
+    limit = context_tokens(e.model)
+    builders: dict[tuple[PromptSettings, bool], PromptLengths] = {}
+
+    def check(lists: Sequence[CandidateList], data: str, name: str, system: SystemSettings, draw: int = 0) -> None:
+        instruction = system.instructions.get(data, system.prompt.instruction)
+        prompt, with_null = replace(system.prompt, instruction=instruction), system.scorer.needs_null
+        if (prompt, with_null) not in builders:
+            builders[prompt, with_null] = PromptLengths(PromptBuilder(tokenizer, prompt), with_null=with_null)
+        too_long = list(builders[prompt, with_null].too_long(lists, limit or 0, draw))
+        if too_long:
+            item, tokens = max(too_long, key=lambda one: one[1])
+            raise ConfigError(
+                f"{data}, query {item.query.id!r}: the prompt of {name} takes {tokens} tokens for "
+                f"{draw or len(item)} passages, {e.model.model} has a context of {limit} ({len(too_long)} of "
+                f"{len(lists)} lists are too long). Lower the depth of {data}, prompt.max_passage_tokens (now "
+                f"{prompt.max_passage_tokens}) or prompt.max_query_tokens (now {prompt.max_query_tokens})"
+            )
+
+    if limit is not None:
+        tokenizer = load_tokenizer(e.model)
+        for name, system in e.systems.items():
+            for benchmark in benchmarks:
+                check(benchmark.candidates.lists, benchmark.settings.name, name, system)
+            if selection is not None and system.criterion.needs_labels:
+                null = replace(system, scorer=replace(system.scorer, calibration="residual"))  # read in any case
+                check([one.item for one in selection.lists if one.has_pairs], selection.name, f"{name}'s heads", null)
+        if training is not None:
+            name, system = next(iter(e.systems.items()))
+            pools = [one.item for one in training.lists if one.has_pairs]
+            deepest = max(source.depth for source in e.train)  # as many as a list itself has are drawn, at most
+            check(pools, training.name, "alignment", system, draw=min(e.alignment.draw_candidates, deepest))
+    for settings in e.rerankers.values():
+        refuse = getattr(settings, "check", None)
+        for benchmark in benchmarks if refuse is not None else ():
+            refuse(e.model, benchmark.candidates.lists)
+
+
+class PromptLengths:
+    """The positions that lists take in one wording of the prompt."""
+
+    def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
+        self.builder, self.with_null = builder, with_null
+        self._frame = cache(self._frame_positions)  # of so many passages
+
+    def too_long(
+        self, lists: Iterable[CandidateList], limit: int, draw: int = 0
+    ) -> Iterator[tuple[CandidateList, int]]:
+        """The lists that take more than `limit` positions, and how many they take.
+
+        draw: only so many passages of a list are read, whichever; the longest count. 0: all.
+        """
+        for item in lists:
+            if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
+                yield item, positions
+
+    def bound(self, item: CandidateList, draw: int = 0) -> int:
+        """Positions that the list takes at most, by its characters."""
+        s = self.builder.settings
+        passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
+        kept = passages[: draw or None]
+        return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
+
+    def positions(self, item: CandidateList, draw: int = 0) -> int:
+        """Positions that the list takes, its texts tokenised."""
+        texts = [passage.text for passage in item.passages]
+        prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
+        if not draw or draw >= len(texts):
+            return prompt.positions
+        lengths = [span.end - span.start for span in prompt.passages]
+        longest = sorted(range(len(texts)), key=lambda i: -lengths[i])[:draw]
+        drawn = [texts[i] for i in sorted(longest)]
+        return self.builder.build(item.query.text, drawn, with_null=self.with_null).positions
+
+    def _frame_positions(self, passages: int) -> int:
+        return self.builder.build("", [""] * passages, with_null=self.with_null).positions
+
+
+def _bound(text: str, limit: int | None) -> int:
+    tokens = _TOKENS_PER_BYTE * (len(text.encode("utf-8", "surrogatepass")) + 1)
+    return tokens if limit is None else min(limit, tokens)
