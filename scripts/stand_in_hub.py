@@ -1,4 +1,4 @@
-"""Serve tiny random models on the loopback address as the Hugging Face hub would, under the ids of `conf/model`.
+"""Serve tiny random models on the loopback address as the Hugging Face hub would, under the ids of `conf/`.
 
     python scripts/stand_in_hub.py /tmp/hub --port 8901 &
     export HF_ENDPOINT=http://127.0.0.1:8901 HF_HOME=/tmp/hub-cache

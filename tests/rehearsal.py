@@ -18,6 +18,11 @@ def stand_in_home(folder: Path, *, queries: int, seed: int = 0) -> Path:
     return folder
 
 
+def hub_requests(folder: Path) -> int:
+    """How many requests the hub with its models in `folder` has had."""
+    return (folder.parent / "hub.log").read_text().count(' HTTP/1.1" ')
+
+
 @contextmanager
 def hub(folder: Path) -> Iterator[str]:
     """The endpoint of `scripts/stand_in_hub.py`, which runs until the block ends and keeps its models in `folder`."""

@@ -130,6 +130,8 @@ def test_the_hub_serves_the_configured_models_and_refuses_others(tmp_path):
     assert found["main"] == models[0]["revision"]
     assert Path(found["snapshot"]).name == models[0]["revision"]
     assert found["refused"] == ["EntryNotFoundError", "RevisionNotFoundError", "RepositoryNotFoundError"]
-    assert {f"{one['model']}" for one in models} <= {
-        str(path.parent.relative_to(tmp_path / "models")) for path in (tmp_path / "models").rglob("config.json")
-    }
+    baselines = {name: ROOT / "conf/baselines" / f"{name}.yaml" for name in ("qwen3_reranker", "cross_encoder")}
+    expected = {one["model"] for one in models}
+    expected |= {yaml.safe_load(file.read_text())[name]["model"]["model"] for name, file in baselines.items()}
+    served = (tmp_path / "models").rglob("config.json")
+    assert {str(path.parent.relative_to(tmp_path / "models")) for path in served} == expected

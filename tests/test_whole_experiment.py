@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from experiments.study.compare import differing_files
-from tests.rehearsal import ROOT, hub, rehearsal_environment, stand_in_home
+from tests.rehearsal import ROOT, hub, hub_requests, rehearsal_environment, stand_in_home
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +59,7 @@ def environment(tmp_path):
 def test_two_kills_change_no_byte_of_a_whole_experiment(environment, tmp_path):
     undisturbed = Start(tmp_path / "undisturbed", environment)
     undisturbed.finish()
+    requests = hub_requests(tmp_path / "models")
 
     killed = Start(tmp_path / "killed", environment)
     epochs = killed.folder / "training" / "epochs.csv"
@@ -72,6 +73,8 @@ def test_two_kills_change_no_byte_of_a_whole_experiment(environment, tmp_path):
     killed.finish()
 
     assert differing_files(undisturbed.folder, killed.folder) == []
+    assert requests > 0
+    assert hub_requests(tmp_path / "models") == requests  # a commit that is cached whole asks the hub for nothing
     made_again = {name for name, time in times(killed.folder).items() if before.get(name, time) != time}
     assert not made_again
     check_outputs(undisturbed.folder)

@@ -1,5 +1,6 @@
-"""Tiny random Qwen3 models under the hub ids and revisions that `conf/model` names."""
+"""Tiny random models under the hub ids and revisions that `conf/model` and `conf/baselines` name."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,40 @@ from stand_ins.ids import CONF
 from stand_ins.texts import CONSONANTS, VOWELS
 
 
-def configured_models(conf: Path = CONF) -> dict[str, str]:
-    """Hub id -> commit hash of every model of `conf/model` that has both."""
-    found = {}
+@dataclass(frozen=True, slots=True)
+class ConfiguredModel:
+    """A hub model that `conf/` names. kind: `decoder` or `cross_encoder`."""
+
+    model_id: str
+    commit: str
+    kind: str
+
+
+def configured_models(conf: Path = CONF) -> list[ConfiguredModel]:
+    """Every hub model of `conf/model` and `conf/baselines` with the commit that it names."""
+    found = []
     for file in sorted((conf / "model").glob("*.yaml")):
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if settings.get("revision") and "/" in str(settings["model"]):
-            found[settings["model"]] = settings["revision"]
-    return found
+        found.append((yaml.safe_load(file.read_text(encoding="utf-8")), "decoder"))
+    for file in sorted((conf / "baselines").glob("*.yaml")):
+        for settings in yaml.safe_load(file.read_text(encoding="utf-8")).values():
+            if isinstance(settings, dict) and settings.get("model"):
+                kind = "cross_encoder" if "CrossEncoder" in settings["_target_"] else "decoder"
+                found.append((settings["model"], kind))
+    return [ConfiguredModel(one["model"], one["revision"], kind) for one, kind in found if one.get("revision")]
 
 
 def make_models(folder: Path) -> dict[str, HubModel]:
-    """Write a tiny Qwen3 for each configured model under `folder`: five layers, seeded random weights, in bfloat16 and
-    with a language-model head as the real ones."""
+    """Write a tiny model with seeded random weights for each configured one under `folder`.
+
+    Decoders are Qwen3 of five layers in bfloat16, with a language-model head and a chat template as the real ones;
+    cross-encoders are BERT.
+    """
+    from tests.baselines.toy import CHATML, cross_encoder_folder
     from tests.tiny import tiny_tokenizer
 
-    tokenizer = tiny_tokenizer(*((consonant, vowel) for consonant in CONSONANTS for vowel in VOWELS))
+    syllables = ((consonant, vowel) for consonant in CONSONANTS for vowel in VOWELS)
+    tokenizer = tiny_tokenizer(*syllables, ("y", "e"), ("ye", "s"))  # `no` is a syllable
+    tokenizer.chat_template = CHATML
     config = AutoConfig.for_model(
         "qwen3",
         vocab_size=len(tokenizer),
@@ -49,8 +68,12 @@ def make_models(folder: Path) -> dict[str, HubModel]:
             if "proj" in name:
                 torch.nn.init.normal_(parameter, std=0.35)  # attention far from uniform
     made = {}
-    for model_id, commit in configured_models().items():
-        model.save_pretrained(folder / model_id)
-        tokenizer.save_pretrained(folder / model_id)
-        made[model_id] = HubModel(folder / model_id, commit)
+    for one in configured_models():
+        place = folder / one.model_id
+        if one.kind == "cross_encoder":
+            cross_encoder_folder(place)
+        else:
+            model.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+        made[one.model_id] = HubModel(place, one.commit)
     return made
