@@ -12,29 +12,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+
 from headrank.files import atomic_folder
-from headrank.heads import HeadsFile
+from headrank.heads import HeadsFile, check_shape
 from headrank.model import (
     EMBEDDED_MODEL,
     Backbone,
     BackboneSettings,
     CutCounts,
-    Head,
     PromptSettings,
     Scorer,
     ScorerSettings,
     StateSettings,
-    all_heads,
-    count_layers,
     load_backbone,
     save_backbone,
 )
-from headrank.model.head_scores import check_heads
+from headrank.model.devices import check_device, check_kernel
 from headrank.ranking import CandidateList, Passage, Query
+from headrank.reranker_inputs import (
+    HEADS_FILE,
+    expect_type,
+    find_heads,
+    read_count,
+    read_dtype,
+    read_lists,
+    read_passages,
+)
 
 logger = logging.getLogger(__name__)
-
-HEADS_FILE = "heads.json"
 
 Passages: TypeAlias = Sequence[str] | Sequence[Passage] | Mapping[str, str]
 """Texts (their ids are their positions "0", "1", ...), passages with ids, or a mapping id -> text."""
@@ -58,6 +64,8 @@ class Reranker:
     """Ranks passages by the attention that chosen heads pay them from the query."""
 
     def __init__(self, backbone: Backbone, heads: HeadsFile, states: StateSettings | None = None) -> None:
+        name = backbone.settings.model
+        check_shape(heads, layers=backbone.layers, heads_per_layer=backbone.heads_per_layer, name=name)
         self.backbone = backbone
         self.heads = heads
         self._warned = False
@@ -74,8 +82,8 @@ class Reranker:
         heads: str | Path | HeadsFile | Sequence[tuple[int, int]] | None = None,
         *,
         revision: str | None = None,
-        dtype: str = "float32",
-        device: str = "auto",
+        dtype: str | torch.dtype = "float32",
+        device: str | torch.device = "auto",
         kernel: str = "sdpa",
         scorer: ScorerSettings | None = None,
         prompt: PromptSettings | None = None,
@@ -85,18 +93,29 @@ class Reranker:
 
         model: a folder that `save` wrote (it holds its heads), any local model folder, a hub id, or the embedded
             model's name.
-        heads: a `heads.json`, (layer, head) pairs, `"all"` for every head of every layer (ICR's way), or None for the
-            heads in the model's own folder.
+        heads: a `heads.json` or a folder that holds one, (layer, head) pairs, `"all"` for every head of every layer
+            (ICR's way), or None for the heads in the model's own folder.
         scorer, prompt: replace what the heads file says, or the defaults where heads come as pairs.
         states: a folder that `index` filled, for prompts in blocks.
 
-        Raises `ValueError` where there are no heads to be had or they do not fit the model, and what loading raises.
+        Warns if the heads were chosen in another model. Raises `ModelError` if the heads do not fit the model or it
+        cannot be used, `ConfigError` if no heads are given or a setting is wrong, `TypeError` for an argument of
+        another type, `FileNotFoundError` for a file or folder that does not exist, and `OSError` if the model cannot be
+        had. All but missing weights is found out before weights are read.
         """
-        settings = BackboneSettings(str(model), revision, dtype, device, kernel)
-        file = _find_heads(settings, heads)
-        file = replace(file, scorer=scorer or file.scorer, prompt=prompt or file.prompt)
+        expect_type(model, (str, Path), "model")
+        expect_type(scorer, (ScorerSettings, type(None)), "scorer")
+        expect_type(prompt, (PromptSettings, type(None)), "prompt")
+        settings = BackboneSettings(str(model), revision, read_dtype(dtype), str(device), kernel)
+        check_device(settings.device)
+        check_kernel(settings.kernel)
         if isinstance(states, str | Path):
+            if not Path(states).expanduser().is_dir():
+                raise FileNotFoundError(f"states is {str(states)!r}, and there is no such folder; `index` fills one")
             states = StateSettings(str(states), keep=False)
+        expect_type(states, (StateSettings, type(None)), "states")
+        file = find_heads(settings, heads)
+        file = replace(file, scorer=scorer or file.scorer, prompt=prompt or file.prompt)
         return cls(load_backbone(settings, depth=file.depth), file, states)
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
@@ -109,29 +128,29 @@ class Reranker:
         Raises `ValueError` where the prompt is not in blocks (`PromptSettings(attention="blocks")`), and for a model of
         which no states are kept.
         """
+        texts = read_passages(passages)
         self._scorer = self._make_scorer(StateSettings(str(folder), dtype, keep=False))
         states = self._scorer.reader.states
         assert states is not None
-        return states.add(passage.text for passage in _passages(passages))
+        return states.add(passage.text for passage in texts)
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
         """The passages by score, best first, at most `top_k`; equal scores keep the order given.
 
-        Raises `ValueError` on repeated ids. No passages give an empty list.
+        Raises `ValueError` on repeated ids, and `TypeError` for a query or a passage that is no text. No passages give
+        an empty list.
         """
-        return self.rank_many([(query, passages)], top_k=top_k)[0]
+        item = CandidateList(Query("0", expect_type(query, str, "query")), read_passages(passages))
+        return self._rank([item], read_count(top_k))[0]
 
     def rank_many(self, lists: Sequence[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
         """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
 
         Queries over the same passages in the same order are read together: the passages go through the model once.
         """
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}, wanted at least 1 or None")
-        candidates = [
-            CandidateList(Query(str(number), query), _passages(passages))
-            for number, (query, passages) in enumerate(lists)
-        ]
+        return self._rank(read_lists(lists), read_count(top_k))
+
+    def _rank(self, candidates: list[CandidateList], top_k: int | None) -> list[list[RerankResult]]:
         results, cuts = [], CutCounts()
         for item, scored in zip(candidates, self._scorer.score(candidates), strict=True):
             cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
@@ -165,33 +184,3 @@ class Reranker:
         with atomic_folder(folder) as scratch:
             save_backbone(self.backbone, scratch)
             self.heads.save(scratch / HEADS_FILE)
-
-
-def _passages(passages: Passages) -> tuple[Passage, ...]:
-    if isinstance(passages, str):
-        raise ValueError("passages are one text; wanted a sequence of texts, passages, or a mapping of ids to texts")
-    if isinstance(passages, Mapping):
-        return tuple(Passage(str(key), text) for key, text in passages.items())
-    return tuple(p if isinstance(p, Passage) else Passage(str(i), p) for i, p in enumerate(passages))
-
-
-def _find_heads(
-    settings: BackboneSettings, heads: str | Path | HeadsFile | Sequence[tuple[int, int]] | None
-) -> HeadsFile:
-    if isinstance(heads, HeadsFile):
-        return heads
-    if heads is None:
-        own = Path(settings.model).expanduser() / HEADS_FILE
-        if not own.is_file():
-            raise ValueError(
-                f"{settings.model} has no {HEADS_FILE}: give heads=, a heads.json of this model (the select stage of "
-                "`python -m headrank.run` writes one), (layer, head) pairs, or 'all'"
-            )
-        return HeadsFile.load(own)
-    if isinstance(heads, str | Path) and str(heads) != "all":
-        return HeadsFile.load(Path(heads))
-    layers, width = count_layers(settings)
-    chosen = all_heads(layers, width) if isinstance(heads, str | Path) else tuple(Head(*pair) for pair in heads)
-    check_heads(chosen, layers=layers, heads_per_layer=width)
-    model = {"id": settings.model, "revision": settings.revision, "layers": layers, "heads_per_layer": width}
-    return HeadsFile(model, chosen, (1.0,) * len(chosen), {"name": "given"}, PromptSettings(), ScorerSettings())

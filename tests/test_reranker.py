@@ -9,6 +9,7 @@ from transformers import AutoModel
 
 import headrank
 from headrank import Passage, Reranker, RerankResult
+from headrank.errors import ConfigError, ModelError
 from headrank.heads import HeadsFile
 from headrank.model import Head, PromptSettings, Scorer, ScorerSettings
 from headrank.ranking import CandidateList, Query
@@ -24,9 +25,9 @@ def reranker(model_folder) -> Reranker:
 
 
 @pytest.fixture
-def heads_json(tmp_path):
+def heads_json(tmp_path, model_folder):
     file = HeadsFile(
-        model={"id": "tiny", "revision": None, "layers": 3, "heads_per_layer": 4},
+        model={"id": str(model_folder), "revision": None, "layers": 3, "heads_per_layer": 4},
         heads=(Head(1, 2), Head(0, 3)),
         weights=(1.0, 0.5),
         criterion={"name": "given"},
@@ -71,7 +72,7 @@ def test_top_k(reranker):
     assert reranker.rank(QUERY, TEXTS, top_k=2) == whole[:2]
     assert reranker.rank(QUERY, TEXTS, top_k=99) == whole
     for top_k in (0, -1):
-        with pytest.raises(ValueError, match=f"top_k is {top_k}, wanted at least 1"):
+        with pytest.raises(ConfigError, match=f"top_k is {top_k}"):
             reranker.rank(QUERY, TEXTS, top_k=top_k)
 
 
@@ -216,13 +217,13 @@ def test_pairs_that_do_not_fit_the_model(heads, message, model_folder):
         Reranker.from_pretrained(model_folder, heads, device="cpu")
 
 
-@pytest.mark.parametrize(("layer", "head"), [(11, 0), (0, 7)])
+@pytest.mark.parametrize(("layer", "head"), [(11, 0), (0, 7), (1, 1)])
 def test_a_heads_file_of_another_model(layer, head, model_folder, heads_json):
     content = json.loads(heads_json.read_text())
     content["heads"] = [{"layer": layer, "head": head}]
     content["model"] |= {"layers": 12, "heads_per_layer": 8}
     heads_json.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=f"heads {layer}-{head} .*outside of a model of|depth 12 is not within"):
+    with pytest.raises(ModelError, match=r"12 layers of 8 heads.*3 layers of 4 heads"):
         Reranker.from_pretrained(model_folder, heads_json, device="cpu")
 
 
@@ -232,16 +233,16 @@ def test_files_that_are_not_there_or_broken(model_folder, heads_json, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         Reranker.from_pretrained(tmp_path / "none", PAIRS)
     heads_json.write_text("{")
-    with pytest.raises(ValueError, match=r"heads\.json: not a heads\.json of this project"):
+    with pytest.raises(ValueError, match=r"heads\.json:"):
         Reranker.from_pretrained(model_folder, heads_json)
     folder = shutil.copytree(model_folder, tmp_path / "copy")
     shutil.copy(heads_json, folder / "heads.json")
-    with pytest.raises(ValueError, match=r"copy/heads\.json: not a heads\.json"):
+    with pytest.raises(ValueError, match=r"copy/heads\.json:"):
         Reranker.from_pretrained(folder)
 
 
 def test_passages_that_are_none(reranker):
-    with pytest.raises(ValueError, match="passages are one text"):
+    with pytest.raises(ValueError, match="one text"):
         reranker.rank(QUERY, "one text")
     with pytest.raises(ValueError, match="'a' stands twice"):
         reranker.rank(QUERY, [Passage("a", "x"), Passage("a", "y")])

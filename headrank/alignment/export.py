@@ -16,7 +16,7 @@ from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
 from headrank.files import replaced_folder
 from headrank.heads import HeadsFile
-from headrank.model import Backbone, save_backbone
+from headrank.model import Backbone, save_backbone, weights_fingerprint
 from headrank.model.backbone import DTYPES, cut_config
 from headrank.reranker import HEADS_FILE
 
@@ -36,9 +36,10 @@ def export_aligned(
     folder = Path(folder)
     if folder.exists() and not overwrite:
         raise FileExistsError(f"{folder} is there already: remove it, choose another, or export with overwrite=True")
-    heads = aligned_heads(module)
     with replaced_folder(folder) as scratch:
         save_backbone(_plain_backbone(module, dtype), scratch)
+        heads = aligned_heads(module)
+        heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # those that were trained
         heads.save(scratch / HEADS_FILE)
     return heads
 

@@ -1,6 +1,7 @@
 """Head selection: which heads read relevance."""
 
 from headrank.heads.artifact import HeadsFile, heads_file, measures_table
+from headrank.heads.compatibility import check_model, check_shape
 from headrank.heads.criteria import (
     AllHeads,
     Contrastive,
@@ -35,6 +36,8 @@ __all__ = [
     "Selection",
     "calibration_of",
     "check_labels",
+    "check_model",
+    "check_shape",
     "choose_entropy_weight",
     "discriminability",
     "entropy",

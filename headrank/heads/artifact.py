@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrank.errors import FormatError
 from headrank.files import atomic_write
 from headrank.heads.selection import Selection
 from headrank.model.head_scores import Head, check_heads
 from headrank.model.prompt import PromptSettings
 from headrank.model.scorer import ScorerSettings
+from headrank.strict_json import read_json
 
 MEASURES = ("discriminability", "entropy", "score")  # of a selection, head by head
 
@@ -20,7 +22,7 @@ MEASURES = ("discriminability", "entropy", "score")  # of a selection, head by h
 class HeadsFile:
     """The content of `heads.json`."""
 
-    model: dict[str, Any]  # id, revision, layers, heads_per_layer
+    model: dict[str, Any]  # id, revision, layers, heads_per_layer, weights (see `describe_model`)
     heads: tuple[Head, ...]
     weights: tuple[float, ...]
     criterion: dict[str, Any]  # name, parameters
@@ -64,16 +66,16 @@ class HeadsFile:
 
     @classmethod
     def load(cls, path: Path) -> "HeadsFile":
-        """Read and check a file. Raises `ValueError` that names the file and what is wrong in it."""
+        """Read and check a file. Raises `FormatError` that names the file and what is wrong in it."""
+        content = read_json(Path(path))
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
             entries = content["heads"]
             heads = tuple(Head(_whole(e["layer"]), _whole(e["head"])) for e in entries)
-            weights = tuple(float(e.get("weight", 1.0)) for e in entries)
+            weights = tuple(_number(e.get("weight", 1.0)) for e in entries)
             if not all(0 <= weight < float("inf") for weight in weights) or (weights and not any(weights)):
-                raise ValueError(f"weights {weights}, wanted finite numbers of at least 0, not all of them 0")
+                raise ValueError(f"weights are {weights}; expected finite numbers of at least 0, not all of them 0")
             model = dict(content["model"])
-            check_heads(heads, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"]))
+            check_heads(heads, layers=_whole(model["layers"]), heads_per_layer=_whole(model["heads_per_layer"]))
             rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
             return cls(
                 model=model,
@@ -88,14 +90,20 @@ class HeadsFile:
                 measures=tuple(rest) if any(rest) else (),  # heads that came as pairs were not measured
                 table=content.get("table"),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise FormatError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
 
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} where a layer's or head's number is wanted")
+        raise ValueError(f"a layer's or head's number is {value!r}; expected a whole number")
     return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"a weight is {value!r}; expected a number")
+    return float(value)
 
 
 def heads_file(

@@ -18,7 +18,7 @@ from headrank.model.files import ModelFiles, model_files
 from headrank.model.flops import ReadingFlops, floor_flops, measured_matmul_rate, reading_flops, whole_layers
 from headrank.model.footprint import ModelShape, backbone_shape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
-from headrank.model.identity import model_identity
+from headrank.model.identity import describe_model, model_identity, weights_fingerprint
 from headrank.model.language_model import LanguageModel, context_tokens, load_language_model
 from headrank.model.layouts import LAYOUTS, RELEASED, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
@@ -67,6 +67,7 @@ __all__ = [
     "count_layers",
     "count_parameters",
     "cuts_text",
+    "describe_model",
     "floor_flops",
     "load_backbone",
     "load_language_model",
@@ -81,5 +82,6 @@ __all__ = [
     "read_several_rows",
     "reading_flops",
     "save_backbone",
+    "weights_fingerprint",
     "whole_layers",
 ]

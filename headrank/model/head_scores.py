@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headrank.errors import ModelError
+
 
 class Head(NamedTuple):
     """An attention head: its layer and its index among the query heads of that layer, both from 0."""
@@ -74,14 +76,15 @@ def by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
 
 
 def check_heads(heads: Sequence[Head], *, layers: int, heads_per_layer: int) -> None:
-    """Raise `ValueError` for no heads, a head given twice, or one outside of the model."""
+    """Raise `ModelError` for no heads, a head given twice, or one outside of the model."""
     if not heads:
-        raise ValueError("no heads are given: at least one is needed")
-    if len(set(heads)) != len(heads):
-        raise ValueError("a head is given twice")
+        raise ModelError("no heads are given; expected at least one")
+    twice = sorted({f"{head.layer}-{head.head}" for head in heads if heads.count(head) > 1})
+    if twice:
+        raise ModelError(f"heads {', '.join(twice)} (layer-head) are given twice")
     outside = [f"{h.layer}-{h.head}" for h in heads if not (0 <= h.layer < layers and 0 <= h.head < heads_per_layer)]
     if outside:
-        raise ValueError(
+        raise ModelError(
             f"heads {', '.join(outside)} (layer-head) are outside of a model of {layers} layers with "
             f"{heads_per_layer} heads each"
         )

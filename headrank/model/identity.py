@@ -1,11 +1,23 @@
-"""What identifies a model's weights: part of the keys of everything that is computed with them."""
+"""What identifies a model's weights: part of the keys of everything that is computed with them, and of heads files."""
 
+import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrank.model.backbone import BackboneSettings
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from headrank.errors import ModelError
+from headrank.model.backbone import BackboneSettings, load_config
 from headrank.model.embedded import EMBEDDED_MODEL
+from headrank.model.model_folder import in_folder, weight_names
+
+SAMPLE = 64  # values of each tensor that go into the fingerprint: any training changes nearly all of them
+
+_LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$")  # of the text decoder, by any prefix
 
 
 def model_identity(settings: BackboneSettings) -> dict[str, Any]:
@@ -19,3 +31,48 @@ def model_identity(settings: BackboneSettings) -> dict[str, Any]:
         files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".md" and p.name[0] != ".")
         identity["files"] = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return identity
+
+
+def describe_model(settings: BackboneSettings, depth: int, *, weights: bool = True) -> dict[str, Any]:
+    """What a heads file says of its model: id, revision, layers of the whole model, heads of a layer, and the
+    fingerprint of the weights of the first `depth` layers (None if they are random, or without `weights`)."""
+    config = load_config(settings)
+    text = config.get_text_config(decoder=True)
+    return {
+        "id": settings.model,
+        "revision": settings.hub_revision,
+        "layers": int(getattr(config, "headrank_full_layers", text.num_hidden_layers)),
+        "heads_per_layer": int(text.num_attention_heads),
+        "weights": weights_fingerprint(settings.folder(), depth) if weights and not settings.random_weights else None,
+    }
+
+
+def weights_fingerprint(folder: Path, depth: int) -> str:
+    """A hash of names, shapes and some values of the first `depth` layers' weights, read from a folder's files.
+
+    A copy of the model has the same one, and so has the model that was cut to these layers, or saved in bfloat16, the
+    precision in which values are compared. Takes milliseconds. Raises `ModelError` for a damaged file.
+    """
+    found: dict[str, tuple[list[int], bytes]] = {}
+    for name in weight_names(in_folder(folder)):
+        try:
+            with safe_open(folder / name, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (not a dict)
+                    layer = _LAYER.match(key)
+                    if layer is not None and int(layer[1]) < depth:
+                        part = file.get_slice(key)
+                        shape = list(part.get_shape())
+                        found[f"{layer[1]}.{layer[2]}"] = (shape, _sample(part[:1] if len(shape) > 1 else part[:]))
+        except SafetensorError as error:
+            raise ModelError(f"{folder / name}: damaged or cut ({error}). Copy or download the file again") from error
+    digest = hashlib.sha256()
+    for name, (shape, values) in sorted(found.items()):
+        digest.update(f"{name}{shape}".encode() + values)
+    return digest.hexdigest()[:32]
+
+
+def _sample(values: Tensor) -> bytes:
+    values = values.flatten()[:SAMPLE]
+    if values.is_floating_point():
+        values = values.to(torch.bfloat16)
+    return values.view(torch.uint8).numpy().tobytes()

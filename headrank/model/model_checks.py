@@ -47,7 +47,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
             "`merge_and_unload()`, then `save_pretrained`)"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))  # as transformers reads it: some hold Infinity
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON ({type(error).__name__}: {error}). Copy the file again") from error
     kind = content.get("model_type") if isinstance(content, dict) else None

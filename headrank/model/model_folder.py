@@ -8,7 +8,6 @@ revision costs no request once its snapshot is complete. Any other revision asks
 import contextlib
 import difflib
 import functools
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from headrank.errors import ModelError
 from headrank.files import atomic_write
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
+from headrank.strict_json import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +88,11 @@ def weight_names(find: Find) -> list[str]:
     if index is None or find(WEIGHTS) is not None:
         return [WEIGHTS]
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError(f"the files are {names}")
         return names
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{index}: not an index of safetensors shards ({type(error).__name__}: {error}); expected an object "
             "`weight_map` of tensor names to files of the same folder. Download the file again"
@@ -195,7 +195,7 @@ def _download(model: str, commit: str, needs: tuple[str, ...]) -> None:
 def _module_weights(find: Find) -> list[str]:
     """The weights of the modules that a model of sentence-transformers keeps in folders of the repository."""
     modules = find("modules.json")
-    paths = [] if modules is None else [module["path"] for module in json.loads(modules.read_text(encoding="utf-8"))]
+    paths = [] if modules is None else [module["path"] for module in read_json(modules)]
     return [f"{path}/*.safetensors" for path in paths if path]
 
 

@@ -29,7 +29,16 @@ from headrank.heads import (
     select_heads,
 )
 from headrank.heads.table import distinct_seeds
-from headrank.model import Backbone, BatchSettings, ListReader, PromptBuilder, all_heads, count_layers, load_backbone
+from headrank.model import (
+    Backbone,
+    BatchSettings,
+    ListReader,
+    PromptBuilder,
+    all_heads,
+    count_layers,
+    describe_model,
+    load_backbone,
+)
 from headrank.stages.keys import heads_key, project_version, table_key
 from headrank.stages.lists import DataLoader, LabelledData
 
@@ -95,7 +104,7 @@ class SelectStage:
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         return heads_file(
             chosen,
-            model={"id": e.model.model, "revision": e.model.hub_revision, "layers": layers, "heads_per_layer": width},
+            model=describe_model(e.model, chosen.depth),
             criterion={"name": criterion.name, "parameters": parameters},
             prompt=system.prompt,
             scorer=system.scorer,

@@ -1,6 +1,7 @@
 """The exported folder: the scores of the last validation, without adapters, trainer or layers that are not needed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.export import aligned_heads, export_aligned
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.heads import GivenHeads, HeadsFile
-from headrank.model import Head, Scorer
+from headrank.model import Head, Scorer, weights_fingerprint
 from tests.alignment.toy import PROMPT, fit, toy_data, toy_module
 from tests.tiny import tiny_backbone
 
@@ -80,8 +81,16 @@ def test_the_folder_is_a_plain_model_cut_to_the_heads(tokenizer, tmp_path):
     assert names == tiny_backbone("qwen3", tokenizer, layers=2).model.state_dict().keys()
     assert not list(tmp_path.glob(".*"))
     heads = HeadsFile.load(tmp_path / "out" / "heads.json")
-    assert heads.model == {"id": "tiny-qwen3", "revision": None, "layers": 4, "heads_per_layer": 4, "aligned": "lora"}
-    assert heads == aligned_heads(module)
+    weights = weights_fingerprint(tmp_path / "out", depth=2)  # those that were trained
+    assert heads.model == {
+        "id": "tiny-qwen3",
+        "revision": None,
+        "layers": 4,
+        "heads_per_layer": 4,
+        "aligned": "lora",
+        "weights": weights,
+    }
+    assert heads == replace(aligned_heads(module), model=heads.model)
     assert (heads.criterion, heads.query_ids, heads.seeds) == ({"name": "contrastive"}, ("a", "b"), (4,))
     assert Reranker.from_pretrained(tmp_path / "out", device="cpu").backbone.layers == 4
     text = json.loads((tmp_path / "out" / "config.json").read_text())

@@ -187,10 +187,10 @@ def test_depth_outside_of_the_model(depth, model_folder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "int8"}, "model.dtype is 'int8'"),
-        ({"kernel": "eager"}, "model.kernel is 'eager'"),
-        ({"overrides": {"num_hidden_layers": 2}}, "model.overrides.*random_weights"),
-        ({"family": "llama"}, "model.family.*random_weights"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"kernel": "eager"}, "kernel is 'eager'"),
+        ({"overrides": {"num_hidden_layers": 2}}, "overrides.*random_weights"),
+        ({"family": "llama"}, "family.*random_weights"),
     ],
 )
 def test_settings_that_are_refused(options, message):
