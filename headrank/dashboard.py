@@ -9,11 +9,13 @@ show follows from them. Runs of other models and settings in the same project ar
 
 import argparse
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from headrank.errors import ConfigError
 from headrank.extras import MissingExtraError, require_extra
+from headrank.logs import set_up_logging
 from headrank.run import compose_config, experiment_from_config
 
 
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--print", action="store_true", help="print the definition as JSON; needs no account")
     parser.add_argument("overrides", nargs="*", help="the run's own words, such as +experiment=nano alignment=lora")
     options = parser.parse_args(arguments)
+    set_up_logging(logging.WARNING)
     if not options.print and not options.entity:
         parser.error("--entity is needed: a dashboard belongs to a user's or team's project (or --print it)")
     try:

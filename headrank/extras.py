@@ -20,10 +20,10 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "wandb": {"wandb": "wandb", "wandb_workspaces": "wandb-workspaces"},
     "sweep": {"optuna": "optuna", "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher"},
     "slurm": {"hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher"},
-    "ray": {"hydra_plugins.hydra_ray_launcher": "hydra-ray-launcher"},
+    "ray": {"ray": "ray"},
 }
 LAUNCHERS = {"processes": "sweep", "joblib": "sweep", "slurm": "slurm", "submitit_slurm": "slurm"}
-LAUNCHERS |= {"ray": "ray", "ray_gpu": "ray"}
+LAUNCHERS |= {"ray_cpu": "ray", "ray_gpu": "ray"}
 
 
 class MissingExtraError(ConfigError, ModuleNotFoundError):
@@ -85,13 +85,13 @@ def check_extras(config: Mapping[str, Any]) -> None:
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Raise `MissingExtraError` if a command line names a launcher whose plugin is missing, which Hydra would report
+    """Raise `MissingExtraError` if a command line names a launcher whose package is missing, which Hydra would report
     as an unknown group."""
     for word in arguments:
         key, _, name = word.lstrip("+").partition("=")
         if key == "hydra/launcher" and name in LAUNCHERS:
             extra = LAUNCHERS[name]
-            require_extra(extra, word, *(module for module in EXTRAS[extra] if module.startswith("hydra_plugins.")))
+            require_extra(extra, word, *(module for module in EXTRAS[extra] if module != "optuna"))
 
 
 def _chosen(config: Mapping[str, Any], group: str) -> bool:

@@ -103,7 +103,9 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         stage = "rerank"
         folder.set_status("running", stage)
         kept_runs = SharedRuns(experiment.shared_runs) if experiment.shared_runs else None
-        rerank = RerankStage(folder, experiment.states, kept_runs)
+        rerank = RerankStage(
+            folder, experiment.states, kept_runs, benchmarks=[one.name for one in experiment.benchmarks]
+        )
         reranked = {
             (name, benchmark.settings.name): rerank.run(
                 name,
@@ -181,7 +183,7 @@ def help_experiment(experiment: Experiment) -> None:
     Raises what `help_aligning` raises.
     """
     if experiment.alignment is None:
-        logger.info("nothing is aligned: one process does all, and this is not the first")
+        logger.info("no alignment configured; this extra process exits")
     else:
         help_aligning(experiment)
 
@@ -220,7 +222,7 @@ def _score(
             json.dump({**result.to_dict(), "replies": replies}, out, indent=1)
 
     made = folder.make(f"metrics/{name}.json", key, write)
-    logger.info("score: metrics/%s.json %s", name, "written" if made else "is there already")
+    logger.info("score: metrics/%s.json %s", name, "written" if made else "reused")
     return BenchmarkResult.from_dict(json.loads((folder.path / f"metrics/{name}.json").read_text(encoding="utf-8")))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrank.logs import set_up_logging
 from headrank.run import compose_config, experiment_from_config
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--passages", type=int, help="show only so many candidates; otherwise the whole list")
     parser.add_argument("--benchmark", help="take the list from this benchmark of the experiment, by its name")
     given = parser.parse_intermixed_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    set_up_logging(logging.WARNING)
     try:
         experiment = experiment_from_config(compose_config(given.overrides), Path("unused"))
         item = example_list(experiment, benchmark=given.benchmark, query=given.query, passages=given.passages)

@@ -9,12 +9,14 @@ for arguments that cannot be.
 
 import argparse
 import glob
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from headrank.evaluation.comparison import write_comparison
 from headrank.evaluation.run_folders import find_run_folders, read_run_folder
+from headrank.logs import set_up_logging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="where to write; else the folder given, or comparison for several")
     parser.add_argument("--metric", help="the metric that leads; else the runs' objective")
     options = parser.parse_args(arguments)
+    set_up_logging(logging.WARNING)
     roots = [Path(match) for pattern in options.folders for match in _matches(pattern)]
     output = options.output or (roots[0] if len(roots) == 1 else Path("comparison"))
     try:

@@ -31,6 +31,7 @@ from headrank.configuration import CONFIG_FOLDER, REPLACED, build, chosen, exper
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
+from headrank.logs import set_up_logging
 from headrank.settings import meant
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
@@ -136,16 +137,17 @@ def _main(config: DictConfig) -> float | None:
     from headrank.errors import InUseError
     from headrank.pipeline import finished_objective, help_experiment, run_experiment
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "urllib3", "matplotlib", "fontTools"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     job, started = HydraConfig.get(), Started.of()
+    folder = Path(job.runtime.output_dir)
+    if started.rank:
+        set_up_logging(logging.WARNING)
+    else:
+        set_up_logging(file=folder / "run.log")
     if started.count > 1 and job.mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
             "give trainer.devices alone, which starts processes for each job; on several, start each job by itself"
         )
-    folder = Path(job.runtime.output_dir)
     try:
         experiment = experiment_from_config(config, folder)
     except Exception as error:

@@ -67,7 +67,7 @@ def test_a_configuration_that_needs_a_missing_extra_names_it(words, hidden):
     assert f".[{extra}]" in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "extra"), [("processes", "sweep"), ("slurm", "slurm"), ("ray", "ray")])
+@pytest.mark.parametrize(("name", "extra"), [("processes", "sweep"), ("slurm", "slurm"), ("ray_cpu", "ray")])
 def test_a_missing_launcher_names_its_extra(name, extra, hidden):
     hidden(*extras.EXTRAS[extra])
     check_launcher(["-m", "seed=0,1"])

@@ -47,6 +47,37 @@ def test_debug_runs_the_whole_way_and_names_the_report(tmp_path):
     assert (ROOT / report).resolve() == (folder / "report.html").resolve()
     assert "random" in (folder / "report.md").read_text().split("\n\n## ")[0], "the notice stands above the tables"
     assert {p.name for p in folder.glob("figures/*.svg")} >= {"queries.svg", "selectivity.svg", "heads.svg"}
+    assert_short_log(done.stderr.splitlines())
+    dated = (folder / "run.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in dated)
+    assert_short_log([line[20:] for line in dated])
+
+
+NOISE = [
+    "tensor(",
+    "httpx",
+    "http request",
+    "[info] opening",
+    "litlogger",
+    "gpu available",
+    "tpu available",
+    "it/s]",
+    "|##",
+]
+STEPS = [r"select: heads\.json written", r"align: epoch 1 of 2: .*loss [\d.]+.* left", r"align: epoch 2 of 2: ",
+         r"align: checkpoint/heads\.json written", r"rerank: .* by headrank: \d+ lists in \d+ s",
+         r"rerank: .* by cross_encoder: \d+ lists in \d+ s", r"score: metrics/.*\.json written"]  # fmt: skip
+
+
+def assert_short_log(lines):
+    """Each step has a line, none stands twice, and no library says anything."""
+    text = "\n".join(lines)
+    for noise in NOISE:
+        assert noise not in text.lower(), text
+    for step in STEPS:
+        assert len(re.findall(f"^{step}", text, re.MULTILINE)) >= 1, (step, text)
+    assert len(set(lines)) == len(lines), [line for line in lines if lines.count(line) > 1]
+    assert len(lines) < 100
 
 
 @pytest.mark.slow

@@ -253,12 +253,16 @@ def test_the_search_draws_what_the_settings_take():
             assert (found.alignment.epochs, found.alignment.validation_queries) == (3, 20)
 
 
-LAUNCHERS = {"processes": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray_gpu": "hydra_ray_launcher"}
+LAUNCHERS = {"processes": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher"}
 
 
 @pytest.mark.parametrize(("name", "plugin"), LAUNCHERS.items())
 def test_launchers_extend_their_plugins(name, plugin):
-    assert {path.stem for path in (CONFIG_FOLDER / "hydra/launcher").glob("*.yaml")} == set(LAUNCHERS)
+    assert {path.stem for path in (CONFIG_FOLDER / "hydra/launcher").glob("*.yaml")} == {
+        *LAUNCHERS,
+        "ray_cpu",
+        "ray_gpu",
+    }
     if find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{plugin}") is None:
         pytest.skip(f"{plugin} is not installed")
     with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):

@@ -119,7 +119,7 @@ class ReselectHeads(Callback):
         overlap = len(before & set(chosen.heads)) / len(chosen.heads)
         values = {"overlap": overlap, "depth": float(module.depth), "depth_change": float(module.depth - depth)}
         logger.info(
-            "heads selected again after epoch %d: %.0f %% as before, %d layers (%+d)",
+            "align: reselected heads after epoch %d: %.0f%% unchanged, %d layers (%+d)",
             *(self._done + 1, 100 * overlap, module.depth, module.depth - depth),
         )
         if log:

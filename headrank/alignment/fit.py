@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO
+from headrank.alignment.epoch_log import EpochLog
 from headrank.alignment.export import export_aligned
 from headrank.alignment.job import AlignmentJob
 from headrank.alignment.module import AlignmentModule
@@ -36,6 +37,7 @@ from headrank.alignment.sharding import ShardedStrategy
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.logs import quiet_lightning
 from headrank.model import load_backbone
 from headrank.started import Started
 
@@ -119,6 +121,7 @@ def align(job: AlignmentJob, crew: Crew | None = None, on_epoch: EpochObserver |
 def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     """The training, as one of its processes: `best.ckpt`, `last.ckpt` and `epochs.csv` in the work folder."""
     settings, machine, work = job.settings, job.settings.trainer, job.work
+    quiet_lightning()
     seed_everything(settings.seed, workers=True, verbose=False)
     data = ListwiseDataModule(
         job.sources,
@@ -145,7 +148,13 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
     latest = ModelCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
-    callbacks: list[Callback] = [EpochRecord(work / "epochs.csv", on_epoch), best, latest, PlainSigterm()]
+    callbacks: list[Callback] = [
+        EpochRecord(work / "epochs.csv", on_epoch),
+        EpochLog(bars=machine.progress_bar),
+        best,
+        latest,
+        PlainSigterm(),
+    ]
     if settings.reselects:
         callbacks.insert(
             0,
@@ -177,7 +186,8 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
         with without_cudnn_attention():
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
-    logger.info("align: best %s %s", MONITOR, best.best_model_score)
+    if best.best_model_score is not None and trainer.is_global_zero:
+        logger.info("align: best %s %.4f", MONITOR, float(best.best_model_score))
     logger.info("align: cut %s (over all epochs, of this process)", module.reader.cuts)
 
 
@@ -204,7 +214,7 @@ def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any
         "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
         "plugins": [cluster(started), AtomicCheckpointIO()],
         "precision": machine.precision,
-        "enable_progress_bar": machine.progress_bar,
+        "enable_progress_bar": False,  # EpochLog shows it
     }
 
 

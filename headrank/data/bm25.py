@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrank.cache import cache_lock
 from headrank.checksums import checked_write, damaged_file, is_whole, write_folder_sums
@@ -26,6 +25,7 @@ from headrank.data.bm25_words import BM25Method, BM25Parameters, bm25s, words
 from headrank.data.collections import Collection, fingerprint
 from headrank.data.texts import Texts
 from headrank.files import atomic_folder, disk_errors, remove_leftovers
+from headrank.logs import Progress
 from headrank.ranking import Passage, Query, Ranking
 
 __all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run", "index_folder"]
@@ -71,7 +71,7 @@ class BM25Index:
             raise ValueError(f"depth {depth}: wanted 1 or more")
         split = words([query.text for query in queries], self._parameters, ids=False)
         found = []
-        for query_words in tqdm(split, desc="BM25: search", unit="query", disable=None):
+        for query_words in Progress(len(split), "BM25: search", "query", plural="queries", log_end=False).track(split):
             numbers = [number for word in query_words if (number := self._number(word)) is not None]
             if not numbers:
                 found.append((np.empty(0, np.int32), np.empty(0, np.float32)))

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from headrank.checksums import write_folder_sums
 from headrank.data.bm25_words import BM25Method, BM25Parameters, words
 from headrank.data.texts import Texts, write_texts
 from headrank.files import atomic_folder
+from headrank.logs import Progress
 from headrank.ranking import Passage
 
 PART_CHARACTERS = 2**25  # a part's text, 34 million characters: bounds the memory of step 1 (some 0.5 GB)
@@ -81,8 +81,7 @@ def write_parts(
     number = len(part_folders(work))
     held: list[Passage] = []
     characters = 0
-    bar = tqdm(passages, initial=done, total=total, desc="BM25: words", unit="passage", disable=None)
-    for passage in bar:
+    for passage in Progress(total, "BM25: words", "passage", initial=done, log_end=False).track(passages):
         held.append(passage)
         characters += len(passage.text)
         if characters >= PART_CHARACTERS:
@@ -129,12 +128,12 @@ def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
     with (folder / "indices.npy").open("wb") as passages, (folder / "data.npy").open("wb") as scores:
         _write_header(passages, np.int32, int(starts[-1]))
         _write_header(scores, np.float32, int(starts[-1]))
-        with tqdm(total=int(starts[-1]), desc="BM25: scores", unit="posting", disable=None, unit_scale=True) as bar:
+        with Progress(int(starts[-1]), "BM25: scores", "posting", log_end=False) as progress:
             for low, high in _blocks(starts):
                 block_passages, block_scores = _block(parts, starts, idf, average, low, high, parameters)
                 block_passages.tofile(passages)
                 block_scores.tofile(scores)
-                bar.update(len(block_scores))
+                progress.update(len(block_scores))
     facts = {"passages": first, "words": size, "postings": int(starts[-1]), "average_length": average}
     (folder / "index.json").write_text(json.dumps({**facts, **asdict(parameters)}, indent=1), encoding="utf-8")
 

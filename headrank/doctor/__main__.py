@@ -14,6 +14,7 @@ Nothing is downloaded, loaded, built or written, and no network is asked.
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from headrank.doctor.examine import examine, unchecked
     from headrank.doctor.packages import package_findings
+    from headrank.logs import set_up_logging
+
+    set_up_logging(logging.WARNING)
 
     try:
         config, extras = _compose(options.overrides)

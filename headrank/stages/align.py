@@ -129,7 +129,7 @@ class AlignStage:
             self._crew.leave()
         for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # of no use once the model is there, and large
             _remove(spent)
-        logger.info("align: %s %s", name, "written" if made else "is there already")
+        logger.info("align: %s %s", name, "written" if made else "reused")
         path = self.folder.path / CHECKPOINT
         settings = replace(
             self.experiment.model, model=str(path), revision=None, random_weights=False, overrides=None, family=None

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from tqdm import tqdm
 
 from headrank.artifacts import RunFolder
 from headrank.baselines import ListReranker, RerankerSettings
@@ -20,6 +19,7 @@ from headrank.data import read_run, write_run
 from headrank.experiment import FIRST_STAGE_SYSTEM
 from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.logs import Progress, seconds_text
 from headrank.memory import PeakMemory
 from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
@@ -49,12 +49,19 @@ class RerankStage:
     part of a run's key, since scores depend on it, and where they are is not.
     shared: where runs are kept for other jobs and taken over from them; not those of a model that was trained in this
         experiment, which no other has, and not those that read or fill kept states, whose seconds are their own.
+    benchmarks: the names of all benchmarks, for the log.
     """
 
     def __init__(
-        self, folder: RunFolder, states: StateSettings | None = None, shared: SharedRuns | None = None
+        self,
+        folder: RunFolder,
+        states: StateSettings | None = None,
+        shared: SharedRuns | None = None,
+        *,
+        benchmarks: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self.benchmarks = list(benchmarks)
         self.states = states
         self.shared = shared
         self._backbone: Backbone | None = None
@@ -106,10 +113,17 @@ class RerankStage:
                 self.shared.make((key, *kind), shared_on, path, _contexts_path(path), _tag(system), write)
 
         made = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
-        logger.info("rerank: %s %s", name, "written" if made else "is there already")
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))
+        done = f"{facts['lists']} lists in {seconds_text(facts['seconds'])}" if made else "reused"
+        logger.info("%s: %s", self._label(system, benchmark), done)
         return RerankedBenchmark(read_run(path), contexts, facts, key)
+
+    def _label(self, system: str, benchmark: BenchmarkData) -> str:
+        name = benchmark.settings.name
+        if len(self.benchmarks) < 2 or name not in self.benchmarks:
+            return f"rerank: {name} by {system}"
+        return f"rerank: benchmark {self.benchmarks.index(name) + 1} of {len(self.benchmarks)}, {name}, by {system}"
 
     def _rerank(
         self, system: str, model: BackboneSettings, heads: HeadsFile, benchmark: BenchmarkData, path: Path
@@ -123,7 +137,7 @@ class RerankStage:
             settings=heads.scorer,
             states=self.states if heads.prompt.in_blocks else None,
         )
-        scored, facts = _timed(scorer.score, system, benchmark, backbone.device)
+        scored, facts = _timed(scorer.score, self._label(system, benchmark), benchmark, backbone.device)
         cuts = CutCounts()
         for item in scored:
             cuts.add(len(item.ranking), len(item.cut), query_cut=item.query_cut)
@@ -144,7 +158,7 @@ class RerankStage:
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData, path: Path
     ) -> None:
         reranker = self._load_reranker(settings, own)
-        output, facts = _timed(reranker.rerank, system, benchmark, reranker.device)
+        output, facts = _timed(reranker.rerank, self._label(system, benchmark), benchmark, reranker.device)
         facts |= output.facts
         if output.replies:
             facts["replies"] = dict(output.replies)
@@ -194,16 +208,13 @@ def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[Co
 
 
 def _timed(
-    rerank: Callable[..., T], system: str, benchmark: BenchmarkData, device: torch.device
+    rerank: Callable[..., T], label: str, benchmark: BenchmarkData, device: torch.device
 ) -> tuple[T, dict[str, Any]]:
     """What `rerank(lists, on_list=...)` gives, and the pass's seconds (without loading) and, if known, peak memory."""
     lists: Sequence[CandidateList] = benchmark.candidates.lists
     start = time.perf_counter()
-    with (
-        PeakMemory(device) as peak,
-        tqdm(total=len(lists), desc=f"rerank: {benchmark.settings.name} by {system}", unit="list") as bar,
-    ):
-        output = rerank(lists, on_list=lambda: bar.update())
+    with PeakMemory(device) as peak, Progress(len(lists), label, "list", log_end=False) as progress:
+        output = rerank(lists, on_list=progress.update)
     facts = {"seconds": time.perf_counter() - start, "lists": len(lists)}
     return output, facts if peak.bytes is None else {**facts, "peak_memory_bytes": peak.bytes}
 

@@ -9,8 +9,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from headrank.artifacts import RunFolder, artifact_key
 from headrank.cache import cache_lock
 from headrank.checksums import checked_write, is_whole
@@ -29,6 +27,7 @@ from headrank.heads import (
     select_heads,
 )
 from headrank.heads.table import distinct_seeds
+from headrank.logs import Progress
 from headrank.model import (
     Backbone,
     BatchSettings,
@@ -73,7 +72,7 @@ class SelectStage:
         for name, system in e.systems.items():
             file, key = heads_name(name), heads_key(e, system, train)
             made = self.folder.make(file, key, lambda path, s=system, n=name: self._select(n, s, train).save(path))
-            logger.info("select: %s %s", file, "written" if made else "is there already")
+            logger.info("select: %s %s", file, "written" if made else "reused")
             result[name] = HeadsFile.load(self.folder.path / file)
             if name == MAIN_SYSTEM and train is not None:
                 self._curves(system, result[name], train, key)
@@ -130,7 +129,7 @@ class SelectStage:
                 json.dump(curves, file, indent=1)
 
         made = self.folder.make(HEAD_CURVES, key, write)
-        logger.info("select: %s %s", HEAD_CURVES, "written" if made else "is there already")
+        logger.info("select: %s %s", HEAD_CURVES, "written" if made else "reused")
 
     def _table_place(self, system: SystemSettings, train: LabelledData) -> tuple[Path, bool]:
         """Where the head table that the system chooses from is kept, and whether it holds token-filtered scores.
@@ -168,14 +167,14 @@ class SelectStage:
         reader = ListReader(self._backbone, builder, system.scorer.query_rows, batches)
         seeds = distinct_seeds(system.prompt, e.selection.seeds)
         usable = sum(one.has_pairs for one in train.lists)
-        with tqdm(total=usable * len(seeds), desc=f"select: reading {train.name}", unit="list") as bar:
+        with Progress(usable * len(seeds), f"select: reading {train.name}", "list") as progress:
             return read_head_table(
                 reader,
                 train.lists,
                 all_heads(depth, self._backbone.heads_per_layer),
                 seeds=seeds,
                 filtered=filtered,
-                on_list=lambda: bar.update(),
+                on_list=progress.update,
             )
 
 

@@ -58,6 +58,7 @@ class WandbTracker:
             config=self.config,
             allow_val_change=True,  # of what may change between starts, such as paths
             mode="offline" if offline else "online",
+            settings=wandb.Settings(silent=True),  # the log says where the run is
             reinit="create_new",  # never the run that another job of this process left open
         )
         self._folders = OfflineFolders(folder, self._ledger.run_id, Path(run.dir).parent)

@@ -1,0 +1,187 @@
+"""Logging of all command lines: short lines of this package on stderr and in a file, warnings of others, no more.
+
+    set_up_logging(file=folder / "run.log")
+    with Progress(len(lists), "rerank: fiqa by headrank", "list") as progress:
+        progress.update()
+
+Progress is a bar on a terminal. Elsewhere, and in the file, it is a plain line from time to time.
+"""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+SECONDS = 30.0  # between two lines of progress
+_OURS = ("headrank", "hydra_plugins", "experiments", "__main__")
+_FILE = "HEADRANK_RUN_LOG"  # the run's file, for processes that training starts
+_PROGRESS = "progress"  # marks a record that a bar shows already
+
+logger = logging.getLogger(__name__)
+
+
+class _Lines(logging.Handler):
+    """A line for each record, above any progress bar: this package's at INFO once each, warnings of any library.
+
+    file: None for stderr. bars: whether progress is shown as a bar here, so that lines of progress are left out.
+    """
+
+    def __init__(self, file: TextIO | None = None, *, bars: bool = False) -> None:
+        super().__init__()
+        self.file, self.bars = file, bars
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, unless it is noise."""
+        try:
+            line = self.format(record)
+            if record.levelno < logging.WARNING:
+                progress = hasattr(record, _PROGRESS)
+                if record.name.split(".")[0] not in _OURS or (progress and self.bars):
+                    return
+                message = record.getMessage()
+                if message in self._shown and not progress:
+                    return
+                self._shown.add(message)
+            tqdm.write(line, file=self.file or sys.stderr)
+            if self.file is not None:
+                self.file.flush()
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None:
+            self.file.close()
+        super().close()
+
+
+def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> None:
+    """Log to stderr, and to `file` with times, appended. A second call replaces the first, as for a sweep's next job.
+
+    level: of this package's own records. Libraries are heard from WARNING on.
+    """
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _Lines)]:
+        root.removeHandler(handler)
+        handler.close()
+    root.addHandler(_Lines(bars=sys.stderr.isatty()))
+    os.environ.pop(_FILE, None)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = _Lines(file.open("a", encoding="utf-8"))
+        lines.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        root.addHandler(lines)
+        os.environ[_FILE] = str(file)
+    root.setLevel(logging.WARNING)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(level if level < logging.WARNING else logging.NOTSET)
+    _quiet_libraries()
+
+
+def join_logging() -> None:
+    """In a process that a run started: log as the run does. Does nothing if logging is set up or no run started it."""
+    if _FILE in os.environ and not logging.getLogger().handlers:
+        set_up_logging(file=Path(os.environ[_FILE]))
+
+
+def _quiet_libraries() -> None:
+    """What levels cannot quiet: libraries that set their own level or handler when they are imported or used."""
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").handlers.clear()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
+    ir_datasets = logging.getLogger("ir_datasets")  # writes by itself, at its own level
+    ir_datasets.filters = [_not_opening]
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # where their import is still to come
+    if "transformers" in sys.modules:  # its bars are of seconds; downloads have the hub's
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+
+
+def _not_opening(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Opening ")
+
+
+def quiet_lightning() -> None:
+    """Lightning's own messages from WARNING on. Called after its import, which sets its level."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class Progress:
+    """How far a step of known length is: a bar on a terminal; in the log a line every `SECONDS` and one at the end.
+
+    total: None if it is not known. unit, plural: what is counted. initial: how much was done before. log_end: whether
+    the end is logged.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        description: str,
+        unit: str,
+        *,
+        plural: str | None = None,
+        initial: int = 0,
+        log_end: bool = True,
+    ) -> None:
+        self.total, self.description, self.log_end = total, description, log_end
+        self.units = plural or f"{unit}s"
+        self.done = self._initial = initial
+        self._start = self._last = time.monotonic()
+        self._bar = tqdm(
+            total=total, initial=initial, desc=description, unit=unit, leave=False, disable=not sys.stderr.isatty()
+        )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+        if kind is None and self.log_end:
+            took = seconds_text(time.monotonic() - self._start)
+            logger.info("%s: %d %s in %s", self.description, self.done, self.units, took)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
+
+    def update(self, count: int = 1) -> None:
+        """`count` more are done."""
+        self.done += count
+        self._bar.update(count)
+        now = time.monotonic()
+        if now - self._last < SECONDS or self.done == self.total:
+            return
+        self._last = now
+        of = f" of {self.total}" if self.total else ""
+        left = ""
+        if self.total and self.done > self._initial:
+            each = (now - self._start) / (self.done - self._initial)
+            left = f", about {seconds_text(each * (self.total - self.done))} left"
+        logger.info("%s: %d%s %s%s", self.description, self.done, of, self.units, left, extra={_PROGRESS: True})
+
+    def track(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each counted when the next one is asked for."""
+        with self:
+            for item in items:
+                yield item
+                self.update()
+
+
+def seconds_text(seconds: float | int) -> str:
+    """`7 s`, `12 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,93 @@
+"""A sweep's jobs on a Ray cluster (extra `ray`), with the resources that each asks for.
+
+The plugin `hydra-ray-launcher` 1.2 needs cloudpickle below 3, which joblib no longer takes, and waits forever for
+resources that no node has.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from headrank.extras import require_extra
+
+RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
+
+
+class RayLauncher(Launcher):
+    """Runs each job as a Ray task; all that fit run at a time. Workers need this environment and the same files.
+
+    init: arguments of `ray.init`; its `address` None starts a cluster on this machine. remote: arguments of
+        `ray.remote`, for each job: `num_cpus`, `num_gpus`, ...
+
+    Raises `MissingExtraError` without Ray, and `HydraException` if a cluster of this machine lacks what a job asks for.
+    """
+
+    def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
+        self.init, self.remote = dict(init), dict(remote)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before `launch`."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs: what each returned, or the exception that ended it."""
+        require_extra("ray", "hydra/launcher=ray_cpu or ray_gpu")
+        import ray  # pyright: ignore[reportMissingImports]
+
+        setup_globals()
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        if not ray.is_initialized():
+            ray.init(**self.init, log_to_driver=True)
+        if self.init.get("address") is None:
+            check_resources(self.remote, ray.cluster_resources())
+        task = ray.remote(**self.remote)(_run)
+        tasks = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = str(number), number
+            state = Singleton.get_state()
+            tasks.append(task.remote(os.getcwd(), self.hydra_context, config, self.task_function, state))
+        return [_result(ray.get, one) for one in tasks]
+
+
+def check_resources(asked: Mapping[str, Any], there: Mapping[str, float]) -> None:
+    """Raise `HydraException` if a job asks for more than the cluster has, which it would wait for forever."""
+    for key, name in RESOURCES.items():
+        if (asked.get(key) or 0) > there.get(name, 0):
+            raise HydraException(
+                f"hydra.launcher.remote.{key} is {asked[key]}, and this machine's Ray cluster has "
+                f"{there.get(name, 0):g}: give hydra.launcher.remote.{key}={there.get(name, 0):g}, or the address of a "
+                "cluster that has more (hydra.launcher.init.address=auto)"
+            )
+
+
+def _run(folder: str, context: HydraContext, config: DictConfig, function: TaskFunction, state: Any) -> JobReturn:
+    """One job, in a worker."""
+    os.chdir(folder)
+    setup_globals()
+    Singleton.set_state(state)
+    return run_job(
+        task_function=function,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=context,
+    )
+
+
+def _result(get: Any, task: Any) -> JobReturn:
+    try:
+        return get(task)
+    except Exception as error:  # a worker that died, or an exception that does not travel: the other jobs go on
+        failed = JobReturn()
+        failed.status, failed.return_value = JobStatus.FAILED, error
+        return failed
