@@ -109,6 +109,15 @@ def test_contrastive_takes_each_relevant_passage_against_the_irrelevant_ones():
     assert judge(Contrastive(temperature=0.1), of=of) == pytest.approx(want)
 
 
+def test_contrastive_averages_after_the_softmax():
+    """Over context orders as over lists: a head that swaps its passages is not one that never prefers any."""
+    contexts = torch.tensor([[[0.9, 0.1]], [[0.3, 0.5]]])
+    item = replace(labelled(contexts.mean(0), [1, 0]), contexts=contexts)
+    expected = (1 / (1 + math.exp(-0.8 / 0.2)) + 1 / (1 + math.exp(0.2 / 0.2))) / 2
+    assert judge(Contrastive(temperature=0.2), of=table(item)) == pytest.approx([expected])
+    assert judge(Contrastive(temperature=0.2), of=table(replace(item, contexts=None))) != pytest.approx([expected])
+
+
 def test_query_focused():
     assert judge(QueryFocused()) == pytest.approx([(0.1 + 0.3) / 2, (0.2 + 0.0) / 2, (0.3 + 0.1) / 2, (0.4 + 0.2) / 2])
     assert judge(QueryFocused(), of=with_threshold(2)) == pytest.approx([0.3, 0.0, 0.1, 0.2])

@@ -93,6 +93,9 @@ def test_averaging_over_seeds_equals_separate_reads(batch_size, backbone, reader
             torch.testing.assert_close(getattr(item.scores, name), mean, atol=1e-5, rtol=0)
         filtered = torch.stack([single.filtered for single in singles]).mean(0)
         torch.testing.assert_close(item.filtered, filtered, atol=1e-5, rtol=0)
+        for context, single in zip(item.context_scores, singles, strict=True):  # each order is kept, by its seed
+            torch.testing.assert_close(context, single.scores.query, atol=1e-5, rtol=0)
+            assert single.context_scores.shape == (1, *context.shape)
 
 
 def test_columns_are_in_first_stage_order(reader):
@@ -115,9 +118,10 @@ def test_columns_are_in_first_stage_order(reader):
     assert got.grades.tolist() == [2, 0, 1, 0]
 
 
+@pytest.mark.parametrize("seeds", [[0], [0, 3]])
 @pytest.mark.parametrize("filtered", [False, True])
-def test_round_trip(filtered, reader, tmp_path):
-    table = read_head_table(reader, LISTS, HEADS, seeds=[0], filtered=filtered)
+def test_round_trip(filtered, seeds, reader, tmp_path):
+    table = read_head_table(reader, LISTS, HEADS, seeds=seeds, filtered=filtered)
     table = HeadTable(table.heads, (replace(table.lists[0], relevance_threshold=2), *table.lists[1:]))
     table.save(tmp_path / "table.safetensors")
     again = HeadTable.load(tmp_path / "table.safetensors")
@@ -130,6 +134,8 @@ def test_round_trip(filtered, reader, tmp_path):
         assert torch.equal(a.scores.query, b.scores.query)
         assert torch.equal(a.scores.null, b.scores.null)
         assert torch.equal(a.scores.lengths, b.scores.lengths)
+        assert torch.equal(a.context_scores, b.context_scores)
+        assert len(a.context_scores) == len(seeds)
         assert a.scores.heads == b.scores.heads
         assert (a.filtered is None) == (b.filtered is None) == (not filtered)
         if filtered:
