@@ -144,9 +144,10 @@ class RunFolder:
                 f"back, or delete {(self.path / damaged).parent} to have it made again"
             )
 
-    def edited(self) -> str | None:
-        """The first file of any recorded artifact that is there and is not as it was written, or None."""
-        markers = sorted((self.path / ".keys").glob("*.key"))
+    def edited(self, start: str = "") -> str | None:
+        """The first file that is there and is not as it was written, or None, among recorded artifacts whose names
+        begin with `start`."""
+        markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
         damaged = (self._damaged(_read_json(marker), missing=False) for marker in markers)
         return next((name for name in damaged if name is not None), None)
 

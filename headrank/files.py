@@ -22,29 +22,40 @@ _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the device",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
     errno.EIO: "the device reports an input/output error",
 }
 _REPORTED = re.compile(r"\(os error (\d+)\)")  # how an error of safetensors gives the system's number
+_NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error of a full disk, without a number
 
 
 @contextmanager
 def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise a disk error of the block (no space, quota, read-only) as an `OSError` that names `path`.
 
-    Python's own error of a failed write names no file, and safetensors raises an error of its own class. An error that
-    names a file is raised as it is.
+    Python's own error of a failed write names no file; numpy's, safetensors' and torch's hide the system's error. An
+    error that names a file is raised as it is.
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS or error.filename is not None:
-            raise
-        raise _disk_error(error.errno, path) from error
     except Exception as error:
-        reported = _REPORTED.search(str(error))
-        if reported is None or int(reported[1]) not in _DISK_ERRORS:
+        number = None if getattr(error, "filename", None) is not None else _disk_number(error)
+        if number is None:
             raise
-        raise _disk_error(int(reported[1]), path) from error
+        raise _disk_error(number, path) from error
+
+
+def _disk_number(error: BaseException | None) -> int | None:
+    """The system's number of the disk error that an exception is, or was raised in the course of."""
+    while error is not None:
+        reported = _REPORTED.search(str(error))
+        number = error.errno if isinstance(error, OSError) else int(reported[1]) if reported else None
+        if number in _DISK_ERRORS:
+            return number
+        if isinstance(error, OSError) and _NUMPY.search(str(error)):
+            return errno.ENOSPC
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _disk_error(number: int, path: str | os.PathLike[str]) -> OSError:

@@ -56,8 +56,8 @@ def _module(frame: FrameType) -> str:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let signals end the block, with one log line and `SystemExit` of 128 plus the signal's number.
+def interruptible(*, log: bool = True) -> Iterator[None]:
+    """Let signals end the block, with one log line (unless `log` is False) and `SystemExit` of 128 plus the number.
 
     SIGTERM and SIGHUP are taken where nothing else handles or ignores them (nohup ignores SIGHUP, submitit handles
     SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends ahead of a time limit. Signals
@@ -81,14 +81,15 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except Interrupted as error:
-        if not error.logged:
+        if log and not error.logged:
             _log_line(interruption(error))
             error.logged = True
         raise
     except (KeyboardInterrupt, SystemExit) as error:
         if interruption(error) != "Ctrl-C":
             raise
-        _log_line("Ctrl-C")
+        if log:
+            _log_line("Ctrl-C")
         raise Interrupted(signal.SIGINT, logged=True) from None
     finally:
         for number in taken:

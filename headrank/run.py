@@ -117,7 +117,7 @@ def main() -> None:
     try:
         check_launcher(sys.argv[1:])
         sys.argv[1:] = for_jobs(sys.argv[1:])
-        with interruptible():
+        with interruptible(log=not Started.of().rank):  # one line, not one of each process
             _main()
     except (HeadRankError, HydraException, OmegaConfBaseException) as error:
         if full:

@@ -14,6 +14,7 @@ import pytest
 
 from headrank.artifacts import RunFolder
 from headrank.errors import ArtifactError, InUseError
+from headrank.evaluation.run_folders import read_run_folder
 from headrank.experiment import MAIN_SYSTEM
 from headrank.pipeline import finished_objective, run_experiment
 from tests.pipelines import ALIGNMENT, files, no_model
@@ -138,6 +139,18 @@ def test_an_edited_artifact_makes_a_finished_run_unfinished(experiment):
     assert finished_objective(known) is None
     run_experiment(known)
     assert finished_objective(known) == outcome.objective
+
+
+def test_edited_metrics_are_in_no_report(experiment):
+    run_experiment(experiment)
+    assert read_run_folder(experiment.folder).state == "finished"
+    edit_text(experiment.folder / "metrics/one.json")
+    found = read_run_folder(experiment.folder)
+    assert (found.state, found.results) == ("unreadable", ())
+    assert "metrics/one.json" in found.reason
+    other = replace(experiment, report=replace(experiment.report, beside=(str(experiment.folder),)))
+    with pytest.raises(ArtifactError, match=r"metrics/one\.json"):
+        run_experiment(replace(other, folder=experiment.folder.with_name("other")))
 
 
 @pytest.mark.parametrize("damage", [cut, edit_text])

@@ -143,3 +143,59 @@ def test_a_kill_between_the_two_renames_of_a_replacement_is_mended(tmp_path, mon
     finish_replacing(path)
     assert (path / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+import numpy as np, torch
+from safetensors.torch import save_file
+from headrank.alignment.checkpoint_files import AtomicCheckpointIO
+from headrank.data.texts import write_texts
+from headrank.files import atomic_folder, atomic_write
+
+folder, values = Path(sys.argv[1]), np.zeros(10**6)
+
+def text(path):
+    with atomic_write(path) as file:
+        file.writelines("abcdefgh\\n" for _ in range(10**6))
+
+def npz(path):
+    with atomic_write(path, "wb") as file:
+        np.savez(file, values=values)
+
+def npy(path):
+    with atomic_folder(path) as scratch:
+        np.save(scratch / "values.npy", values)
+
+def raw(path):
+    with atomic_folder(path) as scratch, (scratch / "values").open("wb") as file:
+        values.tofile(file)
+
+def texts(path):
+    with atomic_folder(path) as scratch:
+        write_texts(scratch, "words", (b"word" for _ in range(10**6)))
+
+def safetensors(path):
+    with atomic_write(path, "wb") as file:
+        save_file({"values": torch.from_numpy(values)}, file.name)
+
+def checkpoint(path):
+    AtomicCheckpointIO().save_checkpoint({"values": torch.from_numpy(values)}, path)
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))  # no file grows beyond 64 KiB
+for write in (text, npz, npy, raw, texts, safetensors, checkpoint):
+    try:
+        write(folder / write.__name__)
+    except OSError as error:
+        print(write.__name__, Path(error.filename or "").name)
+"""
+
+
+def test_a_write_that_fails_names_its_target_whoever_writes(tmp_path):
+    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, check=True, timeout=120, stdout=subprocess.PIPE, text=True)
+    writers = ["text", "npz", "npy", "raw", "texts", "safetensors", "checkpoint"]
+    assert done.stdout.splitlines() == [f"{name} {name}" for name in writers]
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from headrank.alignment.record import read_record
@@ -33,6 +34,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
             if path.name == LAST and path.is_file():
                 os.replace(path, path.with_name(PREVIOUS))  # a kill before the new one has its name leaves this one
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Remembers the best epoch also if the folder was moved or renamed since; Lightning then forgets it, and a worse
+    epoch would take the best one's place."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state with all its paths in this callback's folder."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here = {name: self._here(state_dict[name]) for name in paths if name in state_dict}
+        models = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **here, "best_k_models": models, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
 
 
 def is_readable(path: Path) -> bool:

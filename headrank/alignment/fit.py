@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 
 from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
-from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO
+from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.epoch_log import EpochLog
 from headrank.alignment.export import export_aligned
 from headrank.alignment.job import AlignmentJob
@@ -138,7 +138,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     # Several processes would all load to the same GPU: each loads to memory, and Lightning moves to its own.
     module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
     monitored = settings.validation_queries > 0
-    best = ModelCheckpoint(  # only ever exported: without the optimizer's state a third of the size
+    best = MovableCheckpoint(  # only ever exported: without the optimizer's state a third of the size
         work,
         BEST.removesuffix(".ckpt"),
         monitor=MONITOR if monitored else None,
@@ -147,7 +147,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         enable_version_counter=False,
     )
     # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
-    latest = ModelCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
+    latest = MovableCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
     callbacks: list[Callback] = [
         EpochRecord(work / "epochs.csv", on_epoch),
         EpochLog(bars=machine.progress_bar),

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from headrank.artifacts import RunFolder
+from headrank.errors import ArtifactError
 from headrank.evaluation.results import BenchmarkResult
 
 FINISHED = "finished"
@@ -27,7 +29,7 @@ _OWN = frozenset(
 class CollectedRun:
     """A run folder's content.
 
-    state: `finished`, `failed`, `running` (or stopped without a word), `same` (a sweep's job equal to another's, which
+    state: `finished`, `failed`, `interrupted`, `running` (or killed), `same` (a sweep's job equal to another's, which
         `reason` names), `no status`, `not started`, `unreadable`. reason: why it is not finished, as far as known.
     overrides: what the command line and the sweep said, key -> value. config: the composed configuration, flat, key ->
         value; empty where there is none. results: only of runs that are finished or have no status.
@@ -79,7 +81,7 @@ def read_run_folder(folder: Path) -> CollectedRun:
     """A run folder's content. What cannot be read makes the run `unreadable`, with the reason; nothing is raised."""
     try:
         return _read(folder)
-    except (ValueError, OSError, yaml.YAMLError) as error:
+    except (ValueError, ArtifactError, OSError, yaml.YAMLError) as error:
         return CollectedRun(folder, "unreadable", reason=f"{type(error).__name__}: {error}")
 
 
@@ -91,6 +93,9 @@ def _read(folder: Path) -> CollectedRun:
     config = _yaml(folder / "config.yaml") or {}
     results: list[BenchmarkResult] = []
     if state in (FINISHED, NO_STATUS):
+        edited = RunFolder(folder).edited("metrics/")
+        if edited is not None:
+            raise ArtifactError(f"{edited} is not as it was written: run it again, which makes it anew")
         named = _benchmarks(config)
         wanted = [file for file in files if not named or file.stem in named]  # others are left of an earlier start
         results = [BenchmarkResult.from_dict(json.loads(file.read_text(encoding="utf-8"))) for file in wanted]

@@ -15,6 +15,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from headrank.artifacts import RunFolder
+from headrank.errors import ArtifactError
 from headrank.evaluation.results import BenchmarkResult
 from headrank.evaluation.tables import check_results, system_names
 from headrank.names import MAIN_SYSTEM, UNALIGNED_SYSTEM
@@ -88,11 +90,17 @@ def read_results(
         its order.
     metric: the one that leads; None: the configuration's objective.
 
-    Raises `ValueError` that names the folder where it holds no results or they do not fit together.
+    Raises `ValueError` that names the folder if it holds no results or they do not fit together, and `ArtifactError`
+    for metrics that were edited or are damaged.
     """
     folder = Path(folder)
     config = _config(folder / "config.yaml")
     if benchmarks is None:
+        edited = RunFolder(folder).edited("metrics/")
+        if edited is not None:
+            raise ArtifactError(
+                f"{folder / edited} is not as it was written: start that run again, which makes it anew"
+            )
         benchmarks = [BenchmarkResult.from_dict(_json(path)) for path in _metrics_files(folder, config)]
     if not benchmarks:
         raise ValueError(f"{folder} holds no results: wanted metrics/<benchmark>.json, which a finished run writes")

@@ -26,8 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headrank.artifacts import artifact_key
+from headrank.cache import LEFTOVER_AGE
 from headrank.checksums import checked_write, is_whole
-from headrank.files import atomic_write
+from headrank.files import atomic_write, remove_leftovers
 from headrank.model.backbone import Backbone
 from headrank.model.block_states import STORED, BlockStates, StateShape, compute_states
 from headrank.model.head_scores import Head
@@ -80,6 +81,7 @@ class PassageStates:
         }
         key = artifact_key({name: value for name, value in about.items() if name != "model"})
         self.path = Path(settings.folder).expanduser() / key
+        remove_leftovers(self.path, age=LEFTOVER_AGE)
         if not (self.path / "about.json").is_file():
             with atomic_write(self.path / "about.json") as file:
                 json.dump(about, file, indent=1)

@@ -14,9 +14,10 @@ import transformers
 from filelock import FileLock
 
 from headrank.artifacts import artifact_key
+from headrank.cache import LEFTOVER_AGE
 from headrank.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
 from headrank.data import read_run, write_run
-from headrank.files import atomic_write, finish_replacing, replaced_folder
+from headrank.files import atomic_write, finish_replacing, remove_leftovers, replaced_folder
 from headrank.stages.keys import project_version
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class SharedRuns:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        remove_leftovers(folder, age=LEFTOVER_AGE)
 
     def make(
         self,

@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headrank.alignment.checkpoint_files import LAST, PREVIOUS, AtomicCheckpointIO, is_readable, prepare_restart
+from headrank.alignment.checkpoint_files import (
+    LAST,
+    PREVIOUS,
+    AtomicCheckpointIO,
+    MovableCheckpoint,
+    is_readable,
+    prepare_restart,
+)
 from headrank.alignment.fit import EpochRecord
 from headrank.experiment import MAIN_SYSTEM
 from headrank.pipeline import run_experiment
@@ -74,7 +81,26 @@ def test_without_a_whole_checkpoint_nothing_is_left(tmp_path, caplog):
         assert str(tmp_path / name) in caplog.text
 
 
+def test_a_folder_that_moved_remembers_its_best_epoch(tmp_path):
+    old = MovableCheckpoint(tmp_path / "old", "best", monitor="val/ndcg@10", mode="max")
+    path = str(tmp_path / "old/best.ckpt")
+    state = {
+        **old.state_dict(),
+        "best_model_score": torch.tensor(0.9),
+        "best_model_path": path,
+        "kth_best_model_path": path,
+        "kth_value": torch.tensor(0.9),
+        "best_k_models": {path: torch.tensor(0.9)},
+    }
+    new = MovableCheckpoint(tmp_path / "new", "best", monitor="val/ndcg@10", mode="max")
+    new.load_state_dict(state)
+    assert new.best_model_score == torch.tensor(0.9)
+    assert new.best_k_models == {str(tmp_path / "new/best.ckpt"): torch.tensor(0.9)}
+    assert new.best_model_path == str(tmp_path / "new/best.ckpt")
+
+
 def test_a_training_with_damaged_checkpoints_ends_with_the_same_numbers(experiment, monkeypatch, caplog):
+    """In folders that were copied to other places."""
     aligned = replace(
         experiment,
         alignment=replace(ALIGNMENT, epochs=3),
