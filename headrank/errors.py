@@ -31,3 +31,7 @@ class ArtifactError(HeadRankError, RuntimeError):
 
 class InUseError(HeadRankError, RuntimeError):
     """Another process works in the same folder."""
+
+
+class DiskError(HeadRankError, OSError):
+    """A file cannot be written: no space, the quota is used up, or the file system is read-only."""

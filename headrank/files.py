@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from headrank.errors import DiskError
+
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{32}\.tmp")
 _DISK_ERRORS = {
     errno.ENOSPC: "no space is left on the device",
@@ -31,7 +33,7 @@ _NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error of a full
 
 @contextmanager
 def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise a disk error of the block (no space, quota, read-only) as an `OSError` that names `path`.
+    """Raise a disk error of the block (no space, quota, read-only) as a `DiskError` that names `path`.
 
     Python's own error of a failed write names no file; numpy's, safetensors' and torch's hide the system's error. An
     error that names a file is raised as it is.
@@ -58,9 +60,9 @@ def _disk_number(error: BaseException | None) -> int | None:
     return None
 
 
-def _disk_error(number: int, path: str | os.PathLike[str]) -> OSError:
+def _disk_error(number: int, path: str | os.PathLike[str]) -> DiskError:
     text = f"{_DISK_ERRORS[number]}; fix this or choose another folder, then run the same command again, which resumes"
-    return OSError(number, text, str(path))
+    return DiskError(number, text, str(path))
 
 
 def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: str | None = None) -> list[Path]:

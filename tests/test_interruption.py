@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 import headrank.files as files_module
+from headrank.errors import DiskError
 from headrank.evaluation.comparison import state_lines
 from headrank.evaluation.run_folders import read_run_folder
 from headrank.experiment import MAIN_SYSTEM
@@ -175,7 +176,7 @@ def test_a_disk_error_names_the_path_and_the_run_resumes(experiment, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError) as error:  # noqa: PT011 (the number and the path are checked)
+        with pytest.raises(DiskError) as error:
             run_experiment(small)
     assert error.value.errno == number
     assert error.value.filename == str(small.folder / "runs/headrank/one.trec")
@@ -191,7 +192,7 @@ def test_the_first_error_is_raised_when_even_the_status_cannot_be_written(experi
 
     with monkeypatch.context() as patch:
         on_write(patch, "heads.json", lambda: patch.setattr(os, "fsync", full) or full(0))
-        with pytest.raises(OSError, match=r"heads\.json") as error:
+        with pytest.raises(DiskError, match=r"heads\.json") as error:
             run_experiment(experiment)
     assert error.value.errno == errno.ENOSPC
 
@@ -199,6 +200,6 @@ def test_the_first_error_is_raised_when_even_the_status_cannot_be_written(experi
 def test_an_error_of_safetensors_names_the_path_too(tmp_path):
     from headrank.files import atomic_write
 
-    with pytest.raises(OSError, match=r"table\.safetensors") as error, atomic_write(tmp_path / "table.safetensors"):
+    with pytest.raises(DiskError, match=r"table\.safetensors") as error, atomic_write(tmp_path / "table.safetensors"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     assert error.value.errno == errno.ENOSPC

@@ -144,18 +144,18 @@ def test_runs_that_nothing_was_trained_for_are_shared_on_request(experiment, mon
     for name in ("runs/headrank/one.trec", "runs/random/one.trec", "runs/icr/one.contexts.json"):
         assert (other.folder / name).read_bytes() == (experiment.folder / name).read_bytes()
     # Of an aligned experiment the heads before training are the plain one's, under another name.
-    kept = sorted(path.parent for path in shared.glob("*/whole"))
+    kept = sorted(path.parent for path in shared.glob("*/.checksums.json"))
     assert len(kept) == 4 * 2, "systems times benchmarks"
     aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT, shared_runs=shared)
     outcome = run_experiment(aligned)
     assert outcome.results[0].systems[UNALIGNED_SYSTEM] == first.results[0].systems[MAIN_SYSTEM]
     assert (aligned.folder / "runs/zero-shot/one.trec").read_text().split()[5] == "headrank-zero-shot"
-    assert sorted(path.parent for path in shared.glob("*/whole")) == kept, "what was trained is no one else's"
+    assert sorted(path.parent for path in shared.glob("*/.checksums.json")) == kept, "what was trained is no one else's"
     # Half of one (a kill between its files) is made again, and a disk that is full costs no run.
-    (kept[0] / "whole").unlink()
+    (kept[0] / ".checksums.json").unlink()
     shutil.rmtree(other.folder)
     assert run_experiment(replace(other, shared_runs=shared)).results == first.results
-    assert (kept[0] / "whole").is_file()
+    assert (kept[0] / ".checksums.json").is_file()
     shutil.rmtree(other.folder)
     monkeypatch.setattr(shared_runs_module.shutil, "copyfile", full_disk)
     assert run_experiment(replace(other, shared_runs=other.folder.with_name("empty"))).results == first.results

@@ -17,6 +17,7 @@ from headrank.alignment.checkpoint_files import (
     prepare_restart,
 )
 from headrank.alignment.fit import EpochRecord
+from headrank.errors import DiskError
 from headrank.experiment import MAIN_SYSTEM
 from headrank.pipeline import run_experiment
 from tests.pipelines import ALIGNMENT
@@ -58,7 +59,7 @@ def test_a_full_disk_names_the_checkpoint_and_leaves_the_old_one(tmp_path, monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=LAST) as error:
+    with pytest.raises(DiskError, match=LAST) as error:
         io.save_checkpoint(CONTENT, tmp_path / LAST)
     assert error.value.errno == errno.ENOSPC
     assert any(is_readable(tmp_path / name) for name in (LAST, PREVIOUS))
