@@ -132,8 +132,18 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
 
     def opened(folder: Path) -> "CrossEncoder":
         config = read_config(folder)
-        _check_weights(settings, folder, config)
-        return CrossEncoder(
+        if hasattr(config, "headrank_full_layers"):
+            raise ModelError(
+                f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
+                "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
+            )
+        check_weight_files(folder, config)
+        own_modules = (folder / "modules.json").is_file()
+        if not own_modules:  # the library takes one of two classes
+            generates = (config.architectures or [""])[0].endswith("ForCausalLM")
+            kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+            _check_weights(settings, folder, kind, config)
+        encoder = CrossEncoder(
             str(folder),
             device=settings.torch_device,
             max_length=max_length,
@@ -146,6 +156,10 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             },
             processor_kwargs={"split_special_tokens": True},
         )
+        inner = encoder.transformers_model
+        if own_modules and inner is not None:
+            _check_weights(settings, Path(inner.name_or_path), type(inner), inner.config)
+        return encoder
 
     if settings.random_weights:
         with tempfile.TemporaryDirectory() as folder:
@@ -158,19 +172,11 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     return encoder
 
 
-def _check_weights(settings: BackboneSettings, folder: Path, config: PreTrainedConfig) -> None:
+def _check_weights(settings: BackboneSettings, folder: Path, kind: Any, config: PreTrainedConfig) -> None:
     """Raise `ModelError` if weights are missing that sentence-transformers would leave random.
 
-    The files are opened for shapes alone, with the class that the library takes.
+    The files are opened for shapes alone, with the class that the library takes, `kind`.
     """
-    if hasattr(config, "headrank_full_layers"):
-        raise ModelError(
-            f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
-            "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
-        )
-    check_weight_files(folder, config)
-    generates = (getattr(config, "architectures", None) or [""])[0].endswith("ForCausalLM")
-    kind: Any = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
     with QuietLoading():
         try:
             _, info = kind.from_pretrained(

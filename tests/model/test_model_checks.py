@@ -97,6 +97,25 @@ def test_a_cross_encoder_without_some_weights_is_refused(part, encoder):
         open_cross_encoder(settings(encoder))
 
 
+@pytest.mark.parametrize("task", ["sequence-classification", "feature-extraction"])
+def test_a_cross_encoder_of_modules_is_checked_as_the_library_opens_it(task, encoder, tmp_path):
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Dense, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    modules = [Transformer(str(encoder), transformer_task=task)]
+    if task == "feature-extraction":
+        dense = Dense(32, 1, module_input_name="sentence_embedding", module_output_name="scores")
+        modules += [Pooling(32, "cls"), dense]
+    folder = tmp_path / "modules"
+    CrossEncoder(modules=modules, device="cpu").save_pretrained(str(folder))
+    opened = open_cross_encoder(settings(folder))
+    assert len(opened.predict([("moon", "tides"), ("moon", "bread")])) == 2
+    change_weights(folder, without("encoder.layer.1.output"))
+    with pytest.raises(ModelError, match=r"encoder\.layer\.1\.output"):
+        open_cross_encoder(settings(folder))
+
+
 def test_a_saved_reranker_is_no_cross_encoder(decoder, tmp_path):
     from headrank import Reranker
 
