@@ -60,13 +60,14 @@ def require_extra(extra: str, purpose: str, *modules: str) -> None:
 def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
     """The extras that a composed configuration needs: extra -> the setting that needs it, and its modules (none: all).
 
-    With Hydra's own part in the configuration, those of the sweeper and the launcher too.
+    With Hydra's own part in the configuration, that of the sweeper too. A group counts only if an option is chosen:
+    an experiment's values below `alignment` are there with `alignment=none` as well.
     """
     needed: dict[str, tuple[str, tuple[str, ...]]] = {}
     baselines = config.get("baselines") or {}
     if _chosen(config, "alignment"):
         needed["train"] = ("alignment", ())
-    if "cross_encoder" in baselines:
+    if "_target_" in (baselines.get("cross_encoder") or {}):
         needed["baselines"] = ("baselines=[cross_encoder]", ())
     if (baselines.get("generative") or {}).get("backend") == "vllm":
         needed["vllm"] = ("baselines.generative.backend=vllm", ())
