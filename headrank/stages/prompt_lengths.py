@@ -37,16 +37,18 @@ def check_prompt_lengths(
     def check(lists: Sequence[CandidateList], data: str, name: str, system: SystemSettings, draw: int = 0) -> None:
         instruction = system.instructions.get(data, system.prompt.instruction)
         prompt, with_null = replace(system.prompt, instruction=instruction), system.scorer.needs_null
+        uncut = [field for field in ("max_passage_tokens", "max_query_tokens") if getattr(prompt, field) is None]
+        prompt = replace(prompt, **dict.fromkeys(uncut, limit))  # one such text is too long by itself, however long
         if (prompt, with_null) not in builders:
             builders[prompt, with_null] = PromptLengths(PromptBuilder(tokenizer, prompt), with_null=with_null)
         too_long = list(builders[prompt, with_null].too_long(lists, limit or 0, draw))
         if too_long:
             item, tokens = max(too_long, key=lambda one: one[1])
             raise ConfigError(
-                f"{data}, query {item.query.id!r}: the prompt of {name} takes {tokens} tokens for "
+                f"{data}, query {item.query.id!r}: the prompt of {name} takes at least {tokens} tokens for "
                 f"{draw or len(item)} passages, {e.model.model} has a context of {limit} ({len(too_long)} of "
                 f"{len(lists)} lists are too long). Lower the depth of {data}, prompt.max_passage_tokens (now "
-                f"{prompt.max_passage_tokens}) or prompt.max_query_tokens (now {prompt.max_query_tokens})"
+                f"{system.prompt.max_passage_tokens}) or prompt.max_query_tokens (now {system.prompt.max_query_tokens})"
             )
 
     if limit is not None:
