@@ -16,10 +16,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.resolvers.oc import env
 
 from headrank.cache import cache_folder
 from headrank.errors import ConfigError
+from headrank.records import recorded, resolved
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
             objective_from=main.objective_from,
             report=parts["report"],
             config_yaml=OmegaConf.to_yaml(recorded(config)),
-            config=_plain(OmegaConf.to_container(config, resolve=True)),
+            config=resolved(config),
         )
     debug = build(config.get("debug"))
     if debug is None:
@@ -161,35 +161,6 @@ def _check_option(group: str, name: str, empty: bool) -> None:
         logger.info("%s.%s: not chosen, its values have no effect", group, name)
         return
     raise ConfigError(f"{group}.{name}: unknown; expected one of {', '.join(options)}{meant(name, options)}")
-
-
-def recorded(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values for records: all is resolved but `${oc.env:...}`, which may hold a secret."""
-
-    def unresolved(*words: Any) -> str:
-        return f"${{oc.env:{','.join(map(str, words))}}}"
-
-    OmegaConf.register_new_resolver("oc.env", unresolved, replace=True)
-    try:
-        return _plain(OmegaConf.to_container(config, resolve=True))
-    finally:
-        OmegaConf.register_new_resolver("oc.env", env, replace=True)
-
-
-def _plain(values: Any) -> dict[str, Any]:
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
-def inside(folder: str, name: str) -> str:
-    """The folder `name` within `folder`: the resolver of `paths.run`, called before anything is written.
-
-    Raises `ConfigError` for an absolute name, `..`, and a name that is no text.
-    """
-    parts = Path(name).parts if isinstance(name, str) else ()
-    if not parts or name.startswith(("/", "~")) or set(parts) & {"..", "."} or name != name.strip():
-        raise wrong("name", name, "a folder's name within paths.output, such as run or a/b")
-    return f"{folder}/{name}"
 
 
 def _main_settings(config: DictConfig) -> MainSettings:
@@ -298,6 +269,3 @@ def alignment_from_config(config: DictConfig) -> Any:
     options, terms, trainer = (build(config.get(key)) for key in ("alignment", "loss", "trainer"))
     with keys({"AlignmentSettings": "alignment", "WeightedLosses": "loss"}):
         return AlignmentSettings.from_terms(terms, **options, trainer=trainer)
-
-
-OmegaConf.register_new_resolver("inside", inside, replace=True)

@@ -24,6 +24,7 @@ from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.interruption import interruption
 from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, drawn_from, help_aligning
+from headrank.stages.checks import check_model
 from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
@@ -70,6 +71,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         folder.set_status("running", stage)
         data = DataLoader(experiment.cache)
         align = None if experiment.alignment is None else AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
+        check_model(experiment)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
         if align is not None:
             align.check()

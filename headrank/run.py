@@ -27,11 +27,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headrank.configuration import CONFIG_FOLDER, REPLACED, build, chosen, experiment_from_config, explained, recorded
+from headrank.configuration import CONFIG_FOLDER, REPLACED, build, chosen, experiment_from_config, explained
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
 from headrank.logs import set_up_logging
+from headrank.records import recorded
 from headrank.settings import meant
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs

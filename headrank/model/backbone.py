@@ -24,8 +24,10 @@ from headrank.model.flex import NAME as FLEX
 from headrank.model.model_checks import (
     check_decoder,
     check_loaded,
+    check_overrides,
     check_tokenizer,
     check_weight_files,
+    family_config,
     read_config,
     read_tokenizer,
 )
@@ -270,9 +272,11 @@ def load_config(settings: BackboneSettings) -> PreTrainedConfig:
     """
     overrides = dict(settings.overrides or {})
     if settings.family is not None:
+        check_overrides(family_config(settings.family), overrides)
         return AutoConfig.for_model(settings.family, **overrides)
     config = read_config(settings.folder(CONFIG))
     if overrides:
+        check_overrides(config, overrides)
         fields = {**config.to_dict(), **overrides}
         if "num_hidden_layers" in overrides and "layer_types" not in overrides:
             fields.pop("layer_types", None)  # one per layer: the family's own rule lists them anew

@@ -5,6 +5,7 @@ the hub are never fetched, and weights that are missing are an error, because tr
 """
 
 import copy
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,10 +23,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from headrank.errors import ModelError
+from headrank.errors import ConfigError, ModelError
 from headrank.model.layouts import LAYOUTS
 from headrank.model.model_folder import CONFIG, in_folder, weight_names
 from headrank.model.readout import ATTENTION_NAME
+from headrank.settings import meant
 
 READABLE = ("full_attention", "sliding_attention")
 """The kinds of layers whose attention can be read, by the names in transformers' `layer_types`."""
@@ -170,3 +172,20 @@ def check_loaded(info: Mapping[str, Iterable[Any]], name: str) -> None:
 def _first(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def family_config(family: str) -> PreTrainedConfig:
+    """The default configuration of a model type. Raises `ConfigError` for one that transformers does not know."""
+    if family not in CONFIG_MAPPING:
+        known = list(CONFIG_MAPPING.keys())
+        raise ConfigError(f"model.family is {family!r}, expected a model type of transformers{meant(family, known)}")
+    return CONFIG_MAPPING[family]()
+
+
+def check_overrides(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a name that is no field of the model's configuration, which transformers would ignore."""
+    known = {*config.to_dict(), *config.attribute_map, *inspect.signature(type(config).__init__).parameters}
+    for name in overrides:
+        if name not in known:
+            kind = type(config).__name__
+            raise ConfigError(f"model.overrides.{name}: expected a field of {kind}{meant(name, known)}")

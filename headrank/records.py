@@ -1,0 +1,43 @@
+"""The composed configuration as plain values, and the folder of a run: what is written of it, and where."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers.oc import env
+
+from headrank.settings import wrong
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values, all interpolations resolved. Not for records: see `recorded`."""
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def recorded(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values for records: all is resolved but `${oc.env:...}`, which may hold a secret."""
+
+    def unresolved(*words: Any) -> str:
+        return f"${{oc.env:{','.join('null' if word is None else str(word) for word in words)}}}"
+
+    OmegaConf.register_new_resolver("oc.env", unresolved, replace=True)
+    try:
+        return resolved(config)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", env, replace=True)
+
+
+def inside(folder: str, name: Any) -> str:
+    """The folder `name` within `folder`: the resolver of `paths.run`, called before anything is written.
+
+    Raises `ConfigError` for an absolute name, `..`, and a name that is no text.
+    """
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or name.startswith(("/", "~")) or set(parts) & {"..", "."} or name != name.strip():
+        raise wrong("name", name, "a folder's name within paths.output, such as run or a/b")
+    return f"{folder}/{name}"
+
+
+OmegaConf.register_new_resolver("inside", inside, replace=True)

@@ -1,0 +1,34 @@
+"""Checks of an experiment that need the model's configuration, but no weights: made before any work."""
+
+from headrank.errors import ConfigError
+from headrank.experiment import MAIN_SYSTEM, Experiment
+from headrank.heads import GivenHeads
+from headrank.model import count_layers
+
+
+def check_model(experiment: Experiment) -> None:
+    """Compare layers and heads in the settings with those of the model. Reads its configuration, no weights.
+
+    Raises `ConfigError`. A configuration that cannot be had is no error here: a finished run does not need it.
+    """
+    try:
+        layers, width = count_layers(experiment.model)
+    except OSError:
+        return
+    most = experiment.selection.max_layer
+    if most is not None and most > layers:
+        raise ConfigError(f"reading.max_layer is {most}, expected at most the model's layers, {layers}")
+    depth = most or layers
+    for name, system in experiment.systems.items():
+        key = "selection" if name == MAIN_SYSTEM else f"baselines.{name}"
+        if system.heads is not None and system.heads > depth * width:
+            raise ConfigError(
+                f"{key}.heads is {system.heads}, expected at most {depth * width}: the heads of {depth} layers"
+            )
+        if isinstance(system.criterion, GivenHeads):
+            for layer, head in system.criterion.heads:
+                if layer >= depth or head >= width:
+                    raise ConfigError(
+                        f"{key}.criterion.heads has [{layer}, {head}], expected layers from 0 to {depth - 1} and heads "
+                        f"from 0 to {width - 1}"
+                    )
