@@ -65,7 +65,8 @@ class Contrastive:
     passages, from uncalibrated attention.
 
     CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at the threshold is contrasted
-    with all below it. CoRe's rule for the temperature: 0.1 for Llama and Phi, 0.001 for every other model.
+    with all below it. Spans are whole passages; CoRe's detection ends them one token early on Mistral. CoRe's rule for
+    the temperature: 0.1 for Llama and Phi, 0.001 for every other model.
     """
 
     name: ClassVar[str] = "contrastive"

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from transformers import AutoModel
 
 from headrank.data.labelled import label
-from headrank.experiment import SystemSettings
+from headrank.experiment import MAIN_SYSTEM, SystemSettings
 from headrank.heads import Contrastive, HeadCalibration, read_head_table
 from headrank.model import Backbone, Head, ListReader, Order, PromptBuilder, Scorer, all_heads, context_order
 from headrank.ranking import CandidateList, Passage, Query
@@ -142,6 +142,12 @@ def baselines() -> dict[str, SystemSettings]:
     with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
         config = compose("config", [f"baselines=[{','.join(METHODS)}]"])
     return dict(experiment_from_config(config, Path("unused")).systems)
+
+
+def test_the_prompt_option_icr_is_the_baseline_s(baselines):
+    with initialize_config_dir(config_dir=str(CONFIG_FOLDER), version_base="1.3"):
+        config = compose("config", ["prompt=icr"])
+    assert experiment_from_config(config, Path("unused")).systems[MAIN_SYSTEM].prompt == baselines["icr"].prompt
 
 
 def candidates(texts: list[str]) -> CandidateList:
