@@ -54,6 +54,5 @@ def rehearsal_environment(home: Path, *, endpoint: str = _NO_NETWORK, hf_home: P
         "HTTP_PROXY": _NO_NETWORK,
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
-        "NUMBA_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
     }

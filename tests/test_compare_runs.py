@@ -30,7 +30,7 @@ def run_folder(path, **changes):
 
 
 def test_times_are_no_difference(tmp_path):
-    changes = {"status.json": "later", "report.html": "2 s", "config.yaml": "name: other"}
+    changes = {"status.json": "later", "report.html": "2 s", "config.yaml": "name: other", "run.log": "12:00"}
     changes[".keys/heads.json.key"] = record("a", **{"runs/headrank/one.contexts.json": {"sha256": "2"}})
     changes["runs/headrank/one.contexts.json"] = json.dumps({"facts": {"seconds": 2}, "lists": [1]})
     assert differing_files(run_folder(tmp_path / "one"), run_folder(tmp_path / "other", **changes)) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 NOT_COMPARED = {
     "status.json": "the time, and the seconds of each stage",
+    "run.log": "the lines of every start, with times",
     "facts.json": "seconds and peak memory of each pass",
     "report.*": "seconds and peak memory among its facts, and the configuration",
     "figures/latency.svg": "seconds",
