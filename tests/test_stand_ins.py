@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,7 @@ for error, name, commit, file in (
 print(json.dumps({
     "depth": backbone.depth, "layers": backbone.layers, "tokens": backbone.tokenizer("balo")["input_ids"],
     "main": HfApi().model_info(model).sha, "snapshot": snapshot_download(model, revision=revision), "refused": refused,
+    "tree": sorted(file.path for file in HfApi().list_repo_tree(model, revision=revision)),
 }))
 """
 
@@ -125,6 +127,13 @@ def test_the_hub_serves_the_configured_models_and_refuses_others(tmp_path):
     with hub(tmp_path / "models") as endpoint:
         environment = rehearsal_environment(tmp_path / "none", endpoint=endpoint, hf_home=tmp_path / "hf")
         found = json.loads(python(environment, "-c", LOAD, models[0]["model"], models[0]["revision"]).splitlines()[-1])
+        config = f"{models[0]['model']}/resolve/{models[0]['revision']}/config.json"
+        rest = urllib.request.Request(f"{endpoint}/{config}", headers={"Range": "bytes=10-"})  # a resumed download
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(rest, timeout=30) as answer:
+            status, content = answer.status, answer.read()
+    folder = tmp_path / "models" / models[0]["model"]
+    assert (status, content) == (206, (folder / "config.json").read_bytes()[10:])
+    assert found["tree"] == sorted(path.name for path in folder.iterdir())
     assert (found["depth"], found["layers"]) == (2, 5)
     assert len(found["tokens"]) == 2  # two syllables
     assert found["main"] == models[0]["revision"]
