@@ -47,6 +47,10 @@ class BM25Index:
         self._retriever.scores = {**arrays, "num_docs": len(self._passage_ids)}
         self._retriever.nonoccurrence_array = None  # the variants here give nothing for a word that is not there
 
+    def __len__(self) -> int:
+        """The number of passages in the index."""
+        return len(self._passage_ids)
+
     @classmethod
     def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
         """Index passages in one go, into a new folder. Raises `ValueError` where none has a word."""
@@ -140,8 +144,16 @@ def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Pa
                 with disk_errors(work):
                     work.mkdir(parents=True, exist_ok=True)
                     _build(collection, parameters, work, folder)
-    _log.info("%s: BM25 index %s", collection.name, folder)
-    return BM25Index(folder, parameters)
+    index = BM25Index(folder, parameters)
+    _log.info("%s: BM25 index of %d passages, %s", collection.name, len(index), folder)
+    published = collection.published_passage_count
+    if published not in (None, len(index)):
+        _log.warning(
+            "%s: the BM25 index has %d passages, the published collection has %d: its files were incomplete or are "
+            "others. Once they are whole, delete %s",
+            *(collection.name, len(index), published, folder),
+        )
+    return index
 
 
 def _build(collection: Collection, parameters: BM25Parameters, work: Path, folder: Path) -> None:

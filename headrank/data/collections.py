@@ -35,6 +35,11 @@ class Collection(ABC):
     def passage_count(self) -> int:
         """How many passages `passages` gives."""
 
+    @property
+    def published_passage_count(self) -> int | None:
+        """How many passages the published collection has, if that is known: other numbers mean other files."""
+        return None
+
     @abstractmethod
     def passages(self, start: int = 0) -> Iterator[Passage]:
         """All passages but the first `start`, in the collection's own order."""

@@ -203,6 +203,11 @@ class IrDatasetsCollection(Collection):
             count = self._dataset.docs_count()
             return sum(1 for _ in self._dataset.docs_iter()) if count is None else count
 
+    @property
+    def published_passage_count(self) -> int | None:
+        """The number of passages in ir_datasets' metadata; None if it has none."""
+        return self._dataset.metadata().get("docs", {}).get("count")
+
     def passages(self, start: int = 0) -> Iterator[Passage]:
         """All passages but the first `start` (which are read past), in the data set's order."""
         with _reading(self.name, "passages"):
