@@ -25,7 +25,7 @@ from torch.multiprocessing.spawn import spawn as start
 
 from headrank.alignment.job import AlignmentJob
 from headrank.alignment.settings import TrainerSettings
-from headrank.logs import join_logging
+from headrank.logs import join_logging, quiet_lightning
 from headrank.started import Started
 
 LONGEST_WAIT = timedelta(days=7)  # for the first process's selection, which may read thousands of lists
@@ -63,6 +63,7 @@ def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: in
 def _worker(rank: int, work: Callable[[AlignmentJob], None], job: AlignmentJob, port: int, threads: int) -> None:
     os.environ |= {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(threads)
+    quiet_lightning()
     if rank == 0:
         join_logging()
     work(job)
@@ -72,6 +73,7 @@ class Crew:
     """All processes that torchrun or srun started. Made in each of them, at the start, by the same settings."""
 
     def __init__(self, machine: TrainerSettings, started: Started) -> None:
+        quiet_lightning()
         self.started = started
         fabric = Fabric(
             accelerator=machine.accelerator,
