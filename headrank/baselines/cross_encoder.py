@@ -19,10 +19,11 @@ from headrank.baselines.protocol import Reranked
 from headrank.errors import ModelError
 from headrank.extras import require_extra
 from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
-from headrank.model.backbone import DTYPES, QuietLoading, load_config
+from headrank.model.backbone import DTYPES, load_config
 from headrank.model.devices import check_device, check_kernel
 from headrank.model.model_checks import check_loaded, check_weight_files, read_config
 from headrank.model.plain_text import encodable
+from headrank.model.quiet_loading import QuietLoading
 from headrank.model.truncation import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
 from headrank.settings import Ge, settings
@@ -45,6 +46,12 @@ class CrossEncoderReranker:
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`. The experiment's model has no part in it."""
         return {"settings": replace(self, model=BackboneSettings(), batch_size=1), "model": model_identity(self.model)}
+
+    def check_model(self, own: BackboneSettings) -> None:
+        """See `RerankerSettings.check_model`."""
+        _check_machine(self.model)
+        if not self.model.random_weights:
+            _check_files(self.model, self.model.folder())
 
     def load(self, own: BackboneSettings) -> "LoadedCrossEncoder":
         """See `RerankerSettings.load`. Raises `ValueError` where the model has more than one output, and `ImportError`
@@ -127,22 +134,10 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     require_extra("baselines", "cross_encoder")
     from sentence_transformers import CrossEncoder
 
-    check_device(settings.device)
-    check_kernel(settings.other_kernel)
+    _check_machine(settings)
 
     def opened(folder: Path) -> "CrossEncoder":
-        config = read_config(folder)
-        if hasattr(config, "headrank_full_layers"):
-            raise ModelError(
-                f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
-                "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
-            )
-        check_weight_files(folder, config)
-        own_modules = (folder / "modules.json").is_file()
-        if not own_modules:  # the library takes one of two classes
-            generates = (config.architectures or [""])[0].endswith("ForCausalLM")
-            kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
-            _check_weights(settings, folder, kind, config)
+        _check_files(settings, folder)
         encoder = CrossEncoder(
             str(folder),
             device=settings.torch_device,
@@ -157,7 +152,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             processor_kwargs={"split_special_tokens": True},
         )
         inner = encoder.transformers_model
-        if own_modules and inner is not None:
+        if _has_modules(folder) and inner is not None:
             _check_weights(settings, Path(inner.name_or_path), type(inner), inner.config)
         return encoder
 
@@ -170,6 +165,31 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     if encoder.num_labels != 1:
         raise ModelError(f"{settings.model} has {encoder.num_labels} outputs; expected a cross-encoder with one")
     return encoder
+
+
+def _check_machine(settings: BackboneSettings) -> None:
+    check_device(settings.device)
+    check_kernel(settings.other_kernel)
+
+
+def _has_modules(folder: Path) -> bool:
+    """Whether the model lists its modules, so that the library finds its classes there."""
+    return (folder / "modules.json").is_file()
+
+
+def _check_files(settings: BackboneSettings, folder: Path) -> None:
+    """Raise `ModelError` for a model that is no whole cross-encoder, as far as its files tell without its modules."""
+    config = read_config(folder)
+    if hasattr(config, "headrank_full_layers"):
+        raise ModelError(
+            f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
+            "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
+        )
+    check_weight_files(folder, config)
+    if not _has_modules(folder):  # the library takes one of two classes
+        generates = (config.architectures or [""])[0].endswith("ForCausalLM")
+        kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+        _check_weights(settings, folder, kind, config)
 
 
 def _check_weights(settings: BackboneSettings, folder: Path, kind: Any, config: PreTrainedConfig) -> None:

@@ -17,7 +17,14 @@ from headrank.baselines.listwise_prompt import CUTS, ListwisePrompts
 from headrank.baselines.protocol import Reranked
 from headrank.baselines.replies import Permutation, read_permutation, reply_counts
 from headrank.baselines.windows import SlidingWindows
-from headrank.model import BackboneSettings, CutCounts, context_tokens, load_tokenizer, model_identity
+from headrank.model import (
+    BackboneSettings,
+    CutCounts,
+    check_language_model,
+    context_tokens,
+    load_tokenizer,
+    model_identity,
+)
 from headrank.ranking import CandidateList, ContextScores, Ranking
 from headrank.settings import Ge, one_of, settings, wrong
 
@@ -43,6 +50,10 @@ class Generative:
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`. How many lists go side by side changes nothing that is wanted."""
         return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+
+    def check_model(self, own: BackboneSettings) -> None:
+        """See `RerankerSettings.check_model`."""
+        check_language_model(self.model or own)
 
     def load(self, own: BackboneSettings) -> "GenerativeReranker":
         """See `RerankerSettings.load`. Raises `ValueError` where the model has no head or no chat template."""

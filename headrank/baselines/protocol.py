@@ -53,7 +53,8 @@ class RerankerSettings(Protocol):
     """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none.
 
     A method `check(own, lists)`, if there is one, is called with each benchmark's lists before any model is loaded: it
-    raises `ValueError` for a list that the system cannot read.
+    raises `ValueError` for a list that the system cannot read. A method `check_model(own)` is called before that: it
+    raises `ModelError` for a model that the system cannot use. Neither reads weights.
     """
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from headrank.model import (
     BackboneSettings,
     CutCounts,
     LanguageModel,
+    check_language_model,
     context_tokens,
     load_language_model,
     load_tokenizer,
@@ -54,6 +55,10 @@ class Qwen3Reranker:
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`."""
         return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+
+    def check_model(self, own: BackboneSettings) -> None:
+        """See `RerankerSettings.check_model`."""
+        check_language_model(self.model or own)
 
     def load(self, own: BackboneSettings) -> "YesNoReranker":
         """See `RerankerSettings.load`. Raises `ValueError` where `yes` or `no` is no single token of the model."""

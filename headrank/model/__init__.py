@@ -3,6 +3,7 @@
 from headrank.model.backbone import (
     Backbone,
     BackboneSettings,
+    check_backbone,
     count_layers,
     count_parameters,
     load_backbone,
@@ -19,7 +20,12 @@ from headrank.model.flops import ReadingFlops, floor_flops, measured_matmul_rate
 from headrank.model.footprint import ModelShape, backbone_shape, model_shape
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import describe_model, model_identity, weights_fingerprint
-from headrank.model.language_model import LanguageModel, context_tokens, load_language_model
+from headrank.model.language_model import (
+    LanguageModel,
+    check_language_model,
+    context_tokens,
+    load_language_model,
+)
 from headrank.model.layouts import LAYOUTS, RELEASED, Layout
 from headrank.model.list_reader import ListReader, Order, Reading, context_order
 from headrank.model.passage_states import PassageStates, StateSettings
@@ -62,6 +68,8 @@ __all__ = [
     "TokenScores",
     "all_heads",
     "backbone_shape",
+    "check_backbone",
+    "check_language_model",
     "context_order",
     "context_tokens",
     "count_layers",

@@ -32,6 +32,7 @@ from headrank.model.model_checks import (
     read_tokenizer,
 )
 from headrank.model.model_folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
+from headrank.model.quiet_loading import QuietLoading
 from headrank.settings import one_of, settings, wrong
 
 logger = logging.getLogger(__name__)
@@ -142,19 +143,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
     weights are read, unless some of them are missing. Raises `ConfigError` if the device or the kernel is not here, and
     `FileNotFoundError` or `OSError` if the model cannot be had.
     """
-    check_device(settings.device)
-    check_kernel(settings.kernel)
-    config = load_config(settings)
-    text = config.get_text_config(decoder=True)
-    layers, _ = _decoder_shape(config, settings)
-    if depth is not None and not 1 <= depth <= layers:
-        raise ModelError(f"depth {depth} is not within {settings.model}, which has {layers} layers")
-    cut_config(text, depth or layers)
-    # What was saved by `save_backbone` knows how deep the model was before it was cut.
-    layers = int(getattr(config, "headrank_full_layers", layers))
-    check_decoder(config, settings.model)
-    tokenizer = load_tokenizer(settings)
-    check_tokenizer(tokenizer, config, settings.model)
+    config, tokenizer, layers = check_backbone(settings, depth=depth)
     dtype = DTYPES[settings.dtype]
     if settings.random_weights:
         with torch.random.fork_rng(devices=[]):  # made on the processor: the same weights on every device
@@ -170,17 +159,39 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
     return backbone
 
 
-def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
-    """Open a checkpoint with one of transformers' auto classes, `kind`.
+def check_backbone(
+    settings: BackboneSettings, *, depth: int | None = None
+) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, int]:
+    """Check all that `load_backbone` needs, but read no weights.
 
-    Raises `ModelError` if weights are missing, of another shape or damaged, and `OSError` if they cannot be had.
+    Returns the configuration cut to `depth`, the tokenizer, and the layers of the whole model. Raises what
+    `load_backbone` raises.
     """
-    folder = settings.folder()
-    check_weight_files(folder, config)
+    check_device(settings.device)
+    check_kernel(settings.kernel)
+    config = load_config(settings)
+    layers, _ = _decoder_shape(config, settings)
+    if depth is not None and not 1 <= depth <= layers:
+        raise ModelError(f"depth {depth} is not within {settings.model}, which has {layers} layers")
+    cut_config(config.get_text_config(decoder=True), depth or layers)
+    check_decoder(config, settings.model)
+    tokenizer = load_tokenizer(settings)
+    check_tokenizer(tokenizer, config, settings.model)
+    if not settings.random_weights:
+        check_weight_files(settings.folder(), config)
+    # What was saved by `save_backbone` knows how deep the model was before it was cut.
+    return config, tokenizer, int(getattr(config, "headrank_full_layers", layers))
+
+
+def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
+    """Open a checkpoint, whose files were checked, with one of transformers' auto classes, `kind`.
+
+    Raises `ModelError` if weights are missing or of another shape, and `OSError` if they cannot be had.
+    """
     with QuietLoading():
         try:
             model, info = kind.from_pretrained(
-                folder,
+                settings.folder(),
                 config=config,
                 dtype=DTYPES[settings.dtype],
                 attn_implementation=attention,
@@ -282,22 +293,3 @@ def load_config(settings: BackboneSettings) -> PreTrainedConfig:
             fields.pop("layer_types", None)  # one per layer: the family's own rule lists them anew
         config = type(config).from_dict(fields)
     return config
-
-
-class QuietLoading:
-    """Loading a cut model leaves the weights of later layers unused on purpose: no report of them."""
-
-    _LOGGERS = (
-        "transformers.modeling_utils",
-        "transformers.utils.loading_report",
-        "transformers.distributed.tensor_parallel",  # says which layers it does not shard, of a model on one device
-    )
-
-    def __enter__(self) -> None:
-        self._levels = [logging.getLogger(name).level for name in self._LOGGERS]
-        for name in self._LOGGERS:
-            logging.getLogger(name).setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for name, level in zip(self._LOGGERS, self._levels, strict=True):
-            logging.getLogger(name).setLevel(level)

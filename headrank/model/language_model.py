@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from headrank.errors import ModelError
 from headrank.model.backbone import DTYPES, BackboneSettings, context_limit, load_config, load_tokenizer, load_weights
 from headrank.model.devices import check_device, check_kernel
-from headrank.model.model_checks import check_tokenizer
+from headrank.model.model_checks import check_tokenizer, check_weight_files
 
 
 @dataclass(slots=True)
@@ -37,16 +37,7 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
     Raises `OSError` if the model cannot be had, and `ModelError` if it cannot be used, lacks weights or has no
     language-model head: a checkpoint that alignment or `Reranker.save` wrote is cut and cannot generate.
     """
-    check_device(settings.device)
-    check_kernel(settings.other_kernel)
-    config = load_config(settings)
-    if hasattr(config, "headrank_full_layers"):
-        raise ModelError(
-            f"{settings.model} is no whole language model: `Reranker.save` or alignment cut it to its first layers. "
-            "Expected a checkpoint that generates text"
-        )
-    tokenizer = load_tokenizer(settings)
-    check_tokenizer(tokenizer, config, settings.model)
+    config, tokenizer = check_language_model(settings)
     if settings.random_weights:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -59,6 +50,26 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
     else:
         model = load_weights(AutoModelForCausalLM, settings, config, attention=settings.other_kernel)
     return LanguageModel(model.to(settings.torch_device).eval(), tokenizer)
+
+
+def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Check all that `load_language_model` needs, but read no weights; the configuration and the tokenizer.
+
+    Raises what `load_language_model` raises.
+    """
+    check_device(settings.device)
+    check_kernel(settings.other_kernel)
+    config = load_config(settings)
+    if hasattr(config, "headrank_full_layers"):
+        raise ModelError(
+            f"{settings.model} is no whole language model: `Reranker.save` or alignment cut it to its first layers. "
+            "Expected a checkpoint that generates text"
+        )
+    tokenizer = load_tokenizer(settings)
+    check_tokenizer(tokenizer, config, settings.model)
+    if not settings.random_weights:
+        check_weight_files(settings.folder(), config)
+    return config, tokenizer
 
 
 def context_tokens(settings: BackboneSettings) -> int | None:

@@ -61,9 +61,9 @@ def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (
 
 
 def is_local(model: str) -> bool:
-    """Whether a model's name means a folder of this machine, existing or not."""
+    """Whether a model's name means a folder of this machine, existing or not: a hub id has one slash at most."""
     path = Path(model).expanduser()
-    return path.is_dir() or path.is_absolute() or model.startswith((".", "~"))
+    return path.is_dir() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
 
 
 def missing_files(find: Find, needs: tuple[str, ...]) -> tuple[str, ...]:
@@ -108,7 +108,10 @@ def in_cache(model: str, revision: str | None) -> Find:
     """Finds files of a hub model in the hub's cache, without a network."""
 
     def find(name: str) -> Path | None:
-        path = try_to_load_from_cache(model, name, revision=revision)
+        try:
+            path = try_to_load_from_cache(model, name, revision=revision)
+        except HFValidationError:
+            return None  # a name that no hub id has
         return Path(path) if isinstance(path, str) else None  # otherwise absent, or not known
 
     return find
@@ -206,7 +209,11 @@ def _refused(error: Exception) -> bool:
 
 def _unavailable(model: str, revision: str | None, error: Exception) -> OSError:
     at = "" if revision is None else f" at revision {revision!r}"
+    cached = in_cache(model, revision)(CONFIG)
+    hint = (
+        "" if cached is None else f". The cache holds a part at {cached.parent.name}, perhaps all: give it as revision"
+    )
     return OSError(
         f"model {model!r}{at} is no local folder, is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and "
-        f"could not be had from the Hugging Face hub: {type(error).__name__}: {error}"
+        f"could not be had from the Hugging Face hub: {type(error).__name__}: {error}{hint}"
     )

@@ -1,17 +1,27 @@
 """Checks of an experiment that need the model's configuration, but no weights: made before any work."""
 
+from contextlib import suppress
+
 from headrank.errors import ConfigError
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import GivenHeads
-from headrank.model import count_layers
+from headrank.model import check_backbone, count_layers
 
 
 def check_model(experiment: Experiment) -> None:
-    """Compare layers and heads in the settings with those of the model. Reads its configuration, no weights.
+    """Check the models of an experiment, those of its rerankers too, and compare layers and heads in the settings with
+    those of the model. Reads configurations, tokenizers and the headers of weights, no weights.
 
-    Raises `ConfigError`. A configuration that cannot be had is no error here: a finished run does not need it.
+    Raises `ConfigError`, and `ModelError` for a model that cannot be used. A model that cannot be had is no error here:
+    a finished run does not need it.
     """
+    for settings in experiment.rerankers.values():
+        check = getattr(settings, "check_model", None)
+        if check is not None:
+            with suppress(OSError):
+                check(experiment.model)
     try:
+        check_backbone(experiment.model)
         layers, width = count_layers(experiment.model)
     except OSError:
         return

@@ -152,8 +152,8 @@ def test_a_list_that_cannot_go_into_the_context_is_told_before_anything_is_gener
 
 def test_settings_that_cannot_be():
     for change, said in (
-        ({"window": 1}, "window 1"),
-        ({"step": 21}, "step 21"),
+        ({"window": 1}, "window is 1"),
+        ({"step": 21}, "step is 21"),
         ({"passage_cut": "letters"}, "letters"),
         ({"passage_limit": 0}, "passage_limit"),
         ({"max_new_tokens": 0}, "max_new_tokens"),

@@ -1,21 +1,25 @@
 """What contradicts the model or the data is refused before a model is loaded."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
-from headrank.errors import ConfigError
+from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
+from headrank.errors import ConfigError, ModelError
 from headrank.experiment import MAIN_SYSTEM, SystemSettings
 from headrank.heads import EntropyRegularized, GivenHeads
 from headrank.model import BackboneSettings, count_layers
 from headrank.pipeline import run_experiment
+from tests.baselines.toy import cross_encoder_folder
 from tests.pipelines import no_model
 
 
-def refused(experiment, monkeypatch, named: str) -> None:
+def refused(experiment, monkeypatch, named: str, kind: type[Exception] = ConfigError) -> None:
     no_model(monkeypatch)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(kind) as error:
         run_experiment(experiment)
     assert named in str(error.value)
     status = json.loads((experiment.folder / "status.json").read_text())
@@ -63,3 +67,29 @@ def test_fields_that_no_model_configuration_has(model_folder):
         count_layers(BackboneSettings(str(model_folder), random_weights=True, overrides={"num_hidden_layers": 2}))[0]
         == 2
     )
+
+
+def damaged(folder, tmp_path, name, content=b"not weights"):
+    copy = shutil.copytree(folder, tmp_path / name)
+    (copy / "model.safetensors").write_bytes(content)
+    return BackboneSettings(str(copy), device="cpu")
+
+
+def test_damaged_weights_are_refused_before_any_work(experiment, model_folder, tmp_path, monkeypatch):
+    model = damaged(model_folder, tmp_path, "cut", (model_folder / "model.safetensors").read_bytes()[:-8])
+    refused(replace(experiment, model=model), monkeypatch, "cut/model.safetensors", ModelError)
+
+
+def test_models_of_rerankers_are_checked_before_any_work(experiment, model_folder, tmp_path, monkeypatch):
+    encoder = cross_encoder_folder(tmp_path / "encoder")
+    headless = shutil.copytree(encoder, tmp_path / "headless")
+    state = {k: v for k, v in load_file(encoder / "model.safetensors").items() if "classifier" not in k}
+    save_file(state, headless / "model.safetensors", metadata={"format": "pt"})
+    broken = damaged(model_folder, tmp_path, "broken")
+    for reranker, named in (
+        (CrossEncoderReranker(BackboneSettings(str(headless), device="cpu")), "classifier.weight"),
+        (CrossEncoderReranker(BackboneSettings(str(model_folder), device="cpu")), "score.weight"),
+        (Qwen3Reranker(broken), "broken/model.safetensors"),
+        (Generative(broken), "broken/model.safetensors"),
+    ):
+        refused(replace(experiment, rerankers={"other": reranker}), monkeypatch, named, ModelError)
