@@ -18,9 +18,9 @@ from tests.rehearsal import ROOT, hub, hub_requests, rehearsal_environment, stan
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = "qwen3_0_6b"
-BENCHMARKS = 14
+BENCHMARKS, DEPTH, QUERIES = 14, 40, 2
 # The rest of the experiment is as it is configured: model, data, benchmarks, heads, epochs, depth
-OVERRIDES = [f"+experiment={EXPERIMENT}", "max_queries=2"]
+OVERRIDES = [f"+experiment={EXPERIMENT}", f"max_queries={QUERIES}"]
 
 
 class Start:
@@ -95,6 +95,8 @@ def check_outputs(folder: Path) -> None:
     assert {path.stem for path in (folder / "metrics").glob("*.json")} == names
     for system in ("first_stage", "zero-shot", "headrank"):
         assert {path.stem for path in (folder / "runs" / system).glob("*.trec")} == names
+    for run in (folder / "runs" / "headrank").glob("*.trec"):
+        assert len(run.read_text().splitlines()) == QUERIES * DEPTH, run.name
     report = (folder / "report.md").read_text()
     assert all(name in report for name in names)
     alignment = yaml.safe_load((ROOT / "conf/alignment/lora.yaml").read_text())
