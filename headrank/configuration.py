@@ -145,9 +145,15 @@ def chosen(config: DictConfig) -> DictConfig:
         node = config.get(key)
         if isinstance(node, DictConfig) and node.get(NONE):
             config[key] = None
+    for key in (*GROUPS, *LISTS, *OTHERS):
+        section = config.get(key)
+        if section is not None and not isinstance(section, DictConfig):
+            raise wrong(key, section, "a section: keys with values")
     for key in LISTS:
         for name in list(config.get(key) or {}):
             entry = config[key].get(name)
+            if entry is not None and not isinstance(entry, DictConfig):
+                raise wrong(f"{key}.{name}", entry, "a section: keys with values")
             if entry is None or "_target_" not in entry:
                 _check_option(str(key), str(name), entry is None)
                 del config[key][name]

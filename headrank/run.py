@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -33,7 +35,7 @@ from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
 from headrank.logs import set_up_logging
 from headrank.records import recorded
-from headrank.settings import meant
+from headrank.settings import meant, wrong
 from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
@@ -53,11 +55,29 @@ def compose_config(overrides: Sequence[str], *, with_hydra: bool = False) -> Dic
 
     Raises `ConfigError`.
     """
+    check_options(overrides)
     try:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
             return compose("config", list(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explanation(error, overrides)) from error
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Raise `ConfigError` for an override of a group with anything but names of options: Hydra fails with other errors.
+
+    words: overrides; other arguments of a command line among them are left alone, and so is what Hydra cannot parse.
+    """
+    try:
+        found = OverridesParser.create().parse_overrides([word for word in words if "=" in word and word[0] != "-"])
+    except HydraException:
+        return
+    for one in found:
+        group, value = one.key_or_group, one.value()
+        names = value if isinstance(value, list) else [value]
+        named = all(isinstance(name, str | QuotedString) for name in names)
+        if (CONFIG_FOLDER / group).is_dir() and not (named or one.is_sweep_override()):
+            raise wrong(group, value, "the name of an option, or a list of names")
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
@@ -117,6 +137,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what is printed is decided here
     try:
         check_launcher(sys.argv[1:])
+        check_options(sys.argv[1:])
         sys.argv[1:] = for_jobs(sys.argv[1:])
         with interruptible(log=not Started.of().rank):  # one line, not one of each process
             _main()

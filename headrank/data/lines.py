@@ -1,15 +1,12 @@
-"""Reading line-based input strictly: numbered lines, JSON, ids, and the error that names file and line.
+"""Reading line-based input strictly: numbered lines, ids, and the error that names file and line.
 
 Used by every reader of runs, qrels, passages and queries in this package.
 """
 
-import json
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from headrank.errors import FormatError, MissingFileError
 
@@ -45,37 +42,6 @@ def text_fault(text: str) -> str | None:
     """Why `text` cannot be a text, or None if it can: UTF-8 holds any text but a lone surrogate; empty is allowed."""
     found = _SURROGATE.search(text)
     return f"holds the lone surrogate U+{ord(found.group()):04X}, which is not valid Unicode" if found else None
-
-
-def parse_json(text: str) -> Any:
-    """The value of a JSON text, read strictly.
-
-    Raises `ValueError`, which tells the reason, on bad JSON, a key that is twice in an object, NaN, an infinite number
-    (1e999 too), a whole number of thousands of digits, and nesting that is too deep.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_number, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} is there twice")
-    return record
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {shown(digits)} is too large")
-    return value
 
 
 @contextmanager

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.lines import format_error, id_fault, numbered_lines, opened, parse_json, shown, text_fault
+from headrank.data.lines import format_error, id_fault, numbered_lines, opened, shown, text_fault
 from headrank.data.trec import read_qrels, read_run
 from headrank.errors import FormatError, MissingFileError
 from headrank.ranking import Passage, Qrels, Query, Ranking
+from headrank.strict_json import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +30,7 @@ _FIRST_IDS = 3  # ids named in an error before "and N more"
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a JSONL file with their line numbers."""
     for number, line in numbered_lines(path):
-        try:
-            record = parse_json(line)
-        except ValueError as error:
-            raise format_error(path, number, f"{shown(line)} ({error})", "a JSON object") from None
+        record = parse_json(line, f"{path}:{number}: {shown(line)}")
         if not isinstance(record, dict):
             raise format_error(path, number, shown(line), "a JSON object")
         yield number, record

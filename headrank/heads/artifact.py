@@ -84,11 +84,11 @@ class HeadsFile:
                 criterion=dict(content["criterion"]),
                 prompt=PromptSettings(**content["prompt"]),
                 scorer=ScorerSettings(**content["scorer"]),
-                query_ids=tuple(content.get("query_ids", ())),
-                seeds=tuple(content.get("seeds", ())),
+                query_ids=tuple(_listed("query_ids", content.get("query_ids", []), str)),
+                seeds=tuple(_listed("seeds", content.get("seeds", []), int)),
                 project_version=str(content.get("project_version", "")),
-                measures=tuple(rest) if any(rest) else (),  # heads that came as pairs were not measured
-                table=content.get("table"),
+                measures=tuple(map(_measured, rest)) if any(rest) else (),  # heads that came as pairs were not measured
+                table=_table(content.get("table")),
             )
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise FormatError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
@@ -100,9 +100,28 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _number(value: Any) -> float:
+def _listed(name: str, values: Any, kind: type) -> list[Any]:
+    if not isinstance(values, list) or not all(isinstance(x, kind) and not isinstance(x, bool) for x in values):
+        raise ValueError(f"{name} is {str(values)[:80]}; expected a list of {kind.__name__}")
+    return values
+
+
+def _measured(values: dict[str, Any]) -> dict[str, float | None]:
+    return {name: None if value is None else _number(value, f"a head's {name}") for name, value in values.items()}
+
+
+def _table(content: Any) -> dict[str, list[list[float | None]]] | None:
+    if content is None:
+        return None
+    return {
+        name: [[None if x is None else _number(x, f"table.{name}") for x in _listed(name, row, object)] for row in rows]
+        for name, rows in content.items()
+    }
+
+
+def _number(value: Any, name: str = "a weight") -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"a weight is {value!r}; expected a number")
+        raise ValueError(f"{name} is {str(value)[:80]}; expected a number")
     return float(value)
 
 
