@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
+from headrank.configuration import chosen, recorded
 from headrank.pipeline import run_experiment
 from headrank.run import CONFIG_FOLDER, experiment_from_config, tracker_from_config
 
@@ -43,7 +43,7 @@ def start(no_network):
         tracker = tracker_from_config(config, name=folder.name, group=group)
         experiment = experiment_from_config(config, folder)
         outcome = run_experiment(experiment, tracker)
-        plain = OmegaConf.to_container(config, resolve=True)
+        plain = recorded(chosen(config))  # environment variables stay unresolved
         return SimpleNamespace(folder=folder, experiment=experiment, config=plain, outcome=outcome, tracker=tracker)
 
     return run
