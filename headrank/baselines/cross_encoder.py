@@ -153,7 +153,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
         )
         inner = encoder.transformers_model
         if _has_modules(folder) and inner is not None:
-            _check_weights(settings, Path(inner.name_or_path), type(inner), inner.config)
+            _check_weights(settings, Path(str(inner.name_or_path)), type(inner), inner.config)
         return encoder
 
     if settings.random_weights:

@@ -71,7 +71,7 @@ def _set_up_numba() -> None:
     for name, value in changed.items():
         os.environ[f"NUMBA_{name}"] = value  # read when numba is imported, and again when it compiles
     if "numba" in sys.modules:  # bm25s imports it
-        import numba
+        from numba.core import config
 
         for name, value in changed.items():
-            setattr(numba.config, name, value)
+            setattr(config, name, value)

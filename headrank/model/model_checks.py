@@ -116,7 +116,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
     """
     rows = int(config.get_text_config(decoder=True).vocab_size)
     vocabulary: dict[str, int] = tokenizer.get_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
-    added = set(tokenizer.get_added_vocab())
+    added = set(tokenizer.get_added_vocab())  # pyright: ignore[reportCallIssue, reportOptionalCall]
     frames = "".join(f"{layout.head}{layout.tail}" for layout in LAYOUTS.values()) + str(tokenizer.chat_template)
     named = {getattr(tokenizer, f"{kind}_token", None) for kind in ("bos", "eos", "unk", "pad", "sep", "cls")}
     beyond = {

@@ -66,8 +66,9 @@ def check_prompt_lengths(
             check(pools, training.name, "alignment", system, draw=min(e.alignment.draw_candidates, deepest))
     for settings in e.rerankers.values():
         refuse = getattr(settings, "check", None)
-        for benchmark in benchmarks if refuse is not None else ():
-            refuse(e.model, benchmark.candidates.lists)
+        if refuse is not None:
+            for benchmark in benchmarks:
+                refuse(e.model, benchmark.candidates.lists)
 
 
 class PromptLengths:
