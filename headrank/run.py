@@ -144,7 +144,8 @@ def main() -> None:
     except (HeadRankError, HydraException, OmegaConfBaseException) as error:
         if full:
             raise
-        print(f"error: {explanation(error, sys.argv[1:])}", file=sys.stderr)
+        overrides = getattr(error, "job_overrides", sys.argv[1:])  # those of a sweep's job
+        print(f"error: {explanation(error, overrides)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError | ConfigCompositionException | OmegaConfBaseException) else 1)
 
 

@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from headrank.experiment import MAIN_SYSTEM
-from headrank.run import CONFIG_FOLDER, experiment_from_config
+from headrank.run import CONFIG_FOLDER, experiment_from_config, explanation
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 from tests.sweeping import sweeper
 
@@ -168,8 +168,9 @@ def test_a_key_that_only_the_swept_experiments_have_can_be_given(sweep):
         assert job.config.scorer.seed == job.config.seed
         assert "figures" not in job.config.report
         assert "alignment.epochs=1" in job.overrides
-    with pytest.raises(ConfigCompositionException, match=r"alignment\.epoch\b"):
+    with pytest.raises(ConfigCompositionException, match=r"alignment\.epoch\b") as caught:
         jobs_of(*sweep, "alignment.epoch=1")
+    assert "alignment.epochs" in explanation(caught.value, caught.value.job_overrides), "the key that is meant"
 
 
 @pytest.mark.parametrize(

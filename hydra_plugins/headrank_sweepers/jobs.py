@@ -78,11 +78,16 @@ class JobSweeper(Sweeper):
     def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
         """The job of these overrides, in a folder named after them, the keys in `swept` first.
 
-        Raises what composing raises: an unknown key or option.
+        Raises what composing raises: an unknown key or option. The error's `job_overrides` are this job's, which say
+        what the key could be.
         """
         if not any(word.startswith("hydra.sweep.subdir=") for word in self._master.hydra.overrides.hydra):
             overrides = [*overrides, f"hydra.sweep.subdir={job_name(overrides, swept)}"]
-        config = self._loader.load_sweep_config(self._master, list(overrides))
+        try:
+            config = self._loader.load_sweep_config(self._master, list(overrides))
+        except HydraException as error:
+            error.job_overrides = [*self._master.hydra.overrides.hydra, *overrides]  # type: ignore[attr-defined]
+            raise
         try:
             folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         except OmegaConfBaseException:  # one that the launcher knows alone, such as the job's number
