@@ -183,13 +183,13 @@ def test_an_experiment_checks_its_parts(experiment):
         ({"systems": {"random": experiment.systems["random"]}}, "headrank"),
         ({"systems": {**experiment.systems, "first stage": experiment.systems["random"]}}, "first stage"),
         ({"benchmarks": ()}, "at least one benchmark"),
-        ({"benchmarks": (experiment.benchmarks[0],) * 2}, "must differ"),
+        ({"benchmarks": (experiment.benchmarks[0],) * 2}, r"benchmarks is \['one', 'one'\]"),
         ({"objective": "map@100"}, "objective"),
         ({"train": ()}, "labelled"),
         ({"report": ReportSettings(baseline=UNALIGNED_SYSTEM)}, "report.baseline"),
         ({"objective_from": "test"}, "objective_from"),
         ({"objective_from": "validation"}, "validation_queries"),
-        ({"train": experiment.train * 2}, "must differ"),
+        ({"train": experiment.train * 2}, r"data is \['train', 'train'\]"),
         ({"train": (), "systems": {MAIN_SYSTEM: experiment.systems["random"]}, "alignment": ALIGNMENT}, "alignment"),
     ):
         with pytest.raises(ValueError, match=said):
