@@ -185,8 +185,8 @@ def test_what_is_compiled_needs_a_compiler(there, ask, tmp_path, monkeypatch):
     ("override", "said"),
     [
         ("+experiment=nowhere", "nano"),  # told with the ones there are
-        ("benchmarks.sample.depth=0", "depth is 0, wanted at least 1"),
-        ("benchmarks=[local]", "benchmarks.local.collection open"),
+        ("benchmarks.sample.depth=0", "benchmarks.sample.depth is 0"),
+        ("benchmarks=[local]", "benchmarks.local.collection=VALUE"),
         ("benchmarks.sample.collection=beir/nfcorpsu", "Close matches: beir/nfcorpus"),
         ("selection.nonsense=1", "nonsense"),
     ],
