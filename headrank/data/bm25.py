@@ -149,8 +149,8 @@ def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Pa
     published = collection.published_passage_count
     if published not in (None, len(index)):
         _log.warning(
-            "%s: the BM25 index has %d passages, the published collection has %d: its files were incomplete or are "
-            "others. Once they are whole, delete %s",
+            "%s: the BM25 index has %d passages, the published collection has %d: its files were incomplete or "
+            "of another version. If they are complete now, delete %s",
             *(collection.name, len(index), published, folder),
         )
     return index

@@ -102,11 +102,10 @@ def test_nothing_to_index_is_an_error(texts):
         search(texts, "moon")
 
 
-@pytest.mark.parametrize("parameters", [{"k1": -1.0}, {"k1": float("nan")}, {"b": 1.5}])
-def test_parameters_without_meaning_are_refused(parameters):
-    (name, value) = next(iter(parameters.items()))
+@pytest.mark.parametrize(("name", "value"), [("k1", -1.0), ("k1", float("nan")), ("b", 1.5)])
+def test_parameters_without_meaning_are_refused(name, value):
     with pytest.raises(ConfigError, match=rf"\b{name}\b.*{re.escape(str(value))}"):
-        BM25Parameters(**parameters)
+        BM25Parameters(**{name: value})
 
 
 def test_depth_below_one_is_refused():

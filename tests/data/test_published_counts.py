@@ -1,4 +1,4 @@
-"""A collection with other numbers of passages than the published one: incomplete files are not indexed in silence."""
+"""A collection whose number of passages differs from the published one: incomplete files are reported."""
 
 import logging
 
