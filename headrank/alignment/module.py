@@ -184,7 +184,8 @@ class AlignmentModule(LightningModule):
             total = torch.stack([loss for loss, _ in results]).sum()
             total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
-        counted = len(lists) if batch.weight else 0
+        # times the processes, since Lightning averages these whole numbers over processes and rounds down
+        counted = len(lists) * self.trainer.world_size if batch.weight else 0
         means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
         means["train/loss"] = float(total.detach()) / max(1, len(lists))
         self.log_dict(means, on_step=False, on_epoch=True, batch_size=counted, sync_dist=True)
