@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from headrank.model.backbone import DTYPES, Backbone, BackboneSettings, load_config
+from headrank.model.model_checks import check_decoder
 from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
 
 _FLOAT = 4  # bytes: what norms, the readout and adapters compute in
@@ -85,8 +86,12 @@ class ModelShape:
 
 
 def model_shape(settings: BackboneSettings) -> ModelShape:
-    """The sizes of the model of these settings. Raises `OSError` where its configuration is not at hand."""
+    """The sizes of the model of these settings.
+
+    Raises `OSError` if its configuration is not at hand, and `ModelError` if its heads cannot be read.
+    """
     config = load_config(settings)
+    check_decoder(config, settings.model)
     with torch.device("meta"):
         model = AutoModel.from_config(
             config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME, trust_remote_code=False

@@ -267,6 +267,8 @@ def test_models_whose_heads_cannot_be_read_are_refused_before_weights_are_read(f
     (decoder / WEIGHTS).write_bytes(b"not read")
     with pytest.raises(ModelError, match=family):
         load_backbone(settings(decoder), depth=2)
+    with pytest.raises(ModelError, match=family):
+        model_shape(settings(decoder))  # the doctor's estimate of memory
 
 
 def test_an_adapter_is_not_a_whole_model(decoder):
