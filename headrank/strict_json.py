@@ -25,7 +25,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file in UTF-8. Raises what `parse_json` raises, and `OSError` where there is no such file."""
+    """The value of a JSON file in UTF-8. Raises what `parse_json` raises, and `OSError` if the file does not exist."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -70,7 +70,7 @@ STEPS = [r"select: heads\.json written", r"align: epoch 1 of 2: .*loss [\d.]+.* 
 
 
 def assert_short_log(lines):
-    """Each step has a line, none stands twice, and no library says anything."""
+    """Each step has a line, none comes twice, and no library says anything."""
     text = "\n".join(lines)
     for noise in NOISE:
         assert noise not in text.lower(), text

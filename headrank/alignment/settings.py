@@ -28,7 +28,7 @@ class TrainerSettings:
     """
 
     accelerator: Annotated[str, one_of(ACCELERATORS)] = "auto"  # auto | cpu | gpu
-    devices: Annotated[int, Ge(1)] = 1  # of each machine; on the processor so many processes
+    devices: Annotated[int, Ge(1)] = 1  # of each machine; on the CPU the number of processes
     num_nodes: Annotated[int, Ge(1)] = 1  # machines; more than one have to be started by torchrun or srun
     # auto: ddp for several devices | ddp: each holds the whole model | fsdp: each holds a share
     strategy: Annotated[str, one_of(STRATEGIES)] = "auto"
@@ -96,7 +96,7 @@ class AlignmentSettings:
     shuffle_candidates: bool = True
     # candidates of a query that an epoch trains on, drawn anew each time; 0: the whole list
     draw_candidates: Annotated[int, Ge(0)] = 20
-    # out of so many of the first stage's best, where the data's own depth is less; 0: never
+    # the cutoff of the first stage that they are drawn from, unless the data's own depth is more; 0: that depth
     draw_depth: Annotated[int, Ge(0)] = 100
     query_fraction: Annotated[float, Gt(0), Le(1)] = 1.0  # share of the training queries
     reselect_every: Annotated[int, Ge(0)] = 1  # epochs between selections of heads; 0: at the end alone

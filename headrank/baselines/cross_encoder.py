@@ -129,7 +129,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     only thing that the library opens.
 
     Raises `ModelError` if weights are missing (above all those of the classification head), if the model has more than
-    one output, or if it cannot be opened without code of its own.
+    one output, or if it cannot be opened without running its code.
     """
     require_extra("baselines", "cross_encoder")
     from sentence_transformers import CrossEncoder

@@ -24,8 +24,8 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
         scoreddocs = settings.first_stage == FirstStage.SCOREDDOCS
         presence = look_for(settings.collection, title=settings.title, scoreddocs=scoreddocs)
         findings += [_files(settings, presence), _first_stage(settings, presence, experiment.cache, space)]
-        for wanted in presence.missing:
-            space[wanted.path] = (wanted.size or 0) * (1 + STORE_FACTOR)
+        for file in presence.missing:
+            space[file.path] = (file.size or 0) * (1 + STORE_FACTOR)
         if settings.licence:
             findings.append(Finding("data", settings.name, State.NOTE, f"terms: {settings.licence}"))
     return findings, space
@@ -49,7 +49,7 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
                 "disk",
                 str(places[device]),
                 State.THERE if enough else State.MISSING,
-                f"{gib(free)} free, about {gib(size)} wanted for what is not there yet",
+                f"{gib(free)} free, about {gib(size)} needed for the missing files",
                 None if enough else "IR_DATASETS_HOME and HEADRANK_CACHE (or paths.cache) can lie elsewhere",
             )
         )
@@ -59,13 +59,13 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
 def _files(settings: DataSettings, presence: Presence) -> Finding:
     name, missing = settings.name, presence.missing
     if missing:
-        size = sum(wanted.size or 0 for wanted in missing)
-        detail = f"{settings.collection}: no {', '.join(wanted.path.name for wanted in missing)}"
+        size = sum(file.size or 0 for file in missing)
+        detail = f"{settings.collection}: no {', '.join(file.path.name for file in missing)}"
         detail += f" ({gib(size)})" if size else ""
         places = [
-            f"{wanted.path}"
-            + (f", unpacked from {wanted.url}" if wanted.unpacked else f" from {wanted.url}" if wanted.url else "")
-            for wanted in missing
+            f"{file.path}"
+            + (f", unpacked from {file.url}" if file.unpacked else f" from {file.url}" if file.url else "")
+            for file in missing
         ]
         how = "a run with a network downloads it; or place" if any(one.url for one in missing) else "expected:"
         return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))

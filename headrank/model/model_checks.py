@@ -68,7 +68,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model's folder. Raises `ModelError` if it cannot be opened, or only by code of its own."""
+    """The tokenizer in a model's folder. Raises `ModelError` if it cannot be opened, or only by running its code."""
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise errors of several kinds
@@ -96,7 +96,7 @@ def check_decoder(config: PreTrainedConfig, name: str) -> None:
                 copy.deepcopy(config), attn_implementation=ATTENTION_NAME, trust_remote_code=False
             )
         layers = getattr(model.get_decoder(), "layers", None)
-    except Exception as error:  # families check their fields in ways of their own
+    except Exception as error:  # each family checks its fields in another way
         raise ModelError(f"{name} ({text.model_type}) cannot be built: {error}; {expected}") from error
     attention = [getattr(layer, "self_attn", None) for layer in layers] if isinstance(layers, nn.ModuleList) else []
     readable = [

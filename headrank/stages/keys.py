@@ -12,7 +12,7 @@ from headrank.model import model_identity
 from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData
 
-FORMAT = 2  # raised when the same input gives other numbers; 2: tokens as in running text, orders by the text of the query
+FORMAT = 2  # raised when the same input gives other numbers; 2: tokens as in running text, other shuffled orders
 ALIGNED = "aligned"  # what identifies a model that was trained here stands under this name
 METRICS_FORMAT = 3  # the same of `metrics/*.json`, which cost no model; 3: homogenization of each list
 

@@ -15,7 +15,7 @@ class LabelledData:
     """The labelled lists of one or more collections, for selection and alignment.
 
     lists: all of them, part by part, under query ids that differ (see `distinct_ids`); each has the relevance threshold
-        of its own data set.
+        of its data set.
     """
 
     parts: tuple[BenchmarkData, ...]

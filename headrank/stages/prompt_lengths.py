@@ -76,14 +76,14 @@ class PromptLengths:
 
     def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
         self.builder, self.with_null = builder, with_null
-        self._frame = cache(self._frame_positions)  # of so many passages
+        self._frame = cache(self._frame_positions)  # by the number of passages
 
     def too_long(
         self, lists: Iterable[CandidateList], limit: int, draw: int = 0
     ) -> Iterator[tuple[CandidateList, int]]:
         """The lists that take more than `limit` positions, and how many they take.
 
-        draw: only so many passages of a list are read, whichever; the longest count. 0: all.
+        draw: the number of passages of a list that are read, which can be any of them: the longest count. 0: all.
         """
         for item in lists:
             if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
