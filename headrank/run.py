@@ -162,10 +162,7 @@ def _main(config: DictConfig) -> float | None:
 
     job, started = HydraConfig.get(), Started.of()
     folder = Path(job.runtime.output_dir)
-    if started.rank:
-        set_up_logging(logging.WARNING)
-    else:
-        set_up_logging(file=folder / "run.log")
+    set_up_logging(logging.WARNING if started.rank else logging.INFO)
     if started.count > 1 and job.mode == RunMode.MULTIRUN:
         raise ConfigError(
             f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
@@ -192,6 +189,7 @@ def _main(config: DictConfig) -> float | None:
         # named by its words, but for those that say where it is kept
         words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
         name, group = ",".join(words) or name, Path(job.sweep.dir).name
+    set_up_logging(file=folder / "run.log")  # from here on: a job that finished before leaves its folder alone
     tracker = tracker_from_config(config, name=name, group=group)
     try:
         with interruptible():  # here, too, since launchers run jobs in other processes

@@ -89,9 +89,9 @@ def test_a_sweep_goes_on_after_a_failed_job_and_starts_again_where_it_was(tmp_pa
     for name, status in jobs.items():
         assert (status["state"] == "failed") == ("selection.heads-99" in name)
         if status["state"] == "failed":
-            assert "99 heads are wanted" in status["error"]
+            assert re.search(r"\b99\b", status["error"])
             assert "Traceback" in status["traceback"]
-    assert "99 heads are wanted" in done.stderr
+    assert len(re.findall(r"^failed: .*heads-99.*: .*\b99\b", done.stderr, re.MULTILINE)) == 2
     runs = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.trec")}
     assert len(runs) == 4  # two finished jobs, the first stage's run and the system's
     run(*sweep, "selection.heads=2")
@@ -113,7 +113,7 @@ def test_ablations_in_processes_of_their_own_return_at_once_when_finished(tmp_pa
     root = tmp_path / "debug-run/alignment_ablation"
     (finished,), (failed,) = root.glob("ablation-no_entropy*"), root.glob("ablation-heads_32*")
     assert json.loads((finished / "status.json").read_text())["state"] == "finished"
-    assert "32 heads are wanted" in (failed / "traceback.txt").read_text()
+    assert re.search(r"\b32\b", (failed / "traceback.txt").read_text().splitlines()[-1])
     written = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if ".hydra" not in path.parts}
     shutil.rmtree(finished / "checkpoint")
     run(*sweep, *places, ok=False)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -101,7 +102,7 @@ def test_sharded_training_is_the_same_training(alone, tmp_path):
 
 def test_a_failure_of_the_first_ends_all(tmp_path):
     said = run(tmp_path, *TWO, "selection.heads=99", torchrun=2, ok=False)
-    assert "99 heads are wanted" in said
+    assert re.search(r"\bheads\b.*\b99\b", said)
     assert json.loads((tmp_path / "debug-run/status.json").read_text())["state"] == "failed"
 
 
