@@ -140,7 +140,7 @@ def test_runs_by_pattern():
     assert found["nq"].run_path == "/mine"
     assert {one.first_stage for one in found.values()} == {"run"}
     assert suite("nq", "first_stage_runs=/runs/nq.trec")["nq"].run_path == "/runs/nq.trec"
-    with pytest.raises(ValueError, match=r"first_stage_runs is '/runs/one.trec' for 14 benchmarks: wanted \{name\}"):
+    with pytest.raises(ValueError, match=r"first_stage_runs is '/runs/one.trec'.*\{name\}.* 14"):
         suite("beir14", "first_stage_runs=/runs/one.trec")
 
 
