@@ -1,16 +1,15 @@
 """What counts as a difference between two run folders of one experiment."""
 
 import json
-import time
 
 import pytest
 
 from experiments.study.compare import differing_files
 
 
-def record(key, sha256="1", **more):
+def record(key, sha256="1", time=1, **more):
     """What a run folder keeps of an artifact: its key and the checksums of its files."""
-    return json.dumps({"key": key, "files": {"heads.json": {"sha256": sha256, "mtime_ns": time.time_ns()}} | more})
+    return json.dumps({"key": key, "files": {"heads.json": {"sha256": sha256, "mtime_ns": time}} | more})
 
 
 def run_folder(path, **changes):
@@ -31,7 +30,7 @@ def run_folder(path, **changes):
 
 def test_times_are_no_difference(tmp_path):
     changes = {"status.json": "later", "report.html": "2 s", "config.yaml": "name: other", "run.log": "12:00"}
-    changes[".keys/heads.json.key"] = record("a", **{"runs/headrank/one.contexts.json": {"sha256": "2"}})
+    changes[".keys/heads.json.key"] = record("a", time=2, **{"runs/headrank/one.contexts.json": {"sha256": "2"}})
     changes["runs/headrank/one.contexts.json"] = json.dumps({"facts": {"seconds": 2}, "lists": [1]})
     assert differing_files(run_folder(tmp_path / "one"), run_folder(tmp_path / "other", **changes)) == []
 
