@@ -147,7 +147,10 @@ def test_an_alignment_is_out_of_date_where_the_lists_own_depth_or_what_is_drawn_
 
 
 def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
+    """Of given heads: those that half and full precision select can differ."""
     settings = replace(ALIGNMENT, part="full", epochs=1, lr=1e-3)
+    main = replace(experiment.systems[MAIN_SYSTEM], criterion=GivenHeads([[0, 1], [2, 3]]), heads=None)
+    experiment = replace(experiment, systems={MAIN_SYSTEM: main})
     weights = {}
     for dtype in ("bfloat16", "float32"):
         model, folder = replace(experiment.model, dtype=dtype), experiment.folder.with_name(dtype)
