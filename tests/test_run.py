@@ -64,7 +64,7 @@ NOISE = [
     "it/s]",
     "|##",
 ]
-STEPS = [r"select: heads\.json written", r"align: epoch 1 of 5: .*loss [\d.]+.* left", r"align: epoch 2 of 2: ",
+STEPS = [r"select: heads\.json written", r"align: epoch 1 of 5: .*loss [\d.]+.* left", r"align: epoch 2 of 5: ",
          r"align: checkpoint/heads\.json written", r"rerank: .* by headrank: \d+ lists in \d+ s",
          r"rerank: .* by cross_encoder: \d+ lists in \d+ s", r"score: metrics/.*\.json written"]  # fmt: skip
 
