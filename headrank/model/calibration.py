@@ -79,8 +79,7 @@ def head_calibrated(
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
       (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
-    - `log_ratio`: log(max(eps, s_h(i|q)) / max(eps, s_h(i|n))): the lengths cancel, and a ratio of masses above eps is
-      exact.
+    - `log_ratio`: log((eps + s_h(i|q)) / (eps + s_h(i|n))); the lengths cancel.
 
     Raises `ValueError` if the null query's scores are needed and absent.
     """
@@ -92,7 +91,7 @@ def head_calibrated(
         raise ValueError(f"calibration {calibration} needs the null query's scores, which were not read")
     null = scores.null.float()
     if calibration == Calibration.LOG_RATIO:
-        return torch.log(query.clamp(min=eps)) - torch.log(null.clamp(min=eps))
+        return torch.log(eps + query) - torch.log(eps + null)
     return head_residuals(query, null, divisor, power, eps)
 
 
