@@ -14,8 +14,8 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TextIO, TypeVar
+from types import SimpleNamespace, TracebackType
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -100,15 +100,29 @@ def _quiet_libraries() -> None:
     logging.getLogger("py.warnings").handlers.clear()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
     ir_datasets = logging.getLogger("ir_datasets")  # writes by itself, at its own level
-    ir_datasets.filters = [_not_opening]
+    ir_datasets.filters = [_not_a_step]
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # where their import is still to come
     if "transformers" in sys.modules:  # its bars are of seconds; downloads have the hub's
         sys.modules["transformers"].utils.logging.disable_progress_bar()
 
 
-def _not_opening(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Opening ")
+def _not_a_step(record: logging.LogRecord) -> bool:
+    """Whether the record is more than a file opened or a step started or finished. A download names its address."""
+    message = record.getMessage()
+    return "://" in message or not message.startswith(("Opening ", "[starting] ", "[finished] "))
+
+
+class _BarOnATerminal(tqdm):
+    """A bar that shows nothing where stderr is not a terminal."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"disable": None, **kwargs})
+
+
+def quiet_ir_datasets() -> None:
+    """ir_datasets' bars on terminals only: its logger draws them at every level. Called after its import."""
+    sys.modules["ir_datasets"].lazy_libs.tqdm = lambda: SimpleNamespace(tqdm=_BarOnATerminal)
 
 
 def quiet_lightning() -> None:
@@ -178,6 +192,12 @@ class Progress:
             for item in items:
                 yield item
                 self.update()
+
+
+def counts_text(*counts: tuple[int, str]) -> str:
+    """`; 2 queries without candidates, 3 lists of one grade`: the counts above 0, and nothing if there are none."""
+    told = [f"{count} {name}" for count, name in counts if count]
+    return f"; {', '.join(told)}" if told else ""
 
 
 def seconds_text(seconds: float | int) -> str:

@@ -47,8 +47,32 @@ def test_ir_datasets_is_heard_but_for_what_it_opens(log):
     easy = ir_datasets.log.easy()
     easy.logger().propagate = True
     easy.info("Opening x.bin in memory")
-    easy.warn("a mirror failed")
-    assert log()[1] == ["a mirror failed"]
+    with easy.duration("opening zip file"):
+        easy.warn("a mirror failed")
+    with easy.duration("https://example.org/x.zip"):
+        pass
+    easy.info("[error] the docstore")
+    terminal, file = log()
+    assert file == ["a mirror failed"]
+    told = [line for line in terminal if line.startswith("[INFO]")]
+    assert [line.split()[1] for line in told] == ["[starting]", "[finished]", "[error]"]
+    assert all("example.org" in line for line in told[:2])
+
+
+def test_bars_of_ir_datasets_are_for_terminals(log):
+    import ir_datasets
+
+    logs.quiet_ir_datasets()
+    easy = ir_datasets.log.easy()
+    assert list(easy.pbar(iter(range(3)), desc="docs_iter", unit="doc", total=3)) == [0, 1, 2]
+    with easy.pbar_raw(desc="fixing encoding", unit="B") as bar:
+        bar.update(5)
+    assert log() == ([], [])
+
+
+def test_counts_of_zero_are_not_told():
+    assert logs.counts_text((0, "queries without candidates"), (0, "lists")) == ""
+    assert logs.counts_text((0, "queries"), (2, "lists"), (1, "passages")) == "; 2 lists, 1 passages"
 
 
 def test_a_second_set_up_replaces_the_first(log, tmp_path):

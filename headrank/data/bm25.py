@@ -160,7 +160,8 @@ def _build(collection: Collection, parameters: BM25Parameters, work: Path, folde
     remove_leftovers(work)
     _keep_whole_parts(work)
     done, total = passages_done(work), collection.passage_count
-    _log.info("%s: BM25 index of %d passages, %d of them done by an earlier start", collection.name, total, done)
+    resumed = f", resumed after {done} passages" if done else ""
+    _log.info("%s: building the BM25 index, %d passages expected%s", collection.name, total, resumed)
     if not (work / "complete").is_file():
         write_parts(collection.passages(done), parameters, work, done=done, total=total)
         (work / "complete").touch()

@@ -20,6 +20,7 @@ from headrank.data.batches import Batch, Batches, Place, check_shares, training_
 from headrank.data.labelled import LabelledList, distinct_ids, drawn, shuffled, split
 from headrank.data.loading import load_data
 from headrank.data.settings import DataSettings
+from headrank.logs import counts_text
 
 __all__ = ["Batch", "Batches", "DataCounts", "LabelledList", "ListwiseDataModule"]
 
@@ -142,10 +143,13 @@ class ListwiseDataModule(LightningDataModule):
             lists_left_out=len(loaded.lists) - len(validation) - len(training),
         )
         _log.info(
-            "alignment data: %d judged queries; %d training and %d validation lists, %d left out by query_fraction; "
-            "%d lists of one grade and %d queries without candidates are not used",
-            *(counts.queries, counts.training_lists, counts.validation_lists, counts.lists_left_out),
-            *(counts.lists_of_one_grade, counts.lists_without_candidates),
+            "alignment data: %d judged queries, %d training and %d validation lists%s",
+            *(counts.queries, counts.training_lists, counts.validation_lists),
+            counts_text(
+                (counts.lists_left_out, "lists left out by query_fraction"),
+                (counts.lists_of_one_grade, "lists of one grade not used"),
+                (counts.lists_without_candidates, "queries without candidates"),
+            ),
         )
         self._split = (training, validation, counts)
 

@@ -17,6 +17,7 @@ from headrank.data.collections import Collection
 from headrank.data.lines import id_fault, opened, shown
 from headrank.data.trec import ranking_fault
 from headrank.errors import ConfigError, FormatError, MissingFileError
+from headrank.logs import counts_text
 from headrank.ranking import CandidateList, Query, Ranking, Run
 
 _log = logging.getLogger(__name__)
@@ -163,11 +164,14 @@ def lists_from_run(
         queries_without_relevant=tuple(without_relevant),
         identical_ids_dropped=sum(dropped for _, dropped in cuts.values()),
     )
+    left_out = counts_text(
+        (len(without_candidates), "queries without candidates"),
+        (len(without_relevant), "lists dropped without a relevant candidate"),
+        (result.identical_ids_dropped, "candidates dropped whose id is the query's"),
+    )
     _log.info(
-        "%s: %d candidate lists, up to %d deep, of %d judged queries; %d queries without candidates, %d lists dropped "
-        "without a relevant candidate, %d candidates dropped whose id is the query's",
-        *(collection.name, len(lists), depth, len(queries), len(without_candidates), len(without_relevant)),
-        result.identical_ids_dropped,
+        "%s: %d candidate lists, up to %d deep, of %d judged queries%s",
+        *(collection.name, len(lists), depth, len(queries), left_out),
     )
     return result
 

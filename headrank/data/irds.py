@@ -16,6 +16,7 @@ from typing import Any
 from headrank.data.collections import Collection, fingerprint
 from headrank.data.lines import shown, text_fault
 from headrank.errors import ConfigError, FormatError, HeadRankError
+from headrank.logs import quiet_ir_datasets
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 _log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ class IrDatasetsCollection(Collection):
     def __init__(self, dataset_id: str, *, title: bool = True) -> None:
         import ir_datasets
 
+        quiet_ir_datasets()
         super().__init__(dataset_id)
         self._title = title
         try:

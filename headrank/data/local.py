@@ -19,6 +19,7 @@ from headrank.data.collections import Collection, fingerprint
 from headrank.data.lines import format_error, id_fault, numbered_lines, opened, shown, text_fault
 from headrank.data.trec import read_qrels, read_run
 from headrank.errors import FormatError, MissingFileError
+from headrank.logs import counts_text
 from headrank.ranking import Passage, Qrels, Query, Ranking
 from headrank.strict_json import parse_json
 
@@ -146,9 +147,12 @@ class LocalCollection(Collection):
         beyond = sum(1 for judged in self._qrels.values() for passage_id in judged if passage_id not in self._passages)
         strangers = sum(1 for query_id in self._qrels if query_id not in self._queries)
         _log.info(
-            "%s: %d passages, %d queries (%d judged); %d judgements of passages that docs.jsonl lacks, %d queries of "
-            "qrels.txt that the queries file lacks",
-            *(self.name, len(self._passages), len(self._queries), len(self.judged_queries), beyond, strangers),
+            "%s: %d passages, %d queries (%d judged)%s",
+            *(self.name, len(self._passages), len(self._queries), len(self.judged_queries)),
+            counts_text(
+                (beyond, "judgements of passages that docs.jsonl lacks"),
+                (strangers, "queries of qrels.txt that the queries file lacks"),
+            ),
         )
 
     def _file(self, *names: str) -> Path:

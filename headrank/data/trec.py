@@ -165,7 +165,9 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     if empty:
         _log.warning("%s: %d of %d queries have no passages and so no line", path, empty, len(run))
     if moved:
-        _log.info("%s: %d scores moved by float32 steps to keep tied passages in order", path, moved)
+        _log.debug(
+            "%s: %d scores lowered by one float32 step each, so that tied passages keep their order", path, moved
+        )
     with atomic_write(path) as handle:
         handle.writelines(lines)
 

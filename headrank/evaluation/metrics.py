@@ -38,7 +38,7 @@ class Metric:
         # str() gives one spelling: `ndcg@010` and `ndcg@10` would be two columns of the same numbers
         if measure not in MEASURES or not cutoff.isdecimal() or str(int(cutoff)) != cutoff or cutoff == "0":
             known = ", ".join(f"{measure}@k" for measure in MEASURES)
-            raise ValueError(f"unknown metric {name!r}: wanted one of {known}, with k a rank from 1, such as ndcg@10")
+            raise ValueError(f"unknown metric {name!r}; expected one of {known}, with k a rank from 1, such as ndcg@10")
         return cls(measure, int(cutoff))
 
     @property
@@ -103,20 +103,20 @@ def mean(values: Sequence[float]) -> float:
 def check_queries(query_ids: Sequence[str], qrels: Qrels) -> None:
     """Refuse no queries, a repeated one, and one without judgements (which no metric can score)."""
     if not query_ids:
-        raise ValueError("no queries to score: wanted at least one judged query id")
+        raise ValueError("no queries to score; expected at least one judged query id")
     seen: set[str] = set()
     for query_id in query_ids:
         if query_id in seen:
-            raise ValueError(f"query {query_id!r} stands twice among the queries to score")
+            raise ValueError(f"query {query_id!r} is given twice among the queries to score")
         if not qrels.get(query_id):
-            raise ValueError(f"query {query_id!r} has no judgement in the qrels: wanted judged queries only")
+            raise ValueError(f"query {query_id!r} has no judgement in the qrels; expected judged queries only")
         seen.add(query_id)
 
 
 def check_threshold(relevance_threshold: int) -> None:
     """Refuse a threshold below 1: unjudged passages count as grade 0 and would be relevant."""
     if relevance_threshold < 1:
-        raise ValueError(f"relevance threshold {relevance_threshold}: wanted 1 or more")
+        raise ValueError(f"relevance threshold {relevance_threshold}; expected 1 or more")
 
 
 def check_ranking(query_id: str, ranking: Ranking) -> None:
@@ -126,7 +126,9 @@ def check_ranking(query_id: str, ranking: Ranking) -> None:
     seen: set[str] = set()
     for result in ranking.results:
         if not math.isfinite(result.score):
-            raise ValueError(f"query {query_id!r}, passage {result.id!r}: score {result.score}, wanted a finite number")
+            raise ValueError(
+                f"query {query_id!r}, passage {result.id!r}: score {result.score}; expected a finite number"
+            )
         if result.id in seen:
             raise ValueError(f"query {query_id!r}: passage {result.id!r} stands twice in the ranking")
         seen.add(result.id)

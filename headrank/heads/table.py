@@ -157,7 +157,8 @@ def read_head_table(
         lengths[number] = scores.lengths
         if on_list is not None:
             on_list()
-    logger.info("labelled lists: cut %s", cuts)
+    if cuts:
+        logger.info("labelled lists: cut %s", cuts)
     labelled = []
     for n, one in enumerate(kept):
         means = [part / len(seeds) for part in sums[n]]

@@ -23,6 +23,9 @@ class CutCounts:
         self.cut_passages += cut_passages
         self.cut_queries += query_cut
 
+    def __bool__(self) -> bool:
+        return self.cut_passages > 0 or self.cut_queries > 0
+
     @property
     def facts(self) -> dict[str, int]:
         """The counts by name, as `cuts_text` reads them."""

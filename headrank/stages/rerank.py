@@ -141,7 +141,8 @@ class RerankStage:
         cuts = CutCounts()
         for item in scored:
             cuts.add(len(item.ranking), len(item.cut), query_cut=item.query_cut)
-        logger.info("rerank: %s on %s: cut %s", system, benchmark.settings.name, cuts)
+        if cuts:
+            logger.info("rerank: %s on %s: cut %s", system, benchmark.settings.name, cuts)
         facts |= {
             **cuts.facts,
             "tokens": sum(item.tokens for item in scored),

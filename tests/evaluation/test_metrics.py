@@ -131,7 +131,7 @@ def test_against_plain_python(ranked_grades, lost, k, threshold):
     "name", ["ndcg", "ndcg@", "ndcg@0", "ndcg@010", "ndcg@-1", "ndcg@ten", "ndcg@²", "p@10", "@1", ""]
 )
 def test_unknown_metrics_are_named_with_what_is_known(name):
-    with pytest.raises(ValueError, match=r"wanted one of ndcg@k, mrr@k, map@k, recall@k, judged@k"):
+    with pytest.raises(ValueError, match=r"ndcg@k, mrr@k, map@k, recall@k, judged@k"):
         Metric.parse(name)
 
 
@@ -142,7 +142,7 @@ def test_labels(name, label):
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_no_numbers_are_refused(score):
-    with pytest.raises(ValueError, match=r"query 'q', passage 'a': score (nan|inf|-inf), wanted a finite number"):
+    with pytest.raises(ValueError, match=r"query 'q', passage 'a': score (nan|inf|-inf)"):
         score_queries({"q": ranked("q", "a", score=score)}, {"q": {"a": 1}}, query_ids=["q"], metrics=["ndcg@10"])
 
 
@@ -152,7 +152,7 @@ def test_scores_that_are_no_numbers_are_refused(score):
         (ranked("q", "a", "a"), ["q"], 1, "passage 'a' stands twice"),
         (ranked("other", "a"), ["q"], 1, "belongs to query 'other'"),
         (ranked("q", "a"), [], 1, "no queries to score"),
-        (ranked("q", "a"), ["q", "q"], 1, "query 'q' stands twice"),
+        (ranked("q", "a"), ["q", "q"], 1, "query 'q'.* twice"),
         (ranked("q", "a"), ["q", "unjudged"], 1, "query 'unjudged' has no judgement"),
         (ranked("q", "a"), ["q"], 0, "relevance threshold 0"),
     ],

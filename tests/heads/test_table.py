@@ -29,6 +29,7 @@ from headrank.model import (
     context_order,
 )
 from headrank.model.calibration import filter_tokens
+from headrank.model.prompt import PromptSettings
 from headrank.ranking import CandidateList, Passage, Query
 
 HEADS = (Head(0, 1), Head(1, 3), Head(2, 0))
@@ -67,6 +68,14 @@ def test_lists_of_one_grade_are_not_used(reader):
     for item in table.lists:
         assert item.filtered is None
         assert item.scores.query.shape == (3, len(item.grades))
+
+
+@pytest.mark.parametrize(("limit", "cut"), [(None, False), (2, True)])
+def test_cut_passages_are_told_and_nothing_is_said_of_none(limit, cut, backbone, caplog):
+    prompts = PromptBuilder(backbone.tokenizer, PromptSettings(max_passage_tokens=limit))
+    with caplog.at_level("INFO", logger="headrank"):
+        read_head_table(ListReader(backbone, prompts), LISTS, HEADS, seeds=(0,))
+    assert (" cut " in caplog.text) == cut
 
 
 @pytest.mark.parametrize("lists", [LISTS[2:], []], ids=["one grade, no labels", "no lists"])
