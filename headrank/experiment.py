@@ -8,7 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from headrank.baselines import RerankerSettings
 from headrank.data import DataSettings
@@ -26,6 +26,12 @@ def known_metric(name: str) -> str:
     return name
 
 
+def _auto_or_none(value: Any) -> Any:
+    if value not in ("auto", None):
+        raise wrong("", value, "auto or null (a weight is the criterion's: selection.criterion.weight)")
+    return value
+
+
 @settings
 class SystemSettings:
     """A way to rerank: a head criterion, how many heads, and a scorer. The first system of an experiment is its own,
@@ -34,7 +40,7 @@ class SystemSettings:
     criterion: Criterion
     heads: Annotated[int, Ge(1)] | None = None  # how many; None: as many as the criterion's authors take
     # "auto": chosen by cross-validation over the labelled queries
-    entropy_weight: Annotated[str, one_of(("auto",))] | None = None
+    entropy_weight: Annotated[str | None, BeforeValidator(_auto_or_none)] = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> its own, in place of the prompt's
@@ -99,6 +105,8 @@ class Experiment:
                 raise wrong(key, names, "another name for each")
         if not self.benchmarks:
             raise wrong("benchmarks", [], "at least one benchmark")
+        if not self.metrics:
+            raise wrong("metrics", [], "at least one metric, such as ndcg@10")
         if len(set(self.metrics)) != len(self.metrics):
             raise wrong("metrics", list(self.metrics), "each metric once")
         if self.objective not in self.metrics:

@@ -94,12 +94,13 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
     if key in REPLACED:
         return f"{key}: replaced by {REPLACED[key]}"
     rest = [word for word in overrides if word.lstrip("+~").partition("=")[0] != key and "=" in word and word[0] != "-"]
-    try:
+    known, parent, addable = [], key.rpartition(".")[0], False
+    with suppress(ConfigError):  # another word is wrong too
         known = _siblings(compose_config(rest), key)
-    except ConfigError:  # another word is wrong too
-        known = []
-    parent = key.rpartition(".")[0]
+        addable = bool(parent) and (not known or parent in known)  # an empty mapping, or null
     expected = f"; expected one of {', '.join(known)}{meant(key, known)}" if known else ""
+    if addable:
+        expected = f"; {parent} has no keys yet, and +{key}=VALUE adds one"
     return f"{key}: unknown{expected}" if known or parent else f"{key}: unknown: {error}"
 
 
