@@ -25,6 +25,10 @@ class ModelError(HeadRankError, ValueError):
     """A model, its tokenizer or its heads cannot be used: weights are missing, shapes differ, a part is unsupported."""
 
 
+class MissingModelError(ModelError, FileNotFoundError):
+    """A model or a file of it cannot be had: it is neither in a local folder nor in the hub's cache nor on the hub."""
+
+
 class ArtifactError(HeadRankError, RuntimeError):
     """A file that this package wrote earlier is damaged or was changed since."""
 

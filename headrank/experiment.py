@@ -14,7 +14,7 @@ from headrank.baselines import RerankerSettings
 from headrank.data import DataSettings
 from headrank.evaluation import ReportSettings
 from headrank.evaluation.metrics import Metric
-from headrank.heads import Criterion
+from headrank.heads import Criterion, EntropyRegularized
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
 from headrank.names import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
@@ -44,6 +44,10 @@ class SystemSettings:
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> its own, in place of the prompt's
+
+    def __post_init__(self) -> None:
+        if self.entropy_weight is not None and not isinstance(self.criterion, EntropyRegularized):
+            raise wrong("entropy_weight", self.entropy_weight, "null: only entropy_regularized has such a weight")
 
 
 @settings

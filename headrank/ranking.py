@@ -66,7 +66,7 @@ class CandidateList:
     def top(self, depth: int) -> "CandidateList":
         """The first `depth` candidates. Raises `ValueError` below 1."""
         if depth < 1:
-            raise ValueError(f"query {self.query.id!r}: depth {depth}, wanted at least 1")
+            raise ValueError(f"query {self.query.id!r}: depth {depth}, expected at least 1")
         scores = self.first_stage_scores
         return CandidateList(self.query, self.passages[:depth], None if scores is None else scores[:depth])
 
@@ -112,7 +112,7 @@ class Ranking:
             raise ValueError(f"query {query_id!r}: a passage id stands twice among {len(passage_ids)}")
         for passage_id, score in zip(passage_ids, scores, strict=True):
             if not math.isfinite(score):
-                raise ValueError(f"query {query_id!r}, passage {passage_id!r}: score {score}, wanted a finite number")
+                raise ValueError(f"query {query_id!r}, passage {passage_id!r}: score {score}, expected a finite number")
         order = sorted(range(len(scores)), key=lambda i: -scores[i])  # stable: ties keep the order given
         return cls(query_id, tuple(RankedPassage(passage_ids[i], float(scores[i]), r + 1) for r, i in enumerate(order)))
 

@@ -24,12 +24,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
-from hydra.errors import ConfigCompositionException, HydraException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headrank.configuration import CONFIG_FOLDER, REPLACED, build, chosen, experiment_from_config, explained
+from headrank.configuration import CONFIG_FOLDER, NONE, REPLACED, build, chosen, experiment_from_config, explained
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
@@ -77,7 +77,7 @@ def check_options(words: Sequence[str]) -> None:
         names = value if isinstance(value, list) else [value]
         named = all(isinstance(name, str | QuotedString) for name in names)
         if (CONFIG_FOLDER / group).is_dir() and not (named or one.is_sweep_override()):
-            raise wrong(group, value, "the name of an option, or a list of names")
+            raise wrong(group or str(one.input_line), value, "the name of an option, or a list of names")
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
@@ -88,9 +88,12 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
     found = re.search(r"Could not override '([^']+)'", str(error))
     if isinstance(error, OmegaConfBaseException):
         return explained(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {str(error).splitlines()[0]}; expected key=value in Hydra's grammar"
     if found is None:
         return str(error).partition("\nConfig search path")[0]
     key = found.group(1)
+    group = key.partition(".")[0]
     if key in REPLACED:
         return f"{key}: replaced by {REPLACED[key]}"
     rest = [word for word in overrides if word.lstrip("+~").partition("=")[0] != key and "=" in word and word[0] != "-"]
@@ -98,6 +101,8 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
     with suppress(ConfigError):  # another word is wrong too
         known = _siblings(compose_config(rest), key)
         addable = bool(parent) and (not known or parent in known)  # an empty mapping, or null
+    if known == [f"{group}.{NONE}"]:
+        return f"{key}: the option none of {group} has no values; choose another option, as {group}=NAME"
     expected = f"; expected one of {', '.join(known)}{meant(key, known)}" if known else ""
     if addable:
         expected = f"; {parent} has no keys yet, and +{key}=VALUE adds one"
@@ -147,7 +152,8 @@ def main() -> None:
             raise
         overrides = getattr(error, "job_overrides", sys.argv[1:])  # those of a sweep's job
         print(f"error: {explanation(error, overrides)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError | ConfigCompositionException | OmegaConfBaseException) else 1)
+        bad = (ConfigError, ConfigCompositionException, OverrideParseException, OmegaConfBaseException)
+        sys.exit(2 if isinstance(error, bad) else 1)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")

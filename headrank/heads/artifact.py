@@ -77,7 +77,7 @@ class HeadsFile:
             model = dict(content["model"])
             check_heads(heads, layers=_whole(model["layers"]), heads_per_layer=_whole(model["heads_per_layer"]))
             rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
-            return cls(
+            file = cls(
                 model=model,
                 heads=heads,
                 weights=weights,
@@ -90,6 +90,11 @@ class HeadsFile:
                 measures=tuple(map(_measured, rest)) if any(rest) else (),  # heads that came as pairs were not measured
                 table=_table(content.get("table")),
             )
+            if content.get("depth", file.depth) != file.depth:
+                raise ValueError(f"depth is {content['depth']}; expected {file.depth}, which the heads reach")
+            return file
+        except KeyError as error:
+            raise FormatError(f"{path}: not a heads.json of this project: it lacks the key {error}") from error
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise FormatError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
 
@@ -107,6 +112,9 @@ def _listed(name: str, values: Any, kind: type) -> list[Any]:
 
 
 def _measured(values: dict[str, Any]) -> dict[str, float | None]:
+    unknown = values.keys() - set(MEASURES)
+    if unknown:
+        raise ValueError(f"a head has {min(unknown)!r}; expected layer, head, weight, {', '.join(MEASURES)}")
     return {name: None if value is None else _number(value, f"a head's {name}") for name, value in values.items()}
 
 

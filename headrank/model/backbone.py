@@ -186,7 +186,8 @@ def check_backbone(
 def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
     """Open a checkpoint, whose files were checked, with one of transformers' auto classes, `kind`.
 
-    Raises `ModelError` if weights are missing or of another shape, and `OSError` if they cannot be had.
+    Raises `ModelError` if weights are missing, of another shape, or have no place in a layer in use, and `OSError` if
+    they cannot be had.
     """
     with QuietLoading():
         try:
@@ -201,9 +202,10 @@ def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told in the information, and refused
             )
-        except ValueError as error:
-            raise ModelError(f"{settings.model}: transformers cannot open it: {error}") from error
-    check_loaded(info, settings.model)
+        except (ValueError, ImportError) as error:  # a quantized checkpoint needs packages
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{settings.model}: transformers cannot open it: {reason}") from error
+    check_loaded(info, settings.model, config.get_text_config(decoder=True).num_hidden_layers)
     return model
 
 

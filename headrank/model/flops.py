@@ -103,7 +103,7 @@ def measured_matmul_rate(
     another dtype.
     """
     if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, wanted one of {', '.join(DTYPES)}")
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     cuda = torch.device(device).type == "cuda"
     side = size or (8192 if cuda else 2048)
     a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))

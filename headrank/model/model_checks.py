@@ -7,6 +7,7 @@ the hub are never fetched, and weights that are missing are an error, because tr
 import copy
 import inspect
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ READABLE = ("full_attention", "sliding_attention")
 """The kinds of layers whose attention can be read, by the names in transformers' `layer_types`."""
 
 SHOWN = 5  # names in a message, at most
+_LAYER = re.compile(r"(?:(?:model|language_model|decoder)\.)*layers\.(\d+)\.")
+_DERIVED = ("inv_freq", "masked_bias")  # buffers that old checkpoints hold and that the model computes
+_FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of the types that hold plain weights
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -60,7 +64,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers validates fields with errors of several kinds
-        raise ModelError(f"{path}: transformers cannot read it: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{path}: transformers cannot read it: {_line(error)}") from error
     # A configuration may ask for a kernel of the hub, which is code. What computes is chosen by the settings alone.
     config._attn_implementation = None
     config._experts_implementation = None
@@ -72,7 +76,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise errors of several kinds
-        raise ModelError(f"{folder}: the tokenizer cannot be opened: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{folder}: the tokenizer cannot be opened: {_line(error)}") from error
 
 
 def check_decoder(config: PreTrainedConfig, name: str) -> None:
@@ -133,40 +137,64 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 
 
 def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
-    """Raise `ModelError`, which names the file, for a safetensors file that is cut or damaged, or weights elsewhere.
+    """Raise `ModelError`, which names the file, for a safetensors file that is cut or damaged or for weights elsewhere.
+    Weights of whole numbers or of eight bits are refused too if the configuration does not say how they are quantized.
 
     Only the files' headers are read.
     """
     elsewhere = getattr(config, "transformers_weights", None)
     if elsewhere is not None or any(folder.glob("shard-*-model-*.safetensors")):
         raise ModelError(f"{folder}: weights in {elsewhere or 'distributed shards'}; expected model.safetensors")
+    plain = getattr(config, "quantization_config", None) is None
     for name in weight_names(in_folder(folder)):
         try:
             with safe_open(folder / name, framework="pt") as file:
-                file.keys()
+                names = [key for key in file.keys() if key.endswith("weight")]  # noqa: SIM118 (not a dict)
+                types = {key: file.get_slice(key).get_dtype() for key in names}
         except SafetensorError as error:
             raise ModelError(f"{folder / name}: damaged or cut ({error}). Copy or download the file again") from error
+        other = [f"{key} {kind}" for key, kind in sorted(types.items()) if kind not in _FLOATS]
+        if plain and other:
+            raise ModelError(
+                f"{folder / name}: {len(other)} weights are quantized ({_first(other)}), and {CONFIG} has no "
+                f"quantization_config; expected {', '.join(_FLOATS)}. Use the checkpoint that is not quantized"
+            )
 
 
-def check_loaded(info: Mapping[str, Iterable[Any]], name: str) -> None:
-    """Raise `ModelError` if weights that the model uses were not in its files, from transformers' loading information.
+def check_loaded(info: Mapping[str, Iterable[Any]], name: str, depth: int | None = None) -> None:
+    """Raise `ModelError` unless a model's files and its layers in use fit, from transformers' loading information.
 
-    Weights that the model does not use (layers beyond the cut, a head) are accepted; they are listed if others are
-    missing, because a wrong prefix shows in them.
+    depth: the number of decoder layers in use. Weights of them that the model has no place for (such as a bias or a
+    scale that its configuration does not mention) are an error too, because the model would compute something else
+    without them. Other weights that the model does not use (layers beyond the cut, a head) are accepted.
     """
     shapes = {key: f"{tuple(found)} instead of {tuple(expected)}" for key, found, expected in info["mismatched_keys"]}
-    missing, unused = sorted(set(info["missing_keys"]) - set(shapes)), sorted(info["unexpected_keys"])
+    missing = sorted(set(info["missing_keys"]) - set(shapes))
+    unused = sorted(key for key in info["unexpected_keys"] if depth is None or _layer(key) < depth)
     problems = [f"{len(missing)} missing ({_first(missing)})"] if missing else []
     if shapes:
         problems.append(f"{len(shapes)} of another shape ({_first(f'{key} {shapes[key]}' for key in sorted(shapes))})")
-    if not problems:
+    in_layers = [key for key in unused if _layer(key) >= 0 and not key.endswith(_DERIVED)]
+    if not problems and (depth is None or not in_layers):
         return
     if unused:
-        problems.append(f"{len(unused)} in the files that the model does not have ({_first(unused)})")
+        named = unused if problems else in_layers  # a wrong prefix shows in all of them
+        problems.append(f"{len(named)} in the files that the model does not have ({_first(named)})")
     raise ModelError(
-        f"{name}: weights do not fit the model: {'; '.join(problems)}. Expected all weights of the layers in use; "
-        "only model.random_weights=true makes random ones"
+        f"{name}: weights do not fit the model: {'; '.join(problems)}. Expected exactly the weights of the layers in "
+        "use; only model.random_weights=true makes random ones"
     )
+
+
+def _layer(key: str) -> int:
+    """The number of the decoder layer that a weight belongs to; -1 for a weight of none."""
+    found = _LAYER.match(key)
+    return int(found.group(1)) if found else -1
+
+
+def _line(error: Exception) -> str:
+    """An error's type and words, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _first(names: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from headrank.errors import ModelError
+from headrank.errors import MissingModelError, ModelError
 from headrank.files import atomic_write
 from headrank.model.embedded import EMBEDDED_MODEL, embedded_model_folder
 from headrank.strict_json import read_json
@@ -44,8 +44,8 @@ def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (
 
     model: the embedded model's name, a folder, or a hub id. revision: of a hub id; None is the hub's main branch.
 
-    Raises `ModelError` for a near miss of the embedded model's name, `FileNotFoundError` for a folder that does not
-    exist or lacks a needed file, and `OSError` if the hub does not have the model or cannot be reached.
+    Raises `ModelError` for a near miss of the embedded model's name, and `MissingModelError` (a `FileNotFoundError`)
+    for a folder that does not exist or lacks a needed file and if the hub does not have the model or cannot be reached.
     """
     if model == EMBEDDED_MODEL:
         return embedded_model_folder()
@@ -56,7 +56,7 @@ def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (
     try:
         validate_repo_id(model)
     except HFValidationError as error:
-        raise FileNotFoundError(f"model {model!r} is neither a folder nor a hub id: {error}") from error
+        raise MissingModelError(f"model {model!r} is neither a folder nor a hub id: {error}") from error
     return _snapshot(model, revision, needs)
 
 
@@ -119,12 +119,12 @@ def in_cache(model: str, revision: str | None) -> Find:
 
 def _complete_folder(path: Path, needs: tuple[str, ...]) -> Path:
     if not path.is_dir():
-        raise FileNotFoundError(f"model folder {path} does not exist")
+        raise MissingModelError(f"model folder {path} does not exist")
     missing = missing_files(in_folder(path), needs)
     if CONFIG in missing:
-        raise FileNotFoundError(f"model folder {path} has no {CONFIG}: it is not a Hugging Face model folder")
+        raise MissingModelError(f"model folder {path} has no {CONFIG}: it is not a Hugging Face model folder")
     if missing:
-        raise FileNotFoundError(
+        raise MissingModelError(
             f"model folder {path} has no {', '.join(missing)}. Weights are read as safetensors only, never from pickles"
         )
     return path
@@ -145,7 +145,7 @@ def _snapshot(model: str, revision: str | None, needs: tuple[str, ...]) -> Path:
         _download(model, commit, needs)
     missing = missing_files(in_cache(model, commit), needs)
     if missing:
-        raise FileNotFoundError(
+        raise MissingModelError(
             f"model {model!r} at {commit} has no {', '.join(missing)} on the Hugging Face hub. Weights are read as "
             "safetensors only, never from pickles"
         )
@@ -207,13 +207,13 @@ def _refused(error: Exception) -> bool:
     return isinstance(error, HfHubHTTPError) and getattr(error.response, "status_code", 500) < 500
 
 
-def _unavailable(model: str, revision: str | None, error: Exception) -> OSError:
+def _unavailable(model: str, revision: str | None, error: Exception) -> MissingModelError:
     at = "" if revision is None else f" at revision {revision!r}"
     cached = in_cache(model, revision)(CONFIG)
     hint = (
         "" if cached is None else f". The cache holds a part at {cached.parent.name}, perhaps all: give it as revision"
     )
-    return OSError(
+    return MissingModelError(
         f"model {model!r}{at} is no local folder, is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and "
         f"could not be had from the Hugging Face hub: {type(error).__name__}: {error}{hint}"
     )

@@ -166,7 +166,9 @@ class PromptBuilder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: PromptSettings | None = None) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; wanted one backed by tokenizer.json")
+            raise ValueError(
+                f"{type(tokenizer).__name__} is not a fast tokenizer; expected one backed by tokenizer.json"
+            )
         self.tokenizer = tokenizer
         self.settings = settings or PromptSettings()
         s = self.settings

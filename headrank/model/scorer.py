@@ -4,6 +4,7 @@ Selection, training, reranking and serving all score through this one path. ICR,
 from HeadRank in the heads they are given here and in these settings, not in code.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headrank.errors import ModelError
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
@@ -125,6 +127,7 @@ class Scorer:
         """Rerank each list; results in the order of `lists`, ties in first-stage order.
 
         `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
+        Raises `ModelError` if the model gives a passage NaN or infinity.
         """
         s = self.settings
         orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
@@ -190,6 +193,14 @@ class Scorer:
             z = fuse_first_stage(z, self.settings.fusion_alpha)
         scores, mass = z.tolist(), masses.tolist()
         ids = item.passage_ids
+        for passage_id, score in zip(ids, scores, strict=True):
+            if not math.isfinite(score):
+                model = self.reader.backbone.settings
+                raise ModelError(
+                    f"{model.model}: query {item.query.id!r}, passage {passage_id!r}: score {score}, expected a finite "
+                    f"number. Its weights are damaged, or its numbers are too large for model.dtype={model.dtype}: try "
+                    "float32"
+                )
         ranking = Ranking.from_scores(item.query.id, ids, scores)
         context = ContextScores(
             item.query.id, tuple(ids[i] for i in order), tuple(scores[i] for i in order), tuple(mass[i] for i in order)

@@ -81,15 +81,15 @@ def broken(tmp_path, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("heads"), "KeyError: 'heads'"),
-        (lambda c: c.pop("model"), "KeyError: 'model'"),
-        (lambda c: c["model"].pop("layers"), "KeyError: 'layers'"),
+        (lambda c: c.pop("heads"), "the key 'heads'"),
+        (lambda c: c.pop("model"), "the key 'model'"),
+        (lambda c: c["model"].pop("layers"), "the key 'layers'"),
         (lambda c: c.update(heads=[]), "no heads are given"),
         (lambda c: c["heads"].append({"layer": 3, "head": 0}), r"heads 3-0 \(layer-head\) are outside of a model of 3"),
         (lambda c: c["heads"].append({"layer": 0, "head": 2}), "heads 0-2"),
         (lambda c: c["heads"].append({"layer": -1, "head": 0}), "heads -1-0"),
         (lambda c: c["heads"].append({"layer": 0, "head": 0}), "twice"),
-        (lambda c: c["heads"].append({"layer": 0}), "KeyError: 'head'"),
+        (lambda c: c["heads"].append({"layer": 0}), "the key 'head'"),
         (lambda c: c["heads"].append("0-1"), "TypeError"),
         (lambda c: c["heads"][0].update(weight="much"), "ValueError"),
         (lambda c: c["heads"][0].update(weight=float("nan")), "NaN"),
@@ -99,6 +99,8 @@ def broken(tmp_path, change):
         (lambda c: c["scorer"].update(colour="red"), "colour"),
         (lambda c: c["prompt"].update(max_passage_tokens=0), "PromptSettings.max_passage_tokens is 0"),
         (lambda c: c.update(heads=None), "TypeError"),
+        (lambda c: c["heads"][0].update(wieght=0.5), "'wieght'"),
+        (lambda c: c.update(depth=1), "depth is 1; expected 2"),
     ],
 )
 def test_a_broken_file_is_named_with_what_is_wrong(change, message, tmp_path):
