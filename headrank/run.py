@@ -90,6 +90,11 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
         return explained(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {str(error).splitlines()[0]}; expected key=value in Hydra's grammar"
+    option = re.search(r"Could not load '([^']+)/([^'/]+)'", str(error))
+    if option is not None:
+        group, name = option.groups()
+        known = sorted(file.stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
+        return f"{group}: unknown option {name!r}; expected one of {', '.join(known)}{meant(name, known)}"
     if found is None:
         return str(error).partition("\nConfig search path")[0]
     key = found.group(1)

@@ -40,6 +40,7 @@ def experiment(*words: str) -> Experiment:
         (["model.overrides.hidden_sise=3"], "+model.overrides.hidden_sise="),
         (["instructions.sample=abc"], "+instructions.sample="),
         (["selection=contrastive", "+selection.entropy_weight=auto"], "selection.entropy_weight is 'auto'"),
+        (["baselines=[icrr]"], "did you mean icr?"),
         (["selection.heads=0"], "selection.heads is 0"),
         (["selection=given", "selection.criterion.heads=[[0.5,0]]"], "selection.criterion.heads.0.0 is 0.5"),
         (["selection=given", "selection.criterion.heads=[[1,2],[1,2]]"], "selection.criterion.heads is [1, 2]"),

@@ -173,6 +173,11 @@ def test_a_key_that_only_the_swept_experiments_have_can_be_given(sweep):
     assert "alignment.epochs" in explanation(caught.value, caught.value.job_overrides), "the key that is meant"
 
 
+def test_the_flag_of_a_sweep_may_stand_between_overrides():
+    words = ["name=x", "-m", "seed=0,1", "hydra/sweeper=study"]
+    assert for_jobs(words) == ["-m", "name=x", "seed=0,1", "hydra/sweeper=study"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -1,29 +1,33 @@
 """Checks of an experiment that need the model's configuration, but no weights: made before any work."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from headrank.errors import ConfigError
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import GivenHeads
 from headrank.model import check_backbone, count_layers
+from headrank.stages.select import heads_name
 
 
 def check_model(experiment: Experiment) -> None:
     """Check the models of an experiment, those of its rerankers too, and compare layers and heads in the settings with
     those of the model. Reads configurations, tokenizers and the headers of weights, no weights.
 
-    Raises `ConfigError`, and `ModelError` for a model that cannot be used. A model that cannot be had is no error here:
-    a finished run does not need it.
+    Raises `ConfigError`, and `ModelError` for a model that cannot be used or is not there. A run that has its heads may
+    be finished and not need the model: then a missing one is no error here.
     """
+    begun = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
     for settings in experiment.rerankers.values():
         check = getattr(settings, "check_model", None)
         if check is not None:
-            with suppress(OSError):
+            with suppress(OSError) if begun else nullcontext():
                 check(experiment.model)
     try:
         check_backbone(experiment.model)
         layers, width = count_layers(experiment.model)
     except OSError:
+        if not begun:
+            raise
         return
     most = experiment.selection.max_layer
     if most is not None and most > layers:

@@ -20,8 +20,10 @@ def for_jobs(arguments: Sequence[str]) -> list[str]:
 
     `a.b=1` becomes `a.b=choice(1)`, a sweep over one value, which Hydra leaves to the sweeper; `JobSweeper` turns it
     back into the plain value. `~a.b` becomes an entry of `hydra.sweeper.deleted`. `-m` without a choice of a sweeper
-    takes `study`. A command line without a sweep, and one that only prints something, is returned as it is.
+    takes `study`. `-m` comes first: Hydra refuses it between overrides. A command line without a sweep, and one that
+    only prints something, is otherwise returned as it is.
     """
+    arguments = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     if not _sweeps(arguments) or any(word.split("=")[0] in _SHOWING for word in arguments):
         return list(arguments)
     parser = OverridesParser.create()

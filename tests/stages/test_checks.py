@@ -13,6 +13,7 @@ from headrank.experiment import MAIN_SYSTEM, SystemSettings
 from headrank.heads import EntropyRegularized, GivenHeads
 from headrank.model import BackboneSettings, count_layers
 from headrank.pipeline import run_experiment
+from headrank.stages.lists import DataLoader
 from tests.baselines.toy import cross_encoder_folder
 from tests.pipelines import no_model
 
@@ -78,6 +79,13 @@ def damaged(folder, tmp_path, name, content=b"not weights"):
 def test_damaged_weights_are_refused_before_any_work(experiment, model_folder, tmp_path, monkeypatch):
     model = damaged(model_folder, tmp_path, "cut", (model_folder / "model.safetensors").read_bytes()[:-8])
     refused(replace(experiment, model=model), monkeypatch, "cut/model.safetensors", ModelError)
+
+
+def test_a_missing_model_is_told_before_data_is_read(experiment, monkeypatch, tmp_path):
+    monkeypatch.setattr(DataLoader, "load", lambda *_: pytest.fail("data was read"))
+    missing = BackboneSettings(str(tmp_path / "nowhere"), device="cpu")
+    refused(replace(experiment, model=missing), monkeypatch, "nowhere", ModelError)
+    refused(replace(experiment, rerankers={"other": Generative(model=missing)}), monkeypatch, "nowhere", ModelError)
 
 
 def test_models_of_rerankers_are_checked_before_any_work(experiment, model_folder, tmp_path, monkeypatch):
