@@ -55,7 +55,8 @@ class RunFolder:
     def __init__(self, path: Path, on_status: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self.path = path
         earlier = self.status().get("seconds")
-        self.seconds: dict[str, float] = dict(earlier) if isinstance(earlier, dict) else {}
+        earlier = earlier if isinstance(earlier, dict) else {}
+        self.seconds: dict[str, float] = {k: v for k, v in earlier.items() if isinstance(v, int | float)}
         """Wall time of each stage, added up over all starts in this folder; of a stage that runs, up to its start."""
         self._on_status = on_status
         self._running: tuple[str, float] | None = None  # the stage and when it began
@@ -148,7 +149,7 @@ class RunFolder:
         """The first file that is there and is not as it was written, or None, among recorded artifacts whose names
         begin with `start`."""
         markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
-        damaged = (self._damaged(_read_json(marker), missing=False) for marker in markers)
+        damaged = (self._damaged(_read_record(marker), missing=False) for marker in markers)
         return next((name for name in damaged if name is not None), None)
 
     def _damaged(self, record: Mapping[str, Any], *, missing: bool = True) -> str | None:
@@ -196,7 +197,17 @@ class RunFolder:
         return self.path / ".keys" / f"{name.replace('/', '__')}.key"
 
     def _record(self, name: str) -> dict[str, Any]:
-        return _read_json(self._marker(name))
+        return _read_record(self._marker(name))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """An artifact's key and checksums; nothing if there are none or, with a warning, if they cannot be read."""
+    record = _read_json(path)
+    files = record.get("files", {})
+    if isinstance(files, dict) and all(isinstance(expected, dict) for expected in files.values()):
+        return record
+    logger.warning("%s is damaged and is ignored", path)
+    return {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -188,6 +188,34 @@ def test_an_unreadable_status_is_named_and_does_not_stop_a_run(experiment, caplo
     assert RunFolder(experiment.folder).status()["state"] == "finished"
 
 
+@pytest.mark.parametrize("files", ['{"a": 3}', "[1]", "7", '{"a": null}'])
+def test_an_unreadable_record_is_named_and_the_artifact_is_made_again(files, tmp_path, caplog):
+    folder, made = RunFolder(tmp_path), []
+
+    def write(path):
+        made.append(path)
+        path.write_text("content")
+
+    folder.make("a", "key", write)
+    record = tmp_path / ".keys/a.key"
+    record.write_text(f'{{"key": "key", "files": {files}}}')
+    folder.check("a", "key")
+    assert folder.edited() is None
+    assert folder.make("a", "key", write)
+    assert not folder.make("a", "key", write)
+    assert len(made) == 2
+    assert str(record) in caplog.text
+
+
+def test_seconds_of_a_status_that_are_no_numbers_are_ignored(tmp_path):
+    (tmp_path / "status.json").write_text('{"seconds": {"select": "x", "rerank": 2.5}}')
+    folder = RunFolder(tmp_path)
+    folder.set_status("running", "select")
+    folder.set_status("running", "rerank")
+    assert folder.seconds.keys() == {"select", "rerank"}
+    assert folder.seconds["rerank"] == 2.5
+
+
 def test_equal_heads_of_one_system_serve_two_starts_after_a_kill(experiment, tmp_path):
     """kill -9 between an artifact and its key: it is made again, from a folder that nobody holds."""
     code = f"""
