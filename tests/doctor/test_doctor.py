@@ -107,7 +107,7 @@ def test_data_sets_that_are_not_here_name_files_sizes_terms_and_disk(ask, monkey
     assert "non-commercial" in terms["detail"]
     assert {one["state"] for one in found["disk"]} == {"missing"}
     # a GB to download and unpack, an index of 6 GB: once, although two benchmarks want them
-    (sizes,) = {one["detail"].split("about ")[1] for one in found["disk"] if "GiB wanted" in one["detail"]}
+    (sizes,) = {one["detail"].split("about ")[1] for one in found["disk"] if "GiB needed" in one["detail"]}
     assert 8 < float(sizes.split()[0]) < 10
 
 
