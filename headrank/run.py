@@ -155,6 +155,10 @@ def main() -> None:
     except (HeadRankError, HydraException, OmegaConfBaseException) as error:
         if full:
             raise
+        if isinstance(error, HydraException) and isinstance(
+            error.__cause__, HeadRankError
+        ):  # Hydra's words around what a plugin refused
+            error = error.__cause__
         overrides = getattr(error, "job_overrides", sys.argv[1:])  # those of a sweep's job
         print(f"error: {explanation(error, overrides)}", file=sys.stderr)
         bad = (ConfigError, ConfigCompositionException, OverrideParseException, OmegaConfBaseException)

@@ -170,6 +170,10 @@ def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert "../x" in done.stderr
     assert not (tmp_path / "x").exists()
+    done = run("+sweep=tune_alignment", "hydra.sweeper.trials=0")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: hydra.sweeper.trials is 0")
+    assert "Traceback" not in done.stderr
     done = run("scorer.bach_size=3", HYDRA_FULL_ERROR="1")
     assert done.returncode != 0
     assert "Traceback" in done.stderr

@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from headrank.errors import ConfigError
 from headrank.extras import check_extras, require_extra
 from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
 
@@ -48,7 +49,7 @@ class OptunaSweeper(JobSweeper):
         deleted: Sequence[str] = (),
     ) -> None:
         if trials < 1 or parallel < 1:
-            raise ValueError(f"hydra.sweeper.trials {trials}, parallel {parallel}: wanted at least 1 of both")
+            raise ConfigError(f"hydra.sweeper.trials is {trials}, parallel is {parallel}, expected at least 1 of both")
         self.trials, self.parallel, self.seed = trials, parallel, seed
         self.params, self.deleted = dict(params or {}), list(deleted)
 
