@@ -65,7 +65,7 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder's lock for the block, and remove what killed writers left in it.
 
-        Raises `InUseError` that says who holds it, at once, if another process does.
+        Raises `InUseError`, which names the holder, at once if another process holds it.
         """
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class RunFolder:
         try:
             holder = json.loads((self.path / ".holder.json").read_text(encoding="utf-8"))
             return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
-        except (OSError, ValueError, KeyError, TypeError):  # it has the lock and has not written yet
+        except (OSError, ValueError, KeyError, TypeError):  # the holder has the lock and has not written its file yet
             return "another process, which has only just started"
 
     def is_fresh(self, name: str, key: str) -> bool:
@@ -127,7 +127,7 @@ class RunFolder:
         return True
 
     def record(self, name: str, key: str, parts: Sequence[str] = ()) -> None:
-        """Keep the key of an artifact that is there, and the checksums of its files."""
+        """Record the key of an existing artifact and the checksums of its files."""
         paths = [self.path / part for part in (name, *parts)]
         files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()}
         sums = {file.relative_to(self.path).as_posix(): checksum(file) for file in sorted(files)}
@@ -136,7 +136,7 @@ class RunFolder:
 
     def check(self, name: str, key: str) -> None:
         """Raise `ArtifactError`, naming the file, if the artifact has this key and a file of it is missing or not as it
-        was written. For what costs too much to be made again without being asked for."""
+        was written. For artifacts that cost too much to be rebuilt without the user's consent."""
         record = self._record(name)
         damaged = self._damaged(record) if record.get("key") == key else None
         if damaged is not None:
@@ -145,9 +145,9 @@ class RunFolder:
                 f"back, or delete {(self.path / damaged).parent} to have it made again"
             )
 
-    def edited(self, start: str = "") -> str | None:
-        """The first file that is there and is not as it was written, or None, among recorded artifacts whose names
-        begin with `start`."""
+    def edited_file(self, start: str = "") -> str | None:
+        """The first existing file that was edited or damaged since it was written, or None. Checks recorded artifacts
+        whose names begin with `start`."""
         markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
         damaged = (self._damaged(_read_record(marker), missing=False) for marker in markers)
         return next((name for name in damaged if name is not None), None)
@@ -167,7 +167,7 @@ class RunFolder:
             file.write("\n")
 
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
-        """Write to `status.json` where the run is: its state and at which stage.
+        """Write the run's state and stage to `status.json`.
 
         The state is `running`, `finished`, `failed`, `interrupted` or (of a sweep's job that is another's copy) `same`.
         A traceback among the facts is also written to `traceback.txt`.

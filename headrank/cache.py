@@ -1,4 +1,4 @@
-"""The cache folder, which keeps between runs what can be made again: the converted default model, BM25 indexes, head
+"""The cache folder, which keeps files that can be rebuilt between runs: the converted default model, BM25 indexes, head
 tables."""
 
 import logging
@@ -15,11 +15,11 @@ from headrank.files import disk_errors, remove_leftovers
 _log = logging.getLogger(__name__)
 
 LEFTOVER_AGE = 24 * 60 * 60.0
-"""Seconds without change after which a temporary entry in a cache folder is taken for a killed writer's."""
+"""Seconds without change after which a temporary entry in a cache folder counts as left by a killed writer."""
 
 
 def cache_folder() -> Path:
-    """`$HEADRANK_CACHE` where it is set, else the user's cache folder for `headrank`. Not created here."""
+    """`$HEADRANK_CACHE` if it is set, else the user's cache folder for `headrank`. Not created here."""
     return Path(os.environ.get("HEADRANK_CACHE") or user_cache_path("headrank"))
 
 

@@ -50,7 +50,7 @@ def write_folder_sums(folder: Path) -> None:
 
 def damaged_file(folder: Path) -> Path | None:
     """The first file of the folder that is not as `write_folder_sums` recorded it, or None. Files added since are
-    ignored; without a readable record the record is what is damaged."""
+    ignored. If the record itself cannot be read, it is the damaged file."""
     try:
         sums = json.loads((folder / FOLDER_SUMS).read_text(encoding="utf-8"))
         return next((folder / name for name, expected in sums.items() if not matches(folder / name, expected)), None)
@@ -67,8 +67,8 @@ def sums_path(path: Path) -> Path:
 def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
     """`atomic_write` that also records the file's checksum, for `is_whole`.
 
-    The checksum gets its name first, so that a file that is there has one. A kill between the two leaves the file that
-    was there before not whole, if there was one.
+    The checksum is renamed into place first, so that an existing file always has one. A kill between the two renames
+    leaves an earlier file with a checksum that does not match, so it counts as damaged.
     """
     with atomic_write(path, mode) as file:
         yield file

@@ -25,8 +25,8 @@ from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 if TYPE_CHECKING:
     from headrank.experiment import DataSettings, Experiment
 
-# torch and transformers take seconds to import; refusing a configuration needs neither, so what needs them is imported
-# where it is used.
+# torch and transformers take seconds to import. Refusing a configuration needs neither, so modules that need them are
+# imported inside the functions.
 
 logger = logging.getLogger("headrank")
 
@@ -43,8 +43,7 @@ REPLACED = {"relevance_threshold": "that of each data set, such as data.local.re
 """Keys of earlier versions -> what to give instead."""
 
 NONE = "_none_"
-"""The key by which an option (`alignment: none`) says that the group makes nothing. It survives the values that an
-experiment sets below the group."""
+"""The key by which an option (`alignment: none`) switches its group off, whatever an experiment sets below it."""
 
 
 @settings
@@ -134,7 +133,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
 
 
 def chosen(config: DictConfig) -> DictConfig:
-    """The configuration without the values of options that are not chosen: a copy in which such groups are null.
+    """A copy of the configuration in which groups without a chosen option are null.
 
     An experiment may set `alignment.epochs`, and `alignment=none` still means no alignment. The same holds for single
     benchmarks, data sets and baselines: one without a `_target_` is not chosen.
@@ -211,7 +210,7 @@ def build(node: Any) -> Any:
 
 
 def explained(error: BaseException) -> str:
-    """What OmegaConf or Hydra says, in one line; what a resolver of this package raised, without theirs around it."""
+    """The message of an OmegaConf or Hydra error in one line, or of the `ConfigError` of this package inside it."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConfigError):
         cause = cause.__cause__ or cause.__context__
@@ -219,7 +218,7 @@ def explained(error: BaseException) -> str:
 
 
 def _first_cause(error: BaseException | None) -> str:
-    """What the first error of a chain says, in one line: it names the module that is missing."""
+    """The message of the first error of a chain in one line: it names the missing module."""
     while error is not None and error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split())
@@ -237,7 +236,7 @@ def keys(owners: Mapping[str, str]) -> Iterator[None]:
 
 
 def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
-    """Warn of instructions whose benchmark is neither among these nor one of `conf/benchmarks`: a word misspelt."""
+    """Warn of instructions for names that are no benchmark, here or in `conf/benchmarks`: probably misspelt."""
     known = {one.name for one in benchmarks}
     if instructions.keys() <= known:
         return

@@ -17,10 +17,10 @@ NOTICE = "A debug run: the model is random and tiny, lists are few and short. No
 
 @settings
 class DebugSettings:
-    """What a debug run has in place of the experiment's own. Limits keep a value that is smaller already.
+    """The limits and replacements of a debug run. A limit leaves a smaller value as it is.
 
     baselines: the name of a baseline -> values that replace those of its settings, if it is chosen.
-    data, benchmarks: data sets that replace the experiment's own; none: its own, shrunk.
+    data, benchmarks: data sets that replace the experiment's own; if empty, its own are shrunk.
     """
 
     model: BackboneSettings

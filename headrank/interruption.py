@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run. `code` is 128 plus its number; `logged`: whether the log says so already."""
+    """A signal ended the run. `code` is 128 plus its number; `logged`: whether the log line is written already."""
 
     def __init__(self, number: int, *, logged: bool = False) -> None:
         super().__init__(128 + number)
@@ -28,7 +28,7 @@ class Interrupted(SystemExit):
 
 
 def interruption(error: BaseException) -> str | None:
-    """What ended the run, in words, if this exception is an interruption and no failure; else None.
+    """The cause of an interruption in words; None if the exception is a failure.
 
     Lightning turns Ctrl-C into `SystemExit`, and so does submitit a time limit, after it has requeued the job.
     """

@@ -5,8 +5,8 @@ import re
 from collections.abc import Collection, Sequence
 
 LONGEST = 120  # characters: below 255 bytes, the usual limit of a file system, and still readable
-# What the name of a run's folder says already. `experiment` counts only if it is neither swept nor renamed by `name`.
-TOLD = frozenset(("sweep", "experiment", "name", "paths.output", "paths.cache"))
+# Keys that the path of the run folder shows already. `experiment` is among them unless it is swept or `name` is given.
+SHOWN_BY_PATH = frozenset(("sweep", "experiment", "name", "paths.output", "paths.cache"))
 _KEY = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
 _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 
@@ -14,7 +14,7 @@ _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
     """The name of the folder of a job with these overrides, such as `ablation-no_entropy__seed-1`.
 
-    swept: the keys that the sweep varies; they stand first, and all of them are in the name.
+    swept: the keys that the sweep varies; they come first, and the name holds all of them.
 
     Each part is `key-value`, and `__` separates parts. The name has letters, digits and `_.+-` only, so that it can be
     written in an override without quotes. A name that is too long is cut; a name that other overrides could also
@@ -22,8 +22,8 @@ def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
     """
     pairs = [_pair(override) for override in overrides]
     named = any(key == "name" for key, _ in pairs)
-    told = (TOLD - {"experiment"} if named else TOLD) - set(swept)
-    exact = sorted((pair for pair in pairs if pair[0] not in told), key=lambda pair: (pair[0] not in swept, pair))
+    omitted = (SHOWN_BY_PATH - {"experiment"} if named else SHOWN_BY_PATH) - set(swept)
+    exact = sorted((pair for pair in pairs if pair[0] not in omitted), key=lambda pair: (pair[0] not in swept, pair))
     shown = "__".join(f"{_plain(key)}-{_plain(value)}" for key, value in exact)
     if all(map(_is_plain, exact)) and len(shown) <= LONGEST:
         return shown or "default"

@@ -68,7 +68,7 @@ class _Lines(logging.Handler):
 def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> None:
     """Log to stderr, and to `file` with times, appended. A second call replaces the first, as for a sweep's next job.
 
-    level: of this package's own records. Libraries are heard from WARNING on.
+    level: of this package's own records. Of libraries, warnings and errors are shown.
     """
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, _Lines)]:
@@ -95,15 +95,15 @@ def join_logging() -> None:
 
 
 def _quiet_libraries() -> None:
-    """What levels cannot quiet: libraries that set their own level or handler when they are imported or used."""
+    """Quiet libraries that set their own level or handler when they are imported or used."""
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").handlers.clear()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
     ir_datasets = logging.getLogger("ir_datasets")  # writes by itself, at its own level
     ir_datasets.filters = [_not_a_step]
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # where their import is still to come
-    if "transformers" in sys.modules:  # its bars are of seconds; downloads have the hub's
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
+    if "transformers" in sys.modules:  # its bars last seconds; the hub shows downloads
         sys.modules["transformers"].utils.logging.disable_progress_bar()
 
 
@@ -132,10 +132,10 @@ def quiet_lightning() -> None:
 
 
 class Progress:
-    """How far a step of known length is: a bar on a terminal; in the log a line every `SECONDS` and one at the end.
+    """The progress of a step: a bar on a terminal, in the log a line every `SECONDS` and one at the end.
 
-    total: None if it is not known. unit, plural: what is counted. initial: how much was done before. log_end: whether
-    the end is logged.
+    total: the number of units, None if not known. unit, plural: their name. initial: the number done before. log_end:
+    whether the end is logged.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Progress:
         self._bar.close()
 
     def update(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """Count `count` more units as done."""
         self.done += count
         self._bar.update(count)
         now = time.monotonic()

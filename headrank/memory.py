@@ -19,8 +19,8 @@ class DeviceMemory(NamedTuple):
 
 
 class PeakMemory:
-    """The most memory held at once within a block: what PyTorch allocated on a CUDA device, else the resident set of
-    this process, both of all that is there when the block begins and what comes to it.
+    """The peak memory within a block, memory from before it included: PyTorch's allocations on a CUDA device, else the
+    resident set of this process.
 
         with PeakMemory(device) as peak:
             ...
@@ -53,7 +53,7 @@ class PeakMemory:
 
 
 def _reset_peak() -> bool:
-    """Set the peak resident set to the present one; whether that worked."""
+    """Reset the peak resident set to the present one; returns whether that worked."""
     try:
         Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
         peak, now = _status("VmHWM"), _status("VmRSS")

@@ -49,7 +49,7 @@ class Outcome:
 
 
 def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
-    """Run all stages; existing outputs with the same key are reused. `tracker` is told of each.
+    """Run all stages; existing outputs with the same key are reused. `tracker` receives each result.
 
     A failure is logged, written to `status.json` with its traceback, and raised. Ctrl-C, and a signal under
     `headrank.interruption.interruptible`, leave the state `interrupted`; the next call resumes.
@@ -158,16 +158,16 @@ def _record_end(folder: RunFolder, stage: str, error: BaseException) -> None:
 def finished_objective(experiment: Experiment) -> float | None:
     """The objective of an experiment that finished in its folder before and would come to the same now, else None.
 
-    Told by `experiment_key`, without reading data; a report has to be there, but a checkpoint can have been removed.
+    Decided by `experiment_key`, without reading data. The report must exist; the checkpoint may have been removed.
     """
     folder = RunFolder(experiment.folder)
     status, key = folder.status(), experiment_key(experiment)
     if key is None or (status.get("state"), status.get("key")) != ("finished", key):
         return None
     whole = all((folder.path / f"metrics/{benchmark.name}.json").is_file() for benchmark in experiment.benchmarks)
-    edited = folder.edited()
+    edited = folder.edited_file()
     if edited is not None:
-        logger.warning("%s is not as it was written: it was edited or is damaged", folder.path / edited)
+        logger.warning("%s was edited or is damaged", folder.path / edited)
         return None
     return status["objective"] if whole and (folder.path / "report.html").is_file() else None
 
@@ -179,7 +179,7 @@ def _objective(experiment: Experiment, folder: RunFolder, results: list[Benchmar
 
 
 def help_experiment(experiment: Experiment) -> None:
-    """The part of the processes beside the first where torchrun or srun started several: they help to align, and leave
+    """The part of the other processes if torchrun or srun started several: they help to align, and leave
     everything else, files too, to `run_experiment` in the first.
 
     Raises what `help_aligning` raises.

@@ -54,7 +54,7 @@ def example_list(
 ) -> "CandidateList":
     """A candidate list of the sample collection, or of the experiment's benchmark of that name.
 
-    Raises `ValueError` where there is no such benchmark or query, and what loading the benchmark raises.
+    Raises `ValueError` if there is no such benchmark or query, and what loading the benchmark raises.
     """
     from headrank.experiment import DataSettings
     from headrank.stages.lists import DataLoader
@@ -64,7 +64,7 @@ def example_list(
         chosen = next((one for one in experiment.benchmarks if one.name == benchmark), None)
         if chosen is None:
             names = ", ".join(one.name for one in experiment.benchmarks)
-            raise ValueError(f"there is no benchmark {benchmark!r}: wanted one of {names}")
+            raise ValueError(f"there is no benchmark {benchmark!r}: expected one of {names}")
     lists = DataLoader(experiment.cache).load(chosen).candidates.lists
     found = next((item for item in lists if query in (None, item.query.id)), None)
     if found is None:
@@ -77,12 +77,12 @@ def example_list(
 def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[str] | None = None) -> Iterator[str]:
     """Each system's prompt for the list, under a heading with its name and model.
 
-    Raises `ValueError` where `only` names a system that the experiment has not.
+    Raises `ValueError` if `only` names a system that the experiment has not.
     """
     names = [*experiment.systems, *experiment.rerankers]
     unknown = sorted(set(only or ()) - set(names))
     if unknown:
-        raise ValueError(f"there is no system {unknown[0]!r}: wanted one of {', '.join(names)}")
+        raise ValueError(f"there is no system {unknown[0]!r}: expected one of {', '.join(names)}")
     for name in names:
         if only and name not in only:
             continue

@@ -34,9 +34,9 @@ class Passage:
 class CandidateList:
     """A query and its candidates in first-stage order, best first.
 
-    `first_stage_scores` are the first stage's own scores where it gave any, in the same order.
+    `first_stage_scores` are the first stage's own scores if it gave any, in the same order.
 
-    Raises `ValueError` where a passage id stands twice or the scores do not fit the passages.
+    Raises `ValueError` if a passage id stands twice or the scores do not fit the passages.
     """
 
     query: Query
@@ -47,7 +47,7 @@ class CandidateList:
         seen: set[str] = set()
         for passage in self.passages:
             if passage.id in seen:
-                raise ValueError(f"query {self.query.id!r}: passage {passage.id!r} stands twice in the candidate list")
+                raise ValueError(f"query {self.query.id!r}: passage {passage.id!r} appears twice in the candidate list")
             seen.add(passage.id)
         scores = self.first_stage_scores
         if scores is not None and len(scores) != len(self.passages):
@@ -109,7 +109,7 @@ class Ranking:
         if len(passage_ids) != len(scores):
             raise ValueError(f"query {query_id!r}: {len(scores)} scores for {len(passage_ids)} passages")
         if len(set(passage_ids)) != len(passage_ids):
-            raise ValueError(f"query {query_id!r}: a passage id stands twice among {len(passage_ids)}")
+            raise ValueError(f"query {query_id!r}: a passage id appears twice among {len(passage_ids)}")
         for passage_id, score in zip(passage_ids, scores, strict=True):
             if not math.isfinite(score):
                 raise ValueError(f"query {query_id!r}, passage {passage_id!r}: score {score}, expected a finite number")
@@ -121,12 +121,12 @@ class Ranking:
 class ContextScores:
     """A list as the model read it: passage ids in context order, their scores, and the attention behind them.
 
-    `scores` are the passage scores z (higher is better), or None where a system gives ranks alone; `masses` are
+    `scores` are the passage scores z (higher is better), or None if a system gives ranks alone; `masses` are
     non-negative amounts (attention mass summed over the selected heads, uncalibrated; or a first stage's own positive
-    scores) from which shares can be formed, or None where a system has none. All in context order, which is what the
+    scores) from which shares can be formed, or None if a system has none. All in context order, which is what the
     middle zone is defined on.
 
-    Raises `ValueError` where the lengths differ.
+    Raises `ValueError` if the lengths differ.
     """
 
     query_id: str

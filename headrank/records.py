@@ -1,4 +1,4 @@
-"""The composed configuration as plain values, and the folder of a run: what is written of it, and where."""
+"""The composed configuration as plain values for the record, and the resolver of the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def recorded(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values for records: all is resolved but `${oc.env:...}`, which may hold a secret."""
+    """The configuration as plain values for records: resolved except for `${oc.env:...}`, which may hold a secret."""
 
     def unresolved(*words: Any) -> str:
         return f"${{oc.env:{','.join('null' if word is None else str(word) for word in words)}}}"

@@ -101,7 +101,7 @@ class Reranker:
         Warns if the heads were chosen in another model. Raises `ModelError` if the heads do not fit the model or it
         cannot be used, `ConfigError` if no heads are given or a setting is wrong, `TypeError` for an argument of
         another type, `FileNotFoundError` for a file or folder that does not exist, and `OSError` if the model cannot be
-        had. All but missing weights is found out before weights are read.
+        downloaded. Everything except missing weights is checked before weights are read.
         """
         expect_type(model, (str, Path), "model")
         expect_type(scorer, (ScorerSettings, type(None)), "scorer")
@@ -111,7 +111,7 @@ class Reranker:
         check_kernel(settings.kernel)
         if isinstance(states, str | Path):
             if not Path(states).expanduser().is_dir():
-                raise FileNotFoundError(f"states is {str(states)!r}, and there is no such folder; `index` fills one")
+                raise FileNotFoundError(f"states is {str(states)!r}, no folder; expected one that `index` filled")
             states = StateSettings(str(states), keep=False)
         expect_type(states, (StateSettings, type(None)), "states")
         file = find_heads(settings, heads)
@@ -125,7 +125,7 @@ class Reranker:
         `from_pretrained(..., states=folder)`; passages that are not there are computed as ever and not kept. dtype:
         float32, float16, bfloat16 or int8, None for the model's own; `StateSettings(folder, dtype)` opens another one.
 
-        Raises `ValueError` where the prompt is not in blocks (`PromptSettings(attention="blocks")`), and for a model of
+        Raises `ValueError` if the prompt is not in blocks (`PromptSettings(attention="blocks")`), and for a model of
         which no states are kept.
         """
         texts = read_passages(passages)
@@ -175,7 +175,7 @@ class Reranker:
     def save(self, folder: str | Path) -> None:
         """Write the cut model, its tokenizer and its heads as one new folder, whole or not at all.
 
-        `from_pretrained` opens it, and plain `AutoModel.from_pretrained` too. Raises `FileExistsError` where the folder
+        `from_pretrained` opens it, and plain `AutoModel.from_pretrained` too. Raises `FileExistsError` if the folder
         is there already: files of two models would mix.
         """
         folder = Path(folder)

@@ -1,4 +1,4 @@
-"""Checks what a user of `Reranker` gives: a wrong input is an error at once, which names the item."""
+"""Checks the inputs of `Reranker`: a wrong one is an error at once, which names the item."""
 
 import difflib
 import operator
@@ -120,7 +120,7 @@ def find_heads(settings: BackboneSettings, heads: object) -> HeadsFile:
 
 
 def _heads_path(heads: str | Path) -> Path:
-    """The file that is meant: itself, or the `heads.json` of a run's or model's folder."""
+    """The heads file: the path itself, or `heads.json` in the folder of a run or a model."""
     path = Path(heads).expanduser()
     if path.is_dir():
         if not (path / HEADS_FILE).is_file():
@@ -133,7 +133,7 @@ def _heads_path(heads: str | Path) -> Path:
     names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f". Did you mean {path.parent / near[0]}?" if near else "; expected a heads.json, pairs, or 'all'"
-    raise FileNotFoundError(f"heads is {str(heads)!r}, and there is no such file{hint}")
+    raise FileNotFoundError(f"heads is {str(heads)!r}, which is no file{hint}")
 
 
 def _pairs(heads: object) -> tuple[Head, ...]:

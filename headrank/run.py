@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIG_FOLDER", "compose_config", "experiment_from_config", "main", "tracker_from_config"]
 
-# torch and transformers take seconds to import; printing a configuration or refusing one needs neither, so what needs
-# them is imported where it is used.
+# torch and transformers take seconds to import. Printing or refusing a configuration needs neither, so modules that
+# need them are imported inside the functions.
 
 logger = logging.getLogger("headrank")
 
@@ -81,7 +81,7 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
-    """What Hydra or OmegaConf refused in these overrides, in the words of the configuration.
+    """An error of Hydra or OmegaConf about these overrides as a message that names the key.
 
     Names the key and the known key that is spelt most alike. Several lines if Hydra lists a group's options.
     """
@@ -115,7 +115,7 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
 
 
 def _siblings(config: DictConfig, key: str) -> list[str]:
-    """The keys that stand where `key` should: those of its deepest part that exists."""
+    """The keys next to which `key` would stand: those of its deepest existing parent."""
     parent = key
     while parent:
         parent = parent.rpartition(".")[0]
@@ -169,7 +169,7 @@ def main() -> None:
 def _main(config: DictConfig) -> float | None:
     """Run the configured experiment; the return value is what a search maximises, None in a helping process.
 
-    A sweep's job that finished before returns at once. A failure stands in the job's `status.json` and `traceback.txt`.
+    A sweep's job that finished before returns at once. The job's `status.json` and `traceback.txt` record a failure.
     """
     check_extras(config)
     from headrank.artifacts import RunFolder
@@ -181,8 +181,8 @@ def _main(config: DictConfig) -> float | None:
     set_up_logging(logging.WARNING if started.rank else logging.INFO)
     if started.count > 1 and job.mode == RunMode.MULTIRUN:
         raise ConfigError(
-            f"a sweep in {started.count} processes of {started.by}: their jobs would not keep step. On one machine "
-            "give trainer.devices alone, which starts processes for each job; on several, start each job by itself"
+            f"a sweep in {started.count} processes of {started.by}: their jobs would not stay in step. On one machine "
+            "set only trainer.devices, which starts processes for each job; on several, start each job separately"
         )
     try:
         experiment = experiment_from_config(config, folder)
@@ -190,7 +190,7 @@ def _main(config: DictConfig) -> float | None:
         if not started.rank:
             text = traceback.format_exc()
             place = RunFolder(folder)
-            with suppress(InUseError), place.lock():  # the status of a run that is going on stays
+            with suppress(InUseError), place.lock():  # the status of a run in progress stays
                 place.set_status("failed", "configuration", error=str(error), traceback=text)
         raise
     if started.rank:
@@ -202,7 +202,7 @@ def _main(config: DictConfig) -> float | None:
         if before is not None:
             logger.info("%s: finished before", os.path.relpath(folder))
             return before
-        # named by its words, but for those that say where it is kept
+        # named by its overrides, except those that choose where it is kept
         words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
         name, group = ",".join(words) or name, Path(job.sweep.dir).name
     set_up_logging(file=folder / "run.log")  # from here on: a job that finished before leaves its folder alone

@@ -45,7 +45,7 @@ BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class Problem(NamedTuple):
-    """A wrong value: the key below its owner (empty for the owner itself), the value as text, what is expected."""
+    """A wrong value: its key below the owner (empty for the owner itself), the value as text, the expected ones."""
 
     key: str
     found: str

@@ -1,4 +1,4 @@
-"""JSON read strictly: what `json.loads` lets pass in silence is an error that names where it stands."""
+"""JSON read strictly: faults that `json.loads` ignores are errors that name the file."""
 
 import json
 from collections import Counter

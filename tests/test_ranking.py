@@ -32,7 +32,7 @@ def test_ties_keep_the_order_given():
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_not_finite_are_refused(score):
-    with pytest.raises(ValueError, match=r"'q1', passage 'b': score .*wanted a finite number"):
+    with pytest.raises(ValueError, match=r"'q1', passage 'b': score .*expected a finite number"):
         Ranking.from_scores("q1", ["a", "b"], [1.0, score])
 
 

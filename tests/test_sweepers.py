@@ -150,7 +150,7 @@ def test_trials_at_a_time_that_ask_for_the_same_values_are_one_job(app):
 
 @pytest.mark.parametrize(
     ("params", "said"),
-    [({}, "needs swept keys"), ({"x": "range(0,1,0.1)"}, "wanted choice"), ({"x": "interval(0,1)", "y": "1"}, "'y'")],
+    [({}, "needs swept keys"), ({"x": "range(0,1,0.1)"}, "expected choice"), ({"x": "interval(0,1)", "y": "1"}, "'y'")],
 )
 def test_a_search_that_cannot_be_is_told(app, params, said):
     pytest.importorskip("optuna")

@@ -81,7 +81,7 @@ def _measure(call: Callable[[], Any], samples: Samples) -> None:
 
 
 def _reset_peak() -> int | None:
-    """Forget the peak so far; bytes that are held now, or None where the system does not tell."""
+    """Forget the peak so far; bytes that are held now, or None if the system does not tell."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -60,7 +60,7 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
     LoRA layers are put into the model in place; they start as a change of nothing. Nothing for `head_weights`. All
     dropout of the model is set to 0: the readout would not see it, only be disturbed by it.
 
-    Raises `ValueError` where the model has adapters already, where a layer lacks one of the matrices, and for `full`
+    Raises `ValueError` if the model has adapters already, where a layer lacks one of the matrices, and for `full`
     training of half-precision weights, whose steps are lost in rounding.
     """
     if lora_layers(model):
@@ -104,7 +104,7 @@ def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
 def decoder_layers(model: PreTrainedModel) -> str:
     """The name of the list of decoder layers within the model (`layers`, or `language_model.layers`).
 
-    Raises `ValueError` where it cannot be told.
+    Raises `ValueError` if it cannot be told.
     """
     layers = getattr(model.get_decoder(), "layers", None)
     for name, module in model.named_modules():
@@ -123,7 +123,7 @@ class StartModel:
     """The frozen model that training started from: made before the first step, entered for reference scores.
 
     Adapters are switched off; matrices that are trained in full are swapped for copies of what they were (kept only
-    where `keep` says that they will be wanted). Enter it before the pass whose gradients are taken, not between that
+    where `keep` says that they will be needed). Enter it before the pass whose gradients are taken, not between that
     pass and its backward.
     """
 

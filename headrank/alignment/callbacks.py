@@ -64,7 +64,7 @@ class ReselectHeads(Callback):
         super().__init__()
         if reselect_every < 0 or batch_size < 1 or not seeds:
             raise ValueError(
-                f"reselect_every {reselect_every}, batch_size {batch_size}, seeds {list(seeds)}: wanted 0 or more, 1 "
+                f"reselect_every {reselect_every}, batch_size {batch_size}, seeds {list(seeds)}: expected 0 or more, 1 "
                 "or more, and at least one seed"
             )
         self.criterion, self.reselect_every, self.count = criterion, reselect_every, count

@@ -60,5 +60,5 @@ def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     for name, tensor in wanted.items():
         if found[name].shape != tensor.shape:
             raise ValueError(
-                f"the checkpoint's {name} has shape {tuple(found[name].shape)}, wanted {tuple(tensor.shape)}"
+                f"the checkpoint's {name} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
             )

@@ -31,7 +31,7 @@ def export_aligned(
     exported itself, but its checkpoint, loaded into a fresh one. What a kill leaves half done is completed by the next
     export, or by `finish_replacing(folder)`; at no moment is there neither an old nor a new whole folder.
 
-    Raises `FileExistsError` where the folder is there and `overwrite` is False.
+    Raises `FileExistsError` if the folder is there and `overwrite` is False.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:

@@ -50,7 +50,7 @@ EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 
 
 class EpochRecord(Callback):
-    """Appends what was logged to a CSV after every epoch; a resumed run goes on after the epochs it keeps."""
+    """Appends what was logged to a CSV after every epoch; a resumed run continues after the epochs it keeps."""
 
     def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class EpochRecord(Callback):
 
 
 class PlainSigterm(Callback):
-    """Leaves SIGTERM to the handler from before the training, if there is one, which ends it at once.
+    """Keeps the SIGTERM handler that was set before the training, if any: it ends the training at once.
 
     Lightning's own first broadcasts to the other processes, which may be in another collective call and wait for ever.
     """
@@ -206,7 +206,7 @@ def without_cudnn_attention() -> Iterator[None]:
 
 
 def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any]:
-    """The part of a Lightning Trainer's options that says where it runs."""
+    """The options of a Lightning Trainer that choose devices and processes."""
     strategy = "ddp" if machine.processes > 1 else "auto"
     return {
         "accelerator": machine.accelerator,

@@ -90,7 +90,7 @@ class AlignmentModule(LightningModule):
         self.temperature, self.seed = temperature, seed
         self.trained_settings, self.optimizer = trained or TrainedSettings(), optimizer or OptimizerSettings()
         if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature is {temperature}, wanted a finite number above 0")
+            raise ValueError(f"temperature is {temperature}, expected a finite number above 0")
         if max_layer is not None and not 1 <= max_layer <= backbone.depth:
             raise ValueError(f"max_layer is {max_layer}, the backbone was loaded with {backbone.depth} layers")
         self.max_layer = max_layer
@@ -98,7 +98,7 @@ class AlignmentModule(LightningModule):
         check_heads(heads, layers=max_layer or backbone.depth, heads_per_layer=backbone.heads_per_layer)
         weights = tuple(float(weight) for weight in weights or (1.0,) * len(heads))
         if len(weights) != len(heads) or not all(0 <= w < float("inf") for w in weights) or not sum(weights):
-            raise ValueError(f"weights {weights} for {len(heads)} heads, wanted one each, 0 or more, not all of them 0")
+            raise ValueError(f"weights {weights} for {len(heads)} heads, expected one a head, 0 or more, not all 0")
         self.start_heads = self.heads = heads
         self.start_weights = self.fixed_weights = weights
         self.origin = {"criterion": {"name": "given"}, "query_ids": [], "seeds": [], **(origin or {})}
@@ -165,10 +165,10 @@ class AlignmentModule(LightningModule):
         self.origin = origin
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of the batch's lists, each times the batch's weight (by default their mean).
+        """The sum of the lists' losses times the batch's weight (by default their mean).
 
-        A batch without pairs costs 0, with a graph that reaches all parameters. A batch of weight 0 is read, which
-        keeps this process in step with the others, and counts nowhere.
+        A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 is read to keep
+        this process in step with the others, and does not count.
         """
         lists = [one for one in batch if one.has_pairs]
         if not lists and self._sharded is not None:
@@ -184,7 +184,7 @@ class AlignmentModule(LightningModule):
             total = torch.stack([loss for loss, _ in results]).sum()
             total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
-        # times the processes, since Lightning averages these whole numbers over processes and rounds down
+        # times the number of processes: Lightning averages these whole numbers over processes and rounds down
         counted = len(lists) * self.trainer.world_size if batch.weight else 0
         means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
         means["train/loss"] = float(total.detach()) / max(1, len(lists))

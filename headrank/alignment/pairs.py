@@ -60,9 +60,9 @@ class Pairs:
     def __post_init__(self):
         lengths = (len(self.better), len(self.worse), len(self.weight))
         if len(set(lengths)) > 1:
-            raise ValueError(f"pairs with {lengths} better, worse and weight entries, wanted as many of each")
+            raise ValueError(f"pairs with {lengths} better, worse and weight entries, expected as many of each")
         if not bool(((self.weight > 0) & self.weight.isfinite()).all()):
-            raise ValueError(f"pair weights {self.weight.tolist()}, wanted finite numbers above 0")
+            raise ValueError(f"pair weights {self.weight.tolist()}, expected finite numbers above 0")
 
     def __len__(self) -> int:
         return len(self.better)
@@ -77,10 +77,10 @@ def middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Ten
 def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
     """Raise `ValueError` unless z is finite and the grades are as many, 0 or more."""
     if z.ndim != 1 or grades.shape != z.shape:
-        raise ValueError(f"z of shape {tuple(z.shape)} with grades of shape {tuple(grades.shape)}, wanted one of each")
+        raise ValueError(f"z of shape {tuple(z.shape)} and grades of shape {tuple(grades.shape)}, expected one of each")
     check_finite("z", z)
     if bool((grades < 0).any()):
-        raise ValueError(f"grades down to {int(grades.min())}, wanted 0 or more: judge negative grades as 0 first")
+        raise ValueError(f"grades down to {int(grades.min())}, expected 0 or more: judge negative grades as 0 first")
 
 
 def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
@@ -91,7 +91,7 @@ def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
         value = float(scores.detach()[c])
         raise ValueError(
             f"{name} is {value} at context position {c} ({len(bad)} of {len(scores)} are not finite), "
-            "wanted finite numbers: look for overflow in half precision or too high a learning rate"
+            "expected finite numbers: look for overflow in half precision or too high a learning rate"
         )
 
 

@@ -36,12 +36,12 @@ def cluster(started: Started) -> ClusterEnvironment:
     if started.by == "torchrun":
         return TorchElasticEnvironment()
     if started.by == "srun":
-        return SLURMEnvironment(auto_requeue=False)  # a job that is started again goes on by itself
+        return SLURMEnvironment(auto_requeue=False)  # a job that is started again resumes by itself
     return LightningEnvironment()
 
 
 def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: int) -> None:
-    """Run `work(job)` in so many new processes of this machine, and wait for them. Both have to be picklable.
+    """Run `work(job)` in `processes` new processes of this machine, and wait for them. Both have to be picklable.
 
     Raises `torch.multiprocessing.ProcessRaisedException`, with its traceback, where one of them raised.
     """
@@ -89,7 +89,7 @@ class Crew:
         self._group = group
 
     def share(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
-        """The first process's job, None where it has none; all have to call it. Raises where the first has died."""
+        """The first process's job, None if it has none; all have to call it. Raises where the first has died."""
         box = [job]
         distributed.broadcast_object_list(box, src=0, group=self._group)
         return box[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def read_record(path: Path) -> list[dict[str, float | int]]:
-    """The rows of an epoch record, `epoch` (from 0) and what was logged by name; none where the file is not there.
+    """The rows of an epoch record, `epoch` (from 0) and what was logged by name; none if the file is not there.
 
     A value that an epoch lacks (heads are not selected again after each) is absent from its row.
     """

@@ -46,7 +46,7 @@ class TrainerSettings:
         return self.devices * self.num_nodes
 
     def check(self, started: Started) -> None:
-        """Raise `ValueError` where this machine has not what is asked for, or other processes were started."""
+        """Raise `ValueError` if this machine lacks the devices, or another number of processes was started."""
         gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
         if self.accelerator == "gpu" and not gpus:
             raise ValueError("trainer.accelerator is gpu, and PyTorch finds no GPU on this machine")
@@ -55,7 +55,7 @@ class TrainerSettings:
         if started.by and started.count != self.processes:
             raise ValueError(
                 f"{started.by} started {started.count} processes, and trainer.devices {self.devices} times "
-                f"trainer.num_nodes {self.num_nodes} is {self.processes}: wanted the same"
+                f"trainer.num_nodes {self.num_nodes} is {self.processes}: expected the same"
             )
         if self.num_nodes > 1 and not started.by:
             raise ValueError(

@@ -33,14 +33,14 @@ class Piece:
 class ChatEncoder:
     """Turns messages into pieces for one tokenizer.
 
-    Raises `ValueError` at construction where the tokenizer has no chat template or is not a fast one.
+    Raises `ValueError` at construction if the tokenizer has no chat template or is not a fast one.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, thinking: bool = False) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise ValueError(f"{type(tokenizer).__name__} is not a fast tokenizer; wanted one backed by tokenizer.json")
+            raise ValueError(f"{type(tokenizer).__name__} is no fast tokenizer; expected one backed by tokenizer.json")
         if not tokenizer.chat_template:
-            raise ValueError("the tokenizer has no chat template: wanted a model that was made for chats")
+            raise ValueError("the tokenizer has no chat template: expected a model that was made for chats")
         self.tokenizer = tokenizer
         self.thinking = thinking
         self._plain = plain_text_tokenizer(tokenizer)

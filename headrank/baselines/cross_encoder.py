@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
-_NO_LIMIT = 10**6  # tokens; a tokenizer without a limit says 10**30, which does not go into its backend
+_NO_LIMIT = 10**6  # tokens; a tokenizer without a limit reports 10**30, which its backend does not accept
 
 
 @settings
@@ -54,12 +54,12 @@ class CrossEncoderReranker:
             _check_files(self.model, self.model.folder())
 
     def load(self, own: BackboneSettings) -> "LoadedCrossEncoder":
-        """See `RerankerSettings.load`. Raises `ValueError` where the model has more than one output, and `ImportError`
+        """See `RerankerSettings.load`. Raises `ValueError` if the model has more than one output, and `ImportError`
         where sentence-transformers is not installed."""
         return LoadedCrossEncoder(open_cross_encoder(self.model, self.max_length), self)
 
     def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The pair of the first passage; each is one of its own."""
+        """The pair of the first passage; each passage has its own."""
         if not len(item):
             return "(a list without passages is not read)"
         tokenizer: Any = load_tokenizer(self.model)
@@ -101,8 +101,8 @@ class LoadedCrossEncoder:
         return Reranked(tuple(rankings), facts={} if self._plain is None else counts.facts)
 
     def _cuts(self, pair: tuple[str, str]) -> tuple[tuple[str, str], bool, bool]:
-        """The pair without what is far beyond the longest one that the model reads, and whether the library cuts query
-        and passage: it takes tokens from the longer of the two, then from both."""
+        """The pair, shortened if it is far longer than the model's limit, and whether the library cuts query and
+        passage: it removes tokens from the longer of the two, then from both."""
         tokenizer = self.encoder.tokenizer
         longest = tokenizer.model_max_length
         if longest > _NO_LIMIT or self._plain is None:
@@ -178,7 +178,7 @@ def _has_modules(folder: Path) -> bool:
 
 
 def _check_files(settings: BackboneSettings, folder: Path) -> None:
-    """Raise `ModelError` for a model that is no whole cross-encoder, as far as its files tell without its modules."""
+    """Raise `ModelError` for a model that is no complete cross-encoder, judged by its files only."""
     config = read_config(folder)
     if hasattr(config, "headrank_full_layers"):
         raise ModelError(
@@ -207,7 +207,7 @@ def _check_weights(settings: BackboneSettings, folder: Path, kind: Any, config: 
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told in the information, and refused
+                ignore_mismatched_sizes=True,  # listed in the loading information, and refused there
             )
         except ValueError as error:
             raise ModelError(f"{settings.model} is no cross-encoder: {error}") from error

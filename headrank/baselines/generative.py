@@ -37,8 +37,9 @@ class Generative:
     window: Annotated[int, Ge(2)] = 20  # passages
     step: Annotated[int, Ge(1)] = 10  # passages by which windows move
     passage_cut: Annotated[str, one_of(CUTS)] = "words"  # words (RankGPT's) | tokens
-    passage_limit: Annotated[int, Ge(1)] | None = 300  # of them; longer passages are cut at their end; None: none is
-    max_new_tokens: Annotated[int, Ge(1)] | None = None  # of a reply; None: what a complete answer takes, and 64
+    # words or tokens; longer passages are cut at their end; None: no limit
+    passage_limit: Annotated[int, Ge(1)] | None = 300
+    max_new_tokens: Annotated[int, Ge(1)] | None = None  # of a reply; None: the length of a complete answer plus 64
     thinking: bool = False  # of chat templates that can switch it
     backend: Annotated[str, one_of(BACKENDS)] = "transformers"  # transformers | vllm (extra `vllm`)
     batch_size: Annotated[int, Ge(1)] = 1  # lists side by side, with transformers
@@ -48,7 +49,7 @@ class Generative:
             raise wrong("step", self.step, f"at most the window, {self.window}: others leave passages out")
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
-        """See `RerankerSettings.identity`. How many lists go side by side changes nothing that is wanted."""
+        """See `RerankerSettings.identity`. The number of lists side by side changes no result."""
         return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
 
     def check_model(self, own: BackboneSettings) -> None:
@@ -56,7 +57,7 @@ class Generative:
         check_language_model(self.model or own)
 
     def load(self, own: BackboneSettings) -> "GenerativeReranker":
-        """See `RerankerSettings.load`. Raises `ValueError` where the model has no head or no chat template."""
+        """See `RerankerSettings.load`. Raises `ValueError` if the model has no head or no chat template."""
         return GenerativeReranker(load_generator(self.model or own, self.backend), self)
 
     def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
@@ -102,7 +103,7 @@ class GenerativeReranker:
         return self.generator.device
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError` before anything is generated where a first window does not go
+        """See `ListReranker.rerank`. Raises `ValueError` before anything is generated if a first window does not go
         into the model's context."""
         s = self.settings
         plans = [SlidingWindows(len(item), window=s.window, step=s.step) for item in lists]

@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts: by transformers, or by vLLM where that is installed."""
+"""Greedy decoding of many prompts: by transformers, or by vLLM if it is installed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Generator(Protocol):
     schedules: bool  # whether it makes batches of its own, so that prompts should come all at once
 
     def complete(self, prompts: Sequence[Sequence[int]], max_new_tokens: Sequence[int]) -> list[Reply]:
-        """The greedy continuation of each prompt (token ids), of at most so many tokens, in their order."""
+        """The greedy continuation of each prompt (token ids), of at most the given number of tokens, in their order."""
         ...
 
 
@@ -61,7 +61,7 @@ class TransformersGenerator:
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends or None, pad_token_id=self._pad)
 
     def complete(self, prompts: Sequence[Sequence[int]], max_new_tokens: Sequence[int]) -> list[Reply]:
-        """See `Generator.complete`. One batch; it goes on until its longest reply ends."""
+        """See `Generator.complete`. One batch; it runs until its longest reply ends."""
         longest, limit = max(map(len, prompts)), max(max_new_tokens)
         ids = torch.tensor([[self._pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -85,7 +85,7 @@ class TransformersGenerator:
 class VllmGenerator:
     """vLLM's offline engine, which schedules prompts by itself.
 
-    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which it does not make.
+    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which vLLM does not make.
     """
 
     schedules = True

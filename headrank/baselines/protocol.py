@@ -52,9 +52,9 @@ class ListReranker(Protocol):
 class RerankerSettings(Protocol):
     """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none.
 
-    A method `check(own, lists)`, if there is one, is called with each benchmark's lists before any model is loaded: it
-    raises `ValueError` for a list that the system cannot read. A method `check_model(own)` is called before that: it
-    raises `ModelError` for a model that the system cannot use. Neither reads weights.
+    Two optional methods run before any model is loaded and read no weights. `check_model(own)` runs first and raises
+    `ModelError` for a model that the system cannot use. `check(own, lists)` is called with each benchmark's lists and
+    raises `ValueError` for a list that the system cannot read.
     """
 
     def identity(self, own: BackboneSettings) -> Mapping[str, Any]:

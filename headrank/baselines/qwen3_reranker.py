@@ -61,7 +61,7 @@ class Qwen3Reranker:
         check_language_model(self.model or own)
 
     def load(self, own: BackboneSettings) -> "YesNoReranker":
-        """See `RerankerSettings.load`. Raises `ValueError` where `yes` or `no` is no single token of the model."""
+        """See `RerankerSettings.load`. Raises `ValueError` if `yes` or `no` is no single token of the model."""
         return YesNoReranker(load_language_model(self.model or own), self)
 
     def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
@@ -95,7 +95,7 @@ class PairPrompts:
         self.max_length = max_length
 
     def room(self, item: CandidateList) -> int:
-        """Tokens that are left for a passage. Raises `ValueError` where there are none: the query is never cut."""
+        """Tokens that are left for a passage. Raises `ValueError` if there are none: the query is never cut."""
         taken = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
         if taken >= self.max_length:
             raise ValueError(
@@ -138,7 +138,7 @@ class YesNoReranker:
         self._yes, self._no = (_single_token(loaded.tokenizer, word) for word in ("yes", "no"))
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError` before anything is scored where a query takes all the room."""
+        """See `ListReranker.rerank`. Raises `ValueError` before anything is scored if a query takes all the room."""
         for item in lists:
             self.prompts.room(item)
         rankings, tokens, cuts = [], 0, CutCounts()
@@ -191,5 +191,5 @@ def probability(margin: float) -> float:
 def _single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
     ids = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise ValueError(f"{word!r} is {len(ids)} tokens of this model, wanted one: it is no Qwen3-Reranker")
+        raise ValueError(f"{word!r} is {len(ids)} tokens of this model, expected one: it is no Qwen3-Reranker")
     return ids[0]

@@ -44,10 +44,10 @@ class Permutation:
 def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation:
     """The permutation of a window of `size` passages that a reply gives, repaired where it is malformed.
 
-    Raises `ValueError` where `size` is below 1.
+    Raises `ValueError` if `size` is below 1.
     """
     if size < 1:
-        raise ValueError(f"a window of {size} passages has no permutation, wanted at least 1")
+        raise ValueError(f"a window of {size} passages has no permutation, expected at least 1")
     text = reply.rsplit("</think>", 1)[-1]
     found = [_number(digits) for digits in _digits_only(text).split()]
     order = list(dict.fromkeys(number - 1 for number in found if 1 <= number <= size))

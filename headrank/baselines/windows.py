@@ -34,7 +34,7 @@ class SlidingWindows:
     def permute(self, permutation: Sequence[int]) -> None:
         """Order the current window's candidates by `permutation` (positions in `current`) and go on to the next one.
 
-        Raises `ValueError` where it is no permutation of the window.
+        Raises `ValueError` if it is no permutation of the window.
         """
         inside = self.current
         if sorted(permutation) != list(range(len(inside))):
@@ -49,4 +49,4 @@ class SlidingWindows:
 def check_windows(window: int, step: int) -> None:
     """Refuse windows that would leave passages out or never move."""
     if window < 2 or not 1 <= step <= window:
-        raise ValueError(f"window {window}, step {step}: wanted a window of at least 2 and 1 <= step <= window")
+        raise ValueError(f"window {window}, step {step}: expected a window of at least 2 and 1 <= step <= window")

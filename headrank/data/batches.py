@@ -13,7 +13,7 @@ from typing import Any
 from headrank.data.labelled import LabelledList
 from headrank.errors import ConfigError
 
-_BUCKET = 8  # batches whose lists are sorted by length together: alike in a batch, but never twice the same company
+_BUCKET = 8  # batches per length-sorted bucket: similar lengths in a batch, but other batches each epoch
 
 
 class Batch:
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which epoch it is, and which of how many processes asks."""
+    """An epoch, and a process: its rank among `ranks`."""
 
     epoch: int = 0
     rank: int = 0
@@ -110,7 +110,7 @@ def check_shares(training: int, validation: int, ranks: int) -> None:
 
 
 class Batches:
-    """What `train_dataloader` and `val_dataloader` return: one process's batches, made anew for each pass.
+    """What `train_dataloader` and `val_dataloader` return: one process's batches, rebuilt for each pass.
 
     Not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning puts its own
     `DistributedSampler` into torch's loaders, which would repeat validation queries. As it leaves other iterables

@@ -53,7 +53,7 @@ class BM25Index:
 
     @classmethod
     def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
-        """Index passages in one go, into a new folder. Raises `ValueError` where none has a word."""
+        """Index passages in one go, into a new folder. Raises `ValueError` if none has a word."""
         with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
             write_parts(passages, parameters, Path(work))
             with atomic_folder(folder) as temporary:
@@ -72,7 +72,7 @@ class BM25Index:
     def best(self, queries: Sequence[Query], depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """As `search`, for each query: the passages' numbers in the collection (int32) and their scores (float32)."""
         if depth < 1:
-            raise ValueError(f"depth {depth}: wanted 1 or more")
+            raise ValueError(f"depth {depth}: expected 1 or more")
         split = words([query.text for query in queries], self._parameters, ids=False)
         found = []
         for query_words in Progress(len(split), "BM25: search", "query", plural="queries", log_end=False).track(split):

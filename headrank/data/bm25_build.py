@@ -103,7 +103,7 @@ def passages_done(work: Path) -> int:
 def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
     """Step 2: the index of all parts, in bm25s' layout of arrays, into an existing folder.
 
-    Raises `ValueError` where no passage has a word.
+    Raises `ValueError` if no passage has a word.
     """
     folders = part_folders(work)
     numbers = _vocabulary(folders, folder)

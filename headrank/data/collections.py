@@ -63,7 +63,7 @@ class Collection(ABC):
         return read_run(path)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The first-stage lists that the collection's publisher gives with it, or None where there are none."""
+        """The first-stage lists that the collection's publisher gives with it, or None if there are none."""
         return None
 
     @cached_property

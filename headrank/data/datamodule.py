@@ -61,9 +61,9 @@ class ListwiseDataModule(LightningDataModule):
         holds the same lists however many processes share it; 0: a batch in each process.
     shuffle_candidates: context orders of training lists differ by epoch, those of validation lists are fixed (those
         of `Order.SHUFFLED` with this seed). Without it, all are read in first-stage order.
-    draw_candidates: of each training list so many candidates, others each epoch (see `drawn`); 0: all. Held-out lists
+    draw_candidates: candidates of each training list, others each epoch (see `drawn`); 0: all. Held-out lists
         stay whole.
-    draw_depth: they are drawn out of so many of the first stage's best, where a source's own depth is less; not more
+    draw_depth: they are drawn from the first stage's top `draw_depth`, if a source's own depth is less; not more
         than the list itself has. Held-out lists and `training_lists` keep that depth, and a query is used if there are
         two grades within it.
     query_fraction: share of the training queries that is used, in (0, 1]; smaller shares lie in larger ones.
@@ -91,19 +91,19 @@ class ListwiseDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if not sources:
-            raise ValueError("no training sources; wanted at least one labelled collection")
+            raise ValueError("no training sources; expected at least one labelled collection")
         if validation_queries < 0:
-            raise ValueError(f"validation_queries {validation_queries}: wanted 0 or more")
+            raise ValueError(f"validation_queries {validation_queries}: expected 0 or more")
         if lists_per_batch < 1:
-            raise ValueError(f"lists_per_batch {lists_per_batch}: wanted 1 or more")
+            raise ValueError(f"lists_per_batch {lists_per_batch}: expected 1 or more")
         if lists_per_step < 0:
-            raise ValueError(f"lists_per_step {lists_per_step}: wanted 0 for a batch in each process, or more")
+            raise ValueError(f"lists_per_step {lists_per_step}: expected 0 for a batch in each process, or more")
         if draw_candidates and draw_candidates < 2:
-            raise ValueError(f"draw_candidates {draw_candidates}: wanted 0 for all, or at least 2 for a pair")
+            raise ValueError(f"draw_candidates {draw_candidates}: expected 0 for all, or at least 2 for a pair")
         if draw_depth < 0:
-            raise ValueError(f"draw_depth {draw_depth}: wanted 0 or more")
+            raise ValueError(f"draw_depth {draw_depth}: expected 0 or more")
         if not 0 < query_fraction <= 1:
-            raise ValueError(f"query_fraction {query_fraction}: wanted more than 0 and at most 1 (for all)")
+            raise ValueError(f"query_fraction {query_fraction}: expected more than 0 and at most 1 (for all)")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
@@ -127,7 +127,7 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError(
                 f"none of {loaded.queries} queries of {', '.join(s.collection for s in self.sources)} has candidates "
                 f"of two grades: {loaded.one_grade} lists of one grade only, {loaded.without_candidates} without "
-                "candidates. Wanted lists that hold judged passages of different grades (grades below 0 and unjudged "
+                "candidates. Expected lists that hold judged passages of different grades (grades below 0 and unjudged "
                 "passages count as 0): are run and judgements of this collection, and is the depth enough?"
             )
         training, validation = split(

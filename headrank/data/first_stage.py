@@ -46,7 +46,7 @@ class CandidateLists:
         queries counts 0 for each.
     queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the
         requested grade; empty if no threshold was given.
-    identical_ids_dropped: candidates dropped because their id is the query's; a run's line below `depth` is none.
+    identical_ids_dropped: candidates within `depth` that were dropped because their id is the query's.
     """
 
     lists: tuple[CandidateList, ...]
@@ -98,7 +98,7 @@ def first_stage_run(
 
     kind: `bm25` (index and rankings are kept under `cache_dir`, by default the user's cache folder), `run` (the file
         `run_path`, or the local folder's run of that name; without `run_path` the folder's only run), `scoreddocs`,
-        `auto` (see `FirstStage`; the log tells what it is).
+        `auto` (see `FirstStage`; the log names the one that is used).
     depth: None for the whole run (1,000 with BM25).
     drop_identical_ids: drop candidates whose id is the query's (arguana, quora) before cutting to `depth`.
 
@@ -219,7 +219,7 @@ def _retrieve(
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
-    """The first stage as it comes: perhaps deeper than requested, and with other queries in it."""
+    """The unfiltered first stage: it may be deeper than requested and hold other queries."""
     _check_depth(depth)
     kind = _resolved(collection, kind, run_path)
     if kind is FirstStage.BM25:
@@ -249,7 +249,7 @@ def _retrieve(
 
 
 def _resolved(collection: Collection, kind: FirstStage | str, run_path: str | Path | None) -> FirstStage:
-    """The kind itself; of `auto`, what it is for this collection."""
+    """The kind itself, or for `auto` the kind that this collection gets."""
     if kind not in list(FirstStage):
         raise ConfigError(f"first_stage is {shown(kind)}; expected one of {', '.join(FirstStage)}")
     kind = FirstStage(kind)
@@ -285,7 +285,8 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
 
 
 def _cut(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
-    """A query's top `depth`, ranked from 1, and how many of it identical ids cost; empty if the run lacks the query."""
+    """A query's top `depth`, ranked from 1, and the number of candidates dropped for its own id; empty if the run lacks
+    the query."""
     ranking = run.get(query.id)
     if ranking is None:
         return Ranking(query.id, ()), 0

@@ -133,7 +133,7 @@ def _text_of(record: Any, *, title: bool, what: str) -> str:
 class IrDatasetsCollection(Collection):
     """The collection of an ir_datasets id that has passages, queries and judgements. Nothing is read until asked for.
 
-    Raises `UnknownCollectionError` at once where the id is unknown or lacks one of the three, and
+    Raises `UnknownCollectionError` at once if the id is unknown or lacks one of the three, and
     `DataUnavailableError` on reading where files are missing: neither downloaded nor placed by hand, or licence-bound.
     """
 

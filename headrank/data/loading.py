@@ -60,7 +60,7 @@ def load_data(
 
 
 def _check_threshold(settings: DataSettings, collection: Collection) -> None:
-    """Raise `ConfigError` if there are positive grades and none reaches the threshold: binary grades under 2, say."""
+    """Raise `ConfigError` if there are positive grades and none reaches the threshold."""
     highest = max(max(collection.qrels[query.id].values()) for query in collection.judged_queries)
     if 0 < highest < settings.relevance_threshold:
         raise ConfigError(

@@ -18,7 +18,7 @@ _LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",
 
 
 @dataclass(frozen=True, slots=True)
-class WantedFile:
+class MissingFile:
     """A missing file.
 
     path: where ir_datasets reads it without a network. url: where it can be downloaded (None: see the collection's
@@ -42,7 +42,7 @@ class Presence:
     """
 
     place: Path
-    missing: tuple[WantedFile, ...]
+    missing: tuple[MissingFile, ...]
     passages_id: str
     store: bool = True
     passages: int | None = None
@@ -51,7 +51,7 @@ class Presence:
 
 
 def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Presence:
-    """What is there of the collection that `source` names (see `load_collection`); with its `scoreddocs` on request.
+    """What is present of the collection that `source` names (see `load_collection`); with its `scoreddocs` on request.
 
     A local folder's files are looked for, not read. Raises `UnknownCollectionError` for an unknown ir_datasets id and
     `FileNotFoundError` for a sample that there is not.
@@ -59,7 +59,7 @@ def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Pr
     if is_local(source):
         folder = local_folder(source)
         missing = [
-            WantedFile(folder / names[0], None, None)
+            MissingFile(folder / names[0], None, None)
             for names in _LOCAL_FILES
             if not any((folder / name).is_file() for name in names)
         ]
@@ -81,10 +81,10 @@ def _look_for_id(collection: IrDatasetsCollection, *, scoreddocs: bool) -> Prese
     handlers = [data.queries_handler(), data.qrels_handler()]
     handlers += [data.scoreddocs_handler()] if scoreddocs and data.has("scoreddocs") else []
     handlers += [] if store else [docs]
-    wanted = {one.path: one for handler in handlers for one in _wanted(handler, set())}
+    missing = {one.path: one for handler in handlers for one in _missing_files(handler, set())}
     count = data.metadata().get("docs", {}).get("count")
     passages_id = f"{docs.docs_namespace()} {count}"  # ir_datasets.docs_parent_id would write
-    return Presence(home_path(), tuple(wanted.values()), passages_id, store, count, collection if store else None)
+    return Presence(home_path(), tuple(missing.values()), passages_id, store, count, collection if store else None)
 
 
 def _docs_handler(data: Any) -> Any:
@@ -103,10 +103,10 @@ def _store_is_made(docs: Any) -> bool:
     return bool(docs.docs_store().built())
 
 
-def _wanted(node: Any, seen: set[int], cache: Any = None) -> Iterator[WantedFile]:
-    """The missing downloads below an ir_datasets object, without those of which everything needed was already made.
+def _missing_files(node: Any, seen: set[int], cache: Any = None) -> Iterator[MissingFile]:
+    """The missing downloads below an ir_datasets object, except those from which everything needed was already made.
 
-    cache: the nearest `Cache` above, which keeps what is unpacked from the download.
+    cache: the nearest `Cache` above, which keeps the unpacked download.
     """
     from ir_datasets.util import Cache, Download
 
@@ -119,7 +119,7 @@ def _wanted(node: Any, seen: set[int], cache: Any = None) -> Iterator[WantedFile
             url = next((url for mirror in node.mirrors if (url := getattr(mirror, "url", None))), None)
             # ir_datasets looks for no local copy of a small file without a place: only its unpacked content is read
             place = places[0] if places else Path(cache._path)
-            yield WantedFile(place, url, node._size_hint, unpacked=not places and cache._streamer is not node)
+            yield MissingFile(place, url, node._size_hint, unpacked=not places and cache._streamer is not node)
         return
     if isinstance(node, Cache):
         if node._path.exists():
@@ -127,9 +127,9 @@ def _wanted(node: Any, seen: set[int], cache: Any = None) -> Iterator[WantedFile
         cache = node
     for value in vars(node).values():
         for child in value if isinstance(value, list | tuple) else [value]:
-            yield from _wanted(child, seen, cache)
+            yield from _missing_files(child, seen, cache)
 
 
 def _by_hand(download: Any) -> list[Path]:
-    """Where a copy of the file may have been placed by hand, besides the download's cache path."""
+    """The places for a copy of the file, besides the download's cache path."""
     return [mirror._path for mirror in download.mirrors if hasattr(mirror, "_path")]

@@ -25,7 +25,7 @@ class DataSettings:
     relevance_threshold: Annotated[int, Ge(1)] = 1  # grade from which a passage counts as relevant in binary measures
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
     title: bool = True  # put a passage's title before its text
-    notice: str | None = None  # said in the report beside the numbers
+    notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the data's terms, as far as they are known here; `headrank.doctor` shows them
 
     def __post_init__(self) -> None:

@@ -98,7 +98,7 @@ def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
     are float32 values already and fall strictly come back unchanged. At worst each of n scores moves by n steps, about
     n x 6e-8 of its size.
 
-    Raises `ValueError` where a score lies beyond float32 or no float32 is left below.
+    Raises `ValueError` if a score lies beyond float32 or no float32 is left below.
     """
     separated: list[float] = []
     previous = np.float32(np.inf)

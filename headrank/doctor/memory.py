@@ -40,7 +40,7 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
         findings.append(Finding("memory", stage, state, f"about {gib(need)}: {made_of}", remedy))
     longest = longest_prompt(experiment, (*experiment.train, *experiment.benchmarks))
     if shape.max_tokens is not None and longest > shape.max_tokens:
-        said = f"{shape.max_tokens:,} tokens; {longest:,} would be wanted if every passage were as long as allowed"
+        said = f"{shape.max_tokens:,} tokens; {longest:,} would be needed if every passage were as long as allowed"
         remedy = "lower depth or prompt.max_passage_tokens: a longer prompt stops the run"
         findings.append(Finding("memory", "context", State.NOTE, said, remedy))
     return findings

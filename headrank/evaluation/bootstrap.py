@@ -35,12 +35,12 @@ def resampled_sums(
 ) -> Float[np.ndarray, "resamples columns"]:
     """The columns' sums over each resample of the rows.
 
-    Raises `ValueError` where `resamples` is below 1000 or there are no rows.
+    Raises `ValueError` if `resamples` is below 1000 or there are no rows.
     """
     if resamples < 1000:
-        raise ValueError(f"{resamples} bootstrap resamples: wanted 1000 or more for 95 % percentiles")
+        raise ValueError(f"{resamples} bootstrap resamples: expected 1000 or more for 95 % percentiles")
     if not len(rows):
-        raise ValueError("no lists to resample: wanted at least one")
+        raise ValueError("no lists to resample: expected at least one")
     return np.concatenate(list(_draws(rows, resamples, np.random.default_rng(seed))))
 
 
@@ -67,10 +67,10 @@ def change_estimate(
 ) -> Estimate | None:
     """The mean of after - before over the lists that have both, paired list by list.
 
-    Raises `ValueError` where the numbers of lists differ.
+    Raises `ValueError` if the numbers of lists differ.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} lists before and {len(after)} after: wanted the same lists")
+        raise ValueError(f"{len(before)} lists before and {len(after)} after: expected the same lists")
     changes = [None if a is None or b is None else b - a for a, b in zip(before, after, strict=True)]
     return mean_estimate(changes, resamples=resamples, seed=seed)
 
@@ -78,7 +78,7 @@ def change_estimate(
 def macro_estimate(values: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """The mean of several benchmarks' means, each of one value a query; queries are drawn within their benchmark.
 
-    No interval where a benchmark has a single query. Raises `ValueError` where one has none.
+    No interval where a benchmark has a single query. Raises `ValueError` if one has none.
     """
     means = []
     for number, of in enumerate(values):

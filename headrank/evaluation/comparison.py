@@ -32,7 +32,7 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
     """Write the report into `folder` and return the path of the Markdown file.
 
     metric: the one that leads; None: the objective of the first run with results, as its configuration says.
-    Raises `ValueError` where no run has results or the metric was not measured.
+    Raises `ValueError` if no run has results or the metric was not measured.
     """
     measured = [run for run in runs if run.results]
     if not measured:
@@ -40,7 +40,7 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
     metrics = list(dict.fromkeys(m for run in measured for result in run.results for m in result.metrics))
     metric = metric or str(measured[0].config.get("objective") or metrics[0])
     if metric not in metrics:
-        raise ValueError(f"metric {metric!r} was not measured: wanted one of {', '.join(metrics)}")
+        raise ValueError(f"metric {metric!r} was not measured: expected one of {', '.join(metrics)}")
     variants = make_variants(measured)
     main, results, states = main_table(variants, metric), results_table(variants, metrics), state_lines(runs)
     title = f"{len(measured)} of {len(runs)} runs compared: {_states(runs)}"

@@ -31,7 +31,7 @@ def written(value: Value, form: Form) -> str:
     if form is Form.TEXT:
         return one_line(str(value))
     if isinstance(value, str | tuple):
-        raise TypeError(f"{value!r} in a column of form {form}: wanted a number")
+        raise TypeError(f"{value!r} in a column of form {form}: expected a number")
     if form is Form.COUNT:
         return f"{value:d}"
     if form is Form.METRIC:

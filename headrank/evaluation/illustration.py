@@ -29,7 +29,7 @@ class Illustration:
 
     def __post_init__(self) -> None:
         if not self.image.startswith(PNG) and b"<svg" not in self.image[:2000]:
-            raise ValueError(f"figure {self.name!r} made {self.image[:40]!r}…, wanted an SVG or a PNG image")
+            raise ValueError(f"figure {self.name!r} made {self.image[:40]!r}…, expected an SVG or a PNG image")
 
     @property
     def ending(self) -> str:

@@ -64,7 +64,7 @@ def measure_middle_zone(
     seen: set[str] = set()
     for context in contexts:
         if context.query_id in seen:
-            raise ValueError(f"query {context.query_id!r} has two lists of scores in context order, wanted one")
+            raise ValueError(f"query {context.query_id!r} has two lists of scores in context order, expected one")
         seen.add(context.query_id)
         _check_numbers(context)
         top = _top_quartile(context, rankings)
@@ -114,7 +114,7 @@ def _top_quartile(context: ContextScores, rankings: Run) -> frozenset[str]:
         missing = sorted(listed - set(ranked))
         raise ValueError(
             f"query {query_id!r}: {len(missing)} of the {len(listed)} passages in context order are not in the "
-            f"ranking, such as {missing[0]!r}; wanted a ranking of the same passages"
+            f"ranking, such as {missing[0]!r}; expected a ranking of the same passages"
         )
     return frozenset(ranked[: len(ranked) // 4])
 
@@ -124,7 +124,7 @@ def _check_numbers(context: ContextScores) -> None:
         for passage, number in zip(context.passage_ids, numbers, strict=False):
             if not math.isfinite(number) or (name == "mass" and number < 0):
                 wanted = "a finite number" + (", 0 or more" if name == "mass" else "")
-                raise ValueError(f"query {context.query_id!r}, passage {passage!r}: {name} {number}, wanted {wanted}")
+                raise ValueError(f"query {context.query_id!r}, passage {passage!r}: {name} {number}, expected {wanted}")
 
 
 def _average(lists: Sequence[Homogenization]) -> Homogenization:

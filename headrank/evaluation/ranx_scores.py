@@ -61,9 +61,9 @@ def _set_up_numba() -> None:
     """Have numba keep ranx's compiled code between processes (compiling takes half a minute), and leave torch's threads
     alone.
 
-    A `NUMBA_CACHE_DIR` of the user's stays; numba's own choice lies beside ranx's sources, which may be read-only.
+    A `NUMBA_CACHE_DIR` of the user's stays; numba's default lies next to ranx's sources, which may be read-only.
     numba's OpenMP layer sets the number of OpenMP threads, which torch shares. ranx asks for numba's own threads
-    instead, but numba forgets that when it reads a changed environment, so it is said there.
+    instead, but numba forgets that when it reads a changed environment, so the environment says it.
     """
     changed = {"THREADING_LAYER": "workqueue"}
     if not os.environ.get("NUMBA_CACHE_DIR"):

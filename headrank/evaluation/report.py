@@ -116,7 +116,7 @@ def write_report(
     settings = settings or ReportSettings()
     baseline = settings.baseline or run.before
     if baseline is not None and baseline not in run.systems:
-        raise ValueError(f"report.baseline {baseline!r} was not measured: wanted one of {', '.join(run.systems)}")
+        raise ValueError(f"report.baseline {baseline!r} was not measured: expected one of {', '.join(run.systems)}")
     from headrank.evaluation.figures import draw  # late: matplotlib takes a second
 
     tables = _tables(run, baseline, settings)

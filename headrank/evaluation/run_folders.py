@@ -32,7 +32,7 @@ class CollectedRun:
     state: `finished`, `failed`, `interrupted`, `running` (or killed), `same` (a sweep's job equal to another's, which
         `reason` names), `no status`, `not started`, `unreadable`. reason: why it is not finished, as far as known.
     overrides: what the command line and the sweep said, key -> value. config: the composed configuration, flat, key ->
-        value; empty where there is none. results: only of runs that are finished or have no status.
+        value; empty if there is none. results: only of runs that are finished or have no status.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class CollectedRun:
 
     @property
     def seed(self) -> Any:
-        """The configuration's seed; None where it is not known."""
+        """The configuration's seed; None if it is not known."""
         return self.config.get("seed")
 
 
@@ -59,7 +59,7 @@ def find_run_folders(roots: Iterable[Path]) -> list[Path]:
     for root in roots:
         below = list(_below(root))
         if not below:
-            raise ValueError(f"{root} is no run folder and holds none: wanted folders with status.json or metrics/")
+            raise ValueError(f"{root} is no run folder and holds none: expected folders with status.json or metrics/")
         found |= {path.resolve(): path for path in below}
     return sorted(found.values(), key=_natural)
 
@@ -93,9 +93,9 @@ def _read(folder: Path) -> CollectedRun:
     config = _yaml(folder / "config.yaml") or {}
     results: list[BenchmarkResult] = []
     if state in (FINISHED, NO_STATUS):
-        edited = RunFolder(folder).edited("metrics/")
+        edited = RunFolder(folder).edited_file("metrics/")
         if edited is not None:
-            raise ArtifactError(f"{edited} is not as it was written: run it again, which makes it anew")
+            raise ArtifactError(f"{edited} was edited or is damaged: run it again, which rebuilds it")
         named = _benchmarks(config)
         wanted = [file for file in files if not named or file.stem in named]  # others are left of an earlier start
         results = [BenchmarkResult.from_dict(json.loads(file.read_text(encoding="utf-8"))) for file in wanted]

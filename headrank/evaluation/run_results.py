@@ -34,7 +34,7 @@ class RunResults:
     epochs: rows of the epoch record, the empty fields left out. passes: (system, benchmark) -> facts of its reranking.
     config: the composed configuration.
 
-    Raises `ValueError` where the results do not fit together, or `metric`, `main` or `before` is not among them.
+    Raises `ValueError` if the results do not fit together, or `metric`, `main` or `before` is not among them.
     """
 
     benchmarks: tuple[BenchmarkResult, ...]
@@ -53,10 +53,10 @@ class RunResults:
         check_results(self.benchmarks)
         if self.metric not in self.benchmarks[0].metrics:
             measured = ", ".join(self.benchmarks[0].metrics)
-            raise ValueError(f"metric {self.metric!r} was not measured: wanted one of {measured}")
+            raise ValueError(f"metric {self.metric!r} was not measured: expected one of {measured}")
         for system in (self.main, *([self.before] if self.before else [])):
             if system not in self.systems:
-                raise ValueError(f"system {system!r} is not in the results: wanted one of {', '.join(self.systems)}")
+                raise ValueError(f"system {system!r} is not in the results: expected one of {', '.join(self.systems)}")
 
     @property
     def reference(self) -> str:
@@ -96,14 +96,12 @@ def read_results(
     folder = Path(folder)
     config = _config(folder / "config.yaml")
     if benchmarks is None:
-        edited = RunFolder(folder).edited("metrics/")
+        edited = RunFolder(folder).edited_file("metrics/")
         if edited is not None:
-            raise ArtifactError(
-                f"{folder / edited} is not as it was written: start that run again, which makes it anew"
-            )
+            raise ArtifactError(f"{folder / edited} was edited or is damaged: start that run again, which rebuilds it")
         benchmarks = [BenchmarkResult.from_dict(_json(path)) for path in _metrics_files(folder, config)]
     if not benchmarks:
-        raise ValueError(f"{folder} holds no results: wanted metrics/<benchmark>.json, which a finished run writes")
+        raise ValueError(f"{folder} holds no results: expected metrics/<benchmark>.json, which a finished run writes")
     names = system_names(benchmarks)
     aligned = UNALIGNED_SYSTEM in names
     heads = _json(folder / "heads.json")

@@ -50,7 +50,7 @@ def score_benchmark(
             f"benchmark {name!r}: the reference {reference!r} is not among the systems {', '.join(systems)}"
         )
     if not metrics or len(set(metrics)) != len(metrics):
-        raise ValueError(f"benchmark {name!r}: metrics are {list(metrics)}, wanted at least one and none twice")
+        raise ValueError(f"benchmark {name!r}: metrics are {list(metrics)}, expected at least one and none twice")
     values: dict[str, dict[str, tuple[float, ...]]] = {}
     zones: dict[str, tuple[MiddleZone, Selectivity] | None] = {}
     for system, run in systems.items():

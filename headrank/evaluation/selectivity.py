@@ -33,12 +33,12 @@ class ZoneCounts:
 
     @property
     def relevant_share(self) -> float | None:
-        """Share of the relevant passages that reach the top quartile; None where there are none."""
+        """Share of the relevant passages that reach the top quartile; None if there are none."""
         return self.relevant_top / self.relevant if self.relevant else None
 
     @property
     def irrelevant_share(self) -> float | None:
-        """Share of the irrelevant passages that reach the top quartile; None where there are none."""
+        """Share of the irrelevant passages that reach the top quartile; None if there are none."""
         return self.irrelevant_top / self.irrelevant if self.irrelevant else None
 
     @property
@@ -52,7 +52,7 @@ class ZoneCounts:
 class Selectivity:
     """Shares in [0, 1] of the zone's passages that reach the top quartile, and their difference.
 
-    None where the zone holds no passage of a kind. `interval` is the 95 % bootstrap interval of the difference; None
+    None if the zone holds no passage of a kind. `interval` is the 95 % bootstrap interval of the difference; None
     where the difference is, and for fewer than two lists.
     """
 
@@ -70,7 +70,7 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
     Percentile bootstrap (Efron 1979): lists are drawn with replacement `resamples` times. Resamples without a passage
     of either kind have no difference and are left out; where that is every other one, there is no interval.
 
-    Raises `ValueError` where `resamples` is below 1000.
+    Raises `ValueError` if `resamples` is below 1000.
     """
     return selectivities([zone], resamples=resamples, seed=seed)[0]
 
@@ -83,7 +83,7 @@ def selectivities(
     parts: for each part of the context one entry of counts a list, the same lists in the same order.
     """
     if resamples < 1000:
-        raise ValueError(f"{resamples} bootstrap resamples: wanted 1000 or more for 95 % percentiles")
+        raise ValueError(f"{resamples} bootstrap resamples: expected 1000 or more for 95 % percentiles")
     totals = [sum(part, ZoneCounts()) for part in parts]
     intervals: list[tuple[float, float] | None] = [None] * len(totals)
     if any(total.difference is not None for total in totals) and len(parts[0]) > 1:
@@ -108,10 +108,10 @@ def selectivity_change(
 ) -> Estimate | None:
     """The selectivity of `after` minus that of `before`, over the same lists in the same order (paired bootstrap).
 
-    None where either has no selectivity. Raises `ValueError` where the numbers of lists differ.
+    None where either has no selectivity. Raises `ValueError` if the numbers of lists differ.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} lists before and {len(after)} after: wanted the same lists")
+        raise ValueError(f"{len(before)} lists before and {len(after)} after: expected the same lists")
     counts = np.hstack([_counts(before), _counts(after)])
     total = counts.sum(0, keepdims=True)
     change = float((_differences(total[:, 4:]) - _differences(total[:, :4]))[0])

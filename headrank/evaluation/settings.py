@@ -15,8 +15,8 @@ class ReportSettings:
         None is left out; None for all: the figures that come with this package.
     columns: table -> the keys of the columns that it shows, in order; a table without any shows its own choice.
     baseline: a system that the main one is tested against, besides the first stage; None: the main system before
-        alignment, where there is one.
-    beside: folders of other finished runs that the figures set beside this one: other models, other context orders.
+        alignment, if there is one.
+    beside: folders of other finished runs that the figures compare with this one: other models, other context orders.
 
     Raises `ValueError` on tables, columns and figures that cannot be.
     """

@@ -40,12 +40,12 @@ def compare(
 ) -> Comparison:
     """Compare values of one metric, one per query in the same order.
 
-    Raises `ValueError` where the lengths differ or there are no queries.
+    Raises `ValueError` if the lengths differ or there are no queries.
     """
     if len(system) != len(reference):
-        raise ValueError(f"{len(system)} values of the system and {len(reference)} of the reference: wanted pairs")
+        raise ValueError(f"{len(system)} values of the system and {len(reference)} of the reference: expected pairs")
     if not system:
-        raise ValueError("no queries to compare: wanted at least one")
+        raise ValueError("no queries to compare: expected at least one")
     differences = np.asarray(system, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     differences[np.abs(differences) <= TIE] = 0.0
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
@@ -108,7 +108,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """
     for p in p_values:
         if not 0 <= p <= 1:  # also NaN
-            raise ValueError(f"p value {p}: wanted a number in [0, 1]")
+            raise ValueError(f"p value {p}: expected a number in [0, 1]")
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for i, index in enumerate(sorted(range(len(p_values)), key=lambda j: p_values[j])):

@@ -81,7 +81,7 @@ class Table:
             for value, column in zip(row, self.columns, strict=True):
                 wanted = len(column.csv_headings)
                 if value is not None and (len(value) if isinstance(value, tuple) else 1) != wanted:
-                    raise ValueError(f"table {self.name!r}: {value!r} in column {column.heading!r}, wanted {wanted}")
+                    raise ValueError(f"table {self.name!r}: {value!r} in column {column.heading!r}, expected {wanted}")
 
     def cells(self) -> list[list[str]]:
         """The rows as text, not escaped."""
@@ -196,7 +196,7 @@ class Layout:
         by_key = {column.key: column for column in self.columns}
         unknown = [key for key in shown or () if key not in by_key]
         if unknown:
-            raise ValueError(f"table {self.name} has no column {unknown[0]!r}: wanted some of {', '.join(self.keys)}")
+            raise ValueError(f"table {self.name} has no column {unknown[0]!r}: expected some of {', '.join(self.keys)}")
         records = list(records)
         keys = [key for key in self.keys if key not in self.hidden] if shown is None else shown
         columns = [

@@ -29,7 +29,7 @@ def check_results(results: Sequence[BenchmarkResult]) -> None:
         if (result.metrics, result.reference) != (results[0].metrics, results[0].reference):
             raise ValueError(
                 f"benchmark {result.name!r} has metrics {', '.join(result.metrics)}, reference {result.reference!r}, "
-                f"{results[0].name!r} {', '.join(results[0].metrics)} and {results[0].reference!r}: wanted the same"
+                f"{results[0].name!r} {', '.join(results[0].metrics)} and {results[0].reference!r}: expected the same"
             )
 
 
@@ -55,7 +55,7 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
 
 
 def changes_table(results: Sequence[BenchmarkResult], metric: str, columns: Columns | None = None) -> Table | None:
-    """Every system against the reference on every benchmark; None where there is only the reference."""
+    """Every system against the reference on every benchmark; None if there is only the reference."""
     compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
     return _comparison_table(CHANGES, results, [c for c in compared if c is not None], columns)
 

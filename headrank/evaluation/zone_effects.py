@@ -61,7 +61,7 @@ def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Es
 
 
 def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:
-    """The macro mean over the benchmarks, queries resampled within each; None where the system is missing on one."""
+    """The macro mean over the benchmarks, queries resampled within each; None if the system is missing on one."""
     values = [r.systems[system].per_query[metric] for r in results if system in r.systems]
     if len(values) < len(results):
         return None

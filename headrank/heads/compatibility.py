@@ -21,8 +21,8 @@ def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str
 def check_model(file: HeadsFile, settings: BackboneSettings, *, own: bool = False) -> None:
     """Raise `ModelError` if the heads do not fit the model's shape; warn if they were chosen in another model.
 
-    The weights decide if the file has their fingerprint: the same model may lie in several places. Otherwise id and
-    revision do. `own`: the file lies in the model's folder, and only the shape is checked.
+    If the file holds a fingerprint of the weights, it decides: the same model may lie in several places. Otherwise id
+    and revision decide. `own`: the file lies in the model's folder, and only the shape is checked.
     """
     model = describe_model(settings, file.depth, weights=False)
     check_shape(file, layers=model["layers"], heads_per_layer=model["heads_per_layer"], name=settings.model)

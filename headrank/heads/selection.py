@@ -46,7 +46,7 @@ def select_heads(
 ) -> Selection:
     """The `count` best heads by a criterion (None: as many as its authors take); ties go to the lower layer and head.
 
-    Raises `ValueError` where the criterion leaves fewer heads than are wanted, or needs labels and has none.
+    Raises `ValueError` if the criterion leaves fewer heads than requested, or needs labels and has none.
     """
     if criterion.needs_labels and not table.lists:
         raise ValueError(f"criterion {criterion.name} needs labelled lists, the head table has none")
@@ -56,7 +56,7 @@ def select_heads(
     wanted = count if count is not None else criterion.count
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
     if wanted is not None and not 1 <= wanted <= len(eligible):
-        raise ValueError(f"{wanted} heads are wanted, criterion {criterion.name} leaves {len(eligible)} to choose from")
+        raise ValueError(f"expected {wanted} heads, criterion {criterion.name} leaves {len(eligible)} to choose from")
     ranked = sorted(eligible, key=lambda i: (-float(score[i]), table.heads[i]))
     labelled = bool(table.lists)
     return Selection(

@@ -48,7 +48,7 @@ class BackboneSettings:
     model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
     dtype: Annotated[str, one_of(DTYPES)] = "float32"  # float32 | bfloat16 | float16
-    device: str = "auto"  # auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, ...
+    device: str = "auto"  # auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: Annotated[str, one_of(KERNELS)] = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3 | flex_attention
     compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
@@ -84,7 +84,7 @@ class BackboneSettings:
 
     @property
     def torch_device(self) -> str:
-        """The device, `auto` resolved: cuda where there is one, else cpu."""
+        """The device, `auto` resolved: cuda if there is one, else cpu."""
         return str(parse_device(self.device))
 
 
@@ -141,7 +141,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 
     Raises `ModelError` if `depth` is not within the model, or the model cannot be read (see `model_checks`): before its
     weights are read, unless some of them are missing. Raises `ConfigError` if the device or the kernel is not here, and
-    `FileNotFoundError` or `OSError` if the model cannot be had.
+    `FileNotFoundError` or `OSError` if the model cannot be found or downloaded.
     """
     config, tokenizer, layers = check_backbone(settings, depth=depth)
     dtype = DTYPES[settings.dtype]
@@ -162,7 +162,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 def check_backbone(
     settings: BackboneSettings, *, depth: int | None = None
 ) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, int]:
-    """Check all that `load_backbone` needs, but read no weights.
+    """Check everything that `load_backbone` needs, but read no weights.
 
     Returns the configuration cut to `depth`, the tokenizer, and the layers of the whole model. Raises what
     `load_backbone` raises.
@@ -200,7 +200,7 @@ def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told in the information, and refused
+                ignore_mismatched_sizes=True,  # listed in the loading information, and refused there
             )
         except (ValueError, ImportError) as error:  # a quantized checkpoint needs packages
             reason = " ".join(str(error).split())

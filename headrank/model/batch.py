@@ -41,7 +41,7 @@ class Batch:
         context.
         """
         if len({bool(prompt.blocks) for prompt in prompts}) != 1:
-            raise ValueError("prompts of one batch have blocks in part, wanted them in all or in none")
+            raise ValueError("prompts of one batch have blocks in part, expected them in all or in none")
         per_kind, B = max(len(prompt.tails) for prompt in prompts), len(prompts)
         U = per_kind * len(kinds)
         P = max(len(prompt.prefix) for prompt in prompts)

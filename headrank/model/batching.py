@@ -1,4 +1,4 @@
-"""Which lists go through the model together, and what happens where memory does not suffice for them.
+"""Which lists go through the model together, and what happens if memory does not suffice for them.
 
 Lists of like length share a pass, so that little is computed for padding; a pass holds at most so many tokens. Nothing
 here changes a score: it decides what a run costs.
@@ -79,7 +79,7 @@ class BatchRunner:
     def _attempt(
         self, batch: list[int], sizes: Sequence[Size], read: Callable[[list[int]], Sequence[R]]
     ) -> Sequence[R] | None:
-        """The results, or None where memory did not suffice: the settings are smaller then."""
+        """The results, or None if memory did not suffice: the settings are smaller then."""
         tokens = padded_tokens(sizes)
         try:
             return read(batch)
@@ -95,7 +95,7 @@ class BatchRunner:
         # Outside of the handler, where the traceback does not hold the failed pass's tensors any more.
         self.settings = BatchSettings(lists=len(batch) // 2, tokens=max(1, tokens // 2))
         logger.warning(
-            "out of memory with %d lists (%d tokens) in a pass: going on with at most %d lists and %d tokens",
+            "out of memory with %d lists (%d tokens) in a pass: continuing with at most %d lists and %d tokens",
             len(batch), tokens, self.settings.lists, self.settings.tokens,
         )  # fmt: skip
         free_memory()

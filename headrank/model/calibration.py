@@ -49,7 +49,7 @@ def passage_scores(
     - `residual` and `log_ratio`: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
 
     `token_filter` (residual with power 0 only) drops outlying tokens first, see `filtered_residual`.
-    Raises `ValueError` where the null query's scores are needed and absent, and for combinations without a meaning.
+    Raises `ValueError` if the null query's scores are needed and absent, and for combinations without a meaning.
     """
     heads = scores.query.shape[0]
     w = torch.ones(heads, device=scores.query.device) if weights is None else weights.to(scores.query.device).float()
@@ -74,7 +74,7 @@ def head_calibrated(
     length_norm: LengthNorm = LengthNorm.NONE,
     eps: float = EPS,
 ) -> Float[Tensor, "heads docs"]:
-    """Each head's own calibrated scores c_h(i): what head criteria judge and `passage_scores` adds up.
+    """Each head's own calibrated scores c_h(i): head criteria judge them, and `passage_scores` adds them up.
 
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR

@@ -1,4 +1,4 @@
-"""How much of candidate lists their prompts left out: passages and queries beyond a limit of tokens or words."""
+"""Counts of passages and queries that were cut because they exceed a prompt's limit of tokens or words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class CutCounts:
-    """What was cut, over all lists of a job."""
+    """Counts of cut passages and queries over all lists of a job."""
 
     lists: int = 0
     passages: int = 0

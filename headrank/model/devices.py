@@ -7,13 +7,13 @@ from headrank.errors import ConfigError
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
-"""Kernels that come with a package, and whether it is here with a device that it runs on."""
+"""Kernels that need a package -> the check that the package and a device for it are present."""
 
 
 def parse_device(name: str) -> torch.device:
     """The device of that name; `auto` is cuda if torch sees a GPU, else cpu.
 
-    Raises `ConfigError` for a name that is none; whether the device is here is not checked.
+    Raises `ConfigError` for an unknown name. Does not check that the device exists here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from headrank.model.model_folder import WEIGHTS, Find, in_cache, in_folder, is_l
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """What is there of a model: where it is looked for, which files it lacks, how much its weights take on disk.
+    """The files of a model: its place, its missing files, and the size of its weights on disk.
 
     `makes`: None, or what the first run has to do before it can open the model.
     """

@@ -23,7 +23,7 @@ _LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$") 
 def model_identity(settings: BackboneSettings) -> dict[str, Any]:
     """What identifies the weights that scores depend on: the name and revision, for a local folder its files too.
 
-    A revision counts only for what comes from the hub. Texts for people (`*.md`) and hidden files do not count.
+    A revision counts only for what comes from the hub. Markdown files and hidden files do not count.
     """
     identity: dict[str, Any] = {"settings": replace(settings, revision=settings.hub_revision)}
     folder = Path(settings.model).expanduser()
@@ -34,7 +34,7 @@ def model_identity(settings: BackboneSettings) -> dict[str, Any]:
 
 
 def describe_model(settings: BackboneSettings, depth: int, *, weights: bool = True) -> dict[str, Any]:
-    """What a heads file says of its model: id, revision, layers of the whole model, heads of a layer, and the
+    """The description of a model in a heads file: id, revision, layers of the whole model, heads of a layer, and the
     fingerprint of the weights of the first `depth` layers (None if they are random, or without `weights`)."""
     config = load_config(settings)
     text = config.get_text_config(decoder=True)

@@ -51,7 +51,7 @@ class Reading:
 
     `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` served
     this list, and with it others over the same passages: their number is `prompt.queries`. `cut` are the candidates
-    whose texts were cut in the prompt, `query_cut` says the same of the query.
+    whose texts were cut in the prompt; `query_cut` reports whether the query was.
     """
 
     number: int
@@ -109,7 +109,7 @@ class ListReader:
                     )
 
     def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
-        """The head scores of each prompt's queries. One prompt of several queries is halved where memory is out."""
+        """The head scores of each prompt's queries. On an out-of-memory error a prompt is split."""
         try:
             with torch.inference_mode():
                 scores = iter(

@@ -1,4 +1,4 @@
-"""Refuses models that cannot be read, or would be read wrongly: before their weights are read, if that can be told.
+"""Refuses models that cannot be read, or would be read wrongly, before their weights are read if possible.
 
 Nothing here trusts a model's files. Code that comes with a model never runs, kernels that its configuration names on
 the hub are never fetched, and weights that are missing are an error, because transformers would make them up.
@@ -82,7 +82,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def check_decoder(config: PreTrainedConfig, name: str) -> None:
     """Raise `ModelError` unless the model is a decoder whose heads can be read in each of its layers.
 
-    The model is built without memory for its weights. `config` says how many layers are in use.
+    The model is built without memory for its weights. `config` holds the number of layers in use.
     """
     text = config.get_text_config(decoder=True)
     kinds = sorted(set(getattr(text, "layer_types", None) or ()) - set(READABLE))

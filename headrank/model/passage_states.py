@@ -50,7 +50,7 @@ PASS_TOKENS = 8192  # tokens whose states are computed in one pass and written a
 class StateSettings:
     """Where states of passages are kept, and in what."""
 
-    folder: str  # made where it is not there
+    folder: str  # created if it does not exist
     # float32 | float16 | bfloat16 | int8; None: as they are computed
     dtype: Annotated[str, one_of(STORED)] | None = None
     keep: bool = True  # whether passages met in lists are added; otherwise only `add` does
@@ -59,7 +59,7 @@ class StateSettings:
 class PassageStates:
     """The states of passages for one backbone, its heads and one wording of the opening.
 
-    Raises `ValueError` where the prompt is not in blocks, and for a model of which no states are kept (see
+    Raises `ValueError` if the prompt is not in blocks, and for a model of which no states are kept (see
     `StateShape.of`).
     """
 
@@ -100,7 +100,7 @@ class PassageStates:
         return sum(block.tokens for block in self._blocks.values())
 
     def size(self, tokens: int = 1_000_000) -> int:
-        """Bytes that the states of so many passage tokens take."""
+        """Bytes that the states of this number of passage tokens take."""
         return self.shape.size(tokens, self.dtype)
 
     def refresh(self) -> None:

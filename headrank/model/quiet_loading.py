@@ -1,4 +1,4 @@
-"""Keeps transformers quiet about what is meant, while a model is loaded."""
+"""Suppresses messages of transformers about intended effects while a model is loaded."""
 
 import logging
 
@@ -9,7 +9,7 @@ class QuietLoading:
     _LOGGERS = (
         "transformers.modeling_utils",
         "transformers.utils.loading_report",
-        "transformers.distributed.tensor_parallel",  # says which layers it does not shard, of a model on one device
+        "transformers.distributed.tensor_parallel",  # lists the layers that it does not shard, even on one device
     )
 
     def __enter__(self) -> None:

@@ -60,7 +60,7 @@ class ReadRequest:
     def gather(self) -> Float[Tensor, "B U heads K"]:
         """All readings in the order of `heads` (layers as given, then heads), K passages or keys.
 
-        Raises `RuntimeError` where a layer that was asked for was not reached.
+        Raises `RuntimeError` if a layer that was asked for was not reached.
         """
         missing = [layer for layer in self.heads if layer not in self.readings]
         if missing:

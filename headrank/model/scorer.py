@@ -93,7 +93,7 @@ class Scorer:
 
     `states` says where states of passages are kept between queries, for prompts in blocks.
 
-    Raises `ValueError` at construction where the heads do not fit the backbone or `weights` the heads, and what
+    Raises `ValueError` at construction if the heads do not fit the backbone or `weights` the heads, and what
     `PassageStates` raises.
     """
 

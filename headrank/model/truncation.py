@@ -12,7 +12,7 @@ _CHARACTERS_PER_TOKEN = 16  # of the first attempt; running text has 3 to 5, run
 
 
 def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-    """The first `limit + 1` token ids of each text (None: all), so that a text that is longer than `limit` shows.
+    """The first `limit + 1` token ids of each text (None: all). One id more than `limit` shows that the text is longer.
 
     tokenizer: a `tokenizers.Tokenizer`, or anything with its `encode` and `encode_batch`.
     """
@@ -57,8 +57,8 @@ def _tokens_tried(limit: int) -> int:
 
 
 def _cuts(text: str, window: int) -> list[int]:
-    """Where to cut: before the last white space of the window's second half; else the last two places of that half that
-    split no letter from its marks; none if there are none."""
+    """Where to cut: before the last white space of the window's second half; else at the last two places of that half
+    that split no letter from its marks; empty if there are no such places."""
     half = range(window, window // 2, -1)
     for cut in half:
         if text[cut].isspace() and not text[cut - 1].isspace():

@@ -38,7 +38,7 @@ RECORD = f"{TRAINING}/epochs.csv"
 def best_validation(folder: Path) -> float:
     """The best nDCG@10 on held-out queries over an alignment's epochs, out of its run folder.
 
-    Raises `ValueError` where the record of its epochs is gone or holds none.
+    Raises `ValueError` if the record of its epochs is gone or holds none.
     """
     path, values = folder / RECORD, []
     if path.is_file():
@@ -74,7 +74,7 @@ class AlignStage:
     """Runs the align stage of an experiment. Made at its start: where torchrun or srun started several processes, all
     of them meet here, and those that are not the first wait in `help_aligning`.
 
-    Raises `ValueError` where the trainer's devices are not there.
+    Raises `ValueError` if the trainer's devices are not there.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class AlignStage:
         finish_replacing(folder.path / CHECKPOINT)
 
     def check(self) -> None:
-        """Raise `ValueError` where the labelled lists cannot be split, or are fewer than the processes that train, and
+        """Raise `ValueError` if the labelled lists cannot be split, or are fewer than the processes that train, and
         what loading them as deep as candidates are drawn from raises."""
         settings = self.experiment.alignment
         drawn_from(self.experiment, self.data)
@@ -173,7 +173,7 @@ class AlignStage:
 def help_aligning(experiment: Experiment) -> None:
     """What the processes beside the first do that torchrun or srun started: join, wait, train; nothing else is theirs.
 
-    Raises `ValueError` where the trainer's devices are not there, and where the first process has failed.
+    Raises `ValueError` if the trainer's devices are not there, and where the first process has failed.
     """
     from headrank.alignment.fit import train
 

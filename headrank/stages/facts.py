@@ -1,4 +1,4 @@
-"""What a report says of a run beside its numbers: the model, the heads, the data, the time."""
+"""The facts of a run in its report: the model, the heads, the data, the time."""
 
 import platform
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def report_facts(
     notice: str = "",
 ) -> dict[str, str]:
     """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark,
-    `numbers` those of `run_numbers`, `seconds` the stages' times so far. `notice` is said at the top, if there is one.
+    `numbers` those of `run_numbers`, `seconds` the stages' times so far. `notice`, if given, is shown at the top.
 
     The time per query is wall time of the whole call: tokenisation, forward passes, scores.
     """
@@ -104,7 +104,7 @@ def run_numbers(
     """The numbers among a run's facts, by name: the model's size, what of it is used, what a query costs.
 
     Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
-    Costs stand under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
+    Costs are under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
     (`headrank.model.flops`), operations a second, the peak memory in GiB, and how many passages and queries were cut.
     """
     numbers: dict[str, float | int] = {

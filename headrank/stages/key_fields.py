@@ -1,8 +1,7 @@
-"""Which settings are in no artifact's key, because they change no number beyond rounding: the one place that says so.
+"""The settings that are in no artifact's key, because they change no number beyond rounding.
 
-A field that is not named here is part of the keys of everything that is computed with its settings, so a new field is
-in them until it is named here. `tests/stages/test_key_fields.py` has the other half of the list and fails until each
-new field is in one of the two.
+Every field that is not listed here is part of the keys of everything that is computed with its settings. A test
+(`tests/stages/test_key_fields.py`) lists the other fields and fails until a new field is in one of the two lists.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 2  # raised when the same input gives other numbers; 2: tokens as in running text, other shuffled orders
-ALIGNED = "aligned"  # what identifies a model that was trained here stands under this name
+ALIGNED = "aligned"  # the key under which the identity of a model trained here is kept
 METRICS_FORMAT = 3  # the same of `metrics/*.json`, which cost no model; 3: homogenization of each list
 
 
@@ -39,7 +39,7 @@ def experiment_key(experiment: Experiment) -> str | None:
 
 
 def _files(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of a file, or of the files of a folder; nothing where there is none."""
+    """Name, size and time of change of a file, or of the files of a folder; nothing if there is none."""
     try:
         path = path.expanduser()
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []

@@ -1,4 +1,4 @@
-"""Rerank: a TREC run per benchmark and system, with the scores in context order beside it.
+"""Rerank: a TREC run per benchmark and system, with the scores in context order next to it.
 
 Most systems are heads of the experiment's model; those that are not (`headrank.baselines`) bring code of their own.
 """
@@ -70,7 +70,7 @@ class RerankStage:
     def run(
         self, system: str, model: BackboneSettings, identity: dict[str, Any], heads: HeadsFile, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
-        """The system's run of the benchmark, read from the run folder where it is fresh.
+        """The system's run of the benchmark, read from the run folder if it is fresh.
 
         identity: what identifies the model's weights, part of the run's key.
         """
@@ -211,7 +211,7 @@ def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[Co
 def _timed(
     rerank: Callable[..., T], label: str, benchmark: BenchmarkData, device: torch.device
 ) -> tuple[T, dict[str, Any]]:
-    """What `rerank(lists, on_list=...)` gives, and the pass's seconds (without loading) and, if known, peak memory."""
+    """The result of `rerank(lists, on_list=...)`, and its seconds (without loading) and, if known, its peak memory."""
     lists: Sequence[CandidateList] = benchmark.candidates.lists
     start = time.perf_counter()
     with PeakMemory(device) as peak, Progress(len(lists), label, "list", log_end=False) as progress:

@@ -62,7 +62,7 @@ class SelectStage:
         self._tables: dict[Path, HeadTable] = {}
 
     def run(self) -> dict[str, HeadsFile]:
-        """The heads of every system, read from the run folder where they are fresh."""
+        """The heads of every system, read from the run folder if they are fresh."""
         e = self.experiment
         train = self.data.labelled(e.train) if e.train else None
         if train is not None:
@@ -113,7 +113,7 @@ class SelectStage:
         )
 
     def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:
-        """Write what more heads and more layers would be worth, for the report, where the head table is at hand."""
+        """Write what more heads and more layers would be worth, for the report, if the head table is at hand."""
         criterion, key = system.criterion, artifact_key("head curves", key)
         table_path = self._table_place(system, train)[0]
         if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and is_whole(table_path)):

@@ -32,8 +32,8 @@ def shared_notice(shared: dict[str, int], benchmarks: Sequence[BenchmarkData]) -
     scored = {benchmark.settings.name: len(benchmark.query_ids) for benchmark in benchmarks}
     counts = ", ".join(f"{count} of the {scored[name]} queries of {name}" for name, count in shared.items())
     return (
-        f"The heads were selected or aligned on queries that are scored here ({counts}): these numbers say nothing of "
-        "other queries."
+        f"The heads were selected or aligned on queries that are scored here ({counts}): these numbers say nothing "
+        "about other queries."
     )
 
 

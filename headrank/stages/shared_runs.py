@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class SharedRuns:
-    """Runs by their keys. Several processes may use the folder at a time: what one is making, others wait for."""
+    """Runs by their keys. Several processes may use the folder at once: others wait for a run that one is making."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

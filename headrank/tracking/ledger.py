@@ -13,7 +13,7 @@ NAME = "tracking.json"
 class Ledger:
     """The W&B run that a folder belongs to, and what was logged to it.
 
-    configuration: its key; with another one the ledger begins anew, under a new run id. offline: whether this start is
+    configuration: its key; another one starts a new ledger with a new run id. offline: whether this start is
     offline. A start that is offline, or that follows an offline one, logs everything again, because W&B keeps each
     offline start in a separate folder; until it holds all that the earlier start held (`whole`), the file is not
     written. A run that is killed between logging and writing logs an epoch again, at the same step, which W&B refuses
@@ -39,7 +39,7 @@ class Ledger:
 
     @property
     def whole(self) -> bool:
-        """Whether this start has logged at least what the earlier start had, but for a model, which is optional."""
+        """Whether this start has logged at least as much as the earlier start, except a model, which is optional."""
         earlier = self.earlier
         files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
         return (

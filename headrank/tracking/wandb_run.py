@@ -38,7 +38,7 @@ class WandbTracker:
         self._folders: OfflineFolders | None = None
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Open the W&B run. Raises wandb's own errors where an online run cannot be had (no key, no network), and
+        """Open the W&B run. Raises wandb's own errors if an online run cannot be opened (no key, no network), and
         `ValueError` where two names would share a key."""
         check_names("systems", systems)
         check_names("benchmarks", benchmarks)
@@ -126,7 +126,7 @@ class WandbTracker:
         self._save()
 
     def finish(self, *, failed: bool) -> None:
-        """Close the W&B run, as failed (exit code 1) where it is."""
+        """Close the W&B run, with exit code 1 if the run failed."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -137,7 +137,7 @@ class WandbTracker:
             self._folders.remove(whole=self._ledger.whole)
 
     def _save(self) -> None:
-        """Record what is logged, and have this start's offline folder replace the earlier ones once it is whole."""
+        """Save the ledger; once this start is whole, its offline folder replaces the earlier ones."""
         _, ledger = self._opened()
         ledger.save()
         if ledger.whole and self._folders is not None:

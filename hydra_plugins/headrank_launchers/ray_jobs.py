@@ -1,4 +1,4 @@
-"""A sweep's jobs on a Ray cluster (extra `ray`), with the resources that each asks for.
+"""A sweep's jobs on a Ray cluster (extra `ray`), with the resources that each requests.
 
 The plugin `hydra-ray-launcher` 1.2 needs cloudpickle below 3, which joblib no longer takes, and waits forever for
 resources that no node has.
@@ -27,7 +27,7 @@ class RayLauncher(Launcher):
     init: arguments of `ray.init`; its `address` None starts a cluster on this machine. remote: arguments of
         `ray.remote`, for each job: `num_cpus`, `num_gpus`, ...
 
-    Raises `MissingExtraError` without Ray, and `HydraException` if a cluster of this machine lacks what a job asks for.
+    Raises `MissingExtraError` without Ray, and `HydraException` if a cluster of this machine lacks what a job requests.
     """
 
     def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ class RayLauncher(Launcher):
 
 
 def check_resources(asked: Mapping[str, Any], there: Mapping[str, float]) -> None:
-    """Raise `HydraException` if a job asks for more than the cluster has, which it would wait for forever."""
+    """Raise `HydraException` if a job requests more than the cluster has: it would wait forever."""
     for key, name in RESOURCES.items():
         if (asked.get(key) or 0) > there.get(name, 0):
             raise HydraException(
@@ -87,7 +87,7 @@ def _run(folder: str, context: HydraContext, config: DictConfig, function: TaskF
 def _result(get: Any, task: Any) -> JobReturn:
     try:
         return get(task)
-    except Exception as error:  # a worker that died, or an exception that does not travel: the other jobs go on
+    except Exception as error:  # a worker that died, or an exception that cannot be pickled: the other jobs continue
         failed = JobReturn()
         failed.status, failed.return_value = JobStatus.FAILED, error
         return failed

@@ -44,7 +44,7 @@ class JobSweeper(Sweeper):
     """A sweeper whose configured parameters stand after the command line's in each job.
 
     Hydra's own sweeper puts them before. A group that a sweep adds (`+ablation`) would then be laid under the
-    experiment's values instead of over them, and change nothing where the experiment says something itself.
+    experiment's values instead of over them, and change nothing that the experiment sets itself.
     """
 
     deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
@@ -78,8 +78,8 @@ class JobSweeper(Sweeper):
     def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
         """The job of these overrides, in a folder named after them, the keys in `swept` first.
 
-        Raises what composing raises: an unknown key or option. The error's `job_overrides` are this job's, which say
-        what the key could be.
+        Raises what composing raises: an unknown key or option. The error's `job_overrides` are this job's, for
+        the message.
         """
         if not any(word.startswith("hydra.sweep.subdir=") for word in self._master.hydra.overrides.hydra):
             overrides = [*overrides, f"hydra.sweep.subdir={job_name(overrides, swept)}"]
@@ -136,5 +136,5 @@ def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
 def _value(result: Any) -> Any | Exception:
     try:
         return result.return_value
-    except Exception as error:  # whatever a job raises: it is told of in its folder and at the sweep's end
+    except Exception as error:  # whatever a job raises: its folder and the sweep's end report it
         return error

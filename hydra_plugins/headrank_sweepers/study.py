@@ -45,7 +45,7 @@ class StudySweeper(JobSweeper):
         return results
 
     def jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """All jobs, the same ones too. Composes each, so that an unknown key is told before anything runs."""
+        """All jobs, the same ones too. Composes each, so that an unknown key is an error before anything runs."""
         fixed = self.arranged(arguments, self.params)
         keys = {override.key_or_group for override in fixed}
         always = {key.lstrip("+") for key in self.params}

@@ -20,7 +20,7 @@ _GRADES = {
 }
 _BINARY = {3: 1}
 _QUERIES_ARE_PASSAGES = ("arguana", "quora")  # a query is a passage of the same id
-_SPLITS = {"nfcorpus": ("train", "dev", "test")}  # what conf/ names beside `test`
+_SPLITS = {"nfcorpus": ("train", "dev", "test")}  # the splits that conf/ names; others have `test`
 
 
 def _numbered(prefix: str) -> Callable[[int, random.Random], str]:

@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on_with_the_heads_it_had(make, tmp_path):
 
 def test_what_does_not_fit_is_refused(make, tmp_path):
     for wrong in ({"reselect_every": -1}, {"batch_size": 0}, {"seeds": ()}):
-        with pytest.raises(ValueError, match="wanted 0 or more"):
+        with pytest.raises(ValueError, match="expected 0 or more"):
             ReselectHeads(CRITERION, **wrong)
     module, data = make(max_layer=None)
     with pytest.raises(ValueError, match="needs AlignmentModule"):

@@ -123,7 +123,7 @@ def test_a_checkpoint_with_other_tensors_is_refused(checkpoint, tokenizer):
     lacking = {**content, "state_dict": {n: t for n, t in content["state_dict"].items() if n != name}}
     with pytest.raises(ValueError, match="lacks 1 trained tensors"):
         module.on_load_checkpoint(lacking)
-    with pytest.raises(ValueError, match=r"has shape \(2, 2\), wanted \(4, 32\)"):
+    with pytest.raises(ValueError, match=r"has shape \(2, 2\), expected \(4, 32\)"):
         module.on_load_checkpoint({**content, "state_dict": {**content["state_dict"], name: torch.ones(2, 2)}})
     with pytest.raises(ValueError, match="holds 1 that are not trained here"):
         module.on_load_checkpoint({**content, "state_dict": {**content["state_dict"], "more": torch.ones(2)}})

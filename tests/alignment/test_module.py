@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
     with pytest.raises(ValueError, match="max_layer is 4, the backbone was loaded with 3"):
         toy_module(fresh, max_layer=4)
     for weights in ([1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, float("nan"), 1.0]):
-        with pytest.raises(ValueError, match="for 3 heads, wanted one each"):
+        with pytest.raises(ValueError, match="for 3 heads, expected one a head"):
             toy_module(fresh, weights=weights)
     with pytest.raises(ValueError, match="temperature is 0"):
         toy_module(fresh, temperature=0.0)

@@ -151,11 +151,11 @@ def test_the_zone_is_the_one_of_the_evaluation(n):
 @pytest.mark.parametrize(
     ("z", "grades", "message"),
     [
-        ([1.0, math.nan, 2.0], [1, 0, 0], r"z is nan at context position 1 \(1 of 3 are not finite\), wanted finite"),
+        ([1.0, math.nan, 2.0], [1, 0, 0], r"z is nan at context position 1 \(1 of 3 are not finite\), expected finite"),
         ([math.inf, -math.inf], [1, 0], r"z is inf at context position 0 \(2 of 2"),
-        ([1.0, 2.0], [1, 0, 0], r"z of shape \(2,\) with grades of shape \(3,\), wanted one of each"),
+        ([1.0, 2.0], [1, 0, 0], r"z of shape \(2,\) and grades of shape \(3,\), expected one of each"),
         ([], [1], r"z of shape \(0,\) with grades of shape \(1,\)"),
-        ([1.0, 2.0], [1, -2], r"grades down to -2, wanted 0 or more"),
+        ([1.0, 2.0], [1, -2], r"grades down to -2, expected 0 or more"),
     ],
 )
 def test_bad_lists_are_refused(z, grades, message):
@@ -184,8 +184,8 @@ def test_bad_settings_are_refused(options, message):
 @pytest.mark.parametrize(
     ("better", "worse", "weight", "message"),
     [
-        ([0, 1], [1], [1.0], r"pairs with \(2, 1, 1\) better, worse and weight entries, wanted as many of each"),
-        ([0], [1], [0.0], r"pair weights \[0.0\], wanted finite numbers above 0"),
+        ([0, 1], [1], [1.0], r"pairs with \(2, 1, 1\) better, worse and weight entries, expected as many of each"),
+        ([0], [1], [0.0], r"pair weights \[0.0\], expected finite numbers above 0"),
         ([0], [1], [math.nan], r"pair weights \[nan\]"),
         ([0], [1], [math.inf], r"pair weights \[inf\]"),
     ],

@@ -176,7 +176,7 @@ def test_the_command_that_shows_prompts(capsys):
     for wrong, said in (
         (["--system", "qrhead"], "no system 'qrhead'"),
         (["--query", "q0"], "no list of query 'q0'"),
-        (["--benchmark", "dl19"], "no benchmark 'dl19': wanted one of sample-test"),
+        (["--benchmark", "dl19"], "no benchmark 'dl19': expected one of sample-test"),
     ):
         with pytest.raises(SystemExit):
             main(["debug=fast", *wrong])

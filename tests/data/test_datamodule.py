@@ -39,7 +39,7 @@ def test_other_candidates_are_drawn_each_epoch_and_two_grades_stay(make_source):
         epochs.append({one.item.query.id: one.item.passage_ids for one in lists})
     assert len({tuple(sorted(epoch.items())) for epoch in epochs}) > 4
     assert all(len(one.item) > 3 for batch in data.val_dataloader() for one in batch)
-    with pytest.raises(ValueError, match="draw_candidates 1: wanted 0"):
+    with pytest.raises(ValueError, match="draw_candidates 1: expected 0"):
         ListwiseDataModule([DataSettings("toy", "x")], draw_candidates=1)
 
 
@@ -65,7 +65,7 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
     for options in ({"draw_candidates": 0}, {"draw_candidates": 5}):  # a list does not get longer by it
         data = ready(a, draw_depth=5, **options)
         assert {len(one.item) for batch in data.train_dataloader() for one in batch} == {3}
-    with pytest.raises(ValueError, match="draw_depth -1: wanted 0"):
+    with pytest.raises(ValueError, match="draw_depth -1: expected 0"):
         ListwiseDataModule([a], draw_depth=-1)
 
 

@@ -180,6 +180,6 @@ def test_errors_and_globs(make_run, tmp_path, capsys, monkeypatch):
     assert main(["g/b"]) == 1
     assert "none of the 1 runs has results: 1 failed" in capsys.readouterr().err
     assert main(["g/a", "--metric", "ndcg@7"]) == 1
-    assert "wanted one of ndcg@10" in capsys.readouterr().err
+    assert "expected one of ndcg@10" in capsys.readouterr().err
     assert main(["g/*"]) == 0
     assert (tmp_path / "comparison/comparison.html").is_file()

@@ -249,7 +249,7 @@ def test_a_figure_gives_svg_or_png_or_nothing(make_run):
         assert figure.address.startswith(f"data:image/{kind};base64,")
     assert draw([Broken(Drawing(svg, "Seen."))], [make_run()])[0].alternative == "Broken: Seen."
     assert draw([Broken(None)], [make_run()]) == []
-    with pytest.raises(ValueError, match="figure 'broken' made b'text'…, wanted an SVG or a PNG"):
+    with pytest.raises(ValueError, match="figure 'broken' made b'text'…, expected an SVG or a PNG"):
         draw([Broken("text")], [make_run()])
     with pytest.raises(RuntimeError) as raised:
         draw([Broken(RuntimeError("no"))], [make_run()])

@@ -136,7 +136,7 @@ def test_an_interval_needs_most_resamples_to_have_both_kinds():
 
 
 def test_too_few_resamples_are_refused():
-    with pytest.raises(ValueError, match="999 bootstrap resamples: wanted 1000 or more"):
+    with pytest.raises(ValueError, match="999 bootstrap resamples: expected 1000 or more"):
         selectivity([], resamples=999)
 
 
@@ -240,8 +240,8 @@ def test_faults_are_named():
         ([context], {}, "query 'q' has scores in context order and no ranking"),
         ([context], {"q": other}, "1 of the 8 passages in context order are not in the ranking, such as 'h'"),
         ([twice], {"q": ranking}, "stands twice in its context order"),
-        ([two((0.0, math.nan))], {"q": ranking}, "passage 'b': score nan, wanted a finite number"),
-        ([two((0.0, 1.0), (1.0, -1.0))], {"q": ranking}, "passage 'b': mass -1.0, wanted a finite number, 0 or more"),
+        ([two((0.0, math.nan))], {"q": ranking}, "passage 'b': score nan, expected a finite number"),
+        ([two((0.0, 1.0), (1.0, -1.0))], {"q": ranking}, "passage 'b': mass -1.0, expected a finite number, 0 or more"),
         ([two((0.0, 1.0), (1.0, math.inf))], {"q": ranking}, "passage 'b': mass inf"),
     ]:
         with pytest.raises(ValueError, match=message):

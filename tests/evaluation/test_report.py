@@ -202,7 +202,7 @@ def test_settings_check_themselves(changes, message):
 
 
 def test_faults_are_named(write, make_run):
-    with pytest.raises(ValueError, match=r"report.baseline 'x' was not measured: wanted one of first stage, headrank"):
+    with pytest.raises(ValueError, match=r"report.baseline 'x' was not measured: expected one of first stage"):
         write(settings=ReportSettings(figures={}, baseline="x"))
     with pytest.raises(ValueError, match="metric 'ndcg@5' was not measured"):
         make_run(metric="ndcg@5")

@@ -92,7 +92,7 @@ def test_t_where_it_is_not_defined(differences, p):
     assert t_test(np.array(differences)) == p
 
 
-@pytest.mark.parametrize(("a", "b", "message"), [([0.1], [0.1, 0.2], "wanted pairs"), ([], [], "no queries")])
+@pytest.mark.parametrize(("a", "b", "message"), [([0.1], [0.1, 0.2], "expected pairs"), ([], [], "no queries")])
 def test_faults_are_named(a, b, message):
     with pytest.raises(ValueError, match=message):
         compare(a, b)

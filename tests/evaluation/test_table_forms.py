@@ -131,7 +131,7 @@ def test_an_optional_column_is_there_where_a_row_has_it():
 
 
 def test_a_cell_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match=r"table 't': 0.5 in column 'x', wanted 2"):
+    with pytest.raises(ValueError, match=r"table 't': 0.5 in column 'x', expected 2"):
         Table("t", "T", (Column("x", Form.METRIC, shape=Shape.PAIR),), ((0.5,),))
 
 

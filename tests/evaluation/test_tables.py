@@ -98,7 +98,7 @@ def test_columns_are_chosen_and_ordered_by_their_keys(make_benchmark):
     table = changes_table([make_benchmark()], "ndcg@10", {"changes": ["benchmark", "system", "p_t"]})
     assert [column.heading for column in table.columns] == ["Benchmark", "System", "p (t)"]
     assert table.rows[0][2] == make_benchmark().systems["headrank"].comparisons["ndcg@10"].p_t
-    with pytest.raises(ValueError, match="table changes has no column 'x': wanted some of system"):
+    with pytest.raises(ValueError, match="table changes has no column 'x': expected some of system"):
         CHANGES.table([], shown=["x"], reference="r", metric="m", judged="j")
 
 

@@ -58,7 +58,7 @@ def test_counts():
     assert len(select_heads(TABLE, values, RAW, count=5).heads) == 5
     assert len(select_heads(TABLE, Fixed(values.values, count=None), RAW).heads) == 5  # all that are left
     for count in (0, -1, 6):
-        with pytest.raises(ValueError, match=rf"{count} heads are wanted, criterion fixed leaves 5"):
+        with pytest.raises(ValueError, match=rf"expected {count} heads, criterion fixed leaves 5"):
             select_heads(TABLE, values, RAW, count=count)
 
 

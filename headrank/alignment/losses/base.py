@@ -33,13 +33,13 @@ class ListwiseInput:
         for name, side in (("better", self.pairs.better), ("worse", self.pairs.worse)):
             if len(side) and not 0 <= int(side.min()) <= int(side.max()) < docs:
                 raise ValueError(
-                    f"pairs.{name} holds positions {int(side.min())} to {int(side.max())}, wanted 0 to {docs - 1}: "
+                    f"pairs.{name} holds positions {int(side.min())} to {int(side.max())}, expected 0 to {docs - 1}: "
                     "were the pairs mined from another list?"
                 )
         if self.reference is not None:
             if self.reference.shape != self.z.shape:
                 raise ValueError(
-                    f"reference scores of shape {tuple(self.reference.shape)}, wanted one per passage, {docs}"
+                    f"reference scores of shape {tuple(self.reference.shape)}, expected one per passage, {docs}"
                 )
             check_finite("reference", self.reference)
 

@@ -53,7 +53,7 @@ class Preference:
         return self.kappa != 0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """The loss of one list. Raises `ValueError` where the reference is needed and missing."""
+        """The loss of one list. Raises `ValueError` if the reference is needed and missing."""
         better, worse = x.pairs.better, x.pairs.worse
         if self.needs_reference and x.reference is None:
             raise ValueError(

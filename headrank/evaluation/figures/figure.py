@@ -18,7 +18,7 @@ class Figure(Protocol):
     title: str
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | str | bytes | None:
-        """Draw: an SVG or PNG image, with a caption as a `Drawing`; None where the data is not there.
+        """Draw: an SVG or PNG image, with a caption as a `Drawing`; None if the data is not there.
 
         runs: the report's own run first, then those that are set beside it (`report.beside`).
         """

@@ -74,7 +74,7 @@ class HeadCurves:
     title = "How many heads, how deep"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where a run has no such curves: heads chosen without labels, or too few lists."""
+        """None if a run has no such curves: heads chosen without labels, or too few lists."""
         curves = runs[0].head_curves
         if not curves or not (curves.get("heads") or curves.get("depth")):
             return None

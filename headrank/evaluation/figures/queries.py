@@ -21,7 +21,7 @@ class QueryChanges:
     title = "Query by query"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where there is only the reference."""
+        """None if there is only the reference."""
         run = runs[0]
         compared = compare_systems(run.benchmarks, run.metric, run.main, run.reference)
         if compared is None:
