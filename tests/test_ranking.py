@@ -39,7 +39,7 @@ def test_scores_that_are_not_finite_are_refused(score):
 def test_repeated_ids_are_refused():
     with pytest.raises(ValueError, match=r"'q1'.*twice"):
         Ranking.from_scores("q1", ["a", "a"], [1.0, 2.0])
-    with pytest.raises(ValueError, match=r"'q1': passage 'b' stands twice"):
+    with pytest.raises(ValueError, match=r"'q1': passage 'b' appears twice"):
         CandidateList(QUERY, passages("b", "c", "b"))
 
 

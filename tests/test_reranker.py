@@ -244,7 +244,7 @@ def test_files_that_are_not_there_or_broken(model_folder, heads_json, tmp_path):
 def test_passages_that_are_none(reranker):
     with pytest.raises(ValueError, match="one text"):
         reranker.rank(QUERY, "one text")
-    with pytest.raises(ValueError, match="'a' stands twice"):
+    with pytest.raises(ValueError, match="'a' appears twice"):
         reranker.rank(QUERY, [Passage("a", "x"), Passage("a", "y")])
     assert reranker.rank(QUERY, []) == []
     assert reranker.rank(QUERY, {}) == []
@@ -265,7 +265,7 @@ def test_indexed_passages_are_read_from_their_folder(model_folder, tmp_path):
     plain = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks)
     want = plain.rank(QUERY, TEXTS)
     indexed = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks)
-    assert indexed.index(TEXTS, tmp_path / "states") == 4  # one of the five stands twice
+    assert indexed.index(TEXTS, tmp_path / "states") == 4  # one of the five appears twice
     assert indexed.index([*TEXTS, "one more"], tmp_path / "states") == 1
     opened = Reranker.from_pretrained(model_folder, PAIRS, device="cpu", prompt=blocks, states=tmp_path / "states")
     seen = []
