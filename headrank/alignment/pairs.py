@@ -77,7 +77,7 @@ def middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Ten
 def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
     """Raise `ValueError` unless z is finite and the grades are as many, 0 or more."""
     if z.ndim != 1 or grades.shape != z.shape:
-        raise ValueError(f"z of shape {tuple(z.shape)} and grades of shape {tuple(grades.shape)}, expected one of each")
+        raise ValueError(f"z of shape {tuple(z.shape)} with grades of shape {tuple(grades.shape)}, expected equal ones")
     check_finite("z", z)
     if bool((grades < 0).any()):
         raise ValueError(f"grades down to {int(grades.min())}, expected 0 or more: judge negative grades as 0 first")

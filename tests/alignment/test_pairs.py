@@ -153,7 +153,7 @@ def test_the_zone_is_the_one_of_the_evaluation(n):
     [
         ([1.0, math.nan, 2.0], [1, 0, 0], r"z is nan at context position 1 \(1 of 3 are not finite\), expected finite"),
         ([math.inf, -math.inf], [1, 0], r"z is inf at context position 0 \(2 of 2"),
-        ([1.0, 2.0], [1, 0, 0], r"z of shape \(2,\) and grades of shape \(3,\), expected one of each"),
+        ([1.0, 2.0], [1, 0, 0], r"z of shape \(2,\) with grades of shape \(3,\), expected equal ones"),
         ([], [1], r"z of shape \(0,\) with grades of shape \(1,\)"),
         ([1.0, 2.0], [1, -2], r"grades down to -2, expected 0 or more"),
     ],
