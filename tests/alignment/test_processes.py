@@ -147,7 +147,7 @@ def test_more_devices_than_there_are_are_refused(monkeypatch):
     TrainerSettings(accelerator="cpu", devices=2).check(Started("torchrun", 1, 2))
     with pytest.raises(ValueError, match="this machine has 1"):
         TrainerSettings(devices=2).check(Started())
-    with pytest.raises(ValueError, match=r"trainer\.devices above 1"):
+    with pytest.raises(ValueError, match="devices above 1"):
         TrainerSettings(strategy="fsdp")
 
 
