@@ -154,7 +154,7 @@ def main() -> None:
             _main()
     except (HeadRankError, HydraException, OmegaConfBaseException) as error:
         if full:
-            raise
+            traceback.print_exc()
         if isinstance(error, HydraException) and isinstance(
             error.__cause__, HeadRankError
         ):  # Hydra's words around what a plugin refused

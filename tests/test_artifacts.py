@@ -200,7 +200,7 @@ def test_an_unreadable_record_is_named_and_the_artifact_is_made_again(files, tmp
     record = tmp_path / ".keys/a.key"
     record.write_text(f'{{"key": "key", "files": {files}}}')
     folder.check("a", "key")
-    assert folder.edited() is None
+    assert folder.edited_file() is None
     assert folder.make("a", "key", write)
     assert not folder.make("a", "key", write)
     assert len(made) == 2

@@ -130,7 +130,7 @@ def distribution(override: Override) -> "BaseDistribution":
             return IntDistribution(sweep.start, sweep.end, log=log)
         return FloatDistribution(float(sweep.start), float(sweep.end), log=log)
     raise HydraException(
-        f"{override.input_line}: wanted choice(...), range(...) of integers, upwards, or interval(...), for a search"
+        f"{override.input_line}: expected choice(...), range(...) of integers, upwards, or interval(...), for a search"
     )
 
 
