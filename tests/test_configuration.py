@@ -157,7 +157,8 @@ def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
     def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "headrank.run", f"paths.output={tmp_path}/out", *words],
-            cwd=ROOT, env=os.environ | {"HYDRA_FULL_ERROR": "0"} | environment, capture_output=True, text=True, check=False, timeout=300,
+            cwd=ROOT, env=os.environ | {"HYDRA_FULL_ERROR": "0"} | environment,
+            capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
 
     done = run("scorer.batch_size=1.5")
