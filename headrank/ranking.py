@@ -36,7 +36,7 @@ class CandidateList:
 
     `first_stage_scores` are the first stage's own scores if it gave any, in the same order.
 
-    Raises `ValueError` if a passage id stands twice or the scores do not fit the passages.
+    Raises `ValueError` if a passage id is repeated or the scores do not fit the passages.
     """
 
     query: Query

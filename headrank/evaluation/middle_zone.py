@@ -123,8 +123,10 @@ def _check_numbers(context: ContextScores) -> None:
     for name, numbers in (("score", context.scores or ()), ("mass", context.masses or ())):
         for passage, number in zip(context.passage_ids, numbers, strict=False):
             if not math.isfinite(number) or (name == "mass" and number < 0):
-                wanted = "a finite number" + (", 0 or more" if name == "mass" else "")
-                raise ValueError(f"query {context.query_id!r}, passage {passage!r}: {name} {number}, expected {wanted}")
+                expected = "a finite number" + (", 0 or more" if name == "mass" else "")
+                raise ValueError(
+                    f"query {context.query_id!r}, passage {passage!r}: {name} {number}, expected {expected}"
+                )
 
 
 def _average(lists: Sequence[Homogenization]) -> Homogenization:

@@ -79,9 +79,11 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.name!r}: a row of {len(row)} values for {len(self.columns)} columns")
             for value, column in zip(row, self.columns, strict=True):
-                wanted = len(column.csv_headings)
-                if value is not None and (len(value) if isinstance(value, tuple) else 1) != wanted:
-                    raise ValueError(f"table {self.name!r}: {value!r} in column {column.heading!r}, expected {wanted}")
+                expected = len(column.csv_headings)
+                if value is not None and (len(value) if isinstance(value, tuple) else 1) != expected:
+                    raise ValueError(
+                        f"table {self.name!r}: {value!r} in column {column.heading!r}, expected {expected}"
+                    )
 
     def cells(self) -> list[list[str]]:
         """The rows as text, not escaped."""

@@ -53,14 +53,14 @@ def select_heads(
     score = criterion(table, calibrate).float()
     if score.isnan().any():
         raise ValueError(f"criterion {criterion.name} gave NaN for {int(score.isnan().sum())} heads")
-    wanted = count if count is not None else criterion.count
+    expected = count if count is not None else criterion.count
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
-    if wanted is not None and not 1 <= wanted <= len(eligible):
-        raise ValueError(f"expected {wanted} heads, criterion {criterion.name} leaves {len(eligible)} to choose from")
+    if expected is not None and not 1 <= expected <= len(eligible):
+        raise ValueError(f"expected {expected} heads, criterion {criterion.name} leaves {len(eligible)} to choose from")
     ranked = sorted(eligible, key=lambda i: (-float(score[i]), table.heads[i]))
     labelled = bool(table.lists)
     return Selection(
-        tuple(table.heads[i] for i in ranked[:wanted]),
+        tuple(table.heads[i] for i in ranked[:expected]),
         table.heads,
         score,
         mean_discriminability(table, calibrate) if labelled else None,
