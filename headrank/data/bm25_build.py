@@ -21,7 +21,9 @@ import numpy as np
 
 from headrank.checksums import write_folder_sums
 from headrank.data.bm25_words import BM25Method, BM25Parameters, words
+from headrank.data.lines import shown
 from headrank.data.texts import Texts, write_texts
+from headrank.errors import FormatError
 from headrank.files import atomic_folder
 from headrank.logs import Progress
 from headrank.ranking import Passage
@@ -103,9 +105,10 @@ def passages_done(work: Path) -> int:
 def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
     """Step 2: the index of all parts, in bm25s' layout of arrays, into an existing folder.
 
-    Raises `ValueError` if no passage has a word.
+    Raises `ValueError` if no passage has a word, and `FormatError` if two passages have the same id.
     """
     folders = part_folders(work)
+    _check_ids(folders)
     numbers = _vocabulary(folders, folder)
     write_texts(folder, "passage_ids", chain.from_iterable(Texts(part, "passage_ids") for part in folders))
     parts: list[_Part] = []
@@ -136,6 +139,28 @@ def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
                 progress.update(len(block_scores))
     facts = {"passages": first, "words": size, "postings": int(starts[-1]), "average_length": average}
     (folder / "index.json").write_text(json.dumps({**facts, **asdict(parameters)}, indent=1), encoding="utf-8")
+
+
+def _check_ids(parts: list[Path]) -> None:
+    """Raise `FormatError` if a passage id occurs twice: its words would count twice in every score."""
+
+    def ids() -> Iterator[bytes]:
+        return chain.from_iterable(Texts(part, "passage_ids") for part in parts)
+
+    hashes = np.fromiter((hash(one) for one in ids()), dtype=np.int64)  # 8 bytes a passage instead of all ids
+    values, counts = np.unique(hashes, return_counts=True)
+    suspects = set(values[counts > 1].tolist())
+    seen: set[bytes] = set()
+    for one in ids() if suspects else ():
+        if hash(one) not in suspects:
+            continue
+        if one in seen:
+            raise FormatError(
+                f"passage id {shown(one.decode('utf-8', 'surrogatepass'))} occurs twice among {len(hashes)} passages, "
+                f"{int((counts - 1).sum())} ids are repeated in all. For an ir_datasets id, delete the collection's "
+                "docs.pklz4 folder under $IR_DATASETS_HOME: it is built again"
+            )
+        seen.add(one)
 
 
 def _vocabulary(parts: list[Path], folder: Path) -> list[np.ndarray]:

@@ -2,17 +2,20 @@
 
 ir_datasets downloads and keeps its files under `$IR_DATASETS_HOME` (read when it is first imported, which is why this
 module imports it late). Files can be placed there by hand: the errors here name the missing file and its place.
-It has no file locks: with several processes, let one of them read a collection first.
+It has no file locks of its own: two processes that build a store at once both append to it, and every passage is in it
+twice. So its files are prepared under a lock in that folder.
 """
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+from headrank.cache import cache_lock
 from headrank.data.collections import Collection, fingerprint
 from headrank.data.lines import shown, text_fault
 from headrank.errors import ConfigError, FormatError, HeadRankError
@@ -74,6 +77,18 @@ def _failed_download(error: BaseException) -> Any | None:
             found = owner
         trace = trace.tb_next
     return found
+
+
+@contextmanager
+def _preparing() -> Iterator[None]:
+    """Let one process at a time download, unpack and build in `$IR_DATASETS_HOME`.
+
+    A folder that this process cannot write to needs no lock: ir_datasets can build nothing in it either.
+    """
+    from ir_datasets.util import home_path
+
+    with cache_lock(home_path(), "headrank") if os.access(home_path(), os.W_OK) else nullcontext():
+        yield
 
 
 @contextmanager
@@ -168,7 +183,7 @@ class IrDatasetsCollection(Collection):
     @cached_property
     def _queries(self) -> Mapping[str, Query]:
         queries: dict[str, Query] = {}
-        with _reading(self.name, "queries"):
+        with _preparing(), _reading(self.name, "queries"):
             for record in self._dataset.queries_iter():
                 query = Query(record.query_id, _text_of(record, title=True, what="queries"))
                 if queries.setdefault(query.id, query) != query:
@@ -184,7 +199,7 @@ class IrDatasetsCollection(Collection):
     def _qrels(self) -> Qrels:
         qrels: dict[str, dict[str, int]] = {}
         repeated = 0
-        with _reading(self.name, "judgements"):
+        with _preparing(), _reading(self.name, "judgements"):
             for record in self._dataset.qrels_iter():
                 judged = qrels.setdefault(record.query_id, {})
                 repeated += record.doc_id in judged
@@ -201,7 +216,7 @@ class IrDatasetsCollection(Collection):
 
     @cached_property
     def _passage_count(self) -> int:
-        with _reading(self.name, "passages"):
+        with _preparing(), _reading(self.name, "passages"):
             count = self._dataset.docs_count()
             return sum(1 for _ in self._dataset.docs_iter()) if count is None else count
 
@@ -213,12 +228,15 @@ class IrDatasetsCollection(Collection):
     def passages(self, start: int = 0) -> Iterator[Passage]:
         """All passages but the first `start` (which are read past), in the data set's order."""
         with _reading(self.name, "passages"):
-            for record in islice(self._dataset.docs_iter(), start, None):
+            with _preparing():
+                records = self._dataset.docs_iter()
+                first = next(records, None)
+            for record in islice(chain(() if first is None else (first,), records), start, None):
                 yield self._passage(record)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
         """The passages of these ids; unknown ids are absent. The first call may build ir_datasets' store."""
-        with _reading(self.name, "passages"):
+        with _preparing(), _reading(self.name, "passages"):
             records = self._dataset.docs_store().get_many(list(passage_ids))
             return {passage_id: self._passage(record) for passage_id, record in records.items()}
 
@@ -256,7 +274,7 @@ class IrDatasetsCollection(Collection):
         if not self._dataset.has("scoreddocs"):
             return None
         lists: dict[str, tuple[list[str], list[float]]] = {}
-        with _reading(self.name, "scoreddocs"):
+        with _preparing(), _reading(self.name, "scoreddocs"):
             for record in self._dataset.scoreddocs_iter():
                 ids, scores = lists.setdefault(record.query_id, ([], []))
                 ids.append(record.doc_id)

@@ -19,7 +19,7 @@ from headrank.data import bm25, bm25_build
 from headrank.data.bm25 import BM25Index, BM25Method, BM25Parameters, bm25_index, bm25_run
 from headrank.data.bm25_words import words
 from headrank.data.local import LocalCollection
-from headrank.errors import ConfigError
+from headrank.errors import ConfigError, FormatError
 from headrank.ranking import Passage, Query
 
 
@@ -236,12 +236,21 @@ def test_a_build_that_stops_in_the_merge_reads_no_passage_again(make_folder, tmp
     assert read == []
 
 
+def test_a_collection_that_gives_a_passage_twice_is_refused(make_folder, tmp_path, monkeypatch):
+    collection = LocalCollection(large_folder(make_folder))
+    passages = list(collection.passages())
+    monkeypatch.setattr(collection, "passages", lambda start=0: iter([*passages, passages[7]][start:]))
+    monkeypatch.setattr(bm25_build, "PART_CHARACTERS", 200)
+    with pytest.raises(FormatError, match=re.escape(repr(passages[7].id))):
+        bm25_index(collection, BM25Parameters(), tmp_path / "cache")
+
+
 KILLED = """
 import sys, pathlib
 from headrank.data import bm25_build
 from headrank.data.bm25 import BM25Parameters, bm25_index
 from headrank.data.local import LocalCollection
-from headrank.errors import ConfigError
+from headrank.errors import ConfigError, FormatError
 bm25_build.PART_CHARACTERS = 200
 whole = bm25_build.write_part
 def slow(folder, passages, parameters):

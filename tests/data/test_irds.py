@@ -163,3 +163,31 @@ def test_the_highest_of_repeated_judgements_counts(caplog):
     records = [SimpleNamespace(query_id="q", doc_id=d, relevance=g) for d, g in rows]
     assert collection_of(qrels_iter=lambda: iter(records)).qrels == {"q": {"a": 3, "b": 0}}
     assert "2 repeated judgements" in caplog.text
+
+
+TOGETHER = """
+import json, sys
+from headrank.data import load_collection
+collection = load_collection("beir/nfcorpus/test")
+print("ready", flush=True)
+sys.stdin.readline()
+print(json.dumps([p.id for p in collection.passages()]))
+"""
+
+
+def test_processes_that_build_a_store_at_once_do_not_double_it(home):
+    place(home, [DOCS[0] | {"_id": f"D-{number}"} for number in range(3000)])
+    environment = os.environ | {"IR_DATASETS_HOME": str(home), "IR_DATASETS_TMP": str(home / "tmp")}
+    command = [sys.executable, "-c", TOGETHER]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        out, _ = process.communicate(timeout=120)
+        assert json.loads(out) == [f"D-{number}" for number in range(3000)]
