@@ -17,8 +17,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headrank.cache import cache_folder
 from headrank.errors import ConfigError
+from headrank.io.cache import cache_folder
 from headrank.records import recorded, resolved
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from headrank.artifacts import RunFolder
-from headrank.cache import clean_cache
 from headrank.data import write_run
 from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_results, score_benchmark, write_report
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
-from headrank.files import atomic_write
 from headrank.heads import HeadsFile
 from headrank.interruption import interruption
+from headrank.io.artifacts import RunFolder
+from headrank.io.cache import clean_cache
+from headrank.io.files import atomic_write
 from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, drawn_from, help_aligning
 from headrank.stages.checks import check_model
 from headrank.stages.facts import report_facts, run_numbers

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from headrank.evaluation.comparison import write_comparison
-from headrank.evaluation.run_folders import find_run_folders, read_run_folder
+from headrank.evaluation.comparison.comparison import write_comparison
+from headrank.evaluation.run_folder import find_run_folders, read_run_folder
 from headrank.logs import set_up_logging
 
 

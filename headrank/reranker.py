@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import torch
 
-from headrank.files import atomic_folder
 from headrank.heads import HeadsFile, check_shape
+from headrank.io.files import atomic_folder
 from headrank.model import (
     EMBEDDED_MODEL,
     Backbone,
@@ -28,7 +28,7 @@ from headrank.model import (
     load_backbone,
     save_backbone,
 )
-from headrank.model.devices import check_device, check_kernel
+from headrank.model.loading.devices import check_device, check_kernel
 from headrank.ranking import CandidateList, Passage, Query
 from headrank.reranker_inputs import (
     HEADS_FILE,

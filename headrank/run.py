@@ -33,10 +33,10 @@ from headrank.configuration import CONFIG_FOLDER, NONE, REPLACED, build, chosen,
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
+from headrank.io.launch import Started
 from headrank.logs import set_up_logging
 from headrank.records import recorded
 from headrank.settings import meant, wrong
-from headrank.started import Started
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _main(config: DictConfig) -> float | None:
     A sweep's job that finished before returns at once. The job's `status.json` and `traceback.txt` record a failure.
     """
     check_extras(config)
-    from headrank.artifacts import RunFolder
     from headrank.errors import InUseError
+    from headrank.io.artifacts import RunFolder
     from headrank.pipeline import finished_objective, help_experiment, run_experiment
 
     job, started = HydraConfig.get(), Started.of()

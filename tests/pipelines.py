@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import headrank.alignment.fit as fit_module
+import headrank.alignment.training as fit_module
 import headrank.stages.rerank as rerank_module
 import headrank.stages.select as select_module
 from headrank.alignment import GradedKL, Preference, WeightedLosses

@@ -20,10 +20,10 @@ from experiments.benchmarks.models import QUERY, Shared, make_lists
 from experiments.benchmarks.profiles import CPU, PROFILES, quick
 from experiments.benchmarks.switches import run_switches, two_passes_call
 from experiments.benchmarks.table import markdown
-from headrank.memory import DeviceMemory
+from headrank.baselines.language_model import LanguageModel
+from headrank.io.memory import DeviceMemory
 from headrank.model import (
     BackboneSettings,
-    LanguageModel,
     PromptBuilder,
     PromptSettings,
     ScorerSettings,
@@ -31,7 +31,7 @@ from headrank.model import (
     read_head_scores,
 )
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.compiled import can_compile
+from headrank.model.loading.compiled import can_compile
 from headrank.ranking import Query, Ranking
 from tests.baselines.toy import chat_tokenizer
 

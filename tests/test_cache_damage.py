@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from headrank.checksums import damaged_file, write_folder_sums
-from headrank.data.bm25 import BM25Parameters, bm25_run, index_folder
+from headrank.data.bm25.index import BM25Parameters, bm25_run, index_folder
 from headrank.data.local import LocalCollection
-from headrank.model import embedded
+from headrank.io.checksums import damaged_file, write_folder_sums
+from headrank.model.loading import default_model as embedded
 from headrank.stages.shared_runs import SharedRuns
-from tests.test_artifacts import cut, edit_text
+from tests.io.test_artifacts import cut, edit_text
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_a_damaged_bm25_index_is_built_again(collection, tmp_path, caplog, name)
 
 
 def test_a_half_word_list_does_not_change_a_build_that_is_resumed(collection, tmp_path, caplog, monkeypatch):
-    from headrank.data import bm25, bm25_build
+    from headrank.data.bm25 import build as bm25_build
+    from headrank.data.bm25 import index as bm25
 
     monkeypatch.setattr(bm25_build, "PART_CHARACTERS", 60)
     undamaged = search(collection, tmp_path / "straight")
@@ -132,7 +133,7 @@ def test_a_damaged_converted_model_is_converted_again(converted, caplog, name, d
 
 
 def test_a_large_file_is_hashed_again_after_a_change_of_time(tmp_path, monkeypatch):
-    from headrank import checksums
+    from headrank.io import checksums
 
     monkeypatch.setattr(checksums, "LARGE", 10)
     (tmp_path / "weights").write_bytes(bytes(100))

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from headrank.alignment.settings import TrainerSettings
 from headrank.baselines import Generative, Qwen3Reranker
-from headrank.evaluation.figures import default_figures
-from headrank.evaluation.layouts import LAYOUTS
+from headrank.evaluation.report.columns import LAYOUTS
+from headrank.evaluation.report.figures import default_figures
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config, tracker_from_config
 from headrank.tracking import NoTracker

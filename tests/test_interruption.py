@@ -13,10 +13,10 @@ from types import ModuleType
 
 import pytest
 
-import headrank.files as files_module
+import headrank.io.files as files_module
 from headrank.errors import DiskError
-from headrank.evaluation.comparison import state_lines
-from headrank.evaluation.run_folders import read_run_folder
+from headrank.evaluation.comparison.comparison import state_lines
+from headrank.evaluation.run_folder import read_run_folder
 from headrank.experiment import MAIN_SYSTEM
 from headrank.interruption import Interrupted, interruptible, interruption
 from headrank.pipeline import run_experiment
@@ -75,7 +75,7 @@ def test_sigterm_within_a_training_resumes_from_its_last_epoch(experiment, monke
         benchmarks=experiment.benchmarks[:1],
     )
     undisturbed = run_experiment(replace(small, folder=experiment.folder.with_name("undisturbed")))
-    from headrank.alignment.fit import EpochRecord
+    from headrank.alignment.training import EpochRecord
 
     write, epochs = EpochRecord.on_train_epoch_end, []
 
@@ -198,7 +198,7 @@ def test_the_first_error_is_raised_when_even_the_status_cannot_be_written(experi
 
 
 def test_an_error_of_safetensors_names_the_path_too(tmp_path):
-    from headrank.files import atomic_write
+    from headrank.io.files import atomic_write
 
     with pytest.raises(DiskError, match=r"table\.safetensors") as error, atomic_write(tmp_path / "table.safetensors"):
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")

@@ -4,7 +4,7 @@ import re
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from headrank.job_names import LONGEST, job_name
+from hydra_plugins.headrank_sweepers.job_names import LONGEST, job_name
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_one_query_in_two_training_sets_is_refused_before_a_model_is_loaded(expe
 def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
     undisturbed = run_experiment(replace(aligned, folder=experiment.folder.with_name("undisturbed")))
-    from headrank.alignment.fit import EpochRecord
+    from headrank.alignment.training import EpochRecord
 
     write = EpochRecord.on_train_epoch_end
 

@@ -71,7 +71,7 @@ def test_killed_at_any_write_it_ends_the_same(experiment, tmp_path, writes):
     """kill -9 right before the n-th artifact gets its name; the second start comes to the undisturbed numbers."""
     code = f"""
 import os, pickle, signal, sys
-import headrank.files as files
+import headrank.io.files as files
 from headrank.pipeline import run_experiment
 count, replace = 0, os.replace
 def kill(source, target):

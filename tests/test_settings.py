@@ -9,11 +9,11 @@ from typing import Annotated
 import pytest
 
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
-from headrank.artifacts import artifact_key
 from headrank.data import DataSettings
 from headrank.errors import ConfigError
 from headrank.experiment import SelectionSettings
 from headrank.heads import GivenHeads
+from headrank.io.artifacts import artifact_key
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
 from headrank.model.calibration import Calibration
 from headrank.settings import Ge, Listed, SettingsError, one_of, settings, wrong

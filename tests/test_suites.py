@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import ir_datasets
 import pytest
 
-from headrank.data.bm25 import BM25Parameters, index_folder
+from headrank.data.bm25.index import BM25Parameters, index_folder
 from headrank.data.irds import IrDatasetsCollection
 from headrank.experiment import MAIN_SYSTEM
 from tests.test_conf import EXPERIMENTS, experiment

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headrank.job_names import job_name
+from hydra_plugins.headrank_sweepers.job_names import job_name
 
 ROOT = Path(__file__).parents[1]
 APP = """

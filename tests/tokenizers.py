@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from headrank.model.embedded import PACKAGE
+from headrank.model.loading.default_model import PACKAGE
 
 
 @functools.cache

@@ -14,9 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.zero_shot.read import load
-from headrank.artifacts import artifact_key
-from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.io.artifacts import artifact_key
+from headrank.io.files import atomic_write
 from headrank.model import Backbone, BackboneSettings, Scorer, load_backbone
 
 ZERO_SHOT, ALIGNED = "zero-shot", "aligned"

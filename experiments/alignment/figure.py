@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 
 COLOURS = {"BM25": "#8a8a8a", "zero-shot": "#e08a00", "aligned": "#0072b2"}  # told apart by colour-blind readers too
 LABELS = {"BM25": "BM25 (first stage)", "zero-shot": "heads before alignment", "aligned": "after alignment"}

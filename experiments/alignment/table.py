@@ -21,8 +21,9 @@ from experiments.alignment.evaluate import ALIGNED, ZERO_SHOT, Systems
 from experiments.alignment.figure import Row, draw
 from experiments.zero_shot.read import load
 from headrank.data import load_collection
-from headrank.evaluation import BenchmarkResult, SystemRun, ZoneCounts, compare, score_benchmark, selectivity
-from headrank.files import atomic_write
+from headrank.evaluation import BenchmarkResult, SystemRun, ZoneCounts, compare, score_benchmark
+from headrank.evaluation.measures import selectivity
+from headrank.io.files import atomic_write
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Ranking
 

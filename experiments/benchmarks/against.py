@@ -8,7 +8,7 @@ from experiments.benchmarks.eager import eager_bytes
 from experiments.benchmarks.measure import Rate, Samples, take_turns
 from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import Profile
-from headrank.memory import device_memory
+from headrank.io.memory import device_memory
 from headrank.model import PromptBuilder, floor_flops
 from headrank.ranking import CandidateList
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from headrank.model import Head, HeadScores, ModelShape, Prompt
-from headrank.model.block_states import CACHE_ARGUMENT
+from headrank.model.blocks.states import CACHE_ARGUMENT
 
 
 @torch.inference_mode()

@@ -11,18 +11,12 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from experiments.benchmarks.profiles import PASSAGE_TOKENS, Profile
+from headrank.baselines.language_model import LanguageModel, load_tokenizer
 from headrank.data import load_collection
-from headrank.model import (
-    Backbone,
-    BackboneSettings,
-    LanguageModel,
-    ModelShape,
-    backbone_shape,
-)
+from headrank.model import Backbone, BackboneSettings, ModelShape, backbone_shape
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.backbone import DTYPES, cut_config, load_config
-from headrank.model.compiled import compile_parts
-from headrank.model.language_model import load_tokenizer
+from headrank.model.loading.compiled import compile_parts
 from headrank.ranking import CandidateList, Passage, Query
 
 QUERY = "why do the tides of the sea follow the moon and not the sun"
@@ -67,7 +61,7 @@ class Shared:
         kernel: str = "sdpa",
         compiled: bool = False,
     ) -> Backbone:
-        """The first layers, as a backbone of which nothing more was loaded. compiled: see `headrank.model.compiled`."""
+        """The first layers, as a backbone with nothing else loaded. compiled: see `model.loading.compiled`."""
         layers = len(self.decoder.layers)
         model = copy.copy(self.decoder)
         model._modules = dict(self.decoder._modules)

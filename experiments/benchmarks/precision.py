@@ -35,7 +35,7 @@ from headrank.model import (
     measured_matmul_rate,
 )
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.compiled import can_compile, compile_parts
+from headrank.model.loading.compiled import can_compile, compile_parts
 
 PASSAGES, ROUNDS, CANDIDATES, MAX_PASSAGE_TOKENS = 10, 2, 20, 96
 METRIC = "ndcg@10"

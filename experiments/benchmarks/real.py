@@ -11,9 +11,10 @@ from experiments.benchmarks.eager import eager_bytes
 from experiments.benchmarks.growth import FRAME
 from experiments.benchmarks.measure import take_turns
 from experiments.benchmarks.models import Shared
+from headrank.baselines.language_model import load_language_model
 from headrank.data import candidate_lists, load_collection
-from headrank.memory import device_memory
-from headrank.model import BackboneSettings, Head, PromptSettings, load_language_model
+from headrank.io.memory import device_memory
+from headrank.model import BackboneSettings, Head, PromptSettings
 
 logger = logging.getLogger(__name__)
 

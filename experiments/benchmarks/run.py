@@ -27,7 +27,7 @@ from experiments.benchmarks.profiles import PROFILES, quick
 from experiments.benchmarks.real import run_real
 from experiments.benchmarks.switches import run_batching, run_switches
 from experiments.benchmarks.table import markdown
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 
 PARTS = ("against", "switches", "apart", "growth", "batching", "real")
 SHAPED: dict[str, Callable[..., Any]] = {

@@ -27,8 +27,8 @@ from headrank.model import (
 )
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.batching import BatchSettings, padded_tokens, plan_batches
-from headrank.model.compiled import can_compile
 from headrank.model.flex import DEVICES as FLEX_DEVICES
+from headrank.model.loading.compiled import can_compile
 from headrank.ranking import CandidateList, Query
 
 logger = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ class Work:
 
     rankings: tuple[Ranking, ...]
     tokens: int  # read and written
-    flops: int  # needed, by `headrank.model.flops`; of other systems the matrix products of their layers alone
+    flops: int  # needed, by `headrank.model.cost`; of other systems the matrix products of their layers alone
     masses: tuple[dict[str, float], ...] = ()  # of each list, passage id -> the query's attention, of what reads it
 
 

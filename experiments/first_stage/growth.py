@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headrank.data.bm25 import BM25Parameters, bm25_index
-from headrank.data.bm25_words import bm25s
+from headrank.data.bm25.index import BM25Parameters, bm25_index
+from headrank.data.bm25.words import bm25s
 from headrank.data.collections import Collection
 from headrank.ranking import Passage, Qrels, Query
 

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from headrank.cache import cache_folder
 from headrank.data import first_stage_run, load_collection, select_queries
 from headrank.evaluation import mean, score_queries
+from headrank.io.cache import cache_folder
 
 DEPTH = 100  # nDCG@10 needs ten
 

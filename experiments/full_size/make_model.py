@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from headrank.files import atomic_folder
+from headrank.io.files import atomic_folder
 
 QWEN3_0_6B = {  # config.json of Qwen/Qwen3-0.6B
     "hidden_size": 1024,

@@ -1,4 +1,4 @@
-"""The estimates of `headrank.model.footprint` against the peak memory of a process that does the work.
+"""The estimates of `headrank.model.cost` against the peak memory of a process that does the work.
 
 python -m experiments.memory.measure
 

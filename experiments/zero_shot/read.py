@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.zero_shot.reading import read_lists
 from headrank.data import candidate_lists, load_collection
 from headrank.data.first_stage import CandidateLists
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 from headrank.model import BackboneSettings, Order, PromptSettings, load_backbone
 
 MAX_PASSAGE_TOKENS = 96  # longer passages are cut: MS MARCO's have about 75 tokens, BEIR's up to several hundred

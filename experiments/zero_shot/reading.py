@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 from headrank.model import (
     Backbone,
     Head,

@@ -11,8 +11,8 @@ from experiments.zero_shot.reading import ListScores, stored_lists
 from experiments.zero_shot.systems import CALIBRATIONS, System, systems, training_table
 from headrank.data import load_collection
 from headrank.evaluation import BenchmarkResult, Comparison, SystemRun, compare, score_benchmark
-from headrank.files import atomic_write
 from headrank.heads import Selection, ndcg
+from headrank.io.files import atomic_write
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Qrels, Ranking
 

@@ -15,8 +15,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from headrank.alignment.record import read_record
-from headrank.files import atomic_write
+from headrank.alignment.epoch_log import read_record
+from headrank.io.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

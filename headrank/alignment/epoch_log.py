@@ -1,70 +1,16 @@
-"""How far the training is: a line after each epoch, with its numbers and the time left, and a bar within an epoch."""
+"""The record of an alignment, `epochs.csv`: one row an epoch, as plain numbers. Needs no Lightning to be read."""
 
-import logging
-import time
-from typing import Any
-
-from lightning.pytorch import Callback, Trainer
-
-from headrank.logs import Progress, seconds_text
-
-logger = logging.getLogger(__name__)
-
-SHOWN = {"train/loss": "loss", "val/ndcg@10": "val nDCG@10", "heads/overlap": "heads unchanged"}
+import csv
+from pathlib import Path
 
 
-class EpochLog(Callback):
-    """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s, about 120 s left` in the first process.
+def read_record(path: Path) -> list[dict[str, float | int]]:
+    """The rows of an epoch record, `epoch` (from 0) and what was logged by name; none if the file is not there.
 
-    bars: whether progress within an epoch is shown.
+    A value that an epoch lacks (heads are not selected again after each) is absent from its row.
     """
-
-    def __init__(self, *, bars: bool = True) -> None:
-        super().__init__()
-        self.bars = bars
-        self._progress: Progress | None = None
-        self._start, self._trained = 0.0, 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock; epochs of an earlier start do not count."""
-        self._start, self._trained = time.monotonic(), 0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the epoch's progress."""
-        if self.bars and trainer.is_global_zero:
-            batches = trainer.num_training_batches
-            total = int(batches) if batches != float("inf") else None
-            self._progress = Progress(total, self._epoch(trainer), "batch", plural="batches", log_end=False)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the batch."""
-        if self._progress is not None:
-            self._progress.update()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log the epoch."""
-        if not trainer.is_global_zero:
-            return
-        if self._progress is not None:
-            self._progress.close()
-            self._progress = None
-        self._trained += 1
-        each = (time.monotonic() - self._start) / self._trained
-        values = [
-            f"{word} {float(trainer.callback_metrics[key]):.4g}"
-            for key, word in SHOWN.items()
-            if key in trainer.callback_metrics
-        ]
-        left = ((trainer.max_epochs or 0) - trainer.current_epoch - 1) * each
-        values.append(f"{seconds_text(each)} an epoch")
-        values += [f"about {seconds_text(left)} left"] if left > 0 else []
-        logger.info("%s: %s", self._epoch(trainer), ", ".join(values))
-
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """End the bar."""
-        if self._progress is not None:
-            self._progress.close()
-
-    @staticmethod
-    def _epoch(trainer: Trainer) -> str:
-        return f"align: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"])} for row in rows]

@@ -14,8 +14,8 @@ from transformers import AutoModel
 
 from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
-from headrank.files import replaced_folder
 from headrank.heads import HeadsFile
+from headrank.io.files import replaced_folder
 from headrank.model import Backbone, save_backbone, weights_fingerprint
 from headrank.model.backbone import DTYPES, cut_config
 from headrank.reranker import HEADS_FILE

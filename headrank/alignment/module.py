@@ -39,9 +39,9 @@ from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.reader import LabelledReader, checkpoint_activations
 from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
-from headrank.artifacts import artifact_key
 from headrank.data.batches import Batch
 from headrank.data.labelled import LabelledList
+from headrank.io.artifacts import artifact_key
 from headrank.model import Backbone, Head, PromptBuilder, PromptSettings, ScorerSettings
 from headrank.model.head_scores import check_heads
 

@@ -12,8 +12,8 @@ import torch
 from headrank.alignment.adapters import MATRICES, TrainedPart
 from headrank.alignment.losses import Loss, WeightedLosses
 from headrank.alignment.pairs import PairSettings
+from headrank.io.launch import Started
 from headrank.settings import Ge, Gt, Le, Listed, SettingsError, one_of, settings, wrong
-from headrank.started import Started
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "fsdp")

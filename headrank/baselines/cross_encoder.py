@@ -20,10 +20,10 @@ from headrank.errors import ModelError
 from headrank.extras import require_extra
 from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
 from headrank.model.backbone import DTYPES, load_config
-from headrank.model.devices import check_device, check_kernel
-from headrank.model.model_checks import check_loaded, check_weight_files, read_config
+from headrank.model.loading.checks import check_loaded, check_weight_files, read_config
+from headrank.model.loading.devices import check_device, check_kernel
+from headrank.model.loading.quiet import QuietLoading
 from headrank.model.plain_text import encodable
-from headrank.model.quiet_loading import QuietLoading
 from headrank.model.truncation import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
 from headrank.settings import Ge, settings

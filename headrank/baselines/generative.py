@@ -13,18 +13,12 @@ import torch
 
 from headrank.baselines.chat import show
 from headrank.baselines.generators import BACKENDS, Generator, load_generator
+from headrank.baselines.language_model import check_language_model, context_tokens
 from headrank.baselines.listwise_prompt import CUTS, ListwisePrompts
 from headrank.baselines.protocol import Reranked
 from headrank.baselines.replies import Permutation, read_permutation, reply_counts
 from headrank.baselines.windows import SlidingWindows
-from headrank.model import (
-    BackboneSettings,
-    CutCounts,
-    check_language_model,
-    context_tokens,
-    load_tokenizer,
-    model_identity,
-)
+from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity
 from headrank.ranking import CandidateList, ContextScores, Ranking
 from headrank.settings import Ge, one_of, settings, wrong
 

@@ -7,9 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from headrank.baselines.language_model import LanguageModel, load_language_model
 from headrank.extras import require_extra
-from headrank.model import BackboneSettings, LanguageModel, load_language_model, load_tokenizer
-from headrank.model.model_checks import check_weight_files, read_config
+from headrank.model import BackboneSettings, load_tokenizer
+from headrank.model.loading.checks import check_weight_files, read_config
 
 BACKENDS = ("transformers", "vllm")
 

@@ -1,6 +1,6 @@
 """Collections, first stages and candidate lists: everything between a data source's name and what is reranked."""
 
-from headrank.data.bm25 import BM25Method, BM25Parameters
+from headrank.data.bm25.index import BM25Method, BM25Parameters
 from headrank.data.collections import Collection
 from headrank.data.first_stage import (
     CandidateLists,
@@ -11,9 +11,9 @@ from headrank.data.first_stage import (
     select_queries,
 )
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
-from headrank.data.loading import BenchmarkData, load_data
+from headrank.data.loader import BenchmarkData, load_data
+from headrank.data.open_collection import load_collection
 from headrank.data.settings import DataSettings
-from headrank.data.sources import load_collection
 from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
 from headrank.errors import FormatError
 

@@ -18,7 +18,7 @@ from lightning.pytorch import LightningDataModule
 
 from headrank.data.batches import Batch, Batches, Place, check_shares, training_batches, validation_batches
 from headrank.data.labelled import LabelledList, distinct_ids, drawn, shuffled, split
-from headrank.data.loading import load_data
+from headrank.data.loader import load_data
 from headrank.data.settings import DataSettings
 from headrank.logs import counts_text
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from headrank.cache import cache_folder
-from headrank.data.bm25 import BM25Parameters, bm25_run
+from headrank.data.bm25.index import BM25Parameters, bm25_run
 from headrank.data.collections import Collection
-from headrank.data.lines import id_fault, opened, shown
+from headrank.data.parsing import id_fault, opened, shown
 from headrank.data.trec import ranking_fault
 from headrank.errors import ConfigError, FormatError, MissingFileError
+from headrank.io.cache import cache_folder
 from headrank.logs import counts_text
 from headrank.ranking import CandidateList, Query, Ranking, Run
 

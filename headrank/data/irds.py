@@ -15,10 +15,10 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
-from headrank.cache import cache_lock
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.lines import shown, text_fault
+from headrank.data.parsing import shown, text_fault
 from headrank.errors import ConfigError, FormatError, HeadRankError
+from headrank.io.cache import cache_lock
 from headrank.logs import quiet_ir_datasets
 from headrank.ranking import Passage, Qrels, Query, Ranking
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from headrank.data.lines import shown
+from headrank.data.parsing import shown
 from headrank.errors import ConfigError
 from headrank.ranking import CandidateList, Query, shuffled_indices
 

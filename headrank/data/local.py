@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.lines import format_error, id_fault, numbered_lines, opened, shown, text_fault
+from headrank.data.parsing import format_error, id_fault, numbered_lines, opened, shown, text_fault
 from headrank.data.trec import read_qrels, read_run
 from headrank.errors import FormatError, MissingFileError
+from headrank.io.strict_json import parse_json
 from headrank.logs import counts_text
 from headrank.ranking import Passage, Qrels, Query, Ranking
-from headrank.strict_json import parse_json
 
 _log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from headrank.data.lines import format_error, id_fault, numbered_lines, shown
+from headrank.data.parsing import format_error, id_fault, numbered_lines, shown
 from headrank.errors import FormatError
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 from headrank.ranking import Qrels, Ranking, Run
 
 __all__ = ["FormatError", "read_qrels", "read_run", "write_qrels", "write_run"]

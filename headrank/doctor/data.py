@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from headrank.data import BM25Parameters, FirstStage
-from headrank.data.bm25 import index_folder
-from headrank.data.presence import Presence, look_for
+from headrank.data.bm25.index import index_folder
 from headrank.doctor.findings import Finding, State, gib
+from headrank.doctor.presence import Presence, look_for
 from headrank.experiment import DataSettings, Experiment
 
 INDEX_BYTES = 350  # a passage of 55 words in a BM25 index; twice that while it is built (experiments/first_stage)

@@ -6,13 +6,14 @@ from pathlib import Path
 import torch
 
 from headrank.doctor.findings import Finding, State, gib
+from headrank.doctor.model_files import model_files
 from headrank.experiment import Experiment
-from headrank.memory import device_memory
-from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings, model_files
-from headrank.model.compiled import can_compile
+from headrank.io.launch import Started
+from headrank.io.memory import device_memory
+from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings
 from headrank.model.flex import DEVICES
 from headrank.model.flex import NAME as FLEX
-from headrank.started import Started
+from headrank.model.loading.compiled import can_compile
 
 
 def device_of(name: str) -> torch.device:

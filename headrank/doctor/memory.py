@@ -1,6 +1,6 @@
 """The memory that an experiment's stages need, the largest prompts assumed, against what the device has.
 
-The formulas are those of `headrank.model.footprint`.
+The formulas are those of `headrank.model.cost`.
 """
 
 from dataclasses import replace
@@ -9,10 +9,11 @@ import torch
 
 from headrank.doctor.findings import Finding, State, gib
 from headrank.doctor.machine import device_of
+from headrank.doctor.model_files import model_files
 from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings
 from headrank.heads import HeadsFile
-from headrank.memory import device_memory
-from headrank.model import ModelShape, ScorerSettings, model_files, model_shape
+from headrank.io.memory import device_memory
+from headrank.model import ModelShape, ScorerSettings, model_shape
 from headrank.model.backbone import DTYPES
 
 _LABEL = 8  # tokens of a separator and a passage's label, at most: CoRe's "[document 40]"

@@ -1,21 +1,25 @@
 """Evaluation: metrics, middle zone, significance, tables, figures, report. Knows rankings and judgements, no models."""
 
-from headrank.evaluation.bootstrap import Estimate, change_estimate, mean_estimate
-from headrank.evaluation.homogenization import Homogenization, homogenization, spread_by_place
-from headrank.evaluation.illustration import Drawing
-from headrank.evaluation.metrics import Metric, mean, score_queries
-from headrank.evaluation.middle_zone import MiddleZone, measure_middle_zone
-from headrank.evaluation.positions import positions_table
-from headrank.evaluation.report import write_report
-from headrank.evaluation.results import BenchmarkResult, SystemResult
-from headrank.evaluation.run_results import RunResults, read_results
-from headrank.evaluation.score import SystemRun, score_benchmark
-from headrank.evaluation.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
-from headrank.evaluation.settings import ReportSettings
-from headrank.evaluation.significance import Comparison, compare, holm
-from headrank.evaluation.suite import SuiteComparison, compare_systems
-from headrank.evaluation.table import Column, Layout, Table
-from headrank.evaluation.tables import (
+from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, mean_estimate
+from headrank.evaluation.measures.metrics import Metric, mean, score_queries
+from headrank.evaluation.measures.middle_zone import (
+    Homogenization,
+    MiddleZone,
+    homogenization,
+    measure_middle_zone,
+    spread_by_place,
+)
+from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
+from headrank.evaluation.measures.score import SystemRun, score_benchmark
+from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
+from headrank.evaluation.measures.significance import Comparison, compare, holm
+from headrank.evaluation.measures.suite import SuiteComparison, compare_systems
+from headrank.evaluation.report.figures.rendered_figure import Drawing
+from headrank.evaluation.report.positions import positions_table
+from headrank.evaluation.report.report import write_report
+from headrank.evaluation.report.settings import ReportSettings
+from headrank.evaluation.report.table import Column, Layout, Table
+from headrank.evaluation.report.tables import (
     baseline_table,
     changes_table,
     main_table,
@@ -24,6 +28,7 @@ from headrank.evaluation.tables import (
     pooled_selectivity,
     suite_table,
 )
+from headrank.evaluation.run_folder import RunResults, read_results
 
 __all__ = [
     "BenchmarkResult",

@@ -1,6 +1,5 @@
 """Head selection: which heads read relevance."""
 
-from headrank.heads.artifact import HeadsFile, heads_file, measures_table
 from headrank.heads.compatibility import check_model, check_shape
 from headrank.heads.criteria import (
     AllHeads,
@@ -14,9 +13,9 @@ from headrank.heads.criteria import (
     RandomHeads,
     check_labels,
 )
-from headrank.heads.curves import head_curves
+from headrank.heads.heads_file import HeadsFile, heads_file, measures_table
 from headrank.heads.measures import discriminability, entropy, ndcg
-from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, select_heads
+from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, head_curves, select_heads
 from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, read_head_table
 
 __all__ = [

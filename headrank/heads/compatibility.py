@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 from headrank.errors import ModelError
-from headrank.heads.artifact import HeadsFile
+from headrank.heads.heads_file import HeadsFile
 from headrank.model import BackboneSettings, describe_model
 
 

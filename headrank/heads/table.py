@@ -21,8 +21,8 @@ from headrank.data.labelled import LabelledList
 from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
 from headrank.model.cuts import CutCounts
 from headrank.model.head_scores import Head, HeadScores
-from headrank.model.list_reader import ListReader, Order, context_order
 from headrank.model.prompt import PromptSettings
+from headrank.model.reader import ListReader, Order, context_order
 
 logger = logging.getLogger(__name__)
 

@@ -11,27 +11,28 @@ from headrank.model.backbone import (
     save_backbone,
 )
 from headrank.model.batching import BatchSettings
+from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import Calibration, LengthNorm, passage_scores
+from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout
+from headrank.model.cost import (
+    ModelShape,
+    ReadingFlops,
+    backbone_shape,
+    floor_flops,
+    measured_matmul_rate,
+    model_shape,
+    reading_flops,
+    whole_layers,
+)
 from headrank.model.cuts import CutCounts, cuts_text
-from headrank.model.embedded import EMBEDDED_MODEL
-from headrank.model.embedded import PACKAGE as EMBEDDED_PACKAGE
-from headrank.model.files import ModelFiles, model_files
-from headrank.model.flops import ReadingFlops, floor_flops, measured_matmul_rate, reading_flops, whole_layers
-from headrank.model.footprint import ModelShape, backbone_shape, model_shape
+from headrank.model.forward import read_head_scores, read_several_rows
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import describe_model, model_identity, weights_fingerprint
-from headrank.model.language_model import (
-    LanguageModel,
-    check_language_model,
-    context_tokens,
-    load_language_model,
-)
-from headrank.model.layouts import LAYOUTS, RELEASED, Layout
-from headrank.model.list_reader import ListReader, Order, Reading, context_order
-from headrank.model.passage_states import PassageStates, StateSettings
+from headrank.model.loading.default_model import EMBEDDED_MODEL
+from headrank.model.loading.default_model import PACKAGE as EMBEDDED_PACKAGE
 from headrank.model.plain_text import plain_text_tokenizer
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
-from headrank.model.reading import read_head_scores, read_several_rows
+from headrank.model.reader import ListReader, Order, Reading, context_order
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
 __all__ = [
@@ -46,11 +47,9 @@ __all__ = [
     "CutCounts",
     "Head",
     "HeadScores",
-    "LanguageModel",
     "Layout",
     "LengthNorm",
     "ListReader",
-    "ModelFiles",
     "ModelShape",
     "Order",
     "PassageStates",
@@ -69,19 +68,15 @@ __all__ = [
     "all_heads",
     "backbone_shape",
     "check_backbone",
-    "check_language_model",
     "context_order",
-    "context_tokens",
     "count_layers",
     "count_parameters",
     "cuts_text",
     "describe_model",
     "floor_flops",
     "load_backbone",
-    "load_language_model",
     "load_tokenizer",
     "measured_matmul_rate",
-    "model_files",
     "model_identity",
     "model_shape",
     "passage_scores",

@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from headrank.model.blocks import BlockGroup, attend_blocks
+from headrank.model.blocks.attention import BlockGroup, attend_blocks
 from headrank.model.flex import NAME as FLEX
 from headrank.model.flex import FlexMasks, attend_flex
 from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read

@@ -16,12 +16,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 
 from headrank.errors import ModelError
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.compiled import compile_parts
-from headrank.model.deepest import prepare_layers
-from headrank.model.devices import check_device, check_kernel, parse_device
-from headrank.model.embedded import EMBEDDED_MODEL
 from headrank.model.flex import NAME as FLEX
-from headrank.model.model_checks import (
+from headrank.model.last_layer import prepare_layers
+from headrank.model.loading.checks import (
     check_decoder,
     check_loaded,
     check_overrides,
@@ -31,8 +28,11 @@ from headrank.model.model_checks import (
     read_config,
     read_tokenizer,
 )
-from headrank.model.model_folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
-from headrank.model.quiet_loading import QuietLoading
+from headrank.model.loading.compiled import compile_parts
+from headrank.model.loading.default_model import EMBEDDED_MODEL
+from headrank.model.loading.devices import check_device, check_kernel, parse_device
+from headrank.model.loading.folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
+from headrank.model.loading.quiet import QuietLoading
 from headrank.settings import one_of, settings, wrong
 
 logger = logging.getLogger(__name__)

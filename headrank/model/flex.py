@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
-from headrank.model.visibility import FIRST_TAIL, PADDING, SHARED, may_see
+from headrank.model.blocks.visibility import FIRST_TAIL, PADDING, SHARED, may_see
 
 NAME = "flex_attention"
 DEVICES = ("cuda",)

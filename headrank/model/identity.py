@@ -12,8 +12,8 @@ from torch import Tensor
 
 from headrank.errors import ModelError
 from headrank.model.backbone import BackboneSettings, load_config
-from headrank.model.embedded import EMBEDDED_MODEL
-from headrank.model.model_folder import in_folder, weight_names
+from headrank.model.loading.default_model import EMBEDDED_MODEL
+from headrank.model.loading.folder import in_folder, weight_names
 
 SAMPLE = 64  # values of each tensor that go into the fingerprint: any training changes nearly all of them
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.errors import ConfigError
-from headrank.model.layouts import LAYOUTS, RELEASED, Layout, find_layout
+from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout, find_layout
 from headrank.model.plain_text import encodable, plain_text_tokenizer
 from headrank.model.truncation import encode_first
 from headrank.settings import Ge, one_of, settings, wrong

@@ -16,13 +16,12 @@ from torch import Tensor
 from headrank.errors import ModelError
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
+from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
-from headrank.model.flops import reading_flops, whole_layers
-from headrank.model.footprint import backbone_shape
+from headrank.model.cost import backbone_shape, reading_flops, whole_layers
 from headrank.model.head_scores import Head, HeadScores, check_heads
-from headrank.model.list_reader import ListReader, Order, context_order
-from headrank.model.passage_states import PassageStates, StateSettings
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
+from headrank.model.reader import ListReader, Order, context_order
 from headrank.ranking import CandidateList, ContextScores, Ranking
 from headrank.settings import Ge, Gt, one_of, settings, wrong
 

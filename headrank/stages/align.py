@@ -12,22 +12,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrank.alignment.record import read_record
-from headrank.artifacts import RunFolder, artifact_key
+from headrank.alignment.epoch_log import read_record
 from headrank.data.batches import check_shares
 from headrank.data.labelled import split
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
-from headrank.files import atomic_write, finish_replacing
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
+from headrank.io.artifacts import RunFolder, artifact_key
+from headrank.io.files import atomic_write, finish_replacing
+from headrank.io.launch import Started
 from headrank.model import BackboneSettings, count_layers
 from headrank.stages.key_fields import in_key
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader, LabelledData
-from headrank.started import Started
 
 if TYPE_CHECKING:
-    from headrank.alignment.processes import Crew
+    from headrank.alignment.distributed import Crew
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +143,8 @@ class AlignStage:
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         # late: Lightning takes seconds to import, and belongs to the extra `train`
         from headrank.alignment.checkpoint_files import prepare_restart
-        from headrank.alignment.fit import align
-        from headrank.alignment.job import AlignmentJob
+        from headrank.alignment.training import align
+        from headrank.alignment.training_spec import AlignmentJob
 
         e = self.experiment
         work = self.folder.path / TRAINING
@@ -175,7 +175,7 @@ def help_aligning(experiment: Experiment) -> None:
 
     Raises `ValueError` if the trainer's devices are not there, and where the first process has failed.
     """
-    from headrank.alignment.fit import train
+    from headrank.alignment.training import train
 
     experiment.alignment.trainer.check(Started.of())
     crew = _crew(experiment)
@@ -205,7 +205,7 @@ def _crew(experiment: Experiment) -> "Crew | None":
     started = Started.of()
     if started.count == 1:
         return None
-    from headrank.alignment.processes import Crew
+    from headrank.alignment.distributed import Crew
 
     return Crew(experiment.alignment.trainer, started)
 

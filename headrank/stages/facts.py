@@ -105,7 +105,7 @@ def run_numbers(
 
     Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
     Costs are under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
-    (`headrank.model.flops`), operations a second, the peak memory in GiB, and how many passages and queries were cut.
+    (`headrank.model.cost`), operations a second, the peak memory in GiB, and how many passages and queries were cut.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),

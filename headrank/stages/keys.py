@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from headrank.artifacts import artifact_key
 from headrank.experiment import Experiment, SystemSettings
+from headrank.io.artifacts import artifact_key
 from headrank.model import model_identity
 from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
+from headrank.baselines.language_model import context_tokens
 from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
-from headrank.model import PromptBuilder, PromptSettings, context_tokens, load_tokenizer
+from headrank.model import PromptBuilder, PromptSettings, load_tokenizer
 from headrank.ranking import CandidateList
 from headrank.stages.lists import BenchmarkData, LabelledData
 

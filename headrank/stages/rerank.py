@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from headrank.artifacts import RunFolder
 from headrank.baselines import ListReranker, RerankerSettings
 from headrank.data import read_run, write_run
 from headrank.experiment import FIRST_STAGE_SYSTEM
-from headrank.files import atomic_write
 from headrank.heads import HeadsFile
+from headrank.io.artifacts import RunFolder
+from headrank.io.files import atomic_write
+from headrank.io.memory import PeakMemory
 from headrank.logs import Progress, seconds_text
-from headrank.memory import PeakMemory
 from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateSettings, load_backbone
 from headrank.ranking import CandidateList, ContextScores, Run
 from headrank.stages.keys import ALIGNED, reranker_key, run_key

@@ -9,11 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from headrank.artifacts import RunFolder, artifact_key
-from headrank.cache import cache_lock
-from headrank.checksums import checked_write, is_whole
 from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
-from headrank.files import atomic_write, remove_leftovers
 from headrank.heads import (
     EntropyRegularized,
     HeadsFile,
@@ -27,6 +23,10 @@ from headrank.heads import (
     select_heads,
 )
 from headrank.heads.table import distinct_seeds
+from headrank.io.artifacts import RunFolder, artifact_key
+from headrank.io.cache import cache_lock
+from headrank.io.checksums import checked_write, is_whole
+from headrank.io.files import atomic_write, remove_leftovers
 from headrank.logs import Progress
 from headrank.model import (
     Backbone,

@@ -13,11 +13,11 @@ import torch
 import transformers
 from filelock import FileLock
 
-from headrank.artifacts import artifact_key
-from headrank.cache import LEFTOVER_AGE
-from headrank.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
 from headrank.data import read_run, write_run
-from headrank.files import atomic_write, finish_replacing, remove_leftovers, replaced_folder
+from headrank.io.artifacts import artifact_key
+from headrank.io.cache import LEFTOVER_AGE
+from headrank.io.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
+from headrank.io.files import atomic_write, finish_replacing, remove_leftovers, replaced_folder
 from headrank.stages.keys import project_version
 
 logger = logging.getLogger(__name__)

@@ -4,6 +4,6 @@ Nothing of Weights & Biases (extra `wandb`) is imported before a run is tracked 
 """
 
 from headrank.tracking.base import NoTracker, Tracker
-from headrank.tracking.settings import WandbSettings, make_tracker
+from headrank.tracking.wandb_run import WandbSettings, make_tracker
 
 __all__ = ["NoTracker", "Tracker", "WandbSettings", "make_tracker"]

@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from headrank.files import atomic_write
+from headrank.io.files import atomic_write
 
 NAME = "tracking.json"
 

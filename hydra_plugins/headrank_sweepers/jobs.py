@@ -15,8 +15,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headrank.job_names import job_name
 from hydra_plugins.headrank_sweepers.arguments import plain
+from hydra_plugins.headrank_sweepers.job_names import job_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ class StudySweeper(JobSweeper):
 
 
 def _note_same(job: Job, earlier: Job) -> None:
-    from headrank.artifacts import RunFolder
     from headrank.errors import InUseError
+    from headrank.io.artifacts import RunFolder
 
     folder = RunFolder(job.folder)
     with suppress(InUseError), folder.lock():  # a run in it keeps its status

@@ -16,12 +16,12 @@ from headrank.alignment.checkpoint_files import (
     is_readable,
     prepare_restart,
 )
-from headrank.alignment.fit import EpochRecord
+from headrank.alignment.training import EpochRecord
 from headrank.errors import DiskError
 from headrank.experiment import MAIN_SYSTEM
 from headrank.pipeline import run_experiment
+from tests.io.test_artifacts import cut, edit_text
 from tests.pipelines import ALIGNMENT
-from tests.test_artifacts import cut, edit_text
 
 CONTENT = {"epoch": 1, "state_dict": {"weight": torch.arange(1000.0)}}
 

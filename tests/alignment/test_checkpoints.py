@@ -7,8 +7,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from headrank.alignment import PairSettings
 from headrank.alignment.adapters import TrainedSettings
-from headrank.alignment.fit import EarlyEnd
 from headrank.alignment.optimizer import OptimizerSettings
+from headrank.alignment.training import EarlyEnd
 from headrank.model import ScorerSettings
 from tests.alignment.steps import PARTS, Kill, same, trained_values
 from tests.alignment.toy import HEADS, KEPT_CLOSE, fit, toy_data, toy_module

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrank.alignment import Pairs, PairSettings, middle_zone, mine_pairs
-from headrank.evaluation.homogenization import zone_slice
+from headrank.evaluation.measures.middle_zone import zone_slice
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import torch
 from headrank.baselines import Generative
 from headrank.baselines.generative import GenerativeReranker
 from headrank.baselines.generators import Reply, TransformersGenerator, VllmGenerator
+from headrank.baselines.language_model import load_language_model
 from headrank.baselines.replies import KINDS
 from headrank.errors import ModelError
-from headrank.model import BackboneSettings, load_backbone, load_language_model, save_backbone
+from headrank.model import BackboneSettings, load_backbone, save_backbone
 from tests.baselines.toy import HOSTILE, candidates, chat_tokenizer, language_model, save_language_model
 
 TOKENIZER = chat_tokenizer()

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from headrank.model import LanguageModel
+from headrank.baselines.language_model import LanguageModel
 from headrank.ranking import CandidateList, Passage, Query
 from tests.tiny import tiny_tokenizer
 

@@ -12,7 +12,7 @@ from headrank.data import DataSettings, FormatError
 from headrank.data.batches import Place
 from headrank.data.datamodule import DataCounts, ListwiseDataModule
 from headrank.errors import ConfigError
-from headrank.model.list_reader import Order, context_order
+from headrank.model.reader import Order, context_order
 from headrank.ranking import Passage
 from tests.data.toy import DOCS, ids, ready, seen
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headrank.data import DataSettings, load_data
-from headrank.data.bm25 import BM25Parameters
+from headrank.data.bm25.index import BM25Parameters
 from headrank.data.first_stage import (
     FirstStage,
     candidate_lists,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from headrank.data.bm25 import BM25Parameters, bm25_index
+from headrank.data.bm25.index import BM25Parameters, bm25_index
 from headrank.data.irds import IrDatasetsCollection
 from headrank.data.local import LocalCollection
 

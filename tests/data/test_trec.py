@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headrank.data.lines import id_fault
+from headrank.data.parsing import id_fault
 from headrank.data.trec import read_qrels, read_run, separate_scores, write_qrels, write_run
 from headrank.errors import FormatError
 from headrank.ranking import RankedPassage, Ranking

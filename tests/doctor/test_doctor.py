@@ -13,14 +13,14 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from headrank.data.bm25 import BM25Parameters, bm25_index
-from headrank.data.sources import load_collection
+from headrank.data.bm25.index import BM25Parameters, bm25_index
+from headrank.data.open_collection import load_collection
 from headrank.doctor import __main__ as doctor
 from headrank.doctor import data as doctor_data
 from headrank.doctor import memory as doctor_memory
 from headrank.doctor import packages
 from headrank.doctor.findings import Finding, State, as_text, exit_code
-from headrank.memory import DeviceMemory, device_memory
+from headrank.io.memory import DeviceMemory, device_memory
 
 ROOT = Path(__file__).parents[2]
 

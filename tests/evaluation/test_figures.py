@@ -8,7 +8,8 @@ import matplotlib as mpl
 import pytest
 
 from headrank.evaluation import BenchmarkResult, Drawing
-from headrank.evaluation.figures import (
+from headrank.evaluation.measures.suite import zone_changes, zone_estimates
+from headrank.evaluation.report.figures import (
     AlignmentEffect,
     HeadCurves,
     HeadMaps,
@@ -23,10 +24,9 @@ from headrank.evaluation.figures import (
     default_figures,
     draw,
 )
-from headrank.evaluation.figures.canvas import BLUE, DARK, GREY, ORANGE, system_colours
-from headrank.evaluation.figures.latency import seconds_per_list
-from headrank.evaluation.formats import Form, written
-from headrank.evaluation.zone_effects import zone_changes, zone_estimates
+from headrank.evaluation.report.figures.canvas import BLUE, DARK, GREY, ORANGE, system_colours
+from headrank.evaluation.report.figures.latency import seconds_per_list
+from headrank.evaluation.report.formatting import Form, written
 
 ALWAYS = ["queries", "selectivity", "positions", "homogenization"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headrank.evaluation import read_results
-from headrank.evaluation.run_results import run_labels
+from headrank.evaluation.run_folder import run_labels
 
 
 def write_folder(folder, results, *, config="", heads=None, **files):

@@ -5,8 +5,8 @@ import io
 
 import pytest
 
-from headrank.evaluation.formats import Form, one_line, written
-from headrank.evaluation.table import Column, Layout, Shape, Table, latex_text, markdown_text
+from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.table import Column, Layout, Shape, Table, latex_text, markdown_text
 
 
 @pytest.mark.parametrize(

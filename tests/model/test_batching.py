@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrank.model import BatchSettings, Head, ListReader, PromptBuilder, PromptSettings, list_reader
+from headrank.model import BatchSettings, Head, ListReader, PromptBuilder, PromptSettings
+from headrank.model import reader as list_reader
 from headrank.model.batching import MAX_WASTE, BatchRunner, is_out_of_memory, padded_tokens, plan_batches
 from headrank.model.plain_text import plain_text_tokenizer
 from headrank.ranking import CandidateList, Passage, Query

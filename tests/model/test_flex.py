@@ -8,13 +8,13 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from headrank.model import PromptBuilder, PromptSettings, ScorerSettings, flex, read_head_scores
 from headrank.model.attention import headrank_attention
-from headrank.model.block_states import StateShape, compute_states
-from headrank.model.compiled import can_compile
+from headrank.model.blocks.states import StateShape, compute_states
+from headrank.model.blocks.visibility import may_see, prefix_owners, tail_owners
 from headrank.model.flex import SQUARE, squares
+from headrank.model.loading.compiled import can_compile
 from headrank.model.scorer import Scorer
-from headrank.model.visibility import may_see, prefix_owners, tail_owners
 from headrank.ranking import CandidateList, Passage, Query
-from tests.model.test_blocks import HEADS, LISTS, SETTINGS, each_family
+from tests.model.blocks.test_attention import HEADS, LISTS, SETTINGS, each_family
 from tests.tiny import tiny_backbone
 
 FULL = PromptSettings(max_passage_tokens=45)

@@ -13,7 +13,7 @@ from headrank.model import (
     PromptSettings,
     Scorer,
 )
-from headrank.model.layouts import LAYOUTS
+from headrank.model.chat_templates import LAYOUTS
 from tests.model.scoring import ALL, ICR, STRANGE, candidates, in_first_stage_order
 
 ICR_PROMPT = PromptSettings(label_in_span=True)

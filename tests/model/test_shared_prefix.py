@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from headrank.model import Head, PromptBuilder, PromptSettings, ScorerSettings, StateSettings, read_head_scores
-from headrank.model import list_reader as list_reader_module
-from headrank.model.batching import BatchSettings
-from headrank.model.reading import read_several_rows
+from headrank.model import reader as list_reader_module
+from headrank.model.batching import MOST_QUERIES, BatchSettings, share_prefixes
+from headrank.model.forward import read_several_rows
 from headrank.model.scorer import Scorer
-from headrank.model.shared_prefix import MOST_QUERIES, share_prefixes
 from headrank.ranking import CandidateList, Passage, Query
-from tests.model.test_blocks import SETTINGS, each_family
+from tests.model.blocks.test_attention import SETTINGS, each_family
 from tests.tiny import tiny_backbone
 
 HEADS = [Head(0, 2), Head(2, 3), Head(1, 0), Head(2, 0)]

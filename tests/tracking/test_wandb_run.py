@@ -227,7 +227,7 @@ def tracker(**changes):
 
 
 def test_an_interrupted_alignment_logs_each_epoch_once(tiny, monkeypatch):
-    from headrank.alignment.fit import EpochRecord
+    from headrank.alignment.training import EpochRecord
 
     write = EpochRecord.on_train_epoch_end
 

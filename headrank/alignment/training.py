@@ -1,0 +1,251 @@
+"""Carry out an alignment: data, module, Lightning's trainer, the best checkpoint, the exported folder.
+
+    align(AlignmentJob(...))
+
+A killed run is taken up from its last epoch where it is started again with the same work folder; where training had
+ended, the best checkpoint is exported at once. The export reads that checkpoint into a fresh model, so that it does not
+matter how many processes trained, or how they shared the weights.
+"""
+
+import csv
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping
+
+from headrank.alignment.adapters import TrainedSettings
+from headrank.alignment.callbacks import ReselectHeads
+from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
+from headrank.alignment.distributed import Crew, cluster, spawn
+from headrank.alignment.epoch_log import read_record
+from headrank.alignment.epoch_progress import EpochLog
+from headrank.alignment.export import export_aligned
+from headrank.alignment.module import AlignmentModule
+from headrank.alignment.optimizer import OptimizerSettings
+from headrank.alignment.settings import TrainerSettings
+from headrank.alignment.sharding import ShardedStrategy
+from headrank.alignment.training_spec import AlignmentJob
+from headrank.data.datamodule import ListwiseDataModule
+from headrank.heads import HeadsFile
+from headrank.io.files import atomic_write
+from headrank.io.launch import Started
+from headrank.logs import quiet_lightning
+from headrank.model import load_backbone
+
+logger = logging.getLogger(__name__)
+
+MONITOR = "val/ndcg@10"
+
+EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
+"""Called after each epoch, in one process, with the rows of the epoch record up to it."""
+
+
+class EpochRecord(Callback):
+    """Appends what was logged to a CSV after every epoch; a resumed run continues after the epochs it keeps."""
+
+    def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
+        super().__init__()
+        self.path, self.observe = path, observe
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Write one row an epoch."""
+        if not trainer.is_global_zero:
+            return
+        values = {
+            k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/", "heads/"))
+        }
+        rows = [row for row in read_record(self.path) if row["epoch"] < trainer.current_epoch]
+        rows.append({"epoch": trainer.current_epoch, **values})
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        with atomic_write(self.path) as file:
+            writer = csv.DictWriter(file, names, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        if self.observe is not None:
+            self.observe(rows)
+
+
+class PlainSigterm(Callback):
+    """Keeps the SIGTERM handler that was set before the training, if any: it ends the training at once.
+
+    Lightning's own first broadcasts to the other processes, which may be in another collective call and wait for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Put the handler back that Lightning has replaced."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and self._handler not in (None, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, self._handler)
+
+
+class EarlyEnd(EarlyStopping):
+    """Early stopping that a kill right after it does not undo: Lightning would train one more epoch on restart."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop at once where a resumed training had stopped."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+def align(job: AlignmentJob, crew: Crew | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
+    """Train, export the best epoch to `job.folder`, return its heads. Called in one process, the crew's first.
+
+    With several devices and no crew the processes are started here, and `on_epoch` is not called: it lives in this
+    process, the training in others. Raises what module, data and export raise, before
+    any step where the input is at fault.
+    """
+    if crew is not None:
+        crew.share(job)
+        train(job, on_epoch)
+        crew.leave()
+    elif job.settings.trainer.processes > 1:
+        spawn(train, job, job.settings.trainer.processes)
+    else:
+        train(job, on_epoch)
+    return export_best(job)
+
+
+def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
+    """The training, as one of its processes: `best.ckpt`, `last.ckpt` and `epochs.csv` in the work folder."""
+    settings, machine, work = job.settings, job.settings.trainer, job.work
+    quiet_lightning()
+    seed_everything(settings.seed, workers=True, verbose=False)
+    data = ListwiseDataModule(
+        job.sources,
+        validation_queries=settings.validation_queries,
+        lists_per_batch=settings.lists_per_batch,
+        lists_per_step=settings.lists_per_step,
+        shuffle_candidates=settings.shuffle_candidates,
+        draw_candidates=settings.draw_candidates,
+        draw_depth=settings.draw_depth,
+        query_fraction=settings.query_fraction,
+        seed=settings.seed,
+        cache_dir=job.cache,
+    )
+    # Several processes would all load to the same GPU: each loads to memory, and Lightning moves to its own.
+    module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
+    monitored = settings.validation_queries > 0
+    best = MovableCheckpoint(  # only ever exported: without the optimizer's state a third of the size
+        work,
+        BEST.removesuffix(".ckpt"),
+        monitor=MONITOR if monitored else None,
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
+    latest = MovableCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
+    callbacks: list[Callback] = [
+        EpochRecord(work / "epochs.csv", on_epoch),
+        EpochLog(bars=machine.progress_bar),
+        best,
+        latest,
+        PlainSigterm(),
+    ]
+    if settings.reselects:
+        callbacks.insert(
+            0,
+            ReselectHeads(
+                job.criterion,
+                reselect_every=settings.reselect_every,
+                count=len(job.heads.heads),
+                seeds=settings.reselect_seeds,
+            ),
+        )
+    if settings.patience:
+        callbacks.append(EarlyEnd(MONITOR, mode="max", patience=settings.patience))
+    trainer = Trainer(
+        **machine_options(machine, Started.of()),
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.lists_per_step // (settings.lists_per_batch * machine.processes),
+        gradient_clip_val=settings.clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if monitored else 0,
+    )
+    last = work / LAST
+    if last.is_file():
+        logger.info("align: continuing from %s", last)
+    with warnings.catch_warnings():
+        # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+        with without_cudnn_attention():
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
+    if best.best_model_score is not None and trainer.is_global_zero:
+        logger.info("align: best %s %.4f", MONITOR, float(best.best_model_score))
+    if module.reader.cuts:
+        logger.info("align: cut %s (over all epochs, of this process)", module.reader.cuts)
+
+
+@contextmanager
+def without_cudnn_attention() -> Iterator[None]:
+    """Keep PyTorch from cuDNN's attention, whose gradients are not to be trusted: since 2.11 some are NaN on Hopper
+    under a mask (pytorch/pytorch#196678). Training in blocks ended in an illegal memory access with it; whether it was
+    the cause has not been tried. A Trainer of your own is to be run within this, too."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any]:
+    """The options of a Lightning Trainer that choose devices and processes."""
+    strategy = "ddp" if machine.processes > 1 else "auto"
+    return {
+        "accelerator": machine.accelerator,
+        "devices": machine.devices,
+        "num_nodes": machine.num_nodes,
+        "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
+        "plugins": [cluster(started), AtomicCheckpointIO()],
+        "precision": machine.precision,
+        "enable_progress_bar": False,  # EpochLog shows it
+    }
+
+
+def export_best(job: AlignmentJob) -> HeadsFile:
+    """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
+    module = _module(job, device="cpu")
+    module.load_trained(job.work / BEST)
+    return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype)
+
+
+def _module(job: AlignmentJob, device: str) -> AlignmentModule:
+    settings, heads = job.settings, job.heads
+    backbone = load_backbone(replace(job.training_model, device=device), depth=job.depth)
+    return AlignmentModule(
+        backbone,
+        heads.heads,
+        weights=heads.weights,
+        losses=settings.losses,
+        prompt=heads.prompt,
+        scorer=heads.scorer,
+        pairs=settings.pairs,
+        temperature=settings.temperature,
+        trained=TrainedSettings(
+            settings.part, tuple(settings.matrices), settings.rank, settings.lora_alpha, settings.seed
+        ),
+        optimizer=OptimizerSettings(
+            lr=settings.lr, weight_decay=settings.weight_decay, warmup_fraction=settings.warmup_fraction
+        ),
+        max_layer=backbone.depth if settings.reselects else None,
+        gradient_checkpointing=settings.trainer.gradient_checkpointing,
+        seed=settings.seed,
+        origin={"criterion": heads.criterion, "query_ids": list(heads.query_ids), "seeds": list(heads.seeds)},
+    )

@@ -1,0 +1,1 @@
+"""BM25 as first stage: indexes of any size on disk."""

@@ -1,0 +1,243 @@
+"""Building a BM25 index of any size: passages stream by, and memory holds one part of them at a time.
+
+1. Parts. Passages are read until a part is full, its words counted (by bm25s) and written to the work folder. A build
+   that was killed goes on after the last whole part.
+2. Merge. The parts' sorted words become one vocabulary; then, some words at a time, their postings of all parts are
+   scored and written one after the other.
+
+Formulas of the scores: Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020), table 1, as bm25s has them.
+"""
+
+import heapq
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from headrank.data.bm25.string_table import Texts, write_texts
+from headrank.data.bm25.words import BM25Method, BM25Parameters, words
+from headrank.data.parsing import shown
+from headrank.errors import FormatError
+from headrank.io.checksums import write_folder_sums
+from headrank.io.files import atomic_folder
+from headrank.logs import Progress
+from headrank.ranking import Passage
+
+PART_CHARACTERS = 2**25  # a part's text, 34 million characters: bounds the memory of step 1 (some 0.5 GB)
+BLOCK_POSTINGS = 2**23  # (word, passage) pairs scored at once: bounds the memory of step 2 (some 0.5 GB)
+
+
+def write_part(folder: Path, passages: list[Passage], parameters: BM25Parameters) -> None:
+    """Count the words of some passages into an existing folder.
+
+    Words in the order of their UTF-8 bytes; postings by word, then passage, passages counted from the part's first.
+    """
+    found = words((passage.text for passage in passages), parameters, ids=True)
+    lengths = np.fromiter((len(ids) for ids in found.ids), dtype=np.int32, count=len(passages))
+    flat = np.fromiter(chain.from_iterable(found.ids), dtype=np.int64, count=int(lengths.sum()))
+    vocabulary = sorted(found.vocab)  # code points order as UTF-8 bytes do
+    place = np.empty(max(found.vocab.values(), default=-1) + 1, dtype=np.int64)
+    place[[found.vocab[word] for word in vocabulary]] = np.arange(len(vocabulary))
+    passage_of = np.repeat(np.arange(len(passages)), lengths)
+    pairs, counts = np.unique(place[flat] * len(passages) + passage_of, return_counts=True)
+    used = np.bincount(pairs // len(passages), minlength=len(vocabulary))
+    write_texts(folder, "words", (word.encode() for word, count in zip(vocabulary, used, strict=True) if count))
+    write_texts(folder, "passage_ids", (passage.id.encode("utf-8", "surrogatepass") for passage in passages))
+    np.save(folder / "lengths.npy", lengths)
+    np.save(folder / "frequencies.npy", used[used > 0].astype(np.int32))
+    np.save(folder / "passages.npy", (pairs % len(passages)).astype(np.int32))
+    np.save(folder / "counts.npy", counts.astype(np.int32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part, mapped into memory. `starts[w]` is where word w's postings begin; `words` holds its global number."""
+
+    folder: Path
+    first: int  # number of its first passage
+    lengths: np.ndarray  # words of each passage
+    starts: np.ndarray
+    words: np.ndarray
+
+    def postings(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        """Passages (counted from the part's first) and counts of the postings low to high."""
+        passages = np.load(self.folder / "passages.npy", mmap_mode="r")
+        counts = np.load(self.folder / "counts.npy", mmap_mode="r")
+        return np.asarray(passages[low:high]), np.asarray(counts[low:high])
+
+
+def part_folders(work: Path) -> list[Path]:
+    """The whole parts in a work folder, in order."""
+    return sorted(path for path in work.glob("part-*") if path.is_dir())
+
+
+def write_parts(
+    passages: Iterable[Passage], parameters: BM25Parameters, work: Path, *, done: int = 0, total: int | None = None
+) -> None:
+    """Step 1. `passages`: those after the first `done`, which are in the work folder's parts. `total`: of them all."""
+    number = len(part_folders(work))
+    held: list[Passage] = []
+    characters = 0
+    for passage in Progress(total, "BM25: words", "passage", initial=done, log_end=False).track(passages):
+        held.append(passage)
+        characters += len(passage.text)
+        if characters >= PART_CHARACTERS:
+            with atomic_folder(work / f"part-{number:05}") as folder:
+                write_part(folder, held, parameters)
+                write_folder_sums(folder)
+            number, held, characters = number + 1, [], 0
+    if held:
+        with atomic_folder(work / f"part-{number:05}") as folder:
+            write_part(folder, held, parameters)
+            write_folder_sums(folder)
+
+
+def passages_done(work: Path) -> int:
+    """How many passages the whole parts in a work folder hold."""
+    return sum(len(np.load(part / "lengths.npy", mmap_mode="r")) for part in part_folders(work))
+
+
+def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
+    """Step 2: the index of all parts, in bm25s' layout of arrays, into an existing folder.
+
+    Raises `ValueError` if no passage has a word, and `FormatError` if two passages have the same id.
+    """
+    folders = part_folders(work)
+    _check_ids(folders)
+    numbers = _vocabulary(folders, folder)
+    write_texts(folder, "passage_ids", chain.from_iterable(Texts(part, "passage_ids") for part in folders))
+    parts: list[_Part] = []
+    first = 0
+    for part, global_numbers in zip(folders, numbers, strict=True):
+        lengths = np.load(part / "lengths.npy")
+        starts = np.concatenate([[0], np.cumsum(np.load(part / "frequencies.npy"), dtype=np.int64)])
+        parts.append(_Part(part, first, lengths, starts, global_numbers))
+        first += len(lengths)
+    size = 1 + max((int(part.words[-1]) for part in parts if len(part.words)), default=-1)
+    if not size:
+        raise ValueError(f"BM25 has nothing to index: no word in {first} passages")
+    frequency = np.zeros(size, dtype=np.int64)
+    for part in parts:
+        frequency[part.words] += np.diff(part.starts)
+    average = sum(int(part.lengths.sum()) for part in parts) / first
+    starts = np.concatenate([[0], np.cumsum(frequency)])
+    idf = inverse_document_frequency(frequency, first, parameters.method)
+    np.save(folder / "indptr.npy", starts)
+    with (folder / "indices.npy").open("wb") as passages, (folder / "data.npy").open("wb") as scores:
+        _write_header(passages, np.int32, int(starts[-1]))
+        _write_header(scores, np.float32, int(starts[-1]))
+        with Progress(int(starts[-1]), "BM25: scores", "posting", log_end=False) as progress:
+            for low, high in _blocks(starts):
+                block_passages, block_scores = _block(parts, starts, idf, average, low, high, parameters)
+                block_passages.tofile(passages)
+                block_scores.tofile(scores)
+                progress.update(len(block_scores))
+    facts = {"passages": first, "words": size, "postings": int(starts[-1]), "average_length": average}
+    (folder / "index.json").write_text(json.dumps({**facts, **asdict(parameters)}, indent=1), encoding="utf-8")
+
+
+def _check_ids(parts: list[Path]) -> None:
+    """Raise `FormatError` if a passage id occurs twice: its words would count twice in every score."""
+
+    def ids() -> Iterator[bytes]:
+        return chain.from_iterable(Texts(part, "passage_ids") for part in parts)
+
+    hashes = np.fromiter((hash(one) for one in ids()), dtype=np.int64)  # 8 bytes a passage instead of all ids
+    values, counts = np.unique(hashes, return_counts=True)
+    suspects = set(values[counts > 1].tolist())
+    seen: set[bytes] = set()
+    for one in ids() if suspects else ():
+        if hash(one) not in suspects:
+            continue
+        if one in seen:
+            raise FormatError(
+                f"passage id {shown(one.decode('utf-8', 'surrogatepass'))} occurs twice among {len(hashes)} passages, "
+                f"{int((counts - 1).sum())} ids are repeated in all. For an ir_datasets id, delete the collection's "
+                "docs.pklz4 folder under $IR_DATASETS_HOME: it is built again"
+            )
+        seen.add(one)
+
+
+def _vocabulary(parts: list[Path], folder: Path) -> list[np.ndarray]:
+    """Write the sorted union of the parts' words; for each part, the global numbers of its words (rising)."""
+    numbers = [array("i") for _ in parts]
+
+    def tagged(part: int) -> Iterator[tuple[bytes, int]]:
+        return ((word, part) for word in Texts(parts[part], "words"))
+
+    def union() -> Iterator[bytes]:
+        before, number = None, -1
+        for word, part in heapq.merge(*(tagged(part) for part in range(len(parts)))):
+            if word != before:
+                before, number = word, number + 1
+                yield word
+            numbers[part].append(number)
+
+    write_texts(folder, "words", union())
+    return [np.frombuffer(one, dtype=np.int32) if one else np.empty(0, np.int32) for one in numbers]
+
+
+def _blocks(starts: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ranges of words whose postings are `BLOCK_POSTINGS` at most, or one word's."""
+    low = 0
+    while low < len(starts) - 1:
+        high = int(np.searchsorted(starts, starts[low] + BLOCK_POSTINGS, side="right")) - 1
+        yield low, max(high, low + 1)
+        low = max(high, low + 1)
+
+
+def _block(
+    parts: list[_Part],
+    starts: np.ndarray,
+    idf: np.ndarray,
+    average: float,
+    low: int,
+    high: int,
+    parameters: BM25Parameters,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Passages and scores of the postings of words low to high, by word, then passage."""
+    size = int(starts[high] - starts[low])
+    passages, scores = np.empty(size, np.int32), np.empty(size, np.float32)
+    free = starts[low:high] - starts[low]  # where each word's next posting goes
+    for part in parts:
+        a, b = np.searchsorted(part.words, [low, high])
+        if a == b:
+            continue
+        inside, counts = part.postings(int(part.starts[a]), int(part.starts[b]))
+        each, here = np.diff(part.starts[a : b + 1]), part.words[a:b] - low
+        target = np.repeat(free[here] - (part.starts[a:b] - part.starts[a]), each) + np.arange(len(inside))
+        free[here] += each
+        weight = term_frequency(counts, part.lengths[inside], average, parameters)
+        passages[target] = inside + part.first
+        scores[target] = np.repeat(idf[part.words[a:b]], each) * weight
+    return passages, scores
+
+
+def inverse_document_frequency(frequency: np.ndarray, passages: int, method: BM25Method) -> np.ndarray:
+    """idf [words], float32, of words that stand in `frequency` (>= 1) of the passages."""
+    odds = (passages - frequency + 0.5) / (frequency + 0.5)
+    if method == BM25Method.LUCENE:
+        idf = np.log(1 + odds)
+    elif method == BM25Method.ROBERTSON:
+        idf = np.log(np.maximum(odds, 1))  # never negative
+    else:
+        idf = np.log(passages / frequency)
+    return idf.astype(np.float32)
+
+
+def term_frequency(counts: np.ndarray, lengths: np.ndarray, average: float, parameters: BM25Parameters) -> np.ndarray:
+    """The factor of a word's count in a passage of that length, in words."""
+    damping = parameters.k1 * (1 - parameters.b + parameters.b * lengths / average)
+    gain = parameters.k1 + 1 if parameters.method == BM25Method.ATIRE else 1
+    counts = counts.astype(np.float32)  # as bm25s does: the same scores to the last bit
+    return counts * gain / (counts + damping)
+
+
+def _write_header(file: IO[bytes], dtype: Any, length: int) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (length,)})

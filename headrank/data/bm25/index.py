@@ -1,0 +1,220 @@
+"""BM25 over a collection's passages, by bm25s: the first stage where no run file is at hand.
+
+The index is built once (`bm25_build.py`), kept in a cache folder under a key made of the passages and the parameters,
+and mapped into memory from there, so that neither building nor searching holds a collection in memory. What was found
+is kept too: a run that is taken up again searches nothing twice. The defaults repeat what published BEIR baselines were
+made with (Lucene's): k1 0.9, b 0.4, Lucene's formula, its 33 English stop words, Porter's stemmer, words of one
+character kept, repeated query words counted.
+"""
+
+import json
+import logging
+import shutil
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from headrank.data.bm25.build import merge_parts, part_folders, passages_done, write_parts
+from headrank.data.bm25.string_table import Texts
+from headrank.data.bm25.words import BM25Method, BM25Parameters, bm25s, words
+from headrank.data.collections import Collection, fingerprint
+from headrank.io.cache import cache_lock
+from headrank.io.checksums import checked_write, damaged_file, is_whole, write_folder_sums
+from headrank.io.files import atomic_folder, disk_errors, remove_leftovers
+from headrank.logs import Progress
+from headrank.ranking import Passage, Query, Ranking
+
+__all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run", "index_folder"]
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = "2"  # part of the key: raise it when words are split or files are laid out differently
+
+
+class BM25Index:
+    """Passages' BM25 scores by word, in a folder that `build` or `bm25_index` made; its arrays mapped into memory."""
+
+    def __init__(self, folder: Path, parameters: BM25Parameters) -> None:
+        self.folder = folder
+        self._parameters = parameters
+        self._words, self._passage_ids = Texts(folder, "words"), Texts(folder, "passage_ids")
+        self._retriever = bm25s().BM25(k1=parameters.k1, b=parameters.b, method=parameters.method.value)
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr")}
+        self._retriever.scores = {**arrays, "num_docs": len(self._passage_ids)}
+        self._retriever.nonoccurrence_array = None  # the variants here give nothing for a word that is not there
+
+    def __len__(self) -> int:
+        """The number of passages in the index."""
+        return len(self._passage_ids)
+
+    @classmethod
+    def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
+        """Index passages in one go, into a new folder. Raises `ValueError` if none has a word."""
+        with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
+            write_parts(passages, parameters, Path(work))
+            with atomic_folder(folder) as temporary:
+                merge_parts(Path(work), parameters, temporary)
+                write_folder_sums(temporary)
+        return cls(folder, parameters)
+
+    def search(self, queries: Sequence[Query], depth: int) -> dict[str, Ranking]:
+        """The `depth` best passages of each query: query id -> ranking, in the queries' order.
+
+        Equal scores are in the order of the passages in the collection, also where `depth` cuts through them. Passages
+        that share no word with the query are not found, so a ranking can be shorter than `depth`, or empty.
+        """
+        return self.rankings(queries, self.best(queries, depth))
+
+    def best(self, queries: Sequence[Query], depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `search`, for each query: the passages' numbers in the collection (int32) and their scores (float32)."""
+        if depth < 1:
+            raise ValueError(f"depth {depth}: expected 1 or more")
+        split = words([query.text for query in queries], self._parameters, ids=False)
+        found = []
+        for query_words in Progress(len(split), "BM25: search", "query", plural="queries", log_end=False).track(split):
+            numbers = [number for word in query_words if (number := self._number(word)) is not None]
+            if not numbers:
+                found.append((np.empty(0, np.int32), np.empty(0, np.float32)))
+                continue
+            scores = self._retriever.get_scores_from_ids(numbers)  # [passages], float32
+            best = _best(scores, depth)
+            found.append((best.astype(np.int32), scores[best]))
+        return found
+
+    def rankings(self, queries: Sequence[Query], found: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Ranking]:
+        """Rankings of what `best` found."""
+        run: dict[str, Ranking] = {}
+        for query, (numbers, scores) in zip(queries, found, strict=True):
+            ids = [self._passage_ids[number].decode("utf-8", "surrogatepass") for number in numbers.tolist()]
+            run[query.id] = Ranking.from_scores(query.id, ids, scores.tolist())
+        return run
+
+    def _number(self, word: str) -> int | None:
+        """A word's number, by binary search on disk: the vocabulary of a large collection is millions of words."""
+        wanted = word.encode()
+        place = bisect_left(self._words, wanted)
+        return place if place < len(self._words) and self._words[place] == wanted else None
+
+
+def _best(scores: np.ndarray, depth: int) -> np.ndarray:
+    """Indices of the `depth` highest positive scores, ascending where equal (bm25s' own choice is arbitrary)."""
+    found = np.flatnonzero(scores > 0)
+    if len(found) > depth:
+        values = scores[found]
+        least = np.partition(values, len(values) - depth)[len(values) - depth]  # the depth-th highest score
+        above = found[values > least]
+        found = np.concatenate([above, found[values == least][: depth - len(above)]])
+    return found[np.argsort(-scores[found], kind="stable")]
+
+
+def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
+    """Where a collection's index is kept, or would be: `cache_dir/bm25/<key>`.
+
+    The key is a hash of the passages' fingerprint, the parameters and bm25s' version. Collections over the same
+    passages (TREC DL 2019 and 2020) share one index.
+    """
+    settings = json.dumps(asdict(parameters), sort_keys=True)
+    key = fingerprint((_FORMAT, bm25s().__version__, collection.passages_fingerprint, settings))
+    return cache_dir / "bm25" / key
+
+
+def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
+    """The index of a collection's passages: from the cache folder where it is, else built and put there.
+
+    While it is built, `<key>.parts` next to it holds the finished parts; a killed build resumes from them. A second
+    process that needs the same index waits for the first. Memory and disk: experiments/first_stage/README.md.
+
+    Its files are checked against their checksums (`headrank.io.checksums`): an index that was edited or is damaged is
+    built again, with a warning that names the file. Raises `ValueError` if no passage has a word.
+    """
+    folder = index_folder(collection, parameters, cache_dir)
+    work = folder.with_name(f"{folder.name}.parts")
+    if not folder.is_dir() or damaged_file(folder) is not None:
+        with cache_lock(cache_dir, f"bm25_{folder.name}"):
+            remove_leftovers(folder.parent, name=folder.name)
+            damaged = damaged_file(folder) if folder.is_dir() else None
+            if damaged is not None:
+                _log.warning("%s was edited or is damaged; the index is built again", damaged)
+                shutil.rmtree(folder)
+            if not folder.is_dir():
+                with disk_errors(work):
+                    work.mkdir(parents=True, exist_ok=True)
+                    _build(collection, parameters, work, folder)
+    index = BM25Index(folder, parameters)
+    _log.info("%s: BM25 index of %d passages, %s", collection.name, len(index), folder)
+    published = collection.published_passage_count
+    if published not in (None, len(index)):
+        _log.warning(
+            "%s: the BM25 index has %d passages, the published collection has %d: its files were incomplete or "
+            "of another version. If they are complete now, delete %s",
+            *(collection.name, len(index), published, folder),
+        )
+    return index
+
+
+def _build(collection: Collection, parameters: BM25Parameters, work: Path, folder: Path) -> None:
+    remove_leftovers(work)
+    _keep_whole_parts(work)
+    done, total = passages_done(work), collection.passage_count
+    resumed = f", resumed after {done} passages" if done else ""
+    _log.info("%s: building the BM25 index, %d passages expected%s", collection.name, total, resumed)
+    if not (work / "complete").is_file():
+        write_parts(collection.passages(done), parameters, work, done=done, total=total)
+        (work / "complete").touch()
+    with atomic_folder(folder) as temporary:
+        merge_parts(work, parameters, temporary)
+        write_folder_sums(temporary)
+    shutil.rmtree(work)
+
+
+def _keep_whole_parts(work: Path) -> None:
+    """Remove the first damaged part, and those after it: passages are read on from the last part."""
+    folders = part_folders(work)
+    for number, part in enumerate(folders):
+        damaged = damaged_file(part)
+        if damaged is not None:
+            _log.warning("%s was edited or is damaged; its passages are read again", damaged)
+            (work / "complete").unlink(missing_ok=True)
+            for after in folders[number:]:
+                shutil.rmtree(after)
+            return
+
+
+def bm25_run(
+    collection: Collection, queries: Sequence[Query], depth: int, parameters: BM25Parameters, cache_dir: Path
+) -> dict[str, Ranking]:
+    """`BM25Index.search` in the collection's index, or what an earlier call with the same arguments found.
+
+    Raises `ValueError` on a depth below 1 and where no passage has a word.
+    """
+    index = bm25_index(collection, parameters, cache_dir)
+    texts = (part for query in queries for part in (query.id, query.text))
+    path = cache_dir / "bm25_runs" / f"{fingerprint((_FORMAT, index.folder.name, str(depth), *texts))}.npz"
+    kept = _read_found(path)
+    if kept is None:
+        found = index.best(queries, depth)
+        with checked_write(path) as file:
+            np.savez(
+                file,
+                ends=np.cumsum([len(numbers) for numbers, _ in found]),
+                passages=np.concatenate([numbers for numbers, _ in found]),
+                scores=np.concatenate([scores for _, scores in found]),
+            )
+        kept = found
+    return index.rankings(queries, kept)
+
+
+def _read_found(path: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """What an earlier search found for each query, as `BM25Index.best` gives it; None if nothing usable is kept."""
+    if not path.is_file():
+        return None
+    if not is_whole(path):
+        _log.warning("%s was edited or is damaged; the search is done again", path)
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        columns = [np.split(kept[name], kept["ends"][:-1]) for name in ("passages", "scores")]
+    return list(zip(*columns, strict=True))

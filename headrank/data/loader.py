@@ -1,0 +1,69 @@
+"""From data settings to candidate lists: what selection, alignment, reranking and scoring all read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headrank.data.collections import Collection
+from headrank.data.first_stage import CandidateLists, candidate_lists, select_queries
+from headrank.data.labelled import LabelledList, label
+from headrank.data.open_collection import load_collection
+from headrank.data.settings import DataSettings
+from headrank.errors import ConfigError
+from headrank.ranking import Ranking, Run
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkData:
+    """A benchmark, loaded: the first stage's run, cut to the candidates, and those candidates as lists."""
+
+    settings: DataSettings
+    collection: Collection
+    query_ids: tuple[str, ...]  # the judged queries asked for; each counts in every mean
+    run: Run
+    candidates: CandidateLists
+
+    def labelled(self) -> tuple[LabelledList, ...]:
+        """The lists with the grades of their candidates and this data set's relevance threshold."""
+        qrels, threshold = self.collection.qrels, self.settings.relevance_threshold
+        return tuple(label(item, qrels.get(item.query.id, {}), threshold) for item in self.candidates.lists)
+
+
+def load_data(
+    settings: DataSettings, cache_dir: Path | None = None, collection: Collection | None = None
+) -> BenchmarkData:
+    """The data of these settings; BM25 indexes are kept under `cache_dir`, by default the user's cache folder.
+
+    collection: the settings' own, if it is already open.
+
+    Raises what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines), and `ConfigError`
+    if no grade reaches the relevance threshold.
+    """
+    s = settings
+    collection = collection or load_collection(s.collection, title=s.title)
+    queries = select_queries(collection, s.max_queries, s.seed)
+    _check_threshold(s, collection)
+    candidates = candidate_lists(
+        collection,
+        kind=s.first_stage,
+        depth=s.depth,
+        run_path=s.run_path,
+        max_queries=s.max_queries,
+        seed=s.seed,
+        drop_identical_ids=s.drop_identical_ids,
+        cache_dir=cache_dir,
+    )
+    run = {
+        item.query.id: Ranking.from_scores(item.query.id, item.passage_ids, item.first_stage_scores or ())
+        for item in candidates.lists
+    }
+    return BenchmarkData(s, collection, tuple(query.id for query in queries), run, candidates)
+
+
+def _check_threshold(settings: DataSettings, collection: Collection) -> None:
+    """Raise `ConfigError` if there are positive grades and none reaches the threshold."""
+    highest = max(max(collection.qrels[query.id].values()) for query in collection.judged_queries)
+    if 0 < highest < settings.relevance_threshold:
+        raise ConfigError(
+            f"data {settings.name}: relevance_threshold is {settings.relevance_threshold}, and the highest grade of "
+            f"{settings.collection} is {highest}: nothing would be relevant; expected 1 to {highest}"
+        )

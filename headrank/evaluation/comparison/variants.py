@@ -1,0 +1,103 @@
+"""Runs put together: those that differ in their seed alone are one variant; what differs between variants names them.
+
+Pure data: nothing is read or written here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from headrank.evaluation.report.formatting import Value
+from headrank.evaluation.run_folder import CollectedRun
+
+SEED = "seed"
+_PLACES = "paths."  # where results go says nothing of what they are
+_MOST_KEYS = 4  # keys of the configuration that name variants whose overrides are the same; more say less than a folder
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Runs of one configuration and several seeds; the values that tell it from the others, by `Variants.keys`."""
+
+    runs: tuple[CollectedRun, ...]
+    name: tuple[Value, ...]
+
+    def statistics(self, values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
+        """Mean, sample standard deviation (None for fewer than two) and number of the values that are there."""
+        present = [value for value in values if value is not None]
+        spread = stdev(present) if len(present) > 1 else None
+        return (fmean(present) if present else None), spread, len(present)
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """All variants, and the headings of what names them."""
+
+    keys: tuple[str, ...]
+    variants: tuple[Variant, ...]
+
+
+def make_variants(runs: Sequence[CollectedRun]) -> Variants:
+    """Group runs by all of their configuration but what comes from the seed, in the order of the runs.
+
+    Variants are named by the overrides that differ between them; where these are the same (another version, other
+    files in conf), by what differs in their configurations; in the end by their folders. Runs without a configuration,
+    and runs of the same seed, are not put together.
+    """
+    seeded = _seed_keys(runs)
+    groups: dict[Any, list[CollectedRun]] = {}
+    for number, run in enumerate(runs):
+        rest = {k: v for k, v in run.config.items() if k not in seeded and not k.startswith(_PLACES)}
+        key: Any = repr(sorted(rest.items())) if run.config else number
+        if run.seed in [other.seed for other in groups.get(key, [])]:
+            key = (key, number)
+        groups.setdefault(key, []).append(run)
+    members = [tuple(group) for group in groups.values()]
+    first = [group[0] for group in members]
+    keys = _differing([dict(run.overrides) for run in first], without={SEED})
+    names = [tuple(run.overrides.get(key) for key in keys) for run in first]
+    headings = _short(keys)
+    if len(set(names)) < len(names):
+        further = _differing([dict(run.config) for run in first], without=seeded)
+        more = [tuple(_text(run.config.get(key)) for key in further) for run in first]
+        if not further or len(further) > _MOST_KEYS or len(set(zip(names, more, strict=True))) < len(names):
+            further, more = ["folder"], [(str(run.folder),) for run in first]
+        names = [name + rest for name, rest in zip(names, more, strict=True)]
+        headings += _short(further)
+    elif not keys:
+        headings, names = ["folder"], [(run.folder.name or str(run.folder),) for run in first]
+    return Variants(tuple(headings), tuple(Variant(g, name) for g, name in zip(members, names, strict=True)))
+
+
+def _seed_keys(runs: Sequence[CollectedRun]) -> set[str]:
+    """Keys that follow the seed: called so, and equal to it in every run that has them."""
+    keys = {key for run in runs for key in run.config if key == SEED or key.endswith(f".{SEED}")}
+    return {key for key in keys if all(run.config[key] == run.seed for run in runs if key in run.config)}
+
+
+def _differing(settings: Sequence[dict[str, Any]], without: set[str]) -> list[str]:
+    """Keys whose value is not the same, or not there, in all of them, in order of appearance."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    return [
+        key
+        for key in keys
+        if key not in without
+        and not key.startswith(_PLACES)
+        and any(one.get(key) != settings[0].get(key) or (key in one) != (key in settings[0]) for one in settings)
+    ]
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Each key's shortest ending of whole words that no other key has."""
+    result = []
+    for key in keys:
+        parts = key.split(".")
+        endings = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+        others = [other for other in keys if other != key]
+        result.append(next(e for e in endings if e == key or not any(f".{o}".endswith(f".{e}") for o in others)))
+    return result
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

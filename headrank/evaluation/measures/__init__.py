@@ -1,0 +1,1 @@
+"""What is computed from rankings and judgements, and its file format."""

@@ -1,0 +1,107 @@
+"""What a benchmark came to, as plain data that goes through JSON and comes back the same: `metrics/<benchmark>.json`.
+
+Values per query are kept, so that means, tests and figures can be made again, or made over several benchmarks, without
+the runs.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrank.evaluation.measures.middle_zone import Homogenization, MiddleZone
+from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts
+from headrank.evaluation.measures.significance import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class SystemResult:
+    """One system on one benchmark.
+
+    means: metric -> mean over the queries. per_query: metric -> values in the order of the benchmark's `query_ids`.
+    middle_zone and selectivity: None where no scores in context order were given.
+    comparisons: metric -> comparison with the benchmark's reference; empty for the reference itself.
+    """
+
+    means: Mapping[str, float]
+    per_query: Mapping[str, tuple[float, ...]]
+    middle_zone: MiddleZone | None
+    selectivity: Selectivity | None
+    comparisons: Mapping[str, Comparison]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkResult:
+    """All systems on one benchmark.
+
+    systems: in the order they were given. reference: the system the others are compared with (the first stage).
+    queries_without_relevant, queries_without_candidates: how many of `query_ids` have no passage judged relevant, and
+    no candidates from the reference. Both kinds count in every mean.
+    """
+
+    name: str
+    query_ids: tuple[str, ...]
+    metrics: tuple[str, ...]
+    relevance_threshold: int
+    reference: str
+    systems: Mapping[str, SystemResult]
+    queries_without_relevant: int = 0
+    queries_without_candidates: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. Tuples stay tuples, which JSON writes as lists."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "BenchmarkResult":
+        """The result that `to_dict` gave, straight or through JSON.
+
+        Raises `ValueError` that says what is missing or of the wrong kind.
+        """
+        try:
+            rest = {key: content[key] for key in ("name", "relevance_threshold", "reference")}
+            counts = {key: content[key] for key in ("queries_without_relevant", "queries_without_candidates")}
+            return cls(
+                query_ids=tuple(content["query_ids"]),
+                metrics=tuple(content["metrics"]),
+                systems={name: _system(system) for name, system in content["systems"].items()},
+                **rest,
+                **counts,
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a benchmark's result: {type(error).__name__}: {error}") from error
+
+
+def _system(content: Mapping[str, Any]) -> SystemResult:
+    zone, selected = content["middle_zone"], content["selectivity"]
+    return SystemResult(
+        means=dict(content["means"]),
+        per_query={metric: tuple(values) for metric, values in content["per_query"].items()},
+        middle_zone=None if zone is None else _middle_zone(zone),
+        selectivity=None if selected is None else _selectivity(selected),
+        comparisons={metric: Comparison(**values) for metric, values in content["comparisons"].items()},
+    )
+
+
+def _middle_zone(content: Mapping[str, Any]) -> MiddleZone:
+    return MiddleZone(
+        zone=tuple(ZoneCounts(**counts) for counts in content["zone"]),
+        positions=tuple(ZoneCounts(**counts) for counts in content["positions"]),
+        position_intervals=tuple(_interval(pair) for pair in content["position_intervals"]),
+        homogenization=Homogenization(**content["homogenization"]),
+        lists=content["lists"],
+        short_lists=content["short_lists"],
+        per_list=tuple(Homogenization(**values) for values in content.get("per_list", ())),
+        spread=tuple(tuple(values) for values in content.get("spread", ())),
+    )
+
+
+def _selectivity(content: Mapping[str, Any]) -> Selectivity:
+    return Selectivity(**{**content, "interval": _interval(content["interval"])})
+
+
+def _interval(content: Sequence[float] | None) -> tuple[float, float] | None:
+    if content is None:
+        return None
+    low, high = content
+    return low, high

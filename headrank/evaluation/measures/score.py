@@ -1,0 +1,95 @@
+"""Score a benchmark: from the systems' rankings and the judgements to one result.
+
+result = score_benchmark("dl20", {"first stage": SystemRun(bm25), "headrank": SystemRun(run, contexts)}, qrels,
+                         query_ids=ids, relevance_threshold=2, reference="first stage", metrics=["ndcg@10"])
+result.systems["headrank"].means["ndcg@10"]
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headrank.evaluation.measures.metrics import mean, score_queries
+from headrank.evaluation.measures.middle_zone import MiddleZone, measure_middle_zone
+from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
+from headrank.evaluation.measures.selectivity import Selectivity, selectivity
+from headrank.evaluation.measures.significance import compare
+from headrank.ranking import ContextScores, Qrels, Run
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRun:
+    """A system's output on a benchmark: its rankings, and its scores in context order where it has any (one list per
+    query; they are what the middle zone is measured on)."""
+
+    rankings: Run
+    contexts: tuple[ContextScores, ...] = ()
+
+
+def score_benchmark(
+    name: str,
+    systems: Mapping[str, SystemRun],
+    qrels: Qrels,
+    *,
+    query_ids: Sequence[str],
+    relevance_threshold: int = 1,
+    reference: str,
+    metrics: Sequence[str],
+    seed: int = 0,
+) -> BenchmarkResult:
+    """Metrics, middle zone and comparison with the reference for every system.
+
+    query_ids: the judged queries, all of which count in every mean; rankings and contexts of others are not looked at.
+    relevance_threshold: the grade from which a passage is relevant in binary measures and in the middle zone.
+    seed: of the bootstrap and the randomization test; the same seed gives the same result.
+
+    Raises `ValueError`, naming benchmark and system, on a reference that is not among the systems, on no or repeated
+    metrics, and on all that `score_queries` and `measure_middle_zone` refuse.
+    """
+    if reference not in systems:
+        raise ValueError(
+            f"benchmark {name!r}: the reference {reference!r} is not among the systems {', '.join(systems)}"
+        )
+    if not metrics or len(set(metrics)) != len(metrics):
+        raise ValueError(f"benchmark {name!r}: metrics are {list(metrics)}, expected at least one and none twice")
+    values: dict[str, dict[str, tuple[float, ...]]] = {}
+    zones: dict[str, tuple[MiddleZone, Selectivity] | None] = {}
+    for system, run in systems.items():
+        try:
+            values[system] = score_queries(
+                run.rankings, qrels, query_ids=query_ids, metrics=metrics, relevance_threshold=relevance_threshold
+            )
+            zones[system] = _middle_zone(run, qrels, frozenset(query_ids), relevance_threshold, seed)
+        except ValueError as error:
+            raise ValueError(f"benchmark {name!r}, system {system!r}: {error}") from error
+    results = {}
+    for system, measured in values.items():
+        zone = zones[system]
+        others = {} if system == reference else values[reference]
+        results[system] = SystemResult(
+            means={metric: mean(measured[metric]) for metric in metrics},
+            per_query=measured,
+            middle_zone=zone[0] if zone else None,
+            selectivity=zone[1] if zone else None,
+            comparisons={metric: compare(measured[metric], others[metric], seed=seed) for metric in others},
+        )
+    candidates = systems[reference].rankings
+    return BenchmarkResult(
+        name=name,
+        query_ids=tuple(query_ids),
+        metrics=tuple(metrics),
+        relevance_threshold=relevance_threshold,
+        reference=reference,
+        systems=results,
+        queries_without_relevant=sum(max(qrels[q].values()) < relevance_threshold for q in query_ids),
+        queries_without_candidates=sum(q not in candidates or not len(candidates[q]) for q in query_ids),
+    )
+
+
+def _middle_zone(
+    run: SystemRun, qrels: Qrels, query_ids: frozenset[str], threshold: int, seed: int
+) -> tuple[MiddleZone, Selectivity] | None:
+    contexts = [context for context in run.contexts if context.query_id in query_ids]
+    if not contexts:
+        return None
+    zone = measure_middle_zone(contexts, run.rankings, qrels, relevance_threshold=threshold, seed=seed)
+    return zone, selectivity(zone.zone, seed=seed)

@@ -1,0 +1,180 @@
+"""A system against another over a suite: benchmark by benchmark, Holm-corrected, and on average.
+
+Each comparison of two systems is a family of its own: its p values, one per benchmark, are corrected for the number of
+benchmarks. Averages over a suite are macro means: every benchmark counts the same, however many queries it has.
+
+Selectivity and homogenization of a system over the lists of all benchmarks, and what changes between two systems.
+
+Lists are pooled over benchmarks; intervals are percentile bootstraps over queries, paired where two systems are set
+against each other. The measures' definitions are in selectivity.py and homogenization.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, macro_estimate, mean_estimate
+from headrank.evaluation.measures.metrics import mean
+from headrank.evaluation.measures.middle_zone import PLACES, MiddleZone
+from headrank.evaluation.measures.results import BenchmarkResult
+from headrank.evaluation.measures.selectivity import ZoneCounts, selectivity, selectivity_change
+from headrank.evaluation.measures.significance import TIE, Comparison, compare, holm
+
+ALIKE = ("deviation", "entropy", "nearly_equal")
+MEASURES = ("selectivity", *ALIKE)
+"""Selectivity (a difference of shares) and the three measures of homogenization."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    zones: tuple[MiddleZone, ...]
+
+    def alike(self, measure: str) -> list[float | None]:
+        return [getattr(one, measure) for zone in self.zones for one in zone.per_list]
+
+    @property
+    def counts(self) -> list[ZoneCounts]:
+        return [counts for zone in self.zones for counts in zone.zone]
+
+
+def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str, Estimate]:
+    """Each measure with its interval, for those that the system has on every benchmark."""
+    pooled = _pool(results, system)
+    if pooled is None:
+        return {}
+    found = selectivity(pooled.counts)
+    estimates: dict[str, Estimate | None] = {measure: mean_estimate(pooled.alike(measure)) for measure in ALIKE}
+    if found.difference is not None:
+        estimates["selectivity"] = Estimate(found.difference, found.interval, len(pooled.counts))
+    return {measure: e for measure in MEASURES if (e := estimates.get(measure)) is not None}
+
+
+def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) -> dict[str, Estimate]:
+    """Each measure's change from one system to another that read the same lists in the same context order."""
+    first, second = _pool(results, before), _pool(results, after)
+    if first is None or second is None or len(first.counts) != len(second.counts):
+        return {}
+    changes = {"selectivity": selectivity_change(first.counts, second.counts)}
+    changes |= {measure: change_estimate(first.alike(measure), second.alike(measure)) for measure in ALIKE}
+    return {measure: e for measure, e in changes.items() if e is not None}
+
+
+def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Estimate | None]:
+    """The spread of scores in each quarter of the context (`spread_by_place`), first quarter first; [] where the
+    system was not measured on every benchmark."""
+    pooled = _pool(results, system)
+    lists = [] if pooled is None else [spread for zone in pooled.zones for spread in zone.spread]
+    return [mean_estimate([spread[place] for spread in lists]) for place in range(PLACES)] if lists else []
+
+
+def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:
+    """The macro mean over the benchmarks, queries resampled within each; None if the system is missing on one."""
+    values = [r.systems[system].per_query[metric] for r in results if system in r.systems]
+    if len(values) < len(results):
+        return None
+    return macro_estimate(values)
+
+
+def _pool(results: Sequence[BenchmarkResult], system: str) -> _Pooled | None:
+    found = [r.systems[system].middle_zone for r in results if system in r.systems]
+    zones = tuple(zone for zone in found if zone is not None and zone.lists)
+    return _Pooled(zones) if zones and len(zones) == len(results) else None
+
+
+SIGNIFICANT = 0.05  # the level at which a corrected p value is called significant
+
+
+class Tally(NamedTuple):
+    """How often a system was better, the same, worse."""
+
+    won: int
+    tied: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkComparison:
+    """One benchmark of a suite's comparison: both systems' means, the paired test, its p corrected over the suite."""
+
+    benchmark: str
+    before: float
+    after: float
+    test: Comparison
+    p_holm: float
+    queries: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is called significant."""
+        return self.p_holm < SIGNIFICANT
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteComparison:
+    """A system against another (`against`) in one metric, on every benchmark that has both, in the results' order."""
+
+    system: str
+    against: str
+    metric: str
+    parts: tuple[BenchmarkComparison, ...]
+
+    @property
+    def before(self) -> float:
+        """The macro mean of `against` over the benchmarks."""
+        return mean([part.before for part in self.parts])
+
+    @property
+    def after(self) -> float:
+        """The macro mean of `system` over the benchmarks."""
+        return mean([part.after for part in self.parts])
+
+    @property
+    def benchmarks(self) -> Tally:
+        """Benchmarks won, tied and lost, by their means."""
+        signs = [0 if abs(d := part.test.difference) <= TIE else (1 if d > 0 else -1) for part in self.parts]
+        return Tally(signs.count(1), signs.count(0), signs.count(-1))
+
+    @property
+    def significant(self) -> Tally:
+        """Benchmarks significantly won, undecided, and significantly lost."""
+        sure = [part.test.difference for part in self.parts if part.significant]
+        won, lost = sum(d > 0 for d in sure), sum(d < 0 for d in sure)
+        return Tally(won, len(self.parts) - won - lost, lost)
+
+    @property
+    def queries(self) -> Tally:
+        """Queries won, tied and lost over all benchmarks."""
+        return Tally(
+            sum(part.test.wins for part in self.parts),
+            sum(part.test.ties for part in self.parts),
+            sum(part.test.losses for part in self.parts),
+        )
+
+
+def compare_systems(
+    results: Sequence[BenchmarkResult], metric: str, system: str, against: str
+) -> SuiteComparison | None:
+    """Compare two systems over the benchmarks that have both; None where none has, or the two are one."""
+    both = [result for result in results if system in result.systems and against in result.systems]
+    if not both or system == against:
+        return None
+    tests = [_test(result, metric, system, against) for result in both]
+    adjusted = holm([test.p_randomization for test in tests])
+    parts = tuple(
+        BenchmarkComparison(
+            benchmark=result.name,
+            before=result.systems[against].means[metric],
+            after=result.systems[system].means[metric],
+            test=test,
+            p_holm=p,
+            queries=len(result.query_ids),
+        )
+        for result, test, p in zip(both, tests, adjusted, strict=True)
+    )
+    return SuiteComparison(system, against, metric, parts)
+
+
+def _test(result: BenchmarkResult, metric: str, system: str, against: str) -> Comparison:
+    if against == result.reference:
+        return result.systems[system].comparisons[metric]
+    return compare(result.systems[system].per_query[metric], result.systems[against].per_query[metric])

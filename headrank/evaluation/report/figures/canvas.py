@@ -1,0 +1,120 @@
+"""How figures are drawn: colours, style, and SVG that follows the reader's light or dark scheme.
+
+The same input gives the same bytes: ids are salted hashes, letters are outlines (no font of the viewer's is needed),
+and no date is written. Figures are drawn in the light colours; a style sheet inside the SVG puts the dark ones in their
+place where the reader's scheme is dark, in the report as in any browser. Importing this imports matplotlib: a second.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from headrank.evaluation.run_folder import RunResults
+
+GROUND, INK, SOFT, FAINT = "#ffffff", "#1d2329", "#5b6670", "#dfe3e6"
+ZONE = "#f0f2f4"  # the middle zone's ground
+# Okabe and Ito's palette: told apart by colour-blind readers too
+BLUE, ORANGE, GREEN, PINK, SKY, AMBER = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
+SYSTEM_COLOURS = (BLUE, GREEN, PINK, SKY, AMBER)
+GREY = "#777777"
+HALO = "#fefefe"  # around marks on a map: white in both schemes
+DARK = {
+    GROUND: "#1b2127",
+    INK: "#e4e8eb",
+    SOFT: "#9aa6b0",
+    FAINT: "#38424b",
+    ZONE: "#262e36",
+    BLUE: "#4aa8e0",
+    ORANGE: "#f08a3c",
+    GREEN: "#2fc79a",
+    PINK: "#e09cc3",
+    SKY: "#8fd0f5",
+    AMBER: "#f2b632",
+    GREY: "#a0a0a0",
+}
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "headrank",  # ids are random without it
+    "svg.fonttype": "path",
+    "text.parse_math": False,  # a $ in a name is no formula
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": SOFT,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": GROUND,
+    "legend.frameon": False,
+}
+
+
+def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
+    """Draw on a new figure, width x height in inches, and write it as an SVG element."""
+    out = io.StringIO()
+    with _style():
+        canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
+        draw(canvas)
+        canvas.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    text = re.sub(r"\s+\n", "\n", text[text.index("<svg") :])  # without the XML and DTD heads, which name addresses
+    opening = text.index(">") + 1
+    return text[:opening] + _DARK_SHEET + text[opening:]
+
+
+def system_colours(run: RunResults) -> dict[str, str]:
+    """A colour for each system, the same in every figure: grey for the first stage, blue for the main system, orange
+    for the same before alignment."""
+    fixed = {run.reference: GREY, run.before: ORANGE}
+    fixed = {name: colour for name, colour in fixed.items() if name is not None}
+    fixed.setdefault(run.main, BLUE)
+    others = [name for name in run.systems if name not in fixed]
+    rest = SYSTEM_COLOURS[1:] if run.before else (ORANGE, *SYSTEM_COLOURS[1:])
+    return fixed | {name: rest[i % len(rest)] for i, name in enumerate(others)}
+
+
+def interval_mark(
+    ax: Axes, x: float, y: int, interval: tuple[float, float] | None, colour: str, size: float = 6.0
+) -> None:
+    """A dot with its interval as a line, level."""
+    if interval is not None:
+        ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
+    ax.plot(x, y, "o", color=colour, markersize=size, zorder=3)
+
+
+def _dark_sheet() -> str:
+    """Rules that replace each light colour, as fill and as stroke, where it stands in an element's style."""
+    rules = [
+        f'[style*="{part}: {light}"]{{{part}:{dark} !important}}'
+        for light, dark in DARK.items()
+        for part in ("fill", "stroke")
+    ]
+    return "\n<style>@media (prefers-color-scheme: dark){" + "".join(rules) + "}</style>"
+
+
+_DARK_SHEET = _dark_sheet()
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The figures' style, for as long as one is drawn and written, whatever the user's own matplotlibrc says."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        # names in scripts that matplotlib's own font lacks are drawn as boxes; tables and captions have them right
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

@@ -1,0 +1,87 @@
+"""What quality costs: seconds a query against the metric, a point for each system that was timed."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from headrank.evaluation.measures.metrics import Metric
+from headrank.evaluation.measures.suite import metric_estimate
+from headrank.evaluation.report.figures.canvas import GREY, svg, system_colours
+from headrank.evaluation.report.figures.rendered_figure import Drawing
+from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.run_folder import RunResults, run_labels
+
+WIDE = 8  # the slowest over the fastest from which the axis is logarithmic
+
+
+class LatencyQuality:
+    """Wall time a query against quality, over all benchmarks, with the first stage's quality as a line."""
+
+    name = "latency"
+    title = "Time and quality"
+
+    def make(self, runs: Sequence[RunResults]) -> Drawing | None:
+        """None where no system's time was recorded on every benchmark."""
+        first = runs[0]
+        points = []
+        labels = run_labels(runs)
+        for number, run in enumerate(runs):
+            if run.metric != first.metric:
+                continue
+            colours = system_colours(run)
+            for system in run.systems:
+                seconds = seconds_per_list(run, system)
+                estimate = metric_estimate(run.benchmarks, system, run.metric)
+                if seconds and estimate is not None:
+                    name = one_line(system, 24) + (f", {one_line(labels[number], 24)}" if len(runs) > 1 else "")
+                    points.append((seconds, estimate, name, colours[system], "osD^v"[number % 5]))
+        reference = metric_estimate(first.benchmarks, first.reference, first.metric)
+        if not points:
+            return None
+        label = Metric.parse(first.metric).label
+
+        def draw(canvas: Canvas) -> None:
+            ax = canvas.subplots()
+            for i, (seconds, estimate, name, colour, marker) in enumerate(points):
+                if estimate.interval is not None:
+                    ax.plot([seconds, seconds], estimate.interval, color=colour, linewidth=2.2)
+                ax.plot(seconds, estimate.value, marker, color=colour, markersize=7)
+                # to the left where another point stands close by to the right
+                left = any(seconds < other < 1.15 * seconds for other, *_ in points)
+                ax.annotate(
+                    name, (seconds, estimate.value), (-8 if left else 8, -11 if i % 2 else 4), fontsize=8.5,
+                    textcoords="offset points", ha="right" if left else "left",
+                )  # fmt: skip
+            if reference is not None:
+                ax.axhline(reference.value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
+                ax.text(
+                    0.995, reference.value, one_line(first.reference), transform=ax.get_yaxis_transform(), ha="right",
+                    va="bottom", color=GREY,
+                )  # fmt: skip
+            times = [seconds for seconds, *_ in points]
+            if max(times) > WIDE * min(times):
+                ax.set_xscale("log")
+                ax.set_xlim(min(times) / 3, max(times) * 3)  # room for names
+                ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+                ax.xaxis.set_minor_formatter(NullFormatter())
+            else:
+                ax.set_xlim(0, 1.35 * max(times))
+            ax.set(xlabel="seconds a query", ylabel=label)
+
+        return Drawing(
+            svg(draw, 8.4, 3.6),
+            f"{label}, with 95 % bootstrap intervals over queries, against wall time a query on this run's machine: "
+            "tokenisation, forward pass and scores, without loading the model. "
+            + "; ".join(f"{name} {written(seconds, Form.NUMBER)} s" for seconds, _, name, *_ in points)
+            + ".",
+        )
+
+
+def seconds_per_list(run: RunResults, system: str) -> float | None:
+    """Wall seconds a list over all benchmarks; None where one of them was not timed."""
+    passes = [run.passes.get((system, result.name), {}) for result in run.benchmarks]
+    if not all(facts.get("seconds") and facts.get("lists") for facts in passes):
+        return None
+    return sum(facts["seconds"] for facts in passes) / sum(facts["lists"] for facts in passes)

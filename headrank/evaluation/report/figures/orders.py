@@ -1,0 +1,87 @@
+"""Order sensitivity: the same system on the same lists, read in other context orders, in runs of their own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure as Canvas
+
+from headrank.evaluation.measures.metrics import Metric
+from headrank.evaluation.measures.suite import metric_estimate
+from headrank.evaluation.report.figures.canvas import BLUE, GREY, svg
+from headrank.evaluation.report.figures.rendered_figure import Drawing
+from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.run_folder import RunResults
+
+BESIDES_ORDER = ("name", "paths", "report", "debug")  # parts of a configuration that runs of one system may differ in
+
+
+class OrderSensitivity:
+    """The main system's metric in each context order, among the runs that differ from this one in the order alone."""
+
+    name = "orders"
+    title = "Order sensitivity"
+
+    def make(self, runs: Sequence[RunResults]) -> Drawing | None:
+        """None where no other run reads the same lists in another order."""
+        first = runs[0]
+        alike = [run for run in runs if same_but_order(run, first)]
+        found = [(order_of(run), metric_estimate(run.benchmarks, run.main, first.metric)) for run in alike]
+        points = [(label, estimate) for label, estimate in found if estimate is not None]
+        if len({label for label, _ in points}) < 2:
+            return None
+        points.sort(key=lambda point: point[0])
+        reference = metric_estimate(first.benchmarks, first.reference, first.metric)
+        label = Metric.parse(first.metric).label
+
+        def draw(canvas: Canvas) -> None:
+            ax = canvas.subplots()
+            for x, (_, estimate) in enumerate(points):
+                if estimate.interval is not None:
+                    ax.plot([x, x], estimate.interval, color=BLUE, linewidth=2.2)
+                ax.plot(x, estimate.value, "o", color=BLUE, markersize=7)
+                ax.annotate(
+                    written(estimate.value, Form.METRIC), (x, estimate.value), (9, 0), textcoords="offset points",
+                    va="center",
+                )  # fmt: skip
+            if reference is not None:
+                ax.axhline(reference.value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
+                ax.text(
+                    1, reference.value, one_line(first.reference), transform=ax.get_yaxis_transform(), ha="right",
+                    va="bottom", color=GREY,
+                )  # fmt: skip
+            ax.set_xticks(range(len(points)), [label for label, _ in points])
+            ax.set_xlim(-0.6, len(points) - 0.4)
+            ax.set_ylabel(label)
+
+        values = [estimate.value for _, estimate in points]
+        return Drawing(
+            svg(draw, 8.4, 3.2),
+            f"{label} of {one_line(first.main)} when the same lists are read in other orders, with 95 % bootstrap "
+            "intervals over queries; between the best and the worst order lie "
+            f"{written(max(values) - min(values), Form.METRIC)}.",
+        )
+
+
+def order_of(run: RunResults) -> str:
+    """The context order that the main system reads, with its seed where it is shuffled."""
+    scorer = (run.heads or {}).get("scorer") or {}
+    order = str(scorer.get("order", "")).replace("_", " ")
+    return f"{order} {scorer.get('seed', 0)}" if order == "shuffled" else order
+
+
+def same_but_order(run: RunResults, other: RunResults) -> bool:
+    """Whether two runs have the same benchmarks, heads and configuration, but for the context order."""
+    same_lists = [(b.name, b.query_ids) for b in run.benchmarks] == [(b.name, b.query_ids) for b in other.benchmarks]
+    return same_lists and run.metric == other.metric and _rest(run) == _rest(other) != ""
+
+
+def _rest(run: RunResults) -> str:
+    heads = run.heads
+    if not heads:
+        return ""
+    scorer = {k: v for k, v in (heads.get("scorer") or {}).items() if k not in ("order", "seed", "batch_size")}
+    config: dict[str, Any] = {k: v for k, v in run.config.items() if k not in BESIDES_ORDER}
+    if isinstance(config.get("scorer"), Mapping):
+        config["scorer"] = scorer
+    return json.dumps([heads.get("model"), scorer, config], sort_keys=True, default=str)

@@ -1,0 +1,220 @@
+"""The report of a run: `report.md` for terminals and repositories, `report.html` for people, figures, and tables as CSV
+and LaTeX.
+
+Both begin with the same sentence and main table. The HTML file is whole in itself: figures are inside, none is loaded.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from headrank.evaluation.report.figures.rendered_figure import Illustration
+from headrank.evaluation.report.formatting import Form, one_line
+from headrank.evaluation.report.positions import positions_table
+from headrank.evaluation.report.settings import ReportSettings
+from headrank.evaluation.report.summary import change_lines, headline
+from headrank.evaluation.report.table import Table, markdown_text
+from headrank.evaluation.report.tables import (
+    baseline_table,
+    changes_table,
+    main_table,
+    metrics_table,
+    middle_zone_table,
+    suite_table,
+    training_table,
+)
+from headrank.evaluation.run_folder import RunResults
+from headrank.io.files import atomic_write
+
+NOTICE = "notice"  # the fact that is said at the top of the report, beside the numbers
+ZONE_TEXT = (
+    "The middle zone is the middle half of the context, where a model's attention tends to give passages nearly the "
+    "same score, so that relevant ones stay unseen. Selectivity says whether a system still tells them apart there: "
+    "how much likelier a relevant passage of the zone reaches the top quartile of the ranking than an irrelevant one "
+    "(chance: 25 % for both)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report: a heading, a paragraph, and the names of its tables and figures, in order. One of which
+    nothing is there is left out."""
+
+    title: str
+    tables: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
+    text: str = ""
+    folded: tuple[str, ...] = ()  # long tables: folded up on the page, in Markdown their files alone are named
+
+
+LAYOUT = (
+    Section("Alignment", figures=("alignment",)),
+    Section("Over the suite", tables=("suite",)),
+    Section("First stage → reranked", tables=("changes",), figures=("queries",)),
+    Section("Against the baseline", tables=("baseline",)),
+    Section("All metrics", tables=("metrics",)),
+    Section(
+        "Middle zone",
+        tables=("middle_zone",),
+        figures=("selectivity", "selectivity_runs", "positions", "homogenization"),
+        text=ZONE_TEXT,
+        folded=("positions",),
+    ),
+    Section("Training", ("training",), ("training",)),
+    Section("Heads", figures=("heads", "head_curves")),
+    Section("Context order", figures=("orders",)),
+    Section("Cost", figures=("latency",)),
+)
+"""The order of the report after its main table; figures of other names come last, under a heading of their own."""
+OTHERS = "More figures"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    title: str
+    text: str
+    tables: list[Table]
+    figures: list[Illustration]
+    folded: list[Table]
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What both reports say."""
+
+    title: str
+    headline: str
+    notice: str
+    main: Table
+    lines: list[str]
+    parts: list[_Part]
+    facts: dict[str, str]
+    config_yaml: str
+
+
+def write_report(
+    folder: Path,
+    run: RunResults,
+    settings: ReportSettings | None = None,
+    *,
+    facts: Mapping[str, str] | None = None,
+    config_yaml: str = "",
+    beside: Sequence[RunResults] = (),
+) -> Path:
+    """Write `report.md`, `report.html`, `figures/*` and `tables/*.csv`, `*.tex` into `folder`; the path of the HTML.
+
+    facts: labels and values to list; the one called `notice` stands at the top.
+    beside: other runs for the figures that compare runs.
+
+    Each file is written atomically, `report.html` last; figures and tables of an earlier report that this one lacks are
+    removed. Raises `ValueError` on a baseline that was not measured, and what a figure raises.
+    """
+    settings = settings or ReportSettings()
+    baseline = settings.baseline or run.before
+    if baseline is not None and baseline not in run.systems:
+        raise ValueError(f"report.baseline {baseline!r} was not measured: expected one of {', '.join(run.systems)}")
+    from headrank.evaluation.report.figures import draw  # late: matplotlib takes a second
+
+    tables = _tables(run, baseline, settings)
+    figures = draw(settings.drawn(), (run, *beside))
+    facts = dict(facts or {})
+    content = _Content(
+        title=f"{one_line(run.main)}: reranking report",
+        headline=headline(run.benchmarks, run.metric, run.main),
+        notice=facts.pop(NOTICE, ""),
+        main=tables["main"],
+        lines=change_lines(run.benchmarks, run.metric, run.main),
+        parts=_parts(tables, figures),
+        facts=facts,
+        config_yaml=config_yaml,
+    )
+    folder = Path(folder)
+    _replace(folder / "figures", {f"{figure.name}{figure.ending}": figure.image for figure in figures})
+    files = {f"{name}.csv": table.to_csv().encode() for name, table in tables.items()}
+    _replace(folder / "tables", files | {f"{name}.tex": table.to_latex().encode() for name, table in tables.items()})
+    for name, text in (("report.md", _markdown(content)), ("report.html", _html(content))):
+        with atomic_write(folder / name) as file:
+            file.write(text)
+    return folder / "report.html"
+
+
+def _tables(run: RunResults, baseline: str | None, settings: ReportSettings) -> dict[str, Table]:
+    results, metric, columns = run.benchmarks, run.metric, settings.columns
+    made = (
+        main_table(results, metric),
+        suite_table(results, metric, run.main, baseline, columns),
+        changes_table(results, metric, columns),
+        baseline_table(results, metric, run.main, baseline, columns) if baseline not in (None, run.reference) else None,
+        metrics_table(results),
+        middle_zone_table(results, columns),
+        positions_table(results),
+        training_table(run.epochs, columns),
+    )
+    return {table.name: table for table in made if table is not None}
+
+
+def _parts(tables: Mapping[str, Table], figures: Sequence[Illustration]) -> list[_Part]:
+    known = {name for section in LAYOUT for name in section.figures}
+    others = Section(OTHERS, figures=tuple(figure.name for figure in figures if figure.name not in known))
+    by_name = {figure.name: figure for figure in figures}
+    parts = [
+        _Part(
+            section.title,
+            section.text,
+            [tables[name] for name in section.tables if name in tables],
+            [by_name[name] for name in section.figures if name in by_name],
+            [tables[name] for name in section.folded if name in tables],
+        )
+        for section in (*LAYOUT, others)
+    ]
+    return [part for part in parts if part.tables or part.figures]
+
+
+def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write these files; others of the same kinds in the folder are of an earlier report and go."""
+    for name, content in files.items():
+        with atomic_write(folder / name, "wb") as file:
+            file.write(content)
+    for path in folder.glob("*") if folder.is_dir() else ():
+        if path.suffix in (".svg", ".png", ".csv", ".tex") and path.name not in files:
+            path.unlink()
+
+
+def _markdown(content: _Content) -> str:
+    """All that comes before the first second-level heading is printed at the end of a run."""
+    texts = [f"# {markdown_text(content.title)}", markdown_text(content.headline)]
+    if content.notice:
+        texts.append(f"**Notice:** {markdown_text(one_line(content.notice, longest=2000))}")
+    texts.append(f"{markdown_text(content.main.title)}:\n\n{content.main.to_markdown()}")
+    if content.lines:
+        texts.append("\n".join(content.lines))
+    for part in content.parts:
+        texts += [f"## {markdown_text(part.title)}", part.text]
+        for table in part.tables:
+            texts += [_title(table, part), table.to_markdown(), markdown_text(table.note)]
+        texts += [f"{markdown_text(table.title)}: `tables/{table.name}.csv`." for table in part.folded]
+        for figure in part.figures:
+            path = f"figures/{figure.name}{figure.ending}"
+            texts += [f"![{markdown_text(figure.title)}]({path})", markdown_text(figure.caption)]
+    if content.facts:
+        rows = [f"- {markdown_text(one_line(k))}: {markdown_text(one_line(v, 2000))}" for k, v in content.facts.items()]
+        texts += ["## Facts", "\n".join(rows)]
+    if content.config_yaml:
+        longest = max((len(run) for run in re.findall(r"`+", content.config_yaml)), default=0)
+        fence = "`" * max(3, longest + 1)  # longer than any in the text, which would end the block
+        texts += ["## Configuration", f"{fence}yaml\n{content.config_yaml.rstrip()}\n{fence}"]
+    return "\n\n".join(text for text in texts if text) + "\n"
+
+
+def _title(table: Table, part: _Part) -> str:
+    return "" if table.title == part.title else f"{markdown_text(table.title)}:"
+
+
+def _html(content: _Content) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = resources.files("headrank.evaluation.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(content=content, text_form=Form.TEXT)

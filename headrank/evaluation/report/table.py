@@ -1,0 +1,244 @@
+"""A table as data: columns with a form, rows of raw values; written as Markdown, CSV, LaTeX, or by the HTML template.
+
+What a table shows is a `Layout`: its columns in order, each with the key of the value it takes from a record. Columns
+are chosen and ordered by their keys, so a layout can be changed without touching what makes the records.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from headrank.evaluation.report.formatting import MISSING, Form, Number, Value, written
+
+
+class Shape(StrEnum):
+    """How many numbers a cell holds, all of them in the column's form."""
+
+    ONE = "one"  # .5012
+    PAIR = "pair"  # before and after: .4796 → .5012
+    TALLY = "tally"  # won, tied and lost: 9 / 1 / 4
+    INTERVAL = "interval"  # a value and its 95 % interval: +43.2 [+38.1, +48.0]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's heading and the form of its values.
+
+    key: the record's value that it shows. best: the largest value is set in bold. signed: gains and losses are coloured
+    in the HTML report. optional: left out where no row has a value.
+    """
+
+    heading: str
+    form: Form = Form.TEXT
+    best: bool = False
+    key: str = ""
+    shape: Shape = Shape.ONE
+    signed: bool = False
+    optional: bool = False
+
+    def text(self, value: Value) -> str:
+        """A value as it is shown, not escaped."""
+        if not isinstance(value, tuple):
+            return written(value, self.form)
+        parts = [written(part, self.form) for part in value]
+        if self.shape is Shape.PAIR:
+            return " → ".join(parts)
+        if self.shape is Shape.TALLY:
+            return " / ".join(parts)
+        return parts[0] if value[1] is None else f"{parts[0]} [{parts[1]}, {parts[2]}]"
+
+    @property
+    def csv_headings(self) -> tuple[str, ...]:
+        """The headings of the columns that it becomes in a CSV file."""
+        endings = {
+            Shape.PAIR: (" before", " after"),
+            Shape.TALLY: (" won", " tied", " lost"),
+            Shape.INTERVAL: ("", " 95 % from", " 95 % to"),
+        }
+        return tuple(self.heading + ending for ending in endings.get(self.shape, ("",)))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows; `name` is a file's name without its ending, `note` says below the table how to read it.
+
+    Raises `ValueError` on a row that does not fit the columns, or a cell that does not fit its column's shape.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.name!r}: a row of {len(row)} values for {len(self.columns)} columns")
+            for value, column in zip(row, self.columns, strict=True):
+                expected = len(column.csv_headings)
+                if value is not None and (len(value) if isinstance(value, tuple) else 1) != expected:
+                    raise ValueError(
+                        f"table {self.name!r}: {value!r} in column {column.heading!r}, expected {expected}"
+                    )
+
+    def cells(self) -> list[list[str]]:
+        """The rows as text, not escaped."""
+        return [[column.text(value) for value, column in zip(row, self.columns, strict=True)] for row in self.rows]
+
+    def best_rows(self, index: int) -> set[int]:
+        """The rows that hold the largest value, as shown, of a column that is marked `best`; none for a single row."""
+        column = self.columns[index]
+        present = [(value, i) for i, row in enumerate(self.rows) if isinstance(value := row[index], float | int)]
+        if not column.best or len(present) < 2:
+            return set()
+        top = column.text(max(value for value, _ in present))
+        return {i for value, i in present if column.text(value) == top}
+
+    def tone(self, row: int, index: int) -> str:
+        """`up` or `down` for a gain or a loss in a signed column, as shown; else nothing."""
+        value, column = self.rows[row][index], self.columns[index]
+        first = value[0] if isinstance(value, tuple) else value
+        if not column.signed or not isinstance(first, float | int) or column.text(first)[0] not in "+-":
+            return ""
+        return "up" if first > 0 else "down"
+
+    def to_markdown(self) -> str:
+        """A GitHub table, padded to be read in a terminal too; numbers to the right, the best in bold."""
+        head = [markdown_text(column.heading) for column in self.columns]
+        body = self._marked(markdown_text, "**{}**")
+        widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
+        left = [column.form is Form.TEXT for column in self.columns]
+
+        def line(cells: list[str]) -> str:
+            padded = (c.ljust(w) if at_left else c.rjust(w) for c, w, at_left in zip(cells, widths, left, strict=True))
+            return f"| {' | '.join(padded)} |"
+
+        rule = ["-" * w if at_left else "-" * (w - 1) + ":" for w, at_left in zip(widths, left, strict=True)]
+        return "\n".join([line(head), line(rule), *(line(row) for row in body)])
+
+    def to_csv(self) -> str:
+        r"""Headings and values, comma-separated, lines ended by `\n`; None is an empty field.
+
+        Numbers are at full precision and in the heading's unit: shares whose heading says % are times 100. Pairs and
+        intervals have a column for each of their numbers.
+        """
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.unit_headings)
+        writer.writerows(self.in_units())
+        return out.getvalue()
+
+    @property
+    def unit_headings(self) -> list[str]:
+        """The headings of `in_units`: pairs and intervals have one for each of their numbers."""
+        return [heading for column in self.columns for heading in column.csv_headings]
+
+    def in_units(self) -> list[list[str | Number]]:
+        """The rows, one number a field, in their headings' units: shares, whose heading says % or points, times 100."""
+        rows = []
+        for row in self.rows:
+            fields: list[str | Number] = []
+            for value, column in zip(row, self.columns, strict=True):
+                parts = value if isinstance(value, tuple) else (value,) * len(column.csv_headings)
+                scale = 100 if column.form in (Form.PERCENT, Form.POINTS) else 1
+                fields += [part * scale if isinstance(part, float | int) else part for part in parts]
+            rows.append(fields)
+        return rows
+
+    def to_latex(self) -> str:
+        r"""A `tabular` with booktabs' rules, to be `\input`; the best in bold, the note as a comment above it."""
+        columns = "".join("l" if column.form is Form.TEXT else "r" for column in self.columns)
+        head = [latex_text(column.heading) for column in self.columns]
+        body = self._marked(latex_text, r"\textbf{{{}}}")
+        lines = ["% " + " ".join(f"{self.title}. {self.note}".split()), r"% needs \usepackage{booktabs}"]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", rf"{' & '.join(head)} \\", r"\midrule"]
+        lines += [rf"{' & '.join(row)} \\" for row in body]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+    def _marked(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+        """The cells, escaped, the best ones within `bold`."""
+        best = [self.best_rows(index) for index in range(len(self.columns))]
+        return [
+            [bold.format(escape(cell)) if i in best[j] else escape(cell) for j, cell in enumerate(row)]
+            for i, row in enumerate(self.cells())
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a table shows: its name, a title, and all columns that it can have. `{names}` in title and headings are
+    filled in. `hidden` are the keys of columns that are shown only where they are asked for."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    hidden: frozenset[str] = frozenset()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all columns."""
+        return tuple(column.key for column in self.columns)
+
+    def table(
+        self,
+        records: Iterable[Mapping[str, Value]],
+        *,
+        shown: Sequence[str] | None = None,
+        note: str = "",
+        **names: str,
+    ) -> Table:
+        """The table of these records (key -> value; a missing one is empty), with the columns `shown`, in that order.
+
+        Raises `ValueError` on a column that the layout does not have.
+        """
+        by_key = {column.key: column for column in self.columns}
+        unknown = [key for key in shown or () if key not in by_key]
+        if unknown:
+            raise ValueError(f"table {self.name} has no column {unknown[0]!r}: expected some of {', '.join(self.keys)}")
+        records = list(records)
+        keys = [key for key in self.keys if key not in self.hidden] if shown is None else shown
+        columns = [
+            replace(by_key[key], heading=by_key[key].heading.format(**names))
+            for key in keys
+            if not by_key[key].optional or any(record.get(key) is not None for record in records)
+        ]
+        rows = tuple(tuple(record.get(column.key) for column in columns) for record in records)
+        return Table(self.name, self.title.format(**names), tuple(columns), rows, note)
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no cell border.
+
+    An underscore between letters or digits is no markup and stays, so that names read well in a terminal.
+    """
+    escaped = re.sub(r"([\\`*\[\]<>|&~$#])", r"\\\1", text)
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
+
+
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+    "→": r"$\rightarrow$",
+    "≥": r"$\geq$",
+    "×": r"$\times$",
+    MISSING: "--",
+    "…": r"\ldots{}",
+}
+
+
+def latex_text(text: str) -> str:
+    r"""Text that LaTeX sets as it is. Brackets are put in braces: after `\\` they would be an argument. Minus signs of
+    numbers become real ones."""
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", escaped)

@@ -1,0 +1,280 @@
+"""The report's tables: what is put beside what. Columns are data (layouts.py), writing is table.py's, sentences are in
+sentences.py; nothing is measured here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headrank.evaluation.measures.bootstrap import mean_estimate
+from headrank.evaluation.measures.metrics import Metric, mean
+from headrank.evaluation.measures.results import BenchmarkResult
+from headrank.evaluation.measures.selectivity import Selectivity, selectivity
+from headrank.evaluation.measures.suite import SuiteComparison, compare_systems
+from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
+from headrank.evaluation.report.formatting import Form, Value, one_line
+from headrank.evaluation.report.table import Column, Layout, Table
+
+ALIKE = ("deviation", "entropy", "nearly_equal")
+Columns = Mapping[str, Sequence[str] | None]  # table -> keys of the columns that it shows; None: its own choice
+
+
+def check_results(results: Sequence[BenchmarkResult]) -> None:
+    """Refuse what cannot stand in one report (`ValueError`): no results, equal names, other metrics or references."""
+    if not results:
+        raise ValueError("a report needs at least one benchmark's result")
+    names = [result.name for result in results]
+    if len(set(names)) != len(names):
+        raise ValueError(f"benchmark names must differ, these are {', '.join(names)}")
+    for result in results[1:]:
+        if (result.metrics, result.reference) != (results[0].metrics, results[0].reference):
+            raise ValueError(
+                f"benchmark {result.name!r} has metrics {', '.join(result.metrics)}, reference {result.reference!r}, "
+                f"{results[0].name!r} {', '.join(results[0].metrics)} and {results[0].reference!r}: expected the same"
+            )
+
+
+def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
+    """All systems, in order of appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.systems))
+
+
+def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
+    """Systems x benchmarks in one metric, with the macro mean over benchmarks where there are several.
+
+    A system that is missing on a benchmark has no mean: it would be one over other benchmarks.
+    """
+    rows: list[tuple[Value, ...]] = []
+    for system in system_names(results):
+        values = [r.systems[system].means[metric] if system in r.systems else None for r in results]
+        present = [value for value in values if value is not None]
+        average = [mean(present) if len(present) == len(values) else None] if len(values) > 1 else []
+        rows.append((system, *values, *average))
+    headings = [result.name for result in results] + ([f"Mean of {len(results)}"] if len(results) > 1 else [])
+    columns = (Column("System"), *(Column(one_line(h), Form.METRIC, best=True) for h in headings))
+    return Table("main", Metric.parse(metric).label, columns, tuple(rows))
+
+
+def changes_table(results: Sequence[BenchmarkResult], metric: str, columns: Columns | None = None) -> Table | None:
+    """Every system against the reference on every benchmark; None if there is only the reference."""
+    compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
+    return _comparison_table(CHANGES, results, [c for c in compared if c is not None], columns)
+
+
+def baseline_table(
+    results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str, columns: Columns | None = None
+) -> Table | None:
+    """The main system against a named one on every benchmark that has both; None where none has."""
+    compared = compare_systems(results, metric, main, baseline)
+    return None if compared is None else _comparison_table(BASELINE, results, [compared], columns)
+
+
+def suite_table(
+    results: Sequence[BenchmarkResult],
+    metric: str,
+    main: str,
+    baseline: str | None = None,
+    columns: Columns | None = None,
+) -> Table | None:
+    """Means and tallies of every system against the reference, and of the main one against the baseline.
+
+    None for a single benchmark, of which the other tables say all.
+    """
+    pairs = [(name, results[0].reference) for name in system_names(results)]
+    pairs += [(main, baseline)] if baseline and baseline != results[0].reference else []
+    compared = [c for c in (compare_systems(results, metric, *pair) for pair in pairs) if c is not None]
+    if len(results) < 2 or not compared:
+        return None
+    records: list[dict[str, Value]] = []
+    for c in compared:
+        records.append(
+            {
+                "system": c.system,
+                "against": c.against,
+                "benchmarks": len(c.parts),
+                "metric": (c.before, c.after),
+                "change": c.after - c.before,
+                "won": tuple(c.benchmarks),
+                "significant": tuple(c.significant),
+                "queries": tuple(c.queries),
+            }
+        )
+    label = Metric.parse(metric).label
+    note = (
+        f"{label}, macro means: every benchmark counts the same. w/t/l: won, tied, lost. A benchmark is won by the "
+        "higher mean, and significantly where the randomization test's p, Holm-corrected over its row's benchmarks, "
+        "is below .05 (tied: not significant). Queries are counted over all benchmarks."
+    )
+    return SUITE.table(records, shown=(columns or {}).get("suite"), note=note, metric=label)
+
+
+def _comparison_table(
+    layout: Layout, results: Sequence[BenchmarkResult], compared: Sequence[SuiteComparison], columns: Columns | None
+) -> Table | None:
+    if not compared:
+        return None
+    metric = Metric.parse(compared[0].metric)
+    judged = f"judged@{metric.cutoff}"
+    means = {result.name: {s: system.means for s, system in result.systems.items()} for result in results}
+    records: list[dict[str, Value]] = []
+    for c in compared:
+        shares = []
+        for part in c.parts:
+            of = [means[part.benchmark][name].get(judged) for name in (c.against, c.system)]
+            shares.append(None if of[0] is None or of[1] is None else (of[0], of[1]))
+            records.append(
+                {
+                    "system": c.system,
+                    "benchmark": part.benchmark,
+                    "queries": part.queries,
+                    "judged": shares[-1],
+                    "metric": (part.before, part.after),
+                    "change": part.test.difference,
+                    "p_t": part.test.p_t,
+                    "p": part.test.p_randomization,
+                    "p_holm": part.p_holm,
+                    "won": part.test.wins,
+                    "tied": part.test.ties,
+                    "lost": part.test.losses,
+                }
+            )
+        if len(c.parts) > 1:
+            pair = None if None in shares else tuple(mean(side) for side in zip(*shares, strict=True))
+            records.append(
+                {
+                    "system": c.system,
+                    "benchmark": f"mean of {len(c.parts)}",
+                    "judged": pair,
+                    "queries": sum(part.queries for part in c.parts),
+                    "metric": (c.before, c.after),
+                    "change": c.after - c.before,
+                    **c.queries._asdict(),
+                }
+            )
+    note = (
+        f"{metric.label}, before → after. p: two-sided paired randomization test over queries; p (Holm): corrected for "
+        "the number of benchmarks on which two systems are compared"
+    )
+    note += f" ({max(len(c.parts) for c in compared)} here). Won, tied and lost count queries."
+    if any(record["judged"] for record in records):
+        note += f" {Metric.parse(judged).label}: share of the first {metric.cutoff} passages that have a judgement."
+    if any(len(c.parts) > 1 for c in compared):
+        note += " Means over benchmarks are macro means."
+    names = {"reference": one_line(compared[0].against), "main": one_line(compared[0].system)}
+    if layout is CHANGES:
+        names["reference"] = names["reference"].capitalize()
+    shown = (columns or {}).get(layout.name)
+    return layout.table(
+        records, shown=shown, note=note, metric=metric.label, judged=Metric.parse(judged).label, **names
+    )
+
+
+def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
+    """Every metric of every system on every benchmark."""
+    metrics = results[0].metrics
+    rows = [
+        (result.name, name, *(system.means[metric] for metric in metrics), len(result.query_ids))
+        for result in results
+        for name, system in result.systems.items()
+    ]
+    columns = (
+        *(Column("Benchmark"), Column("System")),
+        *(Column(Metric.parse(metric).label, Form.METRIC) for metric in metrics),
+        Column("Queries", Form.COUNT),
+    )
+    thresholds = {result.relevance_threshold for result in results}
+    per_name = ", ".join(f"{result.relevance_threshold} on {one_line(result.name)}" for result in results)
+    relevant = str(*thresholds) if len(thresholds) == 1 else per_name
+    parts = [f"Means over all queries. nDCG uses grades (linear gain); relevant elsewhere means grade ≥ {relevant}."]
+    for text, counts in (
+        ("without a relevant passage", [result.queries_without_relevant for result in results]),
+        ("without candidates", [result.queries_without_candidates for result in results]),
+    ):
+        if any(counts):
+            named = ", ".join(f"{n} on {one_line(r.name)}" for n, r in zip(counts, results, strict=True) if n)
+            parts.append(f"Queries {text} count as 0: {named}.")
+    return Table("metrics", "All metrics", columns, tuple(rows), " ".join(parts))
+
+
+def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | None = None) -> Table | None:
+    """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over several.
+
+    None where no system has scores in context order.
+    """
+    records: list[dict[str, Value]] = []
+    measured: list[Selectivity] = []
+    short = 0
+    for result in results:
+        for name, system in result.systems.items():
+            if system.middle_zone is not None and system.selectivity is not None:
+                zone, short = system.middle_zone, max(short, system.middle_zone.short_lists)
+                measured.append(system.selectivity)
+                record: dict[str, Value] = {"benchmark": result.name, "system": name, "lists": zone.lists}
+                for measure in ALIKE:
+                    found = mean_estimate([getattr(one, measure) for one in zone.per_list])
+                    value = getattr(zone.homogenization, measure)  # alone where values per list were not kept
+                    record[measure] = found.cells if found else None if value is None else (value, None, None)
+                records.append(record | _selectivity_values(system.selectivity))
+    if not records:
+        return None
+    if len(results) > 1:
+        records += [
+            {"benchmark": "all", "system": name, **_selectivity_values(pooled)}
+            for name, pooled in pooled_selectivity(results).items()
+        ]
+    note = (
+        "Relevant and irrelevant: how many of the zone's passages of that kind reach the top quartile; selectivity is "
+        "their difference in percentage points. Std z, of the zone's scores, is in each system's own unit; entropy (1: "
+        "no differences) is of the attention masses within the zone; alike are neighbouring scores closer than 1 % of "
+        "a list's range. In brackets: 95 % bootstrap intervals over queries. These definitions are this project's."
+    )
+    if any(0 == zone.relevant == zone.irrelevant for zone in measured):
+        note += (
+            " A system that ranks in context order (a first stage, where lists are read in its order) lifts nothing "
+            "out of the zone by construction."
+        )
+    if short:
+        note += f" Lists with fewer than 4 passages are left out (up to {short} per benchmark)."
+    return MIDDLE_ZONE.table(records, shown=(columns or {}).get("middle_zone"), note=note)
+
+
+def training_table(epochs: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> Table | None:
+    """The epoch record of an alignment: loss and its parts, what was measured on held-out lists, the heads.
+
+    None without epochs. Epochs are counted from 1.
+    """
+    if not epochs:
+        return None
+    names = dict.fromkeys(name for epoch in epochs for name in epoch)
+    parts = [name for name in names if name.startswith("train/") and name != "train/loss"]
+    known = list(TRAINING.columns)
+    known[2:2] = [Column(one_line(name.removeprefix("train/")), Form.NUMBER, key=name) for name in parts]
+    others = [name for name in names if name not in {column.key for column in known} | set(NOT_SHOWN)]
+    known += [
+        Column(one_line(name), Form.METRIC if name.startswith("val/") else Form.NUMBER, key=name) for name in others
+    ]
+    records = [
+        {**epoch, "epoch": int(epoch["epoch"]) + 1, "heads/depth": _whole(epoch.get("heads/depth"))} for epoch in epochs
+    ]
+    note = "Loss is the mean over training lists, with its parts unweighted. Held-out queries are of the labelled ones."
+    return replace(TRAINING, columns=tuple(known)).table(records, shown=(columns or {}).get("training"), note=note)
+
+
+def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
+    """Selectivity per system with the lists of all benchmarks put together, for systems that have it on each."""
+    pooled = {}
+    for name in system_names(results):
+        zones = [r.systems[name].middle_zone for r in results if name in r.systems]
+        present = [zone for zone in zones if zone is not None]
+        if len(present) == len(results):
+            pooled[name] = selectivity([counts for zone in present for counts in zone.zone])
+    return pooled
+
+
+def _selectivity_values(s: Selectivity) -> dict[str, Value]:
+    low, high = s.interval or (None, None)
+    difference = None if s.difference is None else (s.difference, low, high)
+    return {"relevant": s.relevant, "irrelevant": s.irrelevant, "selectivity": difference}
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,186 @@
+"""`heads.json`: the chosen heads as a file that says what they are, where they come from and how to use them."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headrank.errors import FormatError
+from headrank.heads.selection import Selection
+from headrank.io.files import atomic_write
+from headrank.io.strict_json import read_json
+from headrank.model.head_scores import Head, check_heads
+from headrank.model.prompt import PromptSettings
+from headrank.model.scorer import ScorerSettings
+
+MEASURES = ("discriminability", "entropy", "score")  # of a selection, head by head
+
+
+@dataclass(frozen=True, slots=True)
+class HeadsFile:
+    """The content of `heads.json`."""
+
+    model: dict[str, Any]  # id, revision, layers, heads_per_layer, weights (see `describe_model`)
+    heads: tuple[Head, ...]
+    weights: tuple[float, ...]
+    criterion: dict[str, Any]  # name, parameters
+    prompt: PromptSettings
+    scorer: ScorerSettings
+    query_ids: tuple[str, ...] = ()  # the labelled queries that chose the heads
+    seeds: tuple[int, ...] = ()  # of the shuffled context orders
+    project_version: str = ""
+    measures: tuple[dict[str, float | None], ...] = ()  # of each chosen head: discriminability, entropy, score
+    table: dict[str, list[list[float | None]]] | None = field(default=None, repr=False)  # measures of every head
+
+    @property
+    def depth(self) -> int:
+        """Layers that have to be computed."""
+        return max(head.layer for head in self.heads) + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as written to the file."""
+        measures = self.measures or ({},) * len(self.heads)
+        return {
+            "project_version": self.project_version,
+            "model": self.model,
+            "criterion": self.criterion,
+            "heads": [
+                {"layer": h.layer, "head": h.head, "weight": w, **m}
+                for h, w, m in zip(self.heads, self.weights, measures, strict=True)
+            ],
+            "depth": self.depth,
+            "query_ids": list(self.query_ids),
+            "seeds": list(self.seeds),
+            "prompt": dataclasses.asdict(self.prompt),
+            "scorer": dataclasses.asdict(self.scorer),
+            "table": self.table,
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the file, atomically."""
+        with atomic_write(path) as file:
+            json.dump(self.to_dict(), file, indent=1)
+            file.write("\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "HeadsFile":
+        """Read and check a file. Raises `FormatError` that names the file and what is wrong in it."""
+        content = read_json(Path(path))
+        try:
+            entries = content["heads"]
+            heads = tuple(Head(_whole(e["layer"]), _whole(e["head"])) for e in entries)
+            weights = tuple(_number(e.get("weight", 1.0)) for e in entries)
+            if not all(0 <= weight < float("inf") for weight in weights) or (weights and not any(weights)):
+                raise ValueError(f"weights are {weights}; expected finite numbers of at least 0, not all of them 0")
+            model = dict(content["model"])
+            check_heads(heads, layers=_whole(model["layers"]), heads_per_layer=_whole(model["heads_per_layer"]))
+            rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
+            file = cls(
+                model=model,
+                heads=heads,
+                weights=weights,
+                criterion=dict(content["criterion"]),
+                prompt=PromptSettings(**content["prompt"]),
+                scorer=ScorerSettings(**content["scorer"]),
+                query_ids=tuple(_listed("query_ids", content.get("query_ids", []), str)),
+                seeds=tuple(_listed("seeds", content.get("seeds", []), int)),
+                project_version=str(content.get("project_version", "")),
+                measures=tuple(map(_measured, rest)) if any(rest) else (),  # heads that came as pairs were not measured
+                table=_table(content.get("table")),
+            )
+            if content.get("depth", file.depth) != file.depth:
+                raise ValueError(f"depth is {content['depth']}; expected {file.depth}, which the heads reach")
+            return file
+        except KeyError as error:
+            raise FormatError(f"{path}: not a heads.json of this project: it lacks the key {error}") from error
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise FormatError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"a layer's or head's number is {value!r}; expected a whole number")
+    return value
+
+
+def _listed(name: str, values: Any, kind: type) -> list[Any]:
+    if not isinstance(values, list) or not all(isinstance(x, kind) and not isinstance(x, bool) for x in values):
+        raise ValueError(f"{name} is {str(values)[:80]}; expected a list of {kind.__name__}")
+    return values
+
+
+def _measured(values: dict[str, Any]) -> dict[str, float | None]:
+    unknown = values.keys() - set(MEASURES)
+    if unknown:
+        raise ValueError(f"a head has {min(unknown)!r}; expected layer, head, weight, {', '.join(MEASURES)}")
+    return {name: None if value is None else _number(value, f"a head's {name}") for name, value in values.items()}
+
+
+def _table(content: Any) -> dict[str, list[list[float | None]]] | None:
+    if content is None:
+        return None
+    return {
+        name: [[None if x is None else _number(x, f"table.{name}") for x in _listed(name, row, object)] for row in rows]
+        for name, rows in content.items()
+    }
+
+
+def _number(value: Any, name: str = "a weight") -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{name} is {str(value)[:80]}; expected a number")
+    return float(value)
+
+
+def heads_file(
+    selection: Selection,
+    *,
+    model: dict[str, Any],
+    criterion: dict[str, Any],
+    prompt: PromptSettings,
+    scorer: ScorerSettings,
+    query_ids: Sequence[str],
+    seeds: Sequence[int],
+    project_version: str,
+) -> HeadsFile:
+    """The file for a selection, with what was measured of the chosen heads and of every head."""
+    value = _measures(selection)
+    return HeadsFile(
+        model=model,
+        heads=selection.heads,
+        weights=(1.0,) * len(selection.heads),
+        criterion=criterion,
+        prompt=prompt,
+        scorer=scorer,
+        query_ids=tuple(query_ids),
+        seeds=tuple(seeds),
+        project_version=project_version,
+        measures=tuple({name: value(name, head) for name in MEASURES} for head in selection.heads),
+        table=measures_table(selection, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"])),
+    )
+
+
+def measures_table(
+    selection: Selection, *, layers: int, heads_per_layer: int
+) -> dict[str, list[list[float | None]]] | None:
+    """What was measured of every head: measure -> rows of layers, None for heads that were not read; None where no
+    labelled list was read."""
+    if selection.discriminability is None:
+        return None
+    value = _measures(selection)
+    return {
+        name: [[value(name, Head(layer, head)) for head in range(heads_per_layer)] for layer in range(layers)]
+        for name in MEASURES
+    }
+
+
+def _measures(selection: Selection) -> Callable[[str, Head], float | None]:
+    index = {head: i for i, head in enumerate(selection.table_heads)}
+
+    def value(name: str, head: Head) -> float | None:
+        column = getattr(selection, name)
+        number = None if column is None or head not in index else float(column[index[head]])
+        return number if number is not None and abs(number) != float("inf") else None
+
+    return value

@@ -1,0 +1,224 @@
+"""Keys, checksums, lock and status: what lets a run be killed at any moment and finished later.
+
+Every artifact has a key, a hash of what its numbers depend on. `.keys/` holds it with the checksums of the artifact's
+files. A stage whose artifact has the key that it would compute, and the recorded content, is skipped. The key is
+removed before an artifact is written and put back after, so a kill in between leaves an artifact without a key, which
+is made again. One process at a time works in a run folder: it holds the lock `.lock`, which the system releases when
+the process ends in whatever way.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from headrank.errors import ArtifactError, InUseError
+from headrank.io.checksums import checksum, matches
+from headrank.io.files import atomic_write, disk_errors, remove_leftovers
+
+logger = logging.getLogger(__name__)
+
+
+def artifact_key(*parts: Any) -> str:
+    """A hash of plain values, dataclasses and paths; equal content gives an equal key on every machine."""
+    text = json.dumps(parts, sort_keys=True, default=_plain, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"type": type(value).__qualname__, **fields}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be part of an artifact key")
+
+
+class RunFolder:
+    """A run's folder: artifacts by relative name, their keys and checksums, the lock, and `status.json`.
+
+    on_status: called with every status that is written.
+    """
+
+    def __init__(self, path: Path, on_status: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        self.path = path
+        earlier = self.status().get("seconds")
+        earlier = earlier if isinstance(earlier, dict) else {}
+        self.seconds: dict[str, float] = {k: v for k, v in earlier.items() if isinstance(v, int | float)}
+        """Wall time of each stage, added up over all starts in this folder; of a stage that runs, up to its start."""
+        self._on_status = on_status
+        self._running: tuple[str, float] | None = None  # the stage and when it began
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder's lock for the block, and remove what killed writers left in it.
+
+        Raises `InUseError`, which names the holder, at once if another process holds it.
+        """
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            held = FileLock(self.path / ".lock")
+            try:
+                held.acquire(timeout=0)
+            except Timeout:
+                raise InUseError(
+                    f"{self.path} is in use by {self._holder()}: wait for it or end it, or choose another folder with "
+                    "name=... or paths.output=..."
+                ) from None
+        holder = self.path / ".holder.json"
+        try:
+            for path in remove_leftovers(self.path):
+                logger.info("removed %s, which a killed process left", path)
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            with atomic_write(holder) as file:
+                json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started": started}, file)
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            held.release()
+
+    def _holder(self) -> str:
+        """Who holds the lock, as the holder wrote it down."""
+        try:
+            holder = json.loads((self.path / ".holder.json").read_text(encoding="utf-8"))
+            return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+        except (OSError, ValueError, KeyError, TypeError):  # the holder has the lock and has not written its file yet
+            return "another process, which has only just started"
+
+    def is_fresh(self, name: str, key: str) -> bool:
+        """Whether the artifact was made under this key and its files are as they were written.
+
+        A file that was edited or damaged since is named in a warning.
+        """
+        record = self._record(name)
+        if record.get("key") != key or not (self.path / name).is_file() or not isinstance(record.get("files"), dict):
+            return False
+        damaged = self._damaged(record)
+        if damaged is not None:
+            logger.warning("%s is not as it was written: it was edited or is damaged", self.path / damaged)
+        return damaged is None
+
+    def make(self, name: str, key: str, write: Callable[[Path], None], parts: Sequence[str] = ()) -> bool:
+        """Have `write` make the artifact unless it is fresh; returns whether it was made. `write` must be atomic.
+
+        parts: further files that `write` makes, and folders with all their files, by name in the run folder. They are
+            part of the artifact.
+        """
+        if self.is_fresh(name, key):
+            return False
+        self._marker(name).unlink(missing_ok=True)
+        target = self.path / name
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write(target)
+        self.record(name, key, parts)
+        return True
+
+    def record(self, name: str, key: str, parts: Sequence[str] = ()) -> None:
+        """Record the key of an existing artifact and the checksums of its files."""
+        paths = [self.path / part for part in (name, *parts)]
+        files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()}
+        sums = {file.relative_to(self.path).as_posix(): checksum(file) for file in sorted(files)}
+        with atomic_write(self._marker(name)) as out:
+            json.dump({"key": key, "files": sums}, out, indent=1)
+
+    def check(self, name: str, key: str) -> None:
+        """Raise `ArtifactError`, naming the file, if the artifact has this key and a file of it is missing or not as it
+        was written. For artifacts that cost too much to be rebuilt without the user's consent."""
+        record = self._record(name)
+        damaged = self._damaged(record) if record.get("key") == key else None
+        if damaged is not None:
+            raise ArtifactError(
+                f"{self.path / damaged} is not as it was written: it was edited or is damaged. Put the written file "
+                f"back, or delete {(self.path / damaged).parent} to have it made again"
+            )
+
+    def edited_file(self, start: str = "") -> str | None:
+        """The first existing file that was edited or damaged since it was written, or None. Checks recorded artifacts
+        whose names begin with `start`."""
+        markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
+        damaged = (self._damaged(_read_record(marker), missing=False) for marker in markers)
+        return next((name for name in damaged if name is not None), None)
+
+    def _damaged(self, record: Mapping[str, Any], *, missing: bool = True) -> str | None:
+        """The first file of a record that does not match it. missing: whether a file that is gone counts."""
+        for name, expected in record.get("files", {}).items():
+            path = self.path / name
+            if (missing or path.exists()) and not matches(path, expected):
+                return name
+        return None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file of the run, atomically."""
+        with atomic_write(self.path / name) as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+
+    def set_status(self, state: str, stage: str, **facts: Any) -> None:
+        """Write the run's state and stage to `status.json`.
+
+        The state is `running`, `finished`, `failed`, `interrupted` or (of a sweep's job that is another's copy) `same`.
+        A traceback among the facts is also written to `traceback.txt`.
+        """
+        clock = time.monotonic()
+        if self._running is not None:
+            before, began = self._running
+            self.seconds[before] = self.seconds.get(before, 0.0) + clock - began
+        self._running = (stage, clock)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        seconds = {name: round(value, 3) for name, value in self.seconds.items()}
+        status = {"state": state, "stage": stage, "time": now, "seconds": seconds, **facts}
+        self.write_json("status.json", status)
+        if "traceback" in facts:
+            with atomic_write(self.path / "traceback.txt") as file:
+                file.write(facts["traceback"])
+        else:
+            (self.path / "traceback.txt").unlink(missing_ok=True)
+        if self._on_status is not None:
+            self._on_status(status)
+
+    def status(self) -> dict[str, Any]:
+        """The content of `status.json`; nothing if there is none or it cannot be read."""
+        return _read_json(self.path / "status.json")
+
+    def _marker(self, name: str) -> Path:
+        return self.path / ".keys" / f"{name.replace('/', '__')}.key"
+
+    def _record(self, name: str) -> dict[str, Any]:
+        return _read_record(self._marker(name))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """An artifact's key and checksums; nothing if there are none or, with a warning, if they cannot be read."""
+    record = _read_json(path)
+    files = record.get("files", {})
+    if isinstance(files, dict) and all(isinstance(expected, dict) for expected in files.values()):
+        return record
+    logger.warning("%s is damaged and is ignored", path)
+    return {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; an empty one if the file is not there, or with a warning if it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        pass
+    logger.warning("%s is damaged and is ignored", path)
+    return {}

@@ -1,0 +1,50 @@
+"""The cache folder, which keeps files that can be rebuilt between runs: the converted default model, BM25 indexes, head
+tables."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from headrank.io.files import disk_errors, remove_leftovers
+
+_log = logging.getLogger(__name__)
+
+LEFTOVER_AGE = 24 * 60 * 60.0
+"""Seconds without change after which a temporary entry in a cache folder counts as left by a killed writer."""
+
+
+def cache_folder() -> Path:
+    """`$HEADRANK_CACHE` if it is set, else the user's cache folder for `headrank`. Not created here."""
+    return Path(os.environ.get("HEADRANK_CACHE") or user_cache_path("headrank"))
+
+
+@contextmanager
+def cache_lock(folder: Path, name: str) -> Iterator[None]:
+    """Hold the cache folder's lock of this name for the block; wait as long as another process holds it.
+
+    A killed process releases it.
+    """
+    path = folder / "locks" / name
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            _log.info("another process is making %s; waiting for it", name)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def clean_cache(folder: Path) -> None:
+    """Remove temporary entries of the cache folder that have not changed for a day: their writers were killed."""
+    for path in remove_leftovers(folder, age=LEFTOVER_AGE):
+        _log.info("removed %s, which a killed process left", path)

@@ -1,0 +1,189 @@
+"""Key and value states of blocks: what is kept of each token, how it is computed, and how a query's pass reads it.
+
+With `prompt.attention: blocks` a passage's states depend on the opening and itself alone and stand at the same
+positions in every list. So they can be computed once (`compute_states`, a pass without tails) and put together for any
+query (`AssembledCache`). Only what a pass over the tails reads is kept: keys (rotated) and values of the layers below
+the deepest head's, and of that layer the keys of the kv heads in use.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from transformers import DynamicCache, LlamaModel
+
+from headrank.model.backbone import Backbone, masks_by_kind
+from headrank.model.blocks.attention import group_blocks
+from headrank.model.blocks.visibility import prefix_owners
+from headrank.model.flex import flex_masks
+from headrank.model.head_scores import Head, by_layer
+from headrank.model.last_layer import FAMILIES, Deepest
+from headrank.model.prompt import Prompt, Span
+
+# transformers 5.24 renamed this argument of every model and warns of the old name.
+CACHE_ARGUMENT = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
+
+INT8 = "int8"
+STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, INT8: torch.int8}
+"""In what states can be kept; int8 with one fp32 scale for each token and kv head."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    """What is kept of a token: rows of `width` numbers, one for each kv head of each layer's keys and values."""
+
+    depth: int  # layers up to the deepest head
+    kv_heads: int
+    used: tuple[int, ...]  # the deepest layer's kv heads in use
+    width: int
+
+    @classmethod
+    def of(cls, backbone: Backbone, heads: Sequence[Head]) -> "StateShape":
+        """The shape that reading these heads needs.
+
+        Raises `ValueError` for a model whose deepest layer is computed whole: it would need more than is kept.
+        """
+        config = backbone.config
+        if config.model_type not in FAMILIES or backbone.settings.whole_deepest:
+            raise ValueError(
+                f"{backbone.settings.model} ({config.model_type}): states of passages are kept of models whose deepest "
+                f"layer computes only what is read ({', '.join(FAMILIES)}, without model.whole_deepest)"
+            )
+        layers = by_layer(heads)
+        last, kv_heads = max(layers), int(config.num_key_value_heads)
+        group = backbone.heads_per_layer // kv_heads
+        width = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        used = tuple(sorted({head // group for head in layers[last]}))
+        return cls(last + 1, kv_heads, used, width)
+
+    @property
+    def rows(self) -> int:
+        """Rows per token."""
+        return (self.depth - 1) * 2 * self.kv_heads + len(self.used)
+
+    def size(self, tokens: int, dtype: str) -> int:
+        """Bytes that the states of so many tokens take, on disk as in memory."""
+        scale = 4 if dtype == INT8 else 0
+        return tokens * self.rows * (self.width * STORED[dtype].itemsize + scale)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStates:
+    """The states of one block: layer by layer keys, then values, [kv heads, tokens] rows each."""
+
+    tokens: int
+    rows: Shaped[Tensor, "rows D"]
+    scales: Float[Tensor, " rows"] | None = None  # of int8
+
+    def layer(
+        self, shape: StateShape, layer: int, like: Tensor
+    ) -> tuple[Float[Tensor, "K t D"], Float[Tensor, "K t D"] | None]:
+        """Keys and values of a layer, None for the deepest one's values; dtype and device of `like`."""
+        last = layer == shape.depth - 1
+        parts = len(shape.used) if last else 2 * shape.kv_heads
+        start = layer * 2 * shape.kv_heads * self.tokens
+        part = slice(start, start + parts * self.tokens)
+        rows = self.rows[part].to(like)
+        if self.scales is not None:
+            rows = rows * self.scales[part, None].to(like)
+        states = rows.view(parts, self.tokens, shape.width)
+        return (states, None) if last else (states[: shape.kv_heads], states[shape.kv_heads :])
+
+    def stored(self, dtype: str) -> "BlockStates":
+        """The same states in another dtype, on the CPU."""
+        if dtype != INT8:
+            return BlockStates(self.tokens, self.rows.to("cpu", STORED[dtype]))
+        rows = self.rows.float().cpu()
+        scales = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny) / 127
+        return BlockStates(self.tokens, (rows / scales[:, None]).round().to(torch.int8), scales)
+
+
+@torch.inference_mode()
+def compute_states(
+    backbone: Backbone, shape: StateShape, opening: Sequence[int], blocks: Sequence[Sequence[int]]
+) -> list[BlockStates]:
+    """The states of the opening and of each block (token ids), in one pass over all of them.
+
+    Raises `ValueError` for a block that is longer than the model's context.
+    """
+    longest = len(opening) + max((len(ids) for ids in blocks), default=0)
+    if backbone.max_tokens is not None and longest > backbone.max_tokens:
+        raise ValueError(
+            f"a passage needs {longest} positions, the model has {backbone.max_tokens}: lower prompt.max_passage_tokens"
+        )
+    prefix, spans = list(opening), []
+    for ids in blocks:
+        spans.append(Span(len(prefix), len(prefix) + len(ids)))
+        prefix += ids
+    prompt = Prompt(tuple(prefix), (), (), blocks=tuple(spans))
+    positions = [*range(len(opening)), *(len(opening) + i for ids in blocks for i in range(len(ids)))]
+    ids, at = torch.tensor([prefix], device=backbone.device), torch.tensor([positions], device=backbone.device)
+    flex = flex_masks(backbone.settings.kernel, prefix_owners(prompt, len(prefix)).to(at)[None], at)
+    device, cache, group = backbone.device, _Kept(), backbone.heads_per_layer // shape.kv_heads
+    backbone.model(
+        input_ids=ids,
+        position_ids=at,
+        # A mask of no rows: there are no tails, and without one transformers would make a large one.
+        attention_mask=masks_by_kind(backbone, lambda _: torch.ones(1, 1, 0, len(prefix), dtype=torch.bool)),
+        **{CACHE_ARGUMENT: cache},
+        use_cache=True,
+        headrank_kernel=backbone.settings.kernel,
+        headrank_tail=0,
+        headrank_blocks=group_blocks([prompt], device) if blocks else None,
+        headrank_flex=flex,
+        headrank_deepest=Deepest(shape.depth - 1, tuple(kv * group for kv in shape.used)),
+    )
+    results = []
+    for start, end in (Span(0, len(opening)), *spans):
+        rows = torch.cat([states[:, start:end].reshape(-1, shape.width) for states in cache.kept])
+        results.append(BlockStates(end - start, rows))
+    return results
+
+
+class _Kept(DynamicCache):
+    """Takes down the keys and values of a pass, layer after layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Float[Tensor, "K T D"]] = []
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any):
+        self.kept += [key_states[0], value_states[0]] if value_states.numel() else [key_states[0]]
+        return key_states, value_states
+
+
+class AssembledCache(DynamicCache):
+    """The keys and values before a batch's tails, put together layer by layer as the pass reaches them.
+
+    `lists` holds for each list its opening's and its blocks' states in context order. Shorter lists are padded behind,
+    as `Batch` has it.
+    """
+
+    def __init__(self, shape: StateShape, lists: Sequence[Sequence[BlockStates]]) -> None:
+        super().__init__()
+        self._shape, self._lists = shape, lists
+        self._length = max(sum(block.tokens for block in blocks) for blocks in lists)
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any):
+        """All keys and values of a layer: the kept ones, then the tails'."""
+        parts = [[block.layer(self._shape, layer_idx, key_states) for block in blocks] for blocks in self._lists]
+        keys = self._join([[k for k, _ in blocks] for blocks in parts], key_states)
+        if layer_idx == self._shape.depth - 1:
+            return keys, value_states
+        return keys, self._join([[v for _, v in blocks if v is not None] for blocks in parts], value_states)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens before the tails, with padding."""
+        return self._length
+
+    def _join(self, lists: Sequence[Sequence[Tensor]], tails: Float[Tensor, "B K Q D"]) -> Float[Tensor, "B K S D"]:
+        rows = []
+        for blocks, tail in zip(lists, tails, strict=True):
+            missing = self._length - sum(block.shape[1] for block in blocks)
+            padding = [tail.new_zeros(tail.shape[0], missing, tail.shape[2])] if missing else []
+            rows.append(torch.cat([*blocks, *padding, tail], dim=1))
+        return rows[0][None] if len(rows) == 1 else torch.stack(rows)

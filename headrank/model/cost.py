@@ -1,0 +1,252 @@
+"""Floating-point operations of a reading, from the model's configuration and the prompt; and what a device can do.
+
+A product of an [m, k] and a [k, n] matrix takes 2mkn operations (a multiplication and an addition each), so a token
+takes 2 x the parameters of every layer that it goes through, and attention what its scores and values take. That is the
+usual count of a forward pass (Kaplan et al. 2020, arXiv 2001.08361, table 1; Chowdhery et al. 2022, PaLM, arXiv
+2204.02311, appendix B, where utilisation is the operations that are needed over seconds and what the hardware can do).
+Left out, as there: norms, activations, softmax, rotary embeddings, the embedding, which multiplies nothing; and that
+sliding windows leave pairs out. What the deepest layer and the readout take is counted by the same rule [ours].
+
+How much memory a model, a pass over a list and its training take: estimates from the architecture alone.
+
+Symbols: T tokens of all prompts of a batch, d hidden size, i intermediate size, H query heads, K key
+and value heads, D head size, b bytes of a number in the model's dtype. The model is built on torch's `meta` device, so
+parameters are counted exactly and no weight exists. The rest is counted from what a decoder layer and the readout
+keep [ours]: of the right order, not exact; experiments/memory/README.md holds it against what was measured.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from headrank.model.backbone import DTYPES, Backbone, BackboneSettings, load_config
+from headrank.model.head_scores import Head, by_layer
+from headrank.model.last_layer import FAMILIES
+from headrank.model.loading.checks import check_decoder
+from headrank.model.prompt import Prompt, Span
+from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
+
+_FLOAT = 4  # bytes: what norms, the readout and adapters compute in
+_ADAM = 3 * _FLOAT  # bytes of a trained parameter beyond itself: gradient and two moments
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """A decoder's sizes: parameters by layer and outside of layers, and what activations depend on."""
+
+    layer_parameters: tuple[int, ...]
+    other_parameters: int  # embeddings and the last norm
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    max_tokens: int | None
+    number_bytes: int  # of the dtype
+
+    @property
+    def layers(self) -> int:
+        """Layers of the whole model."""
+        return len(self.layer_parameters)
+
+    def weight_bytes(self, depth: int) -> int:
+        """The weights of the first `depth` layers and the embeddings."""
+        return self.number_bytes * (self.other_parameters + sum(self.layer_parameters[:depth]))
+
+    def reading_bytes(self, tokens: int) -> int:
+        """What reading T tokens takes beside the weights, however many layers there are.
+
+        Of one layer at a time, per token: residual stream and norm (2d b + 2d fp32), and the larger of attention
+        (2 (H + 2K) D b + H D b) and MLP (3i b). Beside them the readout's blocks, four of `MAX_BLOCK` numbers at most,
+        and one layer's keys in fp32.
+        """
+        b, kv = self.number_bytes, self.kv_heads * self.head_size
+        attention = 2 * (self.heads * self.head_size + 2 * kv) + self.heads * self.head_size
+        layer = b * (2 * self.hidden + max(attention, 3 * self.intermediate)) + _FLOAT * 2 * self.hidden
+        readout = min(4 * MAX_BLOCK, 4 * self.heads * tokens * 64) * _FLOAT + tokens * kv * _FLOAT
+        return tokens * layer + readout
+
+    def training_bytes(self, depth: int, tokens: int, trained: int, *, checkpointing: bool) -> int:
+        """What training takes beside the weights, `trained` being the number of trained parameters.
+
+        16 bytes for each of them (an adapter, its gradient, AdamW's moments; for matrices that are trained in place 4
+        too many), and what the backward pass needs of T tokens: per layer above the deepest two norms (4d fp32), the
+        adapters' inputs (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per
+        head), q and k before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one
+        whole layer. The deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after their norm, and for
+        the readout: 3KD fp32) in both cases.
+        """
+        b, width = self.number_bytes, self.heads * self.head_size
+        layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
+            6 * self.hidden + width + self.kv_heads * self.head_size
+        )
+        deepest = b * self.hidden + _FLOAT * (2 * self.hidden + 3 * self.kv_heads * self.head_size)
+        above = (depth - 1) * b * self.hidden + layer if checkpointing else (depth - 1) * layer
+        return trained * (_FLOAT + _ADAM) + tokens * (above + deepest + layer)  # one layer computed backwards
+
+    def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
+        """Parameters of these matrices of the first `depth` layers, or of adapters of that rank on them."""
+        query, key = self.heads * self.head_size, self.kv_heads * self.head_size
+        sizes = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), (self.hidden, self.intermediate))
+        sizes |= {"q_proj": (self.hidden, query), "o_proj": (self.hidden, query)}
+        sizes |= {"k_proj": (self.hidden, key), "v_proj": (self.hidden, key)}
+        one = sum(a * b if rank is None else rank * (a + b) for a, b in (sizes[name] for name in names))
+        return depth * one
+
+
+def model_shape(settings: BackboneSettings) -> ModelShape:
+    """The sizes of the model of these settings.
+
+    Raises `OSError` if its configuration is not at hand, and `ModelError` if its heads cannot be read.
+    """
+    config = load_config(settings)
+    check_decoder(config, settings.model)
+    with torch.device("meta"):
+        model = AutoModel.from_config(
+            config, dtype=DTYPES[settings.dtype], attn_implementation=ATTENTION_NAME, trust_remote_code=False
+        )
+    return _shape(model, DTYPES[settings.dtype])
+
+
+def backbone_shape(backbone: Backbone) -> ModelShape:
+    """The sizes of a loaded model, of the layers that are here. Of a mixture of experts all of them are counted."""
+    return _shape(backbone.model, backbone.model.dtype)
+
+
+def _shape(model: PreTrainedModel, dtype: torch.dtype) -> ModelShape:
+    text = model.config.get_text_config(decoder=True)
+    layers: Any = model.get_decoder().layers
+    by_layer = tuple(sum(parameter.numel() for parameter in layer.parameters()) for layer in layers)
+    heads = int(text.num_attention_heads)
+    return ModelShape(
+        layer_parameters=by_layer,
+        other_parameters=sum(parameter.numel() for parameter in model.parameters()) - sum(by_layer),
+        hidden=int(text.hidden_size),
+        intermediate=int(text.intermediate_size),
+        heads=heads,
+        kv_heads=int(getattr(text, "num_key_value_heads", None) or heads),
+        head_size=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
+        max_tokens=getattr(text, "max_position_embeddings", None),
+        number_bytes=dtype.itemsize,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingFlops:
+    """Floating-point operations of one list's reading, padding not counted."""
+
+    layers: int  # matrix products of the layers that are computed whole
+    attention: int  # their scores and values, of the pairs of tokens that may attend
+    deepest: int  # keys of the deepest layer's kv heads in use and queries of its rows, where it computes those alone
+    readout: int  # rows x keys of the heads that are read, and their sums
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.layers + self.attention + self.deepest + self.readout
+
+
+def reading_flops(
+    shape: ModelShape,
+    prompt: Prompt,
+    heads: Sequence[Head],
+    *,
+    query_rows: str = "query",
+    depth: int | None = None,
+    stored: bool = False,
+) -> ReadingFlops:
+    """What reading these heads under all tails of a prompt takes.
+
+    `depth` says that so many layers are computed whole; None is the reader's own way: those below the deepest head's,
+    and of that one what is read of it. `stored`: the passages' states are there already and only the tails go through
+    the layers.
+
+    T tokens that are computed, S keys, N passages, U tails, R rows of all tails, d hidden size, H heads of size D. A
+    whole layer takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it may attend (T (T + 1) / 2
+    where it is plainly causal). The deepest one takes 2 d D for each token and kv head in use and for each row and head
+    that is read. The readout takes 2 S (R D + U R + U N) for each head: scores, weighted sum of rows, sum per passage.
+    """
+    prefix, tails = prompt.size
+    rows = sum(_length(tail.rows(query_rows)) for tail in prompt.tails)
+    layers = by_layer(heads)
+    last = max(layers)
+    whole = last if depth is None else depth
+    computed = tails if stored else prefix + tails
+    read = sum(len(members) for members in layers.values())
+    # Each row's keys: the whole prefix and all tails, of which the mask leaves the row its own.
+    keys = prefix + tails
+    used = {head // (shape.heads // shape.kv_heads) for head in layers[last]}
+    projected = computed * len(used) + rows * len(layers[last])
+    sums = 2 * keys * len(prompt.tails) * (rows + len(prompt.passages))
+    return ReadingFlops(
+        layers=2 * computed * sum(shape.layer_parameters[:whole]),
+        attention=4 * shape.heads * shape.head_size * whole * _pairs(prompt, stored=stored),
+        deepest=0 if depth is not None else 2 * shape.hidden * shape.head_size * projected,
+        readout=read * (2 * rows * keys * shape.head_size + sums),
+    )
+
+
+def floor_flops(shape: ModelShape, depth: int, tokens: int) -> int:
+    """2 x parameters of the first `depth` layers x tokens: what a plain forward pass takes without its attention."""
+    return 2 * tokens * sum(shape.layer_parameters[:depth])
+
+
+def whole_layers(backbone: Backbone) -> int | None:
+    """`depth` of `reading_flops` for a backbone: None where its deepest layer computes only what is read of it."""
+    own = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
+    return None if own else backbone.depth
+
+
+def measured_matmul_rate(
+    dtype: str,
+    device: str = "cpu",
+    *,
+    size: int | None = None,
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Floating-point operations a second of a large square matrix product on this device: the median of some.
+
+    `dtype` is one of `DTYPES`; `size` the matrices' side, by default 2048, on CUDA 8192; `clock` gives seconds. Threads
+    and settings are PyTorch's own (on CUDA float32 without TF32, unless it was switched on). Raises `ValueError` for
+    another dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    cuda = torch.device(device).type == "cuda"
+    side = size or (8192 if cuda else 2048)
+    a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
+    out, seconds = torch.empty_like(a), []
+    for _ in range(repeats + 1):
+        if cuda:
+            torch.cuda.synchronize(device)
+        begin = clock()
+        torch.mm(a, b, out=out)
+        if cuda:
+            torch.cuda.synchronize(device)
+        seconds.append(clock() - begin)
+    return 2 * side**3 / statistics.median(seconds[1:])  # the first one prepares
+
+
+def _pairs(prompt: Prompt, *, stored: bool) -> int:
+    prefix = prompt.size[0]
+    within = 0
+    if not stored and prompt.blocks:
+        # Every block is computed with the opening before it, which is attended by all and computed with each.
+        within = sum(_triangle(prompt.opening + _length(block)) for block in prompt.blocks)
+    elif not stored:
+        within = _triangle(prefix)
+    return within + sum(len(tail.ids) * prefix + _triangle(len(tail.ids)) for tail in prompt.tails)
+
+
+def _triangle(tokens: int) -> int:
+    return tokens * (tokens + 1) // 2
+
+
+def _length(span: Span) -> int:
+    return span.end - span.start

@@ -1,0 +1,1 @@
+"""From a model id or folder to checked weights."""

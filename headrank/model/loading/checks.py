@@ -1,0 +1,219 @@
+"""Refuses models that cannot be read, or would be read wrongly, before their weights are read if possible.
+
+Nothing here trusts a model's files. Code that comes with a model never runs, kernels that its configuration names on
+the hub are never fetched, and weights that are missing are an error, because transformers would make them up.
+"""
+
+import copy
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from headrank.errors import ConfigError, ModelError
+from headrank.model.chat_templates import LAYOUTS
+from headrank.model.loading.folder import CONFIG, in_folder, weight_names
+from headrank.model.readout import ATTENTION_NAME
+from headrank.settings import meant
+
+READABLE = ("full_attention", "sliding_attention")
+"""The kinds of layers whose attention can be read, by the names in transformers' `layer_types`."""
+
+SHOWN = 5  # names in a message, at most
+_LAYER = re.compile(r"(?:(?:model|language_model|decoder)\.)*layers\.(\d+)\.")
+_DERIVED = ("inv_freq", "masked_bias")  # buffers that old checkpoints hold and that the model computes
+_FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of the types that hold plain weights
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration in a model's folder, with transformers' own choice of attention.
+
+    Raises `ModelError`, which names the file, for a file that is damaged, of a model type that transformers does not
+    know or that needs the model's own code, and for an adapter without a merged model.
+    """
+    path = folder / CONFIG
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        raise ModelError(
+            f"{adapter}: the folder holds an adapter. Expected a whole model: merge the adapter first (peft's "
+            "`merge_and_unload()`, then `save_pretrained`)"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))  # as transformers reads it: some hold Infinity
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not JSON ({type(error).__name__}: {error}). Copy the file again") from error
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
+        code = isinstance(content, dict) and "auto_map" in content
+        why = "it needs code that comes with the model (auto_map), which never runs here" if code else "it is not known"
+        raise ModelError(f"{path}: model_type is {kind!r}: {why}. Expected a model type of the installed transformers")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # transformers validates fields with errors of several kinds
+        raise ModelError(f"{path}: transformers cannot read it: {_line(error)}") from error
+    # A configuration may ask for a kernel of the hub, which is code. What computes is chosen by the settings alone.
+    config._attn_implementation = None
+    config._experts_implementation = None
+    return config
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder. Raises `ModelError` if it cannot be opened, or only by running its code."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers raise errors of several kinds
+        raise ModelError(f"{folder}: the tokenizer cannot be opened: {_line(error)}") from error
+
+
+def check_decoder(config: PreTrainedConfig, name: str) -> None:
+    """Raise `ModelError` unless the model is a decoder whose heads can be read in each of its layers.
+
+    The model is built without memory for its weights. `config` holds the number of layers in use.
+    """
+    text = config.get_text_config(decoder=True)
+    kinds = sorted(set(getattr(text, "layer_types", None) or ()) - set(READABLE))
+    expected = "expected a decoder with causal attention such as Qwen3, Llama, Mistral or Gemma 3"
+    if kinds:
+        raise ModelError(f"{name} ({text.model_type}): layers of kind {', '.join(kinds)} have no readable attention")
+    if getattr(text, "attn_logit_softcapping", None) is not None:
+        raise ModelError(
+            f"{name} ({text.model_type}): attn_logit_softcapping is {text.attn_logit_softcapping}, which the attention "
+            f"kernels here leave out; {expected}"
+        )
+    try:
+        with torch.device("meta"):  # shapes alone, no memory
+            model = AutoModel.from_config(
+                copy.deepcopy(config), attn_implementation=ATTENTION_NAME, trust_remote_code=False
+            )
+        layers = getattr(model.get_decoder(), "layers", None)
+    except Exception as error:  # each family checks its fields in another way
+        raise ModelError(f"{name} ({text.model_type}) cannot be built: {error}; {expected}") from error
+    attention = [getattr(layer, "self_attn", None) for layer in layers] if isinstance(layers, nn.ModuleList) else []
+    readable = [
+        getattr(part, "is_causal", False) is True and getattr(part, "layer_idx", None) is not None for part in attention
+    ]
+    if config.is_encoder_decoder or not attention or not all(readable):
+        raise ModelError(f"{name} ({text.model_type}): its attention cannot be read; {expected}")
+    if any(hasattr(part, "sinks") for part in attention):
+        raise ModelError(f"{name} ({text.model_type}): attention sinks as parameters are not supported; {expected}")
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, name: str) -> None:
+    """Raise `ModelError` if the tokenizer can give an id for which the model has no embedding.
+
+    Added tokens beyond the embeddings are accepted if no text and no template contains them (Gemma 3's image token):
+    inside texts they are plain text.
+    """
+    rows = int(config.get_text_config(decoder=True).vocab_size)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
+    added = set(tokenizer.get_added_vocab())  # pyright: ignore[reportCallIssue, reportOptionalCall]
+    frames = "".join(f"{layout.head}{layout.tail}" for layout in LAYOUTS.values()) + str(tokenizer.chat_template)
+    named = {getattr(tokenizer, f"{kind}_token", None) for kind in ("bos", "eos", "unk", "pad", "sep", "cls")}
+    beyond = {
+        token: number
+        for token, number in vocabulary.items()
+        if number >= rows and (token not in added or not token.strip() or token in frames or token in named)
+    }
+    if beyond:
+        first = _first(f"{token!r} = {beyond[token]}" for token in sorted(beyond, key=beyond.__getitem__))
+        raise ModelError(
+            f"{name}: the tokenizer gives {len(beyond)} ids for which the model has no embedding ({first}): its "
+            f"vocab_size is {rows}. Expected the tokenizer of this very model"
+        )
+
+
+def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
+    """Raise `ModelError`, which names the file, for a safetensors file that is cut or damaged or for weights elsewhere.
+    Weights of whole numbers or of eight bits are refused too if the configuration does not say how they are quantized.
+
+    Only the files' headers are read.
+    """
+    elsewhere = getattr(config, "transformers_weights", None)
+    if elsewhere is not None or any(folder.glob("shard-*-model-*.safetensors")):
+        raise ModelError(f"{folder}: weights in {elsewhere or 'distributed shards'}; expected model.safetensors")
+    plain = getattr(config, "quantization_config", None) is None
+    for name in weight_names(in_folder(folder)):
+        try:
+            with safe_open(folder / name, framework="pt") as file:
+                names = [key for key in file.keys() if key.endswith("weight")]  # noqa: SIM118 (not a dict)
+                types = {key: file.get_slice(key).get_dtype() for key in names}
+        except SafetensorError as error:
+            raise ModelError(f"{folder / name}: damaged or cut ({error}). Copy or download the file again") from error
+        other = [f"{key} {kind}" for key, kind in sorted(types.items()) if kind not in _FLOATS]
+        if plain and other:
+            raise ModelError(
+                f"{folder / name}: {len(other)} weights are quantized ({_first(other)}), and {CONFIG} has no "
+                f"quantization_config; expected {', '.join(_FLOATS)}. Use the checkpoint that is not quantized"
+            )
+
+
+def check_loaded(info: Mapping[str, Iterable[Any]], name: str, depth: int | None = None) -> None:
+    """Raise `ModelError` unless a model's files and its layers in use fit, from transformers' loading information.
+
+    depth: the number of decoder layers in use. Weights of them that the model has no place for (such as a bias or a
+    scale that its configuration does not mention) are an error too, because the model would compute something else
+    without them. Other weights that the model does not use (layers beyond the cut, a head) are accepted.
+    """
+    shapes = {key: f"{tuple(found)} instead of {tuple(expected)}" for key, found, expected in info["mismatched_keys"]}
+    missing = sorted(set(info["missing_keys"]) - set(shapes))
+    unused = sorted(key for key in info["unexpected_keys"] if depth is None or _layer(key) < depth)
+    problems = [f"{len(missing)} missing ({_first(missing)})"] if missing else []
+    if shapes:
+        problems.append(f"{len(shapes)} of another shape ({_first(f'{key} {shapes[key]}' for key in sorted(shapes))})")
+    in_layers = [key for key in unused if _layer(key) >= 0 and not key.endswith(_DERIVED)]
+    if not problems and (depth is None or not in_layers):
+        return
+    if unused:
+        named = unused if problems else in_layers  # a wrong prefix shows in all of them
+        problems.append(f"{len(named)} in the files that the model does not have ({_first(named)})")
+    raise ModelError(
+        f"{name}: weights do not fit the model: {'; '.join(problems)}. Expected exactly the weights of the layers in "
+        "use; only model.random_weights=true makes random ones"
+    )
+
+
+def _layer(key: str) -> int:
+    """The number of the decoder layer that a weight belongs to; -1 for a weight of none."""
+    found = _LAYER.match(key)
+    return int(found.group(1)) if found else -1
+
+
+def _line(error: Exception) -> str:
+    """An error's type and words, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def family_config(family: str) -> PreTrainedConfig:
+    """The default configuration of a model type. Raises `ConfigError` for one that transformers does not know."""
+    if family not in CONFIG_MAPPING:
+        known = list(CONFIG_MAPPING.keys())
+        raise ConfigError(f"model.family is {family!r}, expected a model type of transformers{meant(family, known)}")
+    return CONFIG_MAPPING[family]()
+
+
+def check_overrides(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a name that is no field of the model's configuration, which transformers would ignore."""
+    known = {*config.to_dict(), *config.attribute_map, *inspect.signature(type(config).__init__).parameters}
+    for name in overrides:
+        if name not in known:
+            kind = type(config).__name__
+            raise ConfigError(f"model.overrides.{name}: expected a field of {kind}{meant(name, known)}")

@@ -1,0 +1,167 @@
+"""Candidate lists in, head scores out: context orders, batches, and the way back to the caller's order."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+
+from headrank.model.backbone import Backbone
+from headrank.model.batching import BatchRunner, BatchSettings, free_memory, halve, is_out_of_memory, share_prefixes
+from headrank.model.blocks.store import PassageStates
+from headrank.model.forward import read_head_scores
+from headrank.model.head_scores import Head, HeadScores
+from headrank.model.prompt import Encoded, Prompt, PromptBuilder
+from headrank.ranking import CandidateList, shuffled_indices
+
+CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
+
+
+class Order(StrEnum):
+    """In which order the model reads the candidates."""
+
+    FIRST_STAGE = "first_stage"
+    REVERSED = "reversed"  # best last, as ICR does
+    SHUFFLED = "shuffled"  # seeded, each query its own permutation
+    BOTH = "both"  # the mean of z over first-stage and reversed order
+
+
+def context_order(order: Order, size: int, *, seed: int, query: str) -> tuple[int, ...]:
+    """The candidates' indices in the order in which the model reads them.
+
+    Shuffles depend on the seed and the query's text alone, so that a list has the same order in every run, on every
+    machine and at every place among other lists.
+    Raises `ValueError` for `both`, which is two orders.
+    """
+    if order == Order.FIRST_STAGE:
+        return tuple(range(size))
+    if order == Order.REVERSED:
+        return tuple(reversed(range(size)))
+    if order == Order.SHUFFLED:
+        return tuple(shuffled_indices(size, f"{seed}:{query}"))
+    raise ValueError("order 'both' is two context orders: first_stage and reversed")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One list read once: which list (`number` in the caller's sequence), in which order, and the head scores.
+
+    `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` served
+    this list, and with it others over the same passages: their number is `prompt.queries`. `cut` are the candidates
+    whose texts were cut in the prompt; `query_cut` reports whether the query was.
+    """
+
+    number: int
+    order: tuple[int, ...]
+    scores: HeadScores
+    prompt: Prompt
+    cut: tuple[int, ...] = ()
+    query_cut: bool = False
+
+    def first_stage_order(self) -> HeadScores:
+        """The head scores with columns in first-stage order."""
+        where = {candidate: position for position, candidate in enumerate(self.order)}
+        return self.scores.reorder([where[candidate] for candidate in range(len(self.order))])
+
+
+@dataclass(frozen=True, slots=True)
+class ListReader:
+    """Reads head scores of candidate lists with one backbone and one prompt wording."""
+
+    backbone: Backbone
+    prompts: PromptBuilder
+    query_rows: str = "query"
+    batches: BatchSettings = field(default_factory=BatchSettings)
+    states: PassageStates | None = None  # of passages, with prompts in blocks: made for the heads that are read
+
+    def read(
+        self,
+        lists: Sequence[CandidateList],
+        orders: Sequence[tuple[int, ...]],
+        heads: Sequence[Head],
+        *,
+        with_null: bool,
+        per_token: bool = False,
+    ) -> Iterator[Reading]:
+        """One reading for each list and its order, as they are done: lists of like length together, longest first.
+
+        Lists of the same passages in the same order are one prompt, within the limits of a pass.
+
+        Lists without candidates have nothing to read and are passed over. No gradients.
+        """
+        runner = BatchRunner(self.batches)
+        for chunk in self._prompts(lists, orders, with_null=with_null):
+            shared = share_prefixes([prompt for _, prompt in chunk], self.batches)
+            prompts = [prompt for prompt, _ in shared]
+
+            def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[list[HeadScores]]:
+                return self._pass([prompts[i] for i in batch], heads, per_token=per_token)
+
+            for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
+                for member, scores in zip(shared[i].members, of_queries, strict=True):
+                    number, own = chunk[member]
+                    order = tuple(orders[number])
+                    yield Reading(
+                        number, order, scores, prompts[i], tuple(sorted(order[c] for c in own.cut)), own.query_cut
+                    )
+
+    def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
+        """The head scores of each prompt's queries. On an out-of-memory error a prompt is split."""
+        try:
+            with torch.inference_mode():
+                scores = iter(
+                    read_head_scores(
+                        self.backbone,
+                        prompts,
+                        heads,
+                        query_rows=self.query_rows,
+                        per_token=per_token,
+                        states=None if self.states is None else self.states.of_lists(prompts),
+                    )
+                )
+            return [list(itertools.islice(scores, prompt.queries)) for prompt in prompts]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(prompts) > 1 or prompts[0].queries == 1:
+                raise
+        free_memory()
+        first, second = (self._pass([half], heads, per_token=per_token)[0] for half in halve(prompts[0]))
+        return [[*first, *second]]
+
+    def _prompts(
+        self, lists: Sequence[CandidateList], orders: Sequence[tuple[int, ...]], *, with_null: bool
+    ) -> Iterator[list[tuple[int, Prompt]]]:
+        """(number, prompt) of the lists with candidates, chunk by chunk, those of most characters first.
+
+        The next chunk is tokenised while the model works on this one; a text is tokenised once, in whichever chunks.
+        """
+        characters = [sum(len(passage.text) for passage in item.passages) for item in lists]
+        line = sorted((n for n, item in enumerate(lists) if len(item)), key=lambda n: -characters[n])
+        known: Encoded = {}
+
+        def build(numbers: list[int]) -> list[tuple[int, Prompt]]:
+            texts = [(lists[n].query.text, [lists[n].passages[i].text for i in orders[n]]) for n in numbers]
+            return list(zip(numbers, self.prompts.build_many(texts, with_null=with_null, known=known), strict=True))
+
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as thread:
+            chunks = (thread.submit(build, part) for part in _chunks(line, characters))
+            chunk = next(chunks, None)
+            while chunk is not None:
+                built = chunk.result()
+                chunk = next(chunks, None)
+                yield built
+
+
+def _chunks(line: Sequence[int], characters: Sequence[int]) -> Iterator[list[int]]:
+    """The line in parts of some `CHUNK` characters."""
+    part: list[int] = []
+    size = 0
+    for number in line:
+        part.append(number)
+        size += characters[number]
+        if size >= CHUNK:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
