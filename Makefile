@@ -45,9 +45,10 @@ test-fast: install ## Run the tests that take seconds
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 .PHONY: lint
-lint: install ## Check style, imports, formatting and types
+lint: install ## Check style, formatting, the direction of imports, and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright
 
 .PHONY: format
