@@ -22,7 +22,7 @@ from experiments.alignment.figure import Row, draw
 from experiments.zero_shot.read import load
 from headrank.data import load_collection
 from headrank.evaluation import BenchmarkResult, SystemRun, ZoneCounts, compare, score_benchmark
-from headrank.evaluation.measures import selectivity
+from headrank.evaluation.measures.selectivity import selectivity
 from headrank.io.files import atomic_write
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Ranking

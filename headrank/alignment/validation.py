@@ -15,7 +15,7 @@ from torch import Tensor
 
 from headrank.data.labelled import LabelledList
 from headrank.evaluation import mean, measure_middle_zone, score_queries
-from headrank.evaluation.measures import selectivity
+from headrank.evaluation.measures.selectivity import selectivity
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import ContextScores, Ranking
 

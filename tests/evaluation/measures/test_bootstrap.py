@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from headrank.evaluation import ZoneCounts, change_estimate, mean_estimate, selectivity_change
-from headrank.evaluation.measures import selectivity
 from headrank.evaluation.measures.bootstrap import macro_estimate, resampled_sums
+from headrank.evaluation.measures.selectivity import selectivity
 
 
 def drawn(n, seed=0, shift=0.0):

@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.evaluation import measure_middle_zone
-from headrank.evaluation.measures import middle_zone as homogenization
-from headrank.evaluation.measures import selectivity
-from headrank.evaluation.measures.middle_zone import BINS, PLACES, spread_by_place, zone_slice
-from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivities
+from headrank.evaluation.measures.middle_zone import BINS, PLACES, homogenization, spread_by_place, zone_slice
+from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivities, selectivity
 from headrank.ranking import ContextScores, Ranking
 
 

@@ -1,0 +1,105 @@
+"""What CONTRIBUTING.md shows works as shown, from outside the package."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headrank.heads import HeadCalibration, select_heads
+from headrank.model import Calibration, Head
+from tests.heads.toy import labelled, table
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+CODE = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder with everything that the page shows: `mypackage.py` and `myconf`."""
+    (tmp_path / "mypackage.py").write_text("\n\n".join(CODE))
+    for path, content in re.findall(r"^```yaml\n# (myconf/\S+)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    return tmp_path
+
+
+def run(folder, words, *more):
+    """Run the page's only command with these words, with a tiny model; the folder of its results."""
+    (command,) = [found for found in re.findall(r"`python -m headrank\.run ([^`]+)`", PAGE) if words in found]
+    arguments = [argument.strip("'") for argument in command.split()]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+    }
+    command = [sys.executable, "-m", "headrank.run", *arguments, "debug=fast", *more, f"paths.output={folder}"]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "debug-run"
+
+
+def test_the_benchmark(outside):
+    results = json.loads((run(outside, "benchmarks=") / "metrics" / "mine.json").read_text())
+    assert results["relevance_threshold"] == 2
+
+
+def test_the_ablation(outside):
+    heads = json.loads((run(outside, "+ablation=") / "heads.json").read_text())
+    assert len(heads["heads"]) == 2
+
+
+def test_the_sweep(outside):
+    files = sorted((run(outside, "+sweep=") / "heads_and_orders").rglob("heads.json"))
+    orders = {json.loads(file.read_text())["scorer"]["order"] for file in files}
+    assert (len(files), orders) == (2, {"first_stage", "reversed"})
+
+
+def test_the_loss(outside):
+    folder = run(outside, "loss=hinge", "alignment.epochs=1")
+    assert "mypackage.Hinge" in (folder / "config.yaml").read_text()
+    assert len((folder / "epochs.csv").read_text().splitlines()) == 2
+
+
+def test_the_reranker(outside):
+    folder = run(outside, "baselines=[shortest]")
+    lines = (folder / "runs" / "shortest" / "sample-test.trec").read_text().splitlines()
+    scores = [float(line.split()[4]) for line in lines if line.split()[0] == lines[0].split()[0]]
+    assert len(scores) == 8
+    assert max(scores) < 0
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_the_criterion():
+    names: dict = {}
+    (code,) = [code for code in CODE if "class Shallow" in code]
+    exec(code, names)
+    two_layers = table(labelled([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]], [1, 0]))
+    chosen = select_heads(two_layers, names["Shallow"](price=0.2), HeadCalibration(Calibration.NONE), count=2)
+    assert chosen.heads == (Head(0, 0), Head(1, 0))  # disc 1 and 1 - .2; the other two have 0
+    assert chosen.score.tolist() == pytest.approx([1.0, 0.0, 0.8, -0.2])
+
+
+def test_the_criterion_by_its_path(outside):
+    heads = json.loads((run(outside, "mypackage.Shallow") / "heads.json").read_text())
+    assert heads["criterion"]["name"] == "shallow"
+
+
+def test_the_figure(outside):
+    """By the one line of configuration that the page shows, into a report."""
+    folder = run(outside, "mypackage.Hardest")
+    svg = (folder / "figures" / "hardest.svg").read_text()
+    results = json.loads((folder / "metrics" / "sample-test.json").read_text())
+    worst = min(results["systems"]["headrank"]["per_query"]["ndcg@10"])
+    assert f'<text x="8" y="20">{worst:.3f} ' in svg
+    page = (folder / "report.html").read_text()
+    assert "Hardest queries" in page
+    assert base64.b64encode(svg.encode()).decode() in page
