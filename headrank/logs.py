@@ -7,6 +7,7 @@
 Progress is a bar on a terminal. Elsewhere, and in the file, it is a plain line from time to time.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -129,6 +130,27 @@ def quiet_lightning() -> None:
     """Lightning's own messages from WARNING on. Called after its import, which sets its level."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def quiet_model_loading() -> Iterator[None]:
+    """Within it, transformers reports errors alone: a cut model leaves the weights of later layers unused on purpose.
+
+    One of the loggers lists the layers that it does not shard, even on one device.
+    """
+    names = (
+        "transformers.modeling_utils",
+        "transformers.utils.loading_report",
+        "transformers.distributed.tensor_parallel",
+    )
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class Progress:

@@ -9,7 +9,7 @@ from experiments.benchmarks.measure import Rate, Samples, take_turns
 from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import Profile
 from headrank.io.memory import device_memory
-from headrank.model import PromptBuilder, floor_flops
+from headrank.model import PromptBuilder
 from headrank.ranking import CandidateList
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, 
         logger.info("%d passages, %d tokens: %s", passages, tokens, ", ".join(calls))
         rate.measure()
         samples = take_turns(calls, rounds, once=[systems.GENERATIVE])  # minutes, and no two alike by much
-        floor = floor_flops(shared.shape, profile.depth, tokens)
+        floor = 2 * tokens * sum(shared.shape.layer_parameters[: profile.depth])  # matrix products of a plain pass
         records += [
             {"passages": passages, "tokens": tokens, "system": name, "floor_flops": floor, **_numbers(taken)}
             for name, taken in samples.items()

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import transformers
 
-from headrank.model import measured_matmul_rate
+from headrank.model.backbone import DTYPES
 
 
 @dataclass
@@ -141,6 +141,35 @@ def machine() -> Machine:
     )
 
 
+def matmul_rate(
+    dtype: str,
+    device: str = "cpu",
+    *,
+    size: int | None = None,
+    repeats: int = 5,
+) -> float:
+    """The rate of a large square matrix product on this device, in floating-point operations per second (median).
+
+    `dtype` is one of `DTYPES`; `size` is the matrices' side, by default 2048, on CUDA 8192. Threads and settings are
+    PyTorch's defaults (on CUDA float32 without TF32, unless it was switched on). Raises `ValueError` for another dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    cuda = torch.device(device).type == "cuda"
+    side = size or (8192 if cuda else 2048)
+    a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
+    out, seconds = torch.empty_like(a), []
+    for _ in range(repeats + 1):
+        if cuda:
+            torch.cuda.synchronize(device)
+        begin = clock()
+        torch.mm(a, b, out=out)
+        if cuda:
+            torch.cuda.synchronize(device)
+        seconds.append(clock() - begin)
+    return 2 * side**3 / statistics.median(seconds[1:])  # the first one prepares
+
+
 class Rate:
     """The machine's rate of large matrix products, measured again and again while the benchmark runs."""
 
@@ -150,7 +179,7 @@ class Rate:
 
     def measure(self) -> None:
         """Once more."""
-        self.measured.append(measured_matmul_rate(self.dtype, self.device, size=self.size, repeats=3, clock=clock))
+        self.measured.append(matmul_rate(self.dtype, self.device, size=self.size, repeats=3))
 
     @property
     def median(self) -> float:

@@ -58,7 +58,6 @@ class Shared:
         depth: int | None = None,
         *,
         whole_deepest: bool = False,
-        kernel: str = "sdpa",
         compiled: bool = False,
     ) -> Backbone:
         """The first layers, as a backbone with nothing else loaded. compiled: see `model.loading.compiled`."""
@@ -73,7 +72,7 @@ class Shared:
         model.config = copy.deepcopy(self.decoder.config)
         cut_config(model.config, depth or layers)
         model.config._attn_implementation = ATTENTION_NAME
-        settings = replace(self.settings, whole_deepest=whole_deepest, kernel=kernel)
+        settings = replace(self.settings, whole_deepest=whole_deepest)
         backbone = Backbone(model, self.whole.tokenizer, layers, settings)
         if compiled:
             compile_parts(model)

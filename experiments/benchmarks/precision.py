@@ -19,7 +19,7 @@ import torch
 import transformers
 from torch import nn
 
-from experiments.benchmarks.measure import clock, take_turns
+from experiments.benchmarks.measure import matmul_rate, take_turns
 from experiments.benchmarks.models import Shared, make_lists
 from experiments.benchmarks.profiles import CPU
 from experiments.benchmarks.real import selected_heads
@@ -32,7 +32,6 @@ from headrank.model import (
     Scorer,
     ScorerSettings,
     load_backbone,
-    measured_matmul_rate,
 )
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.loading.compiled import can_compile, compile_parts
@@ -55,7 +54,7 @@ def main() -> None:
     warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own quantization moves to torchao
     transformers.utils.logging.disable_progress_bar()
     for dtype in ("float32", "bfloat16"):
-        print(f"matrix products, {dtype}: {measured_matmul_rate(dtype, clock=clock) / 1e9:.0f} GFLOP/s")
+        print(f"matrix products, {dtype}: {matmul_rate(dtype) / 1e9:.0f} GFLOP/s")
     _speed()
     _agreement(options)
 

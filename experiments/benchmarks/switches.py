@@ -27,7 +27,6 @@ from headrank.model import (
 )
 from headrank.model.attention import ATTENTION_NAME
 from headrank.model.batching import BatchSettings, padded_tokens, plan_batches
-from headrank.model.flex import DEVICES as FLEX_DEVICES
 from headrank.model.loading.compiled import can_compile
 from headrank.ranking import CandidateList, Query
 
@@ -43,7 +42,6 @@ TWO_PASSES, FULL = "a pass for each tail", "every layer"
 COMPILED = "MLPs and norms compiled"
 FOUR = "four queries over these passages, together"
 BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
-FLEX, FLEX_BLOCKS = "FlexAttention", "passages in blocks, FlexAttention"
 
 
 def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
@@ -65,12 +63,6 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
         if can_compile(shared.whole.device):
             calls[COMPILED] = systems.scorer_call(shared, shared.backbone(profile.depth, compiled=True), heads, lists)
             calls[COMPILED]()  # compiles
-        if shared.whole.device.type in FLEX_DEVICES:
-            flex = shared.backbone(profile.depth, kernel="flex_attention")
-            calls[FLEX] = systems.scorer_call(shared, flex, heads, lists)
-            calls[FLEX_BLOCKS] = systems.scorer_call(shared, flex, heads, lists, prompt=blocks)
-            for name in (FLEX, FLEX_BLOCKS):
-                calls[name]()  # compiles
         logger.info("switches: %s", ", ".join(calls))
         calls[WARM]()  # computes the states
         samples = take_turns(calls, profile.switch_rounds)
@@ -80,7 +72,7 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
 
 def _check(works: dict[str, systems.Work], dtype: str) -> None:
     """Ways that should read the same do. The query's tail alone is scored otherwise."""
-    for same in ([AS_IT_IS, FULL, WHOLE, COMPILED, FLEX], [BLOCKS, WARM, FLEX_BLOCKS]):
+    for same in ([AS_IT_IS, FULL, WHOLE, COMPILED], [BLOCKS, WARM]):
         if not near([works[name] for name in same if name in works], dtype):
             raise AssertionError(f"ways of reading the same heads differ: {', '.join(same)}")
 

@@ -18,11 +18,11 @@ from transformers import (
 from headrank.baselines.protocol import Reranked
 from headrank.errors import ModelError
 from headrank.extras import require_extra
+from headrank.logs import quiet_model_loading
 from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
 from headrank.model.backbone import DTYPES, load_config
 from headrank.model.loading.checks import check_loaded, check_weight_files, read_config
 from headrank.model.loading.devices import check_device, check_kernel
-from headrank.model.loading.quiet import QuietLoading
 from headrank.model.plain_text import encodable
 from headrank.model.truncation import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
@@ -146,7 +146,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             local_files_only=True,
             model_kwargs={
                 "dtype": DTYPES[settings.dtype],
-                "attn_implementation": settings.other_kernel,
+                "attn_implementation": settings.kernel,
                 "use_safetensors": True,  # never a pickle, which can run code
             },
             processor_kwargs={"split_special_tokens": True},
@@ -169,7 +169,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
 
 def _check_machine(settings: BackboneSettings) -> None:
     check_device(settings.device)
-    check_kernel(settings.other_kernel)
+    check_kernel(settings.kernel)
 
 
 def _has_modules(folder: Path) -> bool:
@@ -197,7 +197,7 @@ def _check_weights(settings: BackboneSettings, folder: Path, kind: Any, config: 
 
     The files are opened for shapes alone, with the class that the library takes, `kind`.
     """
-    with QuietLoading():
+    with quiet_model_loading():
         try:
             _, info = kind.from_pretrained(
                 folder,

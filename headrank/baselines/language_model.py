@@ -44,11 +44,11 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
             model: Any = AutoModelForCausalLM.from_config(
                 config,
                 dtype=DTYPES[settings.dtype],
-                attn_implementation=settings.other_kernel,
+                attn_implementation=settings.kernel,
                 trust_remote_code=False,
             )
     else:
-        model = load_weights(AutoModelForCausalLM, settings, config, attention=settings.other_kernel)
+        model = load_weights(AutoModelForCausalLM, settings, config, attention=settings.kernel)
     return LanguageModel(model.to(settings.torch_device).eval(), tokenizer)
 
 
@@ -58,7 +58,7 @@ def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, 
     Raises what `load_language_model` raises.
     """
     check_device(settings.device)
-    check_kernel(settings.other_kernel)
+    check_kernel(settings.kernel)
     config = load_config(settings)
     if hasattr(config, "headrank_full_layers"):
         raise ModelError(

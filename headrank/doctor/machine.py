@@ -11,8 +11,6 @@ from headrank.experiment import Experiment
 from headrank.io.launch import Started
 from headrank.io.memory import device_memory
 from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings
-from headrank.model.flex import DEVICES
-from headrank.model.flex import NAME as FLEX
 from headrank.model.loading.compiled import can_compile
 
 
@@ -50,12 +48,10 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
         there = importlib.util.find_spec(module) is not None and torch.cuda.is_available()
         detail = f"{kernel} needs the package {module} and a GPU"
         findings.append(_needed("kernel", there, detail, "model.kernel=sdpa"))
-    compiled = [f"model.kernel={kernel}"] if kernel == FLEX and device.type in DEVICES else []
-    compiled += ["model.compile=true"] if experiment.model.compile else []
-    if compiled:
+    if experiment.model.compile:
         what = "Triton" if device.type == "cuda" else "a C++ compiler (g++, or the one that CXX names)"
-        fix = "model.kernel=sdpa model.compile=false"
-        findings.append(_needed("compiler", can_compile(device), f"{' and '.join(compiled)}: needs {what}", fix))
+        detail = f"model.compile=true: needs {what}"
+        findings.append(_needed("compiler", can_compile(device), detail, "model.compile=false"))
     return findings
 
 

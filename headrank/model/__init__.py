@@ -18,13 +18,10 @@ from headrank.model.cost import (
     ModelShape,
     ReadingFlops,
     backbone_shape,
-    floor_flops,
-    measured_matmul_rate,
     model_shape,
     reading_flops,
     whole_layers,
 )
-from headrank.model.cuts import CutCounts, cuts_text
 from headrank.model.forward import read_head_scores, read_several_rows
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import describe_model, model_identity, weights_fingerprint
@@ -34,6 +31,7 @@ from headrank.model.plain_text import plain_text_tokenizer
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
 from headrank.model.reader import ListReader, Order, Reading, context_order
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
+from headrank.model.truncation import CutCounts, cuts_text
 
 __all__ = [
     "EMBEDDED_MODEL",
@@ -73,10 +71,8 @@ __all__ = [
     "count_parameters",
     "cuts_text",
     "describe_model",
-    "floor_flops",
     "load_backbone",
     "load_tokenizer",
-    "measured_matmul_rate",
     "model_identity",
     "model_shape",
     "passage_scores",

@@ -18,8 +18,6 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from headrank.model.blocks.attention import BlockGroup, attend_blocks
-from headrank.model.flex import NAME as FLEX
-from headrank.model.flex import FlexMasks, attend_flex
 from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read
 
 
@@ -34,19 +32,17 @@ def headrank_attention(
     headrank_kernel: str = "sdpa",
     headrank_tail: int | None = None,
     headrank_blocks: Sequence[BlockGroup] | None = None,
-    headrank_flex: FlexMasks | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention function: the kernel's output, and on the side the reading that was asked for.
+    """transformers' attention function: returns the kernel's output and stores the requested reading.
 
-    `headrank_kernel` names one of transformers' attention functions. FlashAttention takes no 4-D mask, so where one is
-    given (for the tails' few rows) SDPA computes instead. With `headrank_flex` FlexAttention computes prefix and tails
-    at once, by these masks.
+    `headrank_kernel` names one of transformers' attention functions. FlashAttention takes no 4-D mask, so SDPA computes
+    the tails' few rows if a mask is given.
 
-    `headrank_tail` says that this is one pass over prefix and tails, the tails being its last so many tokens: the
-    request's rows count from there, and a mask of that many rows is the tails' alone. The prefix is then computed
-    apart from them, causally and without a mask, so that none of size tokens x tokens is needed; by `headrank_blocks`
-    where there are any (see `blocks.py`).
+    `headrank_tail` marks one pass over prefix and tails: the last `headrank_tail` tokens are the tails. The request's
+    rows count from there, and a mask with that many rows belongs to the tails alone. The prefix is then computed
+    separately, causally and without a mask, so that no mask of size tokens x tokens is needed. If `headrank_blocks` is
+    given, the prefix is computed block by block (see `blocks/attention.py`).
     """
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
     prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail
@@ -67,20 +63,14 @@ def headrank_attention(
                 mask,
                 queries=query.shape[2] - prefix,
                 scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-                softcap=kwargs.get("softcap"),
             )
-    if headrank_flex is not None:
-        if kwargs.get("softcap") is not None:
-            raise ValueError("FlexAttention does not cap the logits of this model here: model.kernel=sdpa")
-        mask = headrank_flex.of(kwargs.get("sliding_window"))
-        return attend_flex(query, key, value, mask, scaling), None
     # From positions that begin anew FlashAttention would conclude that sequences are packed here.
     kwargs.pop("position_ids", None)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if headrank_kernel not in ("sdpa", FLEX) and mask is None:
+        if headrank_kernel != "sdpa" and mask is None:
             return ALL_ATTENTION_FUNCTIONS[headrank_kernel](module, q, k, v, mask, scaling=scaling, **kwargs)
-        if mask is not None and _few(q, k, mask) and kwargs.get("softcap") is None:
+        if mask is not None and _few(q, k, mask):
             return _attend_few(q, k, v, mask, scaling, kwargs.get("dropout", 0.0)), None
         return sdpa_attention_forward(module, q, k, v, mask, scaling=scaling, **kwargs)
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from headrank.errors import ModelError
+from headrank.logs import quiet_model_loading
 from headrank.model.attention import ATTENTION_NAME
-from headrank.model.flex import NAME as FLEX
 from headrank.model.last_layer import prepare_layers
 from headrank.model.loading.checks import (
     check_decoder,
@@ -32,12 +32,11 @@ from headrank.model.loading.compiled import compile_parts
 from headrank.model.loading.default_model import EMBEDDED_MODEL
 from headrank.model.loading.devices import check_device, check_kernel, parse_device
 from headrank.model.loading.folder import CONFIG, TOKENIZER, WEIGHTS, is_local, model_folder
-from headrank.model.loading.quiet import QuietLoading
 from headrank.settings import one_of, settings, wrong
 
 logger = logging.getLogger(__name__)
 
-KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3", FLEX)
+KERNELS = ("sdpa", "flash_attention_2", "flash_attention_3")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,7 +48,7 @@ class BackboneSettings:
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
     dtype: Annotated[str, one_of(DTYPES)] = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, ...
-    kernel: Annotated[str, one_of(KERNELS)] = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3 | flex_attention
+    kernel: Annotated[str, one_of(KERNELS)] = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
     compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
     whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
@@ -76,11 +75,6 @@ class BackboneSettings:
     def folder(self, *needs: str) -> Path:
         """The local folder that holds the files of these kinds (none given: all that loading opens)."""
         return model_folder(self.model, self.revision, needs=needs or self.needs)
-
-    @property
-    def other_kernel(self) -> str:
-        """The kernel of models that are read by no heads (baselines): FlexAttention's masks are for those that are."""
-        return "sdpa" if self.kernel == FLEX else self.kernel
 
     @property
     def torch_device(self) -> str:
@@ -189,7 +183,7 @@ def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig
     Raises `ModelError` if weights are missing, of another shape, or have no place in a layer in use, and `OSError` if
     they cannot be had.
     """
-    with QuietLoading():
+    with quiet_model_loading():
         try:
             model, info = kind.from_pretrained(
                 settings.folder(),

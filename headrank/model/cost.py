@@ -15,9 +15,7 @@ parameters are counted exactly and no weight exists. The rest is counted from wh
 keep [ours]: of the right order, not exact; experiments/memory/README.md holds it against what was measured.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,46 +189,10 @@ def reading_flops(
     )
 
 
-def floor_flops(shape: ModelShape, depth: int, tokens: int) -> int:
-    """2 x parameters of the first `depth` layers x tokens: what a plain forward pass takes without its attention."""
-    return 2 * tokens * sum(shape.layer_parameters[:depth])
-
-
 def whole_layers(backbone: Backbone) -> int | None:
     """`depth` of `reading_flops` for a backbone: None where its deepest layer computes only what is read of it."""
     own = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
     return None if own else backbone.depth
-
-
-def measured_matmul_rate(
-    dtype: str,
-    device: str = "cpu",
-    *,
-    size: int | None = None,
-    repeats: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """Floating-point operations a second of a large square matrix product on this device: the median of some.
-
-    `dtype` is one of `DTYPES`; `size` the matrices' side, by default 2048, on CUDA 8192; `clock` gives seconds. Threads
-    and settings are PyTorch's own (on CUDA float32 without TF32, unless it was switched on). Raises `ValueError` for
-    another dtype.
-    """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    cuda = torch.device(device).type == "cuda"
-    side = size or (8192 if cuda else 2048)
-    a, b = (torch.randn(side, side, device=device).to(DTYPES[dtype]) for _ in range(2))
-    out, seconds = torch.empty_like(a), []
-    for _ in range(repeats + 1):
-        if cuda:
-            torch.cuda.synchronize(device)
-        begin = clock()
-        torch.mm(a, b, out=out)
-        if cuda:
-            torch.cuda.synchronize(device)
-        seconds.append(clock() - begin)
-    return 2 * side**3 / statistics.median(seconds[1:])  # the first one prepares
 
 
 def _pairs(prompt: Prompt, *, stored: bool) -> int:

@@ -22,7 +22,6 @@ from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks.attention import BlockGroup, group_blocks
 from headrank.model.blocks.states import CACHE_ARGUMENT, AssembledCache, BlockStates, StateShape
 from headrank.model.blocks.visibility import may_see, prefix_owners, tail_owners
-from headrank.model.flex import FlexMasks, flex_masks
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
 from headrank.model.last_layer import Deepest
 from headrank.model.prompt import Prompt, Span
@@ -77,15 +76,13 @@ def read_several_rows(
     if not backbone.settings.whole_deepest:
         deepest = Deepest(max(layers), tuple(layers[max(layers)]))
     if states is None:
-        flex = batch.flex_masks(backbone)
         inputs = {
             "input_ids": torch.cat([batch.prefix_ids, batch.tail_ids], dim=1),
             "position_ids": torch.cat([batch.prefix_positions, batch.tail_positions], dim=1),
-            "attention_mask": batch.masks(backbone, with_prefix=flex is None),
+            "attention_mask": batch.masks(backbone),
             "use_cache": False,
             "headrank_tail": batch.tail_ids.shape[1],
             "headrank_blocks": batch.blocks,
-            "headrank_flex": flex,
         }
     else:
         inputs = {
@@ -246,11 +243,6 @@ class Batch:
         """The mask as the model wants it: one for all layers, or one per kind of layer where it has several; for a pass
         over prefix and tails, or over the tails alone."""
         return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
-
-    def flex_masks(self, backbone: Backbone) -> FlexMasks | None:
-        """The masks of FlexAttention, where that computes the pass."""
-        positions = torch.cat([self.prefix_positions, self.tail_positions], dim=1)
-        return flex_masks(backbone.settings.kernel, self.owners, positions)
 
 
 def _check_length(prompt: Prompt, backbone: Backbone) -> None:

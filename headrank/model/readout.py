@@ -71,26 +71,6 @@ class ReadRequest:
         return torch.cat([self.readings[layer] for layer in self.heads], dim=2)
 
 
-def attention_rows(
-    q: Float[Tensor, "B H T D"],
-    k: Float[Tensor, "B K S D"],
-    mask: Bool[Tensor, "B 1 T S"] | Float[Tensor, "B 1 T S"] | None,
-    rows: Int[Tensor, "B R"],
-    heads: Sequence[int],
-    *,
-    scaling: float,
-    softcap: float | None = None,
-) -> Float[Tensor, "B heads R S"]:
-    """The softmax rows of chosen heads and query positions over the full key axis, in fp32.
-
-    `mask` is boolean (True = may attend) or additive; None means causal, with the queries last on the key axis.
-    """
-    group = q.shape[1] // k.shape[1]
-    picked = pick_rows(q[:, list(heads)], rows)
-    allowed = mask_rows(mask, rows, queries=q.shape[2], keys=k.shape[2])
-    return softmax_rows(picked, k, [head // group for head in heads], allowed, scaling=scaling, softcap=softcap)
-
-
 def pick_rows(states: Shaped[Tensor, "B *heads T D"], rows: Int[Tensor, "B R"]) -> Shaped[Tensor, "B *heads R D"]:
     """The states at each list's rows."""
     index = rows.view(rows.shape[0], *[1] * (states.ndim - 3), -1, 1)
@@ -118,7 +98,6 @@ def softmax_rows(
     allowed: Bool[Tensor, "B 1 R S"] | Float[Tensor, "B 1 R S"],
     *,
     scaling: float,
-    softcap: float | None = None,
 ) -> Float[Tensor, "B heads R S"]:
     """The softmax rows of query states over all keys, in fp32; `kv_heads` says whose keys each head reads.
 
@@ -138,8 +117,6 @@ def softmax_rows(
     logits = logits.view(B, len(used) * width, R, S)
     if grid != list(range(H)):
         logits = logits[:, [grid.index(i) for i in range(H)]]
-    if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
     if allowed.dtype == torch.bool:
         # The least finite number, not -inf: a padding row that may attend nothing gives no NaN, forward or backward.
         logits = logits.masked_fill(~allowed, torch.finfo(torch.float32).min)
@@ -158,7 +135,6 @@ def read(
     *,
     queries: int,
     scaling: float,
-    softcap: float | None = None,
 ) -> None:
     """Read one layer into `request.readings[layer]` (assigned, not added: a re-run pass under activation
     checkpointing gives the same reading again).
@@ -175,7 +151,7 @@ def read(
     for start in range(0, R, step):
         block = slice(start, start + step)
         allowed = mask_rows(mask, request.rows[:, block], queries=queries, keys=S)
-        attention = softmax_rows(q[:, :, block], k, kv_heads, allowed, scaling=scaling, softcap=softcap)
+        attention = softmax_rows(q[:, :, block], k, kv_heads, allowed, scaling=scaling)
         part = torch.einsum("bur,bhrs->buhs", request.row_weights[:, :, block], attention)
         total = part if total is None else total + part
     if total is None:

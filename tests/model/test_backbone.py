@@ -189,6 +189,7 @@ def test_depth_outside_of_the_model(depth, model_folder):
     [
         ({"dtype": "int8"}, "dtype is 'int8'"),
         ({"kernel": "eager"}, "kernel is 'eager'"),
+        ({"kernel": "flex_attention"}, "'flex_attention'.*sdpa, flash_attention_2, flash_attention_3"),
         ({"overrides": {"num_hidden_layers": 2}}, "overrides.*random_weights"),
         ({"family": "llama"}, "family.*random_weights"),
     ],

@@ -19,8 +19,6 @@ from headrank.model import (
     StateSettings,
     Tail,
     backbone_shape,
-    floor_flops,
-    measured_matmul_rate,
     read_head_scores,
     reading_flops,
     whole_layers,
@@ -88,7 +86,6 @@ def test_by_hand():
     assert flops.total == flops.layers + flops.attention + flops.deepest + flops.readout
     whole = reading_flops(shape, prompt, [Head(1, 0)], depth=3)
     assert (whole.layers, whole.deepest) == (2 * 300 * 13, 0)
-    assert floor_flops(shape, 2, 13) == 2 * 200 * 13
     blocks = replace(prompt, blocks=(Span(2, 6), Span(6, 10)))
     in_blocks = reading_flops(shape, blocks, [Head(1, 0)]).attention
     assert in_blocks == 4 * 4 * 3 * (2 * (6 * 7 // 2) + 3 * 10 + 3 * 4 // 2)
@@ -109,9 +106,3 @@ def test_a_scored_list_says_what_it_took(tokenizer, tmp_path):
     (block,) = Scorer(backbone, heads, prompt=blocks).score(lists[:1])
     (stored,) = Scorer(backbone, heads, prompt=blocks, states=StateSettings(str(tmp_path))).score(lists[:1])
     assert stored.flops < block.flops
-
-
-def test_the_rate_of_this_machine():
-    assert measured_matmul_rate("float32", size=256, repeats=3) > 1e8  # any processor's, however busy
-    with pytest.raises(ValueError, match="int8"):
-        measured_matmul_rate("int8")

@@ -18,8 +18,6 @@ from transformers import DynamicCache, LlamaModel
 
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.blocks.attention import group_blocks
-from headrank.model.blocks.visibility import prefix_owners
-from headrank.model.flex import flex_masks
 from headrank.model.head_scores import Head, by_layer
 from headrank.model.last_layer import FAMILIES, Deepest
 from headrank.model.prompt import Prompt, Span
@@ -122,7 +120,6 @@ def compute_states(
     prompt = Prompt(tuple(prefix), (), (), blocks=tuple(spans))
     positions = [*range(len(opening)), *(len(opening) + i for ids in blocks for i in range(len(ids)))]
     ids, at = torch.tensor([prefix], device=backbone.device), torch.tensor([positions], device=backbone.device)
-    flex = flex_masks(backbone.settings.kernel, prefix_owners(prompt, len(prefix)).to(at)[None], at)
     device, cache, group = backbone.device, _Kept(), backbone.heads_per_layer // shape.kv_heads
     backbone.model(
         input_ids=ids,
@@ -134,7 +131,6 @@ def compute_states(
         headrank_kernel=backbone.settings.kernel,
         headrank_tail=0,
         headrank_blocks=group_blocks([prompt], device) if blocks else None,
-        headrank_flex=flex,
         headrank_deepest=Deepest(shape.depth - 1, tuple(kv * group for kv in shape.used)),
     )
     results = []

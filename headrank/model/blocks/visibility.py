@@ -5,10 +5,9 @@ the prefix. Under plainly causal attention the whole prefix is shared, in blocks
 """
 
 from collections.abc import Sequence
-from typing import no_type_check
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headrank.model.prompt import Prompt
@@ -37,7 +36,6 @@ def tail_owners(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
     return owners
 
 
-@no_type_check  # a compiler traces it, and would trace the checks of the tests with it
-def may_see(seer: Tensor, seen: Tensor) -> Tensor:
+def may_see(seer: Int[Tensor, "..."], seen: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
     """The rule, of what stands at or before the seer: owners of shapes that broadcast in, booleans out."""
     return (seer == seen) | (seen == SHARED) | ((seer <= FIRST_TAIL) & (seen > SHARED))

@@ -91,8 +91,8 @@ def check_decoder(config: PreTrainedConfig, name: str) -> None:
         raise ModelError(f"{name} ({text.model_type}): layers of kind {', '.join(kinds)} have no readable attention")
     if getattr(text, "attn_logit_softcapping", None) is not None:
         raise ModelError(
-            f"{name} ({text.model_type}): attn_logit_softcapping is {text.attn_logit_softcapping}, which the attention "
-            f"kernels here leave out; {expected}"
+            f"{name} ({text.model_type}): attn_logit_softcapping is {text.attn_logit_softcapping}, expected null: "
+            f"capped attention logits are not supported; {expected}"
         )
     try:
         with torch.device("meta"):  # shapes alone, no memory

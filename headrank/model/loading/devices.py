@@ -45,5 +45,5 @@ def check_kernel(kernel: str) -> None:
     if kernel in FLASH and not FLASH[kernel]():
         raise ConfigError(
             f"model.kernel is {kernel!r}, which needs its package (flash-attn) and a GPU, and one of them is missing; "
-            "expected sdpa or flex_attention"
+            "expected sdpa"
         )

@@ -11,6 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from headrank.alignment.reader import checkpoint_activations
 from headrank.model import Backbone, Head, Prompt, PromptBuilder, PromptSettings, all_heads, read_head_scores
 from headrank.model.blocks.attention import group_blocks
+from headrank.model.blocks.visibility import may_see, tail_owners
 from tests.tiny import tiny_backbone
 
 WINDOW = 30  # tokens: shorter than the longest block, and than the way from the query to most of them
@@ -241,3 +242,14 @@ def test_a_batch_is_all_blocks_or_none(backbone):
     mixed = [prompts_for(backbone)[0], prompts_for(backbone, PromptSettings())[0]]
     with pytest.raises(ValueError, match="blocks in part"):
         read_head_scores(backbone, mixed, HEADS)
+
+
+def test_tails_see_the_prefix_and_themselves():
+    prompt_owners = torch.tensor([0, 0, 1, 1, 2, -1])
+    owners = torch.cat([prompt_owners, tail_owners([2, 1], 4)])
+    assert owners.tolist() == [0, 0, 1, 1, 2, -1, -2, -2, -3, -1]
+    seen = may_see(owners[:, None], owners[None]).tril()
+    assert [row.nonzero().flatten().tolist() for row in seen] == [
+        [0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 5],
+        [0, 1, 2, 3, 4, 6], [0, 1, 2, 3, 4, 6, 7], [0, 1, 2, 3, 4, 8], [0, 1, 5, 9],
+    ]  # fmt: skip

@@ -264,6 +264,16 @@ def test_models_whose_heads_cannot_be_read_are_refused_before_weights_are_read(f
         model_shape(settings(decoder))  # the doctor's estimate of memory
 
 
+def test_capped_attention_logits_are_refused_before_weights_are_read(decoder):
+    AutoConfig.for_model("gemma2", attn_logit_softcapping=30.0).save_pretrained(decoder)
+    (decoder / WEIGHTS).write_bytes(b"not read")
+    with pytest.raises(ModelError, match=r"attn_logit_softcapping.*30\.0"):
+        load_backbone(settings(decoder))
+    (decoder / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=r"attn_logit_softcapping.*30\.0"):
+        load_backbone(settings(decoder, random_weights=True))
+
+
 def test_an_adapter_is_not_a_whole_model(decoder):
     (decoder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/model"}')
     for load in (load_backbone, load_language_model, open_cross_encoder):
