@@ -1,4 +1,4 @@
-"""The attention function that transformers calls in every layer: a kernel's own output, and the readout beside it.
+"""The attention function that transformers calls in every layer: it returns the kernel's output and runs the readout.
 
 transformers hands every attention function the query, key and value states after projection, q/k normalisation,
 rotary embedding and the cache update, and passes unknown keyword arguments of `model(...)` through to it. So a
@@ -64,7 +64,7 @@ def headrank_attention(
                 queries=query.shape[2] - prefix,
                 scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
             )
-    # From positions that begin anew FlashAttention would conclude that sequences are packed here.
+    # Positions restart within a row, from which FlashAttention would infer packed sequences.
     kwargs.pop("position_ids", None)
 
     def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -89,7 +89,7 @@ def headrank_attention(
 
 
 def _few(q: Float[Tensor, "B H Q D"], k: Float[Tensor, "B K S D"], mask: Tensor) -> bool:
-    """Whether it costs less to repeat the mask for the query heads of a kv head than keys and values."""
+    """Whether repeating the mask for the query heads of a kv head costs less than repeating keys and values."""
     H, Q, D = q.shape[1:]
     group = H // k.shape[1]
     return group > 1 and mask.shape[1] == 1 and group * Q <= 2 * H * D
@@ -103,15 +103,15 @@ def _attend_few(
     scaling: float | None,
     dropout: float,
 ) -> Float[Tensor, "B Q H D"]:
-    """SDPA of few queries over many keys: the query heads of a kv head are more rows of it, so that no key or value is
-    copied. transformers repeats them all for each query head where there is a mask."""
+    """SDPA of few queries over many keys. The query heads of a kv head become additional query rows, so that no key or
+    value is copied. If a mask is given, transformers repeats keys and values for each query head."""
     B, H, Q, D = q.shape
     group = H // k.shape[1]
     rows = q.reshape(B, k.shape[1], group * Q, D)
     output = F.scaled_dot_product_attention(
         rows, k, v, attn_mask=mask.repeat(1, 1, group, 1), dropout_p=dropout, scale=scaling
     )
-    return output.reshape(B, H, Q, -1).transpose(1, 2)  # kernels differ in the order in which their output lies
+    return output.reshape(B, H, Q, -1).transpose(1, 2)  # kernels differ in the memory layout of their output
 
 
 AttentionInterface.register(ATTENTION_NAME, headrank_attention)

@@ -1,7 +1,7 @@
 """The backbone: a decoder cut at the deepest layer in use, its tokenizer, and how both are loaded and saved.
 
-Only the layers in use are built and read from disk. Whatever transformers' `AutoModel` opens and whose attention goes
-through its attention interface works: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
+Only the layers in use are built and read from disk. Supported are the models that transformers' `AutoModel` opens and
+whose attention uses its attention interface: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
 """
 
 import logging
@@ -42,15 +42,15 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @settings
 class BackboneSettings:
-    """Which model, and how it is held."""
+    """The model, and how it is loaded."""
 
     model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
     dtype: Annotated[str, one_of(DTYPES)] = "float32"  # float32 | bfloat16 | float16
     device: str = "auto"  # auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, ...
     kernel: Annotated[str, one_of(KERNELS)] = "sdpa"  # sdpa | flash_attention_2 | flash_attention_3
-    compile: bool = False  # torch.compile the layers' MLPs and norms, for reading: meant for GPUs; the first pass waits
-    whole_deepest: bool = False  # compute all of the deepest layer, not only what is read of it: to compare with
+    compile: bool = False  # torch.compile the MLPs and norms, for reading on GPUs; the first pass is slow
+    whole_deepest: bool = False  # compute the whole deepest layer instead of what is read of it, for comparison
     random_weights: bool = False  # build the architecture with seeded random weights: for speed and debugging only
     overrides: dict[str, Any] | None = None  # replaces fields of the model's config, with random_weights only
     family: str | None = None  # with random_weights: a model type such as qwen3, instead of reading a config
@@ -63,17 +63,17 @@ class BackboneSettings:
 
     @property
     def hub_revision(self) -> str | None:
-        """The revision that is asked for; None for what does not come from the hub (a folder, the embedded model)."""
+        """The requested hub revision; None for a local folder and the embedded model."""
         local = self.model == EMBEDDED_MODEL or is_local(self.model)
         return None if local else self.revision
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The files that loading the model opens."""
+        """The kinds of files that loading the model opens."""
         return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
 
     def folder(self, *needs: str) -> Path:
-        """The local folder that holds the files of these kinds (none given: all that loading opens)."""
+        """The local folder that holds the files of these kinds. Default: all files that loading opens."""
         return model_folder(self.model, self.revision, needs=needs or self.needs)
 
     @property
@@ -84,7 +84,7 @@ class BackboneSettings:
 
 @dataclass(slots=True)
 class Backbone:
-    """A loaded decoder. `layers` counts the whole model's layers, `depth` those that are here."""
+    """A loaded decoder. `layers` counts the layers of the whole model, `depth` the loaded ones."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -96,7 +96,7 @@ class Backbone:
 
     @property
     def depth(self) -> int:
-        """Layers that are computed."""
+        """The number of loaded layers."""
         return int(self.config.num_hidden_layers)
 
     @property
@@ -106,22 +106,22 @@ class Backbone:
 
     @property
     def heads_per_layer(self) -> int:
-        """Query heads of a layer."""
+        """The number of query heads per layer."""
         return int(self.config.num_attention_heads)
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest context the model was made for, in tokens, if its configuration says."""
+        """The longest supported context in tokens; None if the configuration does not limit it."""
         return context_limit(self.config)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.model.device
 
 
 def context_limit(config: PreTrainedConfig) -> int | None:
-    """The longest context of a decoder's configuration, in tokens: its positions, or what RoPE stretches them to."""
+    """The longest context of a decoder in tokens: its positions, extended by RoPE scaling if configured."""
     positions = getattr(config, "max_position_embeddings", None)
     rope = getattr(config, "rope_parameters", None) or {}
     original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
@@ -133,14 +133,14 @@ def context_limit(config: PreTrainedConfig) -> int | None:
 def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:
     """Load a model cut to its first `depth` layers (None: all of them), in evaluation mode.
 
-    Raises `ModelError` if `depth` is not within the model, or the model cannot be read (see `model_checks`): before its
-    weights are read, unless some of them are missing. Raises `ConfigError` if the device or the kernel is not here, and
-    `FileNotFoundError` or `OSError` if the model cannot be found or downloaded.
+    Raises `ModelError` if `depth` exceeds the model or the model is not supported (see `loading/checks.py`). Only
+    missing weights are found after weights are read. Raises `ConfigError` if the device or the kernel is not available,
+    and `FileNotFoundError` or `OSError` if the model cannot be found or downloaded.
     """
     config, tokenizer, layers = check_backbone(settings, depth=depth)
     dtype = DTYPES[settings.dtype]
     if settings.random_weights:
-        with torch.random.fork_rng(devices=[]):  # made on the processor: the same weights on every device
+        with torch.random.fork_rng(devices=[]):  # drawn on the CPU: the same weights on every device
             torch.manual_seed(0)
             model = AutoModel.from_config(
                 config, dtype=dtype, attn_implementation=ATTENTION_NAME, trust_remote_code=False
@@ -156,10 +156,10 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 def check_backbone(
     settings: BackboneSettings, *, depth: int | None = None
 ) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, int]:
-    """Check everything that `load_backbone` needs, but read no weights.
+    """Check everything that `load_backbone` needs without reading weights.
 
-    Returns the configuration cut to `depth`, the tokenizer, and the layers of the whole model. Raises what
-    `load_backbone` raises.
+    Returns the configuration cut to `depth`, the tokenizer, and the number of layers of the whole model. Raises the
+    same errors as `load_backbone`.
     """
     check_device(settings.device)
     check_kernel(settings.kernel)
@@ -173,15 +173,15 @@ def check_backbone(
     check_tokenizer(tokenizer, config, settings.model)
     if not settings.random_weights:
         check_weight_files(settings.folder(), config)
-    # What was saved by `save_backbone` knows how deep the model was before it was cut.
+    # `save_backbone` records how many layers the model had before it was cut.
     return config, tokenizer, int(getattr(config, "headrank_full_layers", layers))
 
 
 def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
-    """Open a checkpoint, whose files were checked, with one of transformers' auto classes, `kind`.
+    """Open a checkpoint with `kind`, one of transformers' auto classes. Its files must have been checked before.
 
-    Raises `ModelError` if weights are missing, of another shape, or have no place in a layer in use, and `OSError` if
-    they cannot be had.
+    Raises `ModelError` if weights are missing, have another shape, or do not belong to any module of a layer in use,
+    and `OSError` if they cannot be downloaded.
     """
     with quiet_model_loading():
         try:
@@ -204,36 +204,36 @@ def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig
 
 
 def load_tokenizer(settings: BackboneSettings) -> PreTrainedTokenizerBase:
-    """The model's tokenizer alone; no weights are read. Raises `ModelError` if it cannot be opened."""
+    """Load the tokenizer without reading weights. Raises `ModelError` if it cannot be opened."""
     return read_tokenizer(settings.folder(TOKENIZER))
 
 
 def save_backbone(backbone: Backbone, folder: Path) -> None:
-    """Write model (safetensors) and tokenizer to a folder that plain `AutoModel.from_pretrained` opens too."""
+    """Write the model (safetensors) and tokenizer to a folder that `AutoModel.from_pretrained` can open."""
     backbone.model.config.headrank_full_layers = backbone.layers
     backbone.model.save_pretrained(folder)
     backbone.tokenizer.save_pretrained(folder)
 
 
 def count_layers(settings: BackboneSettings) -> tuple[int, int]:
-    """(layers, heads per layer) of a model from its configuration alone; no weights are read."""
+    """Return (layers, heads per layer) from the model's configuration; no weights are read."""
     return _decoder_shape(load_config(settings), settings)
 
 
 def count_parameters(settings: BackboneSettings, depth: int | None = None) -> int:
-    """Weights of a model cut to its first `depth` layers (None: all), with embeddings, from its configuration alone."""
+    """Count the weights of the first `depth` layers (None: all) and the embeddings, from the configuration alone."""
     config = load_config(settings)
     layers, _ = _decoder_shape(config, settings)
     cut_config(config.get_text_config(decoder=True), depth or layers)
-    with torch.device("meta"):  # shapes alone, no memory
+    with torch.device("meta"):  # shapes only, no memory
         model = AutoModel.from_config(config, trust_remote_code=False)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
-    """Set the number of layers and everything that is listed per layer to `depth`, in place.
+    """Set the number of layers and every per-layer list to `depth`, in place.
 
-    Raises `ModelError` for a family whose configuration does not allow it.
+    Raises `ModelError` if the family's configuration does not allow it.
     """
     try:
         config.num_hidden_layers = depth
@@ -254,10 +254,10 @@ def _decoder_shape(config: PreTrainedConfig, settings: BackboneSettings) -> tupl
 
 
 def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """Masks as the model wants them: one for all layers, or one for each kind of layer where it has several.
+    """The masks in the form the model expects: one for all layers, or one per kind of layer if it has several kinds.
 
-    `make` gives the mask for a sliding window's width in tokens, or for None: no window. Raises `ValueError` for a
-    model with layers of other kinds.
+    `make` returns the mask for a sliding window of that many tokens, or for None: no window. Raises `ValueError` for a
+    model with other kinds of layers.
     """
     config = backbone.config
     window = getattr(config, "sliding_window", None)
@@ -273,9 +273,9 @@ def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> T
 
 
 def load_config(settings: BackboneSettings) -> PreTrainedConfig:
-    """The model's configuration with what the settings override in it; no weights are read.
+    """The model's configuration with the overrides of the settings; no weights are read.
 
-    Raises `ModelError` if it cannot be used, and `OSError` (`FileNotFoundError` among them) if it cannot be had.
+    Raises `ModelError` if it is invalid, and `OSError` (such as `FileNotFoundError`) if it cannot be found.
     """
     overrides = dict(settings.overrides or {})
     if settings.family is not None:
@@ -286,6 +286,6 @@ def load_config(settings: BackboneSettings) -> PreTrainedConfig:
         check_overrides(config, overrides)
         fields = {**config.to_dict(), **overrides}
         if "num_hidden_layers" in overrides and "layer_types" not in overrides:
-            fields.pop("layer_types", None)  # one per layer: the family's own rule lists them anew
+            fields.pop("layer_types", None)  # one per layer: the family's rule derives them again
         config = type(config).from_dict(fields)
     return config

@@ -1,12 +1,11 @@
-"""Which lists go through the model together, and what happens if memory does not suffice for them.
+"""Groups candidate lists into forward passes, and recovers from out-of-memory errors.
 
-Lists of like length share a pass, so that little is computed for padding; a pass holds at most so many tokens. Nothing
-here changes a score: it decides what a run costs.
+Lists of similar length share a pass, which keeps padding low. The settings limit the tokens and lists of a pass.
+Batching changes the cost of a run, never a score.
 
-Several queries over one candidate list: one prompt, one pass over the passages, a tail for each query.
-
-Prompts whose token ids agree up to their tails (the same passages in the same order) are joined. The tails are blind to
-each other and the null query's is there once, so the scores are those of separate passes.
+Prompts with the same token ids up to their tails (the same passages in the same order) are joined into one prompt with
+one tail per query. The tails do not attend to each other and the null query's tail appears once, so the scores equal
+those of separate passes.
 """
 
 import gc
@@ -21,30 +20,32 @@ import torch
 from headrank.model.prompt import Prompt
 from headrank.settings import Ge, settings
 
-MAX_WASTE = 0.05  # of a pass's tokens may be padding; lists that differ more than that go apart
+logger = logging.getLogger(__name__)
+
+MAX_WASTE = 0.05  # largest share of padding among a pass's tokens
 
 
 @settings
 class BatchSettings:
-    """How large a forward pass may be."""
+    """Limits of a forward pass."""
 
-    lists: Annotated[int, Ge(1)] = 64  # at most
-    tokens: Annotated[int, Ge(1)] = 16384  # with padding, at most; a longer list goes alone
+    lists: Annotated[int, Ge(1)] = 64  # maximum
+    tokens: Annotated[int, Ge(1)] = 16384  # maximum, with padding; a longer list gets its own pass
 
 
 Size: TypeAlias = tuple[int, int]
-"""Tokens of a list's prefix, tokens of its tails: the two are padded apart."""
+"""Tokens of a list's prefix and tokens of its tails; the two are padded separately."""
 
 R = TypeVar("R")
 
 
 def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[int]]:
-    """Which lists share a pass, as indices into `sizes`, longest first.
+    """Plan the passes: for each pass the indices into `sizes` of its lists, longest first.
 
-    Each pass keeps to the settings, and its padding within `MAX_WASTE` of its tokens, so that the whole does too.
+    Each pass respects the limits of the settings and has at most a share of `MAX_WASTE` padding.
     """
     batches: list[list[int]] = []
-    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], -sizes[i][1])):  # stable: ties as given
+    for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], -sizes[i][1])):  # stable: ties keep their order
         joined = [sizes[j] for j in (*batches[-1], i)] if batches else []
         tokens = padded_tokens(joined)
         waste = tokens - sum(map(sum, joined))
@@ -55,21 +56,21 @@ def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[in
 
 
 def padded_tokens(sizes: Sequence[Size]) -> int:
-    """Tokens that a pass over lists of these sizes computes."""
+    """The number of tokens, with padding, that a pass over lists of these sizes computes."""
     return len(sizes) * (max(prefix for prefix, _ in sizes) + max(tails for _, tails in sizes)) if sizes else 0
 
 
 class BatchRunner:
-    """Runs lists through the model in planned passes. A pass that memory does not suffice for is halved, and what comes
-    after it, in this job, is planned as small."""
+    """Runs lists through the model in planned passes. On an out-of-memory error the pass is halved, and the remaining
+    passes are planned with the smaller limits."""
 
     def __init__(self, settings: BatchSettings) -> None:
         self.settings = settings
 
     def run(self, sizes: Sequence[Size], read: Callable[[list[int]], Sequence[R]]) -> Iterator[tuple[int, R]]:
-        """(index of the list, its result) in the order of the passes; `read` gets the indices of a pass's lists.
+        """Yield (index of the list, its result) in the order of the passes. `read` receives the indices of a pass.
 
-        Raises what `read` raises; where one list alone is too much for memory, with a note that says so.
+        Errors of `read` propagate. If a single list exceeds the memory, the error carries a note about it.
         """
         queue = deque(plan_batches(sizes, self.settings))
         while queue:
@@ -84,7 +85,7 @@ class BatchRunner:
     def _attempt(
         self, batch: list[int], sizes: Sequence[Size], read: Callable[[list[int]], Sequence[R]]
     ) -> Sequence[R] | None:
-        """The results, or None if memory did not suffice: the settings are smaller then."""
+        """The results, or None after an out-of-memory error, which also halves the limits in `settings`."""
         tokens = padded_tokens(sizes)
         try:
             return read(batch)
@@ -93,11 +94,11 @@ class BatchRunner:
                 raise
             if len(batch) == 1:
                 error.add_note(
-                    f"a single list of {tokens} tokens is too much for the memory there is: lower the depth of the "
+                    f"a single list of {tokens} tokens exceeds the available memory: lower the depth of the "
                     "candidate lists or prompt.max_passage_tokens, or load the model in half precision"
                 )
                 raise
-        # Outside of the handler, where the traceback does not hold the failed pass's tensors any more.
+        # Outside of the handler: there the traceback would keep the failed pass's tensors alive.
         self.settings = BatchSettings(lists=len(batch) // 2, tokens=max(1, tokens // 2))
         logger.warning(
             "out of memory with %d lists (%d tokens) in a pass: continuing with at most %d lists and %d tokens",
@@ -108,14 +109,14 @@ class BatchRunner:
 
 
 def free_memory() -> None:
-    """Give back what a failed pass held. To be called outside of the handler, whose traceback holds its tensors."""
+    """Release the memory of a failed pass. Call it outside of the handler, whose traceback keeps tensors alive."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory could not be had, on whatever device."""
+    """Whether an exception is an out-of-memory error, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
@@ -123,20 +124,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
-MOST_QUERIES = 16  # of one prompt: a mask hides the tails from each other, and with their number grows what it hides
+MOST_QUERIES = 16  # of one prompt: the masked, wasted part of the tails' attention grows with their number
 
 
 class SharedPrompt(NamedTuple):
-    """A prompt, and which ones it was joined from: indices into the prompts given, in the order of its queries."""
+    """A joined prompt and its members: indices into the given prompts, in the order of its queries."""
 
     prompt: Prompt
     members: tuple[int, ...]
 
 
 def share_prefixes(prompts: Sequence[Prompt], limits: BatchSettings | None = None) -> list[SharedPrompt]:
-    """The prompts, of one query each, joined where they can be; in the order of their first members.
+    """Join prompts of one query each that share their prefix. The result is in the order of the first members.
 
-    Prompts with and without a null query are not joined with each other. A joined prompt keeps to the limits of a pass.
+    Prompts with a null query are not joined with prompts without one. A joined prompt respects the limits of a pass.
     """
     limits = limits or BatchSettings()
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -157,7 +158,7 @@ def share_prefixes(prompts: Sequence[Prompt], limits: BatchSettings | None = Non
 
 
 def halve(prompt: Prompt) -> tuple[Prompt, Prompt]:
-    """A prompt of several queries as two, each of half of them."""
+    """Split a prompt of several queries into two, each with half of the queries."""
     half, null = prompt.queries // 2, prompt.tails[prompt.queries :]
     first, second = prompt.tails[:half], prompt.tails[half : prompt.queries]
     return (
@@ -171,6 +172,3 @@ def _joined(prompts: Sequence[Prompt]) -> Prompt:
     if len(prompts) == 1:
         return first
     return replace(first, tails=(*(p.tails[0] for p in prompts), *first.tails[1:]), queries=len(prompts))
-
-
-logger = logging.getLogger(__name__)

@@ -1,14 +1,12 @@
-"""Prompts put together to one batch: padded token ids, positions, rows to read, passages, masks.
+"""Head scores of a batch of prompts, from one pass over the passages and all tails, or over the tails alone.
 
-Head scores of a batch of prompts, in one pass over the passages and all tails, or over the tails alone.
+The batch holds padded token ids, positions, rows to read, passages and masks. The tails (query, null query) of a list
+follow its prefix (the passages). Tails do not attend to each other, and each has the positions it would have alone.
+Prefixes of different lengths are padded on the right: a causal mask hides later padding, so the prefix needs no mask.
+The tails get a mask of tails x keys. No cache is used: keys and values of a layer are freed before the next layer, and
+activation checkpointing can recompute a layer without changing a cache.
 
-The tails (query, null query) of a list are packed side by side behind its prefix (the passages), each blind to the
-others and each at the positions it would have had alone. Prefixes of different lengths are padded on the right: under a
-causal mask padding that comes later is never seen, so the prefix needs no mask (and no mask of size tokens x tokens) at
-all. The tails get a mask of tails x keys. There is no cache: keys and values of a layer are gone when the next one
-begins, and activation checkpointing, which computes layers a second time, finds nothing that it could add to twice.
-
-Where passages are blocks whose states are there already (`states`), the pass is over the tails alone.
+If passages are blocks with stored states (`states`), the pass covers the tails alone.
 """
 
 from collections.abc import Sequence
@@ -37,13 +35,13 @@ def read_head_scores(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
-    """The head scores of each query of each prompt, exact as of separate passes; gradients flow where they are enabled.
+    """The head scores of each query of each prompt, equal to those of separate passes. Differentiable.
 
-    `query_rows` is one of `ROWS` (see `Tail.rows`). Only layers up to the deepest head are
-    computed. `states` are each prompt's opening and blocks, of these heads' `StateShape`: with them only the tails are
-    computed, and no gradient reaches the passages.
+    `query_rows` is one of `ROWS` (see `Tail.rows`). Only layers up to the deepest head are computed. `states` holds
+    each prompt's opening and blocks in these heads' `StateShape`; then only the tails are computed, and no gradient
+    reaches the passages.
 
-    Raises `ValueError` for heads outside of the backbone's depth, and prompts longer than the model's context.
+    Raises `ValueError` for heads outside of the backbone's depth and for prompts longer than the model's context.
     """
     read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, states=states)
     return [by_kind[query_rows] for by_kind in read]
@@ -58,7 +56,7 @@ def read_several_rows(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
-    """As `read_head_scores`, for several choices of query rows in one pass: for each query, kind -> head scores."""
+    """`read_head_scores` for several kinds of query rows in one pass. Returns for each query kind -> head scores."""
     if not prompts:
         return []
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
@@ -141,7 +139,7 @@ def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of prompts as the model and the readout want it.
+    """A batch of prompts as tensors for the model and the readout.
 
     Shapes: B lists, P prefix tokens and Q tail tokens with padding, R query-token rows, U tails of all kinds of rows,
     S = P + Q keys.
@@ -160,18 +158,17 @@ class Batch:
 
     @classmethod
     def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "Batch":
-        """The batch of these prompts, with the rows of each kind (see `Tail.rows`), on the backbone's device.
+        """Collate prompts, with the rows of each kind (see `Tail.rows`), on the backbone's device.
 
-        Raises `ValueError` where only some of the prompts have blocks, and for one that is longer than the model's
-        context.
+        Raises `ValueError` if only some of the prompts have blocks, or if one is longer than the model's context.
         """
         if len({bool(prompt.blocks) for prompt in prompts}) != 1:
-            raise ValueError("prompts of one batch have blocks in part, expected them in all or in none")
+            raise ValueError("some prompts of the batch have blocks and some do not; expected all or none")
         per_kind, B = max(len(prompt.tails) for prompt in prompts), len(prompts)
         U = per_kind * len(kinds)
         P = max(len(prompt.prefix) for prompt in prompts)
         Q = max(sum(len(tail.ids) for tail in prompt.tails) for prompt in prompts)
-        # Rows of all kinds of a tail overlap: each is read once, from the first to the last that any kind wants.
+        # The rows of several kinds overlap: each row is read once, from the first to the last row of any kind.
         spans = [[[tail.rows(kind) for kind in kinds] for tail in prompt.tails] for prompt in prompts]
         unions = [[Span(min(s.start for s in tail), max(s.end for s in tail)) for tail in row] for row in spans]
         R = max(sum(span.end - span.start for span in row) for row in unions)
@@ -221,7 +218,7 @@ class Batch:
         )
 
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
-        """True where a tail token may attend: its list's real prefix, and its own tail up to itself."""
+        """True for the keys a tail token attends to: its list's prefix without padding, and its own tail causally."""
         P = self.prefix_ids.shape[1]
         mask = may_see(self.owners[:, P:, None], self.owners[:, None]).tril(P)
         if window is not None:
@@ -230,18 +227,18 @@ class Batch:
         return mask[:, None]
 
     def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
-        """The tails' mask for one pass over prefix and tails; with the prefix's rows where a window cuts into them."""
+        """The mask for one pass over prefix and tails: the tails' rows, and the prefix's if a window cuts into it."""
         B, P = self.prefix_ids.shape
         tails = self.tail_mask(window)
         if window is None or window >= P or self.blocks is not None:
-            return tails  # Q rows: the prefix is plainly causal, or blocks know of the window
+            return tails  # Q rows: the prefix is causal, or the block attention applies the window
         i = torch.arange(P, device=tails.device)[:, None]
         j = torch.arange(tails.shape[-1], device=tails.device)
         return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
 
     def masks(self, backbone: Backbone, *, with_prefix: bool = True) -> Tensor | dict[str, Tensor]:
-        """The mask as the model wants it: one for all layers, or one per kind of layer where it has several; for a pass
-        over prefix and tails, or over the tails alone."""
+        """The mask in the form the model expects (see `masks_by_kind`), for a pass over prefix and tails or, without
+        `with_prefix`, over the tails alone."""
         return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
 
 

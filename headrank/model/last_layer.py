@@ -1,9 +1,8 @@
-"""The deepest layer in use computes only what is read of it: its input norm, its keys, and the queries of a few rows.
+"""The deepest layer in use computes only what the readout needs: input norm, keys, and the queries of a few rows.
 
-Neither values nor the attention's output, MLP or anything after them is computed there, queries only at the rows and
-of the heads that are read, keys only of the kv heads that those share. `Deepest` travels as the keyword
-`headrank_deepest` of `model(...)`, like the read request; `prepare_layers` makes every decoder layer look for it. A
-layer that is not the deepest, or a pass without the keyword, runs as transformers wrote it.
+It computes no values, attention output or MLP. Queries are computed only for the rows and heads that are read, keys
+only for their kv heads. `Deepest` is passed as the keyword `headrank_deepest` of `model(...)`, like the read request;
+`prepare_layers` makes every decoder layer check for it. Other layers, and passes without the keyword, run unchanged.
 """
 
 import functools
@@ -24,31 +23,31 @@ from headrank.model.readout import ReadRequest, pick_rows, read
 logger = logging.getLogger(__name__)
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "phi3")
-"""Model types whose layers' parts are known here: an input norm before the attention, q and k as two matrices or within
-one, norms of q and k per head where there are any, a rotary embedding, no cap on the attention's logits."""
+"""Model types whose layer structure is supported: an input norm before the attention, q and k as two matrices or parts
+of one, optional norms of q and k per head, a rotary embedding, no cap on the attention's logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deepest:
-    """The layer after which nothing is computed, and the heads that are read of it."""
+    """The last computed layer, and the heads that are read there."""
 
     layer: int
     heads: tuple[int, ...]
 
 
 def prepare_layers(model: PreTrainedModel) -> None:
-    """Let the model's decoder layers look for `headrank_deepest`; nothing where they do already.
+    """Make the model's decoder layers check for `headrank_deepest`. Calling it again changes nothing.
 
-    A model of a family that is not known stays as it is, which costs the rest of the deepest layer; a log line says
-    so. Names, parameters, hooks and what is saved do not change.
+    A model of an unsupported family stays unchanged and computes its whole deepest layer, which is logged. Names,
+    parameters, hooks and saved files do not change.
     """
     family = model.config.get_text_config(decoder=True).model_type
     layers = list(getattr(model.get_decoder(), "layers", ()))
     if family not in FAMILIES or not layers:
-        logger.info("%s: a family whose deepest layer is computed whole, beyond what is read of it", family)
+        logger.info("%s: unsupported by the shortened deepest layer; it is computed whole", family)
         return
     for number, layer in enumerate(layers):
-        # As accelerate hooks modules: an instance's own `forward`, which survives copies and pickling.
+        # An instance attribute `forward`, as in accelerate's hooks: it survives copies and pickling.
         layer.forward = functools.partial(_forward, layer, number)
 
 
@@ -58,7 +57,7 @@ def _forward(layer: nn.Module, number: int, hidden_states: Tensor, **kwargs: Any
         return type(layer).forward(layer, hidden_states, **kwargs)
     if number == deepest.layer:
         _read_deepest(layer, deepest, hidden_states, **kwargs)
-    return hidden_states[:, -1:]  # nothing that comes after is used: the final norm has one token to do
+    return hidden_states[:, -1:]  # later results are unused, so the final norm gets a single token
 
 
 def _read_deepest(
@@ -106,7 +105,7 @@ def _read_deepest(
 def _project(
     attention: Any, part: str, states: Float[Tensor, "B T hidden"], heads: Sequence[int], cos: Tensor, sin: Tensor
 ) -> Float[Tensor, "B heads T D"]:
-    """The query or key states of some heads: projected, normed where the family does, rotated."""
+    """The query or key states of some heads: projected, normed if the family has norms, rotated."""
     projection, first = getattr(attention, f"{part}_proj", None), 0
     if projection is None:  # one matrix of queries, keys and values, in this order
         projection, first = attention.qkv_proj, 0 if part == "q" else attention.config.num_attention_heads
@@ -114,14 +113,14 @@ def _project(
     norm = getattr(attention, f"{part}_norm", None)
     out = (out if norm is None else norm(out)).transpose(1, 2)
     rotate: Callable[..., Any] = sys.modules[type(attention).__module__].apply_rotary_pos_emb  # the family's own
-    return rotate(out, out[:, :0], cos, sin)[0]  # it takes queries and keys at once: no keys beside queries
+    return rotate(out, out[:, :0], cos, sin)[0]  # the function expects queries and keys: pass empty keys
 
 
 def _some_heads(
     projection: nn.Module, states: Float[Tensor, "B T hidden"], heads: Sequence[int], width: int
 ) -> Float[Tensor, "B T heads D"]:
     shape, chosen = (*states.shape[:2], -1, width), list(heads)
-    # An adapter around a matrix, a quantized one, a weight that is a tensor of its own kind: all heads, then some.
+    # Adapters, quantized matrices and tensor subclasses cannot be sliced: project all heads, then select.
     if type(projection) is not nn.Linear or type(projection.weight) not in (nn.Parameter, Tensor):
         return projection(states).view(shape)[:, :, chosen]
     weight, bias = projection.weight, projection.bias

@@ -1,4 +1,4 @@
-"""Candidate lists in, head scores out: context orders, batches, and the way back to the caller's order."""
+"""Reads the head scores of candidate lists: applies context orders, batches prompts, restores the caller's order."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -16,24 +16,23 @@ from headrank.model.head_scores import Head, HeadScores
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.ranking import CandidateList, shuffled_indices
 
-CHUNK = 4_000_000  # characters that are tokenised together: about a million tokens, some seconds' work on one core
+CHUNK = 4_000_000  # characters tokenised together: about a million tokens, some seconds on one core
 
 
 class Order(StrEnum):
-    """In which order the model reads the candidates."""
+    """The order in which the model reads the candidates."""
 
     FIRST_STAGE = "first_stage"
     REVERSED = "reversed"  # best last, as ICR does
-    SHUFFLED = "shuffled"  # seeded, each query its own permutation
+    SHUFFLED = "shuffled"  # seeded; each query has a different permutation
     BOTH = "both"  # the mean of z over first-stage and reversed order
 
 
 def context_order(order: Order, size: int, *, seed: int, query: str) -> tuple[int, ...]:
     """The candidates' indices in the order in which the model reads them.
 
-    Shuffles depend on the seed and the query's text alone, so that a list has the same order in every run, on every
-    machine and at every place among other lists.
-    Raises `ValueError` for `both`, which is two orders.
+    Shuffles depend only on the seed and the query's text, so a list has the same order in every run, on every machine
+    and in every batch. Raises `ValueError` for `both`, which means two orders.
     """
     if order == Order.FIRST_STAGE:
         return tuple(range(size))
@@ -46,11 +45,11 @@ def context_order(order: Order, size: int, *, seed: int, query: str) -> tuple[in
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One list read once: which list (`number` in the caller's sequence), in which order, and the head scores.
+    """The head scores of one list read in one order. `number` is the list's index in the caller's sequence.
 
-    `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` served
-    this list, and with it others over the same passages: their number is `prompt.queries`. `cut` are the candidates
-    whose texts were cut in the prompt; `query_cut` reports whether the query was.
+    `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` may serve
+    several lists over the same passages; `prompt.queries` counts them. `cut` holds the candidates whose texts were cut
+    in the prompt; `query_cut` reports whether the query was cut.
     """
 
     number: int
@@ -74,7 +73,7 @@ class ListReader:
     prompts: PromptBuilder
     query_rows: str = "query"
     batches: BatchSettings = field(default_factory=BatchSettings)
-    states: PassageStates | None = None  # of passages, with prompts in blocks: made for the heads that are read
+    states: PassageStates | None = None  # stored passage states, for prompts in blocks
 
     def read(
         self,
@@ -85,11 +84,10 @@ class ListReader:
         with_null: bool,
         per_token: bool = False,
     ) -> Iterator[Reading]:
-        """One reading for each list and its order, as they are done: lists of like length together, longest first.
+        """Yield one reading per list and order as passes finish, longest lists first. Computes no gradients.
 
-        Lists of the same passages in the same order are one prompt, within the limits of a pass.
-
-        Lists without candidates have nothing to read and are passed over. No gradients.
+        Lists over the same passages in the same order share one prompt within the limits of a pass. Lists without
+        candidates are skipped.
         """
         runner = BatchRunner(self.batches)
         for chunk in self._prompts(lists, orders, with_null=with_null):
@@ -132,9 +130,9 @@ class ListReader:
     def _prompts(
         self, lists: Sequence[CandidateList], orders: Sequence[tuple[int, ...]], *, with_null: bool
     ) -> Iterator[list[tuple[int, Prompt]]]:
-        """(number, prompt) of the lists with candidates, chunk by chunk, those of most characters first.
+        """Yield chunks of (number, prompt) for the lists with candidates, those with the most characters first.
 
-        The next chunk is tokenised while the model works on this one; a text is tokenised once, in whichever chunks.
+        The next chunk is tokenised while the model reads this one. Each text is tokenised once over all chunks.
         """
         characters = [sum(len(passage.text) for passage in item.passages) for item in lists]
         line = sorted((n for n, item in enumerate(lists) if len(item)), key=lambda n: -characters[n])
@@ -154,7 +152,7 @@ class ListReader:
 
 
 def _chunks(line: Sequence[int], characters: Sequence[int]) -> Iterator[list[int]]:
-    """The line in parts of some `CHUNK` characters."""
+    """Split the line into parts of about `CHUNK` characters."""
     part: list[int] = []
     size = 0
     for number in line:

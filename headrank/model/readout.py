@@ -1,9 +1,9 @@
 """The readout: exact attention mass of a few heads, from query and key states.
 
-Stands at the bottom of the model package. For the heads asked for only, the softmax rows of the query tokens over the
-full key axis are computed in fp32 and reduced per passage at once. Nothing of size tokens x tokens is ever made: the
-largest block is `heads x rows x keys`, and that is cut to `MAX_BLOCK` elements. `attention.py` calls it beside the
-attention kernel of every layer that is read, `deepest.py` in the place of the deepest one.
+For the requested heads only, the softmax rows of the query tokens over the full key axis are computed in fp32 and
+reduced per passage immediately. No matrix of size tokens x tokens is created: the largest block is `heads x rows x
+keys`, limited to `MAX_BLOCK` elements. `attention.py` runs the readout in addition to the attention kernel;
+`last_layer.py` runs it instead of the deepest layer's kernel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 ATTENTION_NAME = "headrank"
-"""The name to give transformers as `attn_implementation`: reads attention, computes with PyTorch's SDPA."""
+"""The `attn_implementation` registered with transformers: reads attention and computes with the chosen kernel."""
 
 MAX_BLOCK = 2**25  # elements of one fp32 block of attention rows: 128 MiB
 
 
 class ReadRequest:
-    """What to read in one forward pass, and where the readings are put.
+    """What to read in one forward pass; the pass stores its readings here.
 
-    No dataclass: FSDP copies those, and casts what is in them, wherever a layer is given one.
+    Not a dataclass: FSDP copies dataclasses that are passed to a layer and casts their tensors.
 
     Shapes: B lists, R query-token rows, U tails (the query, the null query, ...), S keys, N passages.
 
@@ -31,7 +31,7 @@ class ReadRequest:
       elsewhere gives the mean over the tail's rows. Padding rows weigh 0 everywhere.
     - `segments` [B, S]: the passage that each key belongs to, or -1 for keys outside of all passages.
     - `passages`: N; `per_token`: keep the key axis instead of summing per passage.
-    - `readings`: filled by the pass, layer -> [B, U, heads, N] (or [B, U, heads, S] per token), fp32.
+    - `readings`: set by the pass, layer -> [B, U, heads, N] (or [B, U, heads, S] per token), fp32.
     """
 
     __slots__ = ("_membership", "heads", "passages", "per_token", "readings", "row_weights", "rows", "segments")
@@ -51,7 +51,7 @@ class ReadRequest:
         self._membership: Tensor | None = None
 
     def membership(self) -> Float[Tensor, "B S N"]:
-        """1 where a key belongs to a passage. A product with it sums per passage, the same way on every device."""
+        """1 if a key belongs to a passage, else 0. Multiplying by it sums per passage, deterministically per device."""
         if self._membership is None:
             numbers = torch.arange(self.passages, device=self.segments.device)
             self._membership = (self.segments[:, :, None] == numbers).float()
@@ -60,12 +60,12 @@ class ReadRequest:
     def gather(self) -> Float[Tensor, "B U heads K"]:
         """All readings in the order of `heads` (layers as given, then heads), K passages or keys.
 
-        Raises `RuntimeError` if a layer that was asked for was not reached.
+        Raises `RuntimeError` if a requested layer was not reached.
         """
         missing = [layer for layer in self.heads if layer not in self.readings]
         if missing:
             raise RuntimeError(
-                f"layers {missing} were asked for but never read: the model has fewer layers, or was not loaded with "
+                f"layers {missing} were requested but not read: the model has fewer layers, or was not loaded with "
                 f"attn_implementation={ATTENTION_NAME!r}"
             )
         return torch.cat([self.readings[layer] for layer in self.heads], dim=2)
@@ -84,7 +84,7 @@ def mask_rows(
     queries: int,
     keys: int,
 ) -> Bool[Tensor, "B 1 R S"] | Float[Tensor, "B 1 R S"]:
-    """The mask at the rows; the causal one where there is none, of `queries` positions that are the last of `keys`."""
+    """The mask at the rows. Without a mask: causal, with the `queries` positions last among the `keys`."""
     if mask is None:
         positions = torch.arange(keys, device=rows.device)
         return positions <= rows[:, None, :, None] + (keys - queries)
@@ -99,15 +99,15 @@ def softmax_rows(
     *,
     scaling: float,
 ) -> Float[Tensor, "B heads R S"]:
-    """The softmax rows of query states over all keys, in fp32; `kv_heads` says whose keys each head reads.
+    """The softmax rows of query states over all keys, in fp32. `kv_heads` gives the kv head of each query head.
 
-    `q` and `k` are upcast before the product: on bf16 states this keeps the error of the rows at that of the states
-    themselves. Key states are read once per kv head in use, never repeated per query head.
+    `q` and `k` are upcast before the product, so that bf16 rows are as exact as the bf16 states. Key states are read
+    once per kv head in use and never repeated per query head.
     """
     B, H, R, D = q.shape
     K, S = k.shape[1], k.shape[2]
     used = sorted(set(kv_heads))
-    # The heads that share a kv head form one matrix product; shorter groups repeat their last head, dropped below.
+    # Heads that share a kv head form one matrix product; shorter groups repeat their last head, which is dropped below.
     members = [[i for i in range(H) if kv_heads[i] == kv] for kv in used]
     width = max(len(m) for m in members)
     grid = [i for m in members for i in m + [m[-1]] * (width - len(m))]
@@ -118,7 +118,7 @@ def softmax_rows(
     if grid != list(range(H)):
         logits = logits[:, [grid.index(i) for i in range(H)]]
     if allowed.dtype == torch.bool:
-        # The least finite number, not -inf: a padding row that may attend nothing gives no NaN, forward or backward.
+        # The lowest finite number instead of -inf: padding rows that attend to nothing must not produce NaN.
         logits = logits.masked_fill(~allowed, torch.finfo(torch.float32).min)
     else:
         logits = logits + allowed.float()
@@ -136,11 +136,11 @@ def read(
     queries: int,
     scaling: float,
 ) -> None:
-    """Read one layer into `request.readings[layer]` (assigned, not added: a re-run pass under activation
-    checkpointing gives the same reading again).
+    """Read one layer and assign the result to `request.readings[layer]`.
 
-    `q` are the states of the heads asked for at the request's rows, `kv_heads` whose keys in `k` each reads, `mask`
-    that of the pass's whole query axis of `queries` positions.
+    Assigning instead of adding makes a recomputed pass (activation checkpointing) give the same reading. `q` are the
+    query states of the requested heads at the request's rows, `kv_heads` the kv head in `k` of each, and `mask` covers
+    the whole query axis of `queries` positions.
     """
     B, H, R, _ = q.shape
     S = k.shape[2]

@@ -1,9 +1,9 @@
-"""Attention within blocks: every passage of a pass attends the opening and itself, nothing else.
+"""Attention within blocks: every passage attends to the opening and itself, nothing else.
 
-The tokens of a list stand in one row, [opening | block | block | ...], so that every matrix product of a layer runs
-over them without padding. Only inside the attention are the blocks taken apart: each with the opening before it becomes
-a short causal sequence of its own, and those of like length share one call of the kernel. What that costs is linear in
-the number of passages; no mask of size tokens x tokens exists.
+The tokens of a list form one row, [opening | block | block | ...], so the matrix products of a layer need no padding.
+Only the attention separates the blocks: each block with the opening before it becomes a short causal sequence, and
+sequences of similar length share one kernel call. The cost is linear in the number of passages; no mask of size tokens
+x tokens exists.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,16 @@ from torch import Tensor
 
 from headrank.model.prompt import Prompt
 
-MAX_PADDING = 0.2  # of a group's tokens; in the attention alone, which is a small part of a layer at this length
+MAX_PADDING = 0.2  # largest share of padding among a group's tokens, in the attention only
 
 
 @dataclass(frozen=True, slots=True)
 class BlockGroup:
-    """Blocks of like length. `row` and `token` say where in the pass [B, T] each token of [n, L] is: the opening's, the
-    block's, then padding. The `put_*` name each token that this group has to give, once: of the openings one."""
+    """Blocks of similar length: n sequences of L tokens, each the opening, a block, then padding.
+
+    `row` and `token` locate each of these tokens in the pass [B, T]. The `put_*` indices map each output token of the
+    group back to the pass, once; the opening is taken from the list's first block.
+    """
 
     row: Int[Tensor, "n 1"]
     token: Int[Tensor, "n L"]
@@ -35,7 +38,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor 
 
 
 def group_blocks(prompts: Sequence[Prompt], device: torch.device) -> tuple[BlockGroup, ...]:
-    """The blocks of a batch's prompts in groups, longest first."""
+    """Group the blocks of a batch's prompts by length, longest first."""
     blocks = [(row, number) for row, prompt in enumerate(prompts) for number in range(len(prompt.blocks))]
 
     def length(block: tuple[int, int]) -> int:
@@ -78,14 +81,15 @@ def attend_blocks(
     *,
     window: int | None = None,
 ) -> Float[Tensor, "B T H D"]:
-    """The attention's output by blocks; tokens of no block (padding, tails) get 0.
+    """Compute attention block by block. Tokens outside of all blocks (padding, tails) get 0.
 
-    `attend` is the kernel: causal without a mask, its output [n, L, H, D]. `window` is a sliding window's width.
+    `attend` is the kernel: causal if no mask is given, with output [n, L, H, D]. `window` is the width of a sliding
+    window in tokens.
     """
     output = q.new_zeros(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
     for group in groups:
         L = group.token.shape[1]
-        # Two indices with a slice between them put their own axes first: [n, L, heads, D].
+        # Two index tensors with a slice between them move to the front: [n, L, heads, D].
         own_q, own_k, own_v = (states[group.row, :, group.token].transpose(1, 2) for states in (q, k, v))
         mask = None
         if window is not None and window < L:

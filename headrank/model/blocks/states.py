@@ -1,9 +1,9 @@
-"""Key and value states of blocks: what is kept of each token, how it is computed, and how a query's pass reads it.
+"""Key and value states of blocks: what is stored per token, how it is computed, and how a query's pass reads it.
 
-With `prompt.attention: blocks` a passage's states depend on the opening and itself alone and stand at the same
-positions in every list. So they can be computed once (`compute_states`, a pass without tails) and put together for any
-query (`AssembledCache`). Only what a pass over the tails reads is kept: keys (rotated) and values of the layers below
-the deepest head's, and of that layer the keys of the kv heads in use.
+With `prompt.attention: blocks` a passage's states depend only on the opening and the passage, and have the same
+positions in every list. They are computed once (`compute_states`, a pass without tails) and assembled for any query
+(`AssembledCache`). Only the states that a pass over the tails reads are stored: rotated keys and values of the layers
+below the deepest head's layer, and in that layer the keys of the kv heads in use.
 """
 
 import inspect
@@ -27,12 +27,12 @@ CACHE_ARGUMENT = "cache" if "cache" in inspect.signature(LlamaModel.forward).par
 
 INT8 = "int8"
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, INT8: torch.int8}
-"""In what states can be kept; int8 with one fp32 scale for each token and kv head."""
+"""The dtypes of stored states; int8 has one fp32 scale per token and kv head."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateShape:
-    """What is kept of a token: rows of `width` numbers, one for each kv head of each layer's keys and values."""
+    """The stored states of a token: rows of `width` numbers, one per kv head of each layer's keys and values."""
 
     depth: int  # layers up to the deepest head
     kv_heads: int
@@ -41,15 +41,15 @@ class StateShape:
 
     @classmethod
     def of(cls, backbone: Backbone, heads: Sequence[Head]) -> "StateShape":
-        """The shape that reading these heads needs.
+        """The shape needed to read these heads.
 
-        Raises `ValueError` for a model whose deepest layer is computed whole: it would need more than is kept.
+        Raises `ValueError` for a model whose deepest layer is computed whole: it needs more states than are stored.
         """
         config = backbone.config
         if config.model_type not in FAMILIES or backbone.settings.whole_deepest:
             raise ValueError(
-                f"{backbone.settings.model} ({config.model_type}): states of passages are kept of models whose deepest "
-                f"layer computes only what is read ({', '.join(FAMILIES)}, without model.whole_deepest)"
+                f"{backbone.settings.model} ({config.model_type}): passage states are supported only for models whose "
+                f"deepest layer computes just what is read ({', '.join(FAMILIES)}; model.whole_deepest=false)"
             )
         layers = by_layer(heads)
         last, kv_heads = max(layers), int(config.num_key_value_heads)
@@ -64,14 +64,14 @@ class StateShape:
         return (self.depth - 1) * 2 * self.kv_heads + len(self.used)
 
     def size(self, tokens: int, dtype: str) -> int:
-        """Bytes that the states of so many tokens take, on disk as in memory."""
+        """The size of the states of this number of tokens in bytes, on disk and in memory."""
         scale = 4 if dtype == INT8 else 0
         return tokens * self.rows * (self.width * STORED[dtype].itemsize + scale)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStates:
-    """The states of one block: layer by layer keys, then values, [kv heads, tokens] rows each."""
+    """The states of one block: for each layer keys, then values, each [kv heads, tokens] rows."""
 
     tokens: int
     rows: Shaped[Tensor, "rows D"]
@@ -80,7 +80,7 @@ class BlockStates:
     def layer(
         self, shape: StateShape, layer: int, like: Tensor
     ) -> tuple[Float[Tensor, "K t D"], Float[Tensor, "K t D"] | None]:
-        """Keys and values of a layer, None for the deepest one's values; dtype and device of `like`."""
+        """Keys and values of a layer in the dtype and on the device of `like`; the deepest layer's values are None."""
         last = layer == shape.depth - 1
         parts = len(shape.used) if last else 2 * shape.kv_heads
         start = layer * 2 * shape.kv_heads * self.tokens
@@ -104,9 +104,9 @@ class BlockStates:
 def compute_states(
     backbone: Backbone, shape: StateShape, opening: Sequence[int], blocks: Sequence[Sequence[int]]
 ) -> list[BlockStates]:
-    """The states of the opening and of each block (token ids), in one pass over all of them.
+    """Compute the states of the opening and of each block (token ids) in one pass.
 
-    Raises `ValueError` for a block that is longer than the model's context.
+    Raises `ValueError` if a block is longer than the model's context.
     """
     longest = len(opening) + max((len(ids) for ids in blocks), default=0)
     if backbone.max_tokens is not None and longest > backbone.max_tokens:
@@ -124,7 +124,7 @@ def compute_states(
     backbone.model(
         input_ids=ids,
         position_ids=at,
-        # A mask of no rows: there are no tails, and without one transformers would make a large one.
+        # A mask without rows, since there are no tails; given None, transformers would build a full mask.
         attention_mask=masks_by_kind(backbone, lambda _: torch.ones(1, 1, 0, len(prefix), dtype=torch.bool)),
         **{CACHE_ARGUMENT: cache},
         use_cache=True,
@@ -141,7 +141,7 @@ def compute_states(
 
 
 class _Kept(DynamicCache):
-    """Takes down the keys and values of a pass, layer after layer."""
+    """Records the keys and values of a pass, layer by layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,10 +153,10 @@ class _Kept(DynamicCache):
 
 
 class AssembledCache(DynamicCache):
-    """The keys and values before a batch's tails, put together layer by layer as the pass reaches them.
+    """The keys and values before a batch's tails, assembled layer by layer during the pass.
 
-    `lists` holds for each list its opening's and its blocks' states in context order. Shorter lists are padded behind,
-    as `Batch` has it.
+    `lists` holds each list's states: the opening's, then the blocks' in context order. Shorter lists are padded on the
+    right, as in `Batch`.
     """
 
     def __init__(self, shape: StateShape, lists: Sequence[Sequence[BlockStates]]) -> None:
@@ -165,7 +165,7 @@ class AssembledCache(DynamicCache):
         self._length = max(sum(block.tokens for block in blocks) for blocks in lists)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any):
-        """All keys and values of a layer: the kept ones, then the tails'."""
+        """All keys and values of a layer: the stored ones, then the tails'."""
         parts = [[block.layer(self._shape, layer_idx, key_states) for block in blocks] for blocks in self._lists]
         keys = self._join([[k for k, _ in blocks] for blocks in parts], key_states)
         if layer_idx == self._shape.depth - 1:
@@ -173,7 +173,7 @@ class AssembledCache(DynamicCache):
         return keys, self._join([[v for _, v in blocks if v is not None] for blocks in parts], value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens before the tails, with padding."""
+        """The number of tokens before the tails, with padding."""
         return self._length
 
     def _join(self, lists: Sequence[Sequence[Tensor]], tails: Float[Tensor, "B K Q D"]) -> Float[Tensor, "B K S D"]:

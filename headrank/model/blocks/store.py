@@ -1,12 +1,12 @@
-"""Passage states kept in a folder: computed once per passage, read again, memory-mapped, under any query.
+"""Passage states stored in a folder: computed once per passage, then memory-mapped for any query.
 
     states = PassageStates(backbone, heads, prompts, StateSettings("states"))
-    states.add(texts)                                # or by themselves, as lists are read
+    states.add(texts)                                # optional: missing states are added while lists are read
     scorer = Scorer(backbone, heads, prompt=prompt, states=states)
 
-A folder may serve any number of models: within it each combination of weights, heads' depth, opening and dtype has a
-folder of its own, `<key>/`, with what the key is made of (`about.json`) and safetensors files that hold many passages
-each. Files are added, never changed, so several processes may write into one folder.
+One folder may serve several models: each combination of weights, depth of the heads, opening and dtype has a separate
+subfolder `<key>/`. It holds the fields of the key (`about.json`) and safetensors files of many passages each. Files are
+added, never changed, so several processes may write to the same folder.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of the files; part of every key
 
-SAMPLE = 256  # values of each tensor that go into the fingerprint: any training changes nearly all of them
+SAMPLE = 256  # values per tensor in the fingerprint; any training changes nearly all of them
 
 ADDED_TOGETHER = 10_000  # passages that `add` tokenises at a time
 
@@ -48,26 +48,27 @@ PASS_TOKENS = 8192  # tokens whose states are computed in one pass and written a
 
 @settings
 class StateSettings:
-    """Where states of passages are kept, and in what."""
+    """The folder and dtype of stored passage states."""
 
     folder: str  # created if it does not exist
-    # float32 | float16 | bfloat16 | int8; None: as they are computed
+    # float32 | float16 | bfloat16 | int8; None: the dtype of the model
     dtype: Annotated[str, one_of(STORED)] | None = None
-    keep: bool = True  # whether passages met in lists are added; otherwise only `add` does
+    keep: bool = True  # store the states of passages in lists; if false, only `add` stores
 
 
 class PassageStates:
-    """The states of passages for one backbone, its heads and one wording of the opening.
+    """The stored passage states for one backbone, its heads and one opening.
 
-    Raises `ValueError` if the prompt is not in blocks, and for a model of which no states are kept (see
-    `StateShape.of`).
+    Raises `ValueError` if the prompt does not use blocks or the model is not supported (see `StateShape.of`).
     """
 
     def __init__(
         self, backbone: Backbone, heads: Sequence[Head], prompts: PromptBuilder, settings: StateSettings
     ) -> None:
         if not prompts.settings.in_blocks:
-            raise ValueError("states of passages need prompt.attention: blocks (in full attention lists change them)")
+            raise ValueError(
+                "passage states need prompt.attention: blocks (full attention makes them depend on the list)"
+            )
         self.backbone, self.prompts, self.settings = backbone, prompts, settings
         self.shape = StateShape.of(backbone, heads)
         self.dtype = settings.dtype or str(backbone.model.dtype).removeprefix("torch.")
@@ -91,25 +92,25 @@ class PassageStates:
         self.refresh()
 
     def __len__(self) -> int:
-        """Passages whose states are there."""
+        """The number of passages with stored states."""
         return len(self._blocks)
 
     @property
     def tokens(self) -> int:
-        """Tokens of these passages."""
+        """The number of tokens of these passages."""
         return sum(block.tokens for block in self._blocks.values())
 
     def size(self, tokens: int = 1_000_000) -> int:
-        """Bytes that the states of this number of passage tokens take."""
+        """The size of the states of this number of passage tokens in bytes."""
         return self.shape.size(tokens, self.dtype)
 
     def refresh(self) -> None:
-        """Take in files that have come since; what they hold stays on disk until it is read."""
+        """Index files added since the last call. Their tensors stay on disk until they are read."""
         for path in sorted(self.path.glob("*.safetensors")):
             if path.name in self._files:
                 continue
             if not is_whole(path):
-                logger.warning("%s was edited or is damaged; its states are computed again", path)
+                logger.warning("%s was edited or is damaged; its states are recomputed", path)
                 self._files.add(path.name)
                 if self.settings.keep:
                     path.unlink(missing_ok=True)
@@ -122,7 +123,7 @@ class PassageStates:
             self._files.add(path.name)
 
     def add(self, texts: Iterable[str]) -> int:
-        """Compute and keep the states of passages that are not there; how many those were."""
+        """Compute and store the states of passages that are not stored yet; return their number."""
         texts, added = iter(texts), 0
         while part := list(itertools.islice(texts, ADDED_TOGETHER)):
             prompt = self.prompts.build("", part, with_null=False)
@@ -135,8 +136,10 @@ class PassageStates:
         return added
 
     def of_lists(self, prompts: Sequence[Prompt]) -> list[list[BlockStates]]:
-        """For each prompt the states of its opening and its blocks in context order; what is missing is computed, and
-        kept where the settings say so."""
+        """For each prompt the states of its opening and its blocks in context order.
+
+        Missing states are computed, and stored if `settings.keep` is true.
+        """
         own: dict[str, BlockStates] = {}
         for made in self._compute(self._missing(prompts)):
             if self.settings.keep:
@@ -153,7 +156,7 @@ class PassageStates:
         return {key: ids for key, ids in keyed.items() if key not in self._blocks}
 
     def _compute(self, missing: dict[str, tuple[int, ...]]) -> Iterator[dict[str, BlockStates]]:
-        """The blocks' states pass by pass, those of like length together."""
+        """Compute the blocks' states pass by pass, those of similar length together."""
         parts: list[list[str]] = []
         tokens = 0
         for key in sorted(missing, key=lambda key: len(missing[key])):
@@ -196,7 +199,7 @@ def _block_key(ids: Sequence[int]) -> str:
 
 @torch.no_grad()
 def _fingerprint(backbone: Backbone, depth: int) -> str:
-    """A hash of the weights up to `depth` layers: each tensor's name and shape, and values spread over it."""
+    """A hash of the weights up to `depth` layers: each tensor's name, shape and evenly spaced values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.model.named_parameters()):
         layer = [int(part) for part in name.split(".") if part.isdigit()]

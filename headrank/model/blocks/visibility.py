@@ -1,7 +1,7 @@
-"""Who sees whom in one pass: an owner for each token, and the rule that all masks are made by.
+"""Visibility in one pass: an owner for each token, and the rule from which all masks are built.
 
-Of what stands at or before it a token sees those of its own owner, shared tokens, and, if it belongs to a tail, all of
-the prefix. Under plainly causal attention the whole prefix is shared, in blocks the opening alone is.
+A token attends causally to tokens of its own owner and to shared tokens; tail tokens also attend to the whole prefix.
+With full attention the whole prefix is shared, with blocks only the opening.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from headrank.model.prompt import Prompt
 
-SHARED = 0  # block n is n + 1
-PADDING = -1  # sees padding and what is shared, is seen by padding alone
-FIRST_TAIL = -2  # tail u is -2 - u
+SHARED = 0  # block n has owner n + 1
+PADDING = -1  # attends to padding and shared tokens; only padding attends to it
+FIRST_TAIL = -2  # tail u has owner -2 - u
 
 
 def prefix_owners(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
-    """The owners of a prefix's tokens, padded to `length`."""
+    """The owners of the tokens of a prefix, padded to `length`."""
     owners = torch.full((length,), PADDING)
     owners[: len(prompt.prefix)] = SHARED
     for n, (start, end) in enumerate(prompt.blocks):
@@ -27,7 +27,7 @@ def prefix_owners(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
 
 
 def tail_owners(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
-    """The owners of tails of these lengths side by side, padded to `length`."""
+    """The owners of consecutive tails of these lengths, padded to `length`."""
     owners = torch.full((length,), PADDING)
     at = 0
     for u, size in enumerate(lengths):
@@ -37,5 +37,5 @@ def tail_owners(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
 
 
 def may_see(seer: Int[Tensor, "..."], seen: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
-    """The rule, of what stands at or before the seer: owners of shapes that broadcast in, booleans out."""
+    """Whether tokens with owner `seer` may attend to earlier tokens with owner `seen`. Shapes broadcast."""
     return (seer == seen) | (seen == SHARED) | ((seer <= FIRST_TAIL) & (seen > SHARED))

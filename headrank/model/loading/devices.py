@@ -1,4 +1,4 @@
-"""Checks that a device and an attention kernel exist here, before a model is loaded for them."""
+"""Checks that a device and an attention kernel are available, before a model is loaded."""
 
 import torch
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
@@ -7,13 +7,13 @@ from headrank.errors import ConfigError
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
-"""Kernels that need a package -> the check that the package and a device for it are present."""
+"""Kernels that need a package -> the check that the package and a supported GPU are available."""
 
 
 def parse_device(name: str) -> torch.device:
-    """The device of that name; `auto` is cuda if torch sees a GPU, else cpu.
+    """The device with this name; `auto` is cuda if torch finds a GPU, else cpu.
 
-    Raises `ConfigError` for an unknown name. Does not check that the device exists here.
+    Raises `ConfigError` for an unknown name. Does not check that the device is available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -30,20 +30,21 @@ def parse_device(name: str) -> torch.device:
 
 
 def check_device(name: str) -> None:
-    """Raise `ConfigError` unless the device is here."""
+    """Raise `ConfigError` unless the device is available."""
     device = parse_device(name)
     if device.type == "cpu":
         return
     backend = getattr(torch, device.type)
     number = backend.device_count() if backend.is_available() else 0
     if (device.index or 0) >= number:
-        raise ConfigError(f"model.device is {name!r}, and torch sees {number} such devices here; expected auto or cpu")
+        found = f"torch finds {number} {device.type} devices"
+        raise ConfigError(f"model.device is {name!r}, but {found}; expected auto or cpu")
 
 
 def check_kernel(kernel: str) -> None:
-    """Raise `ConfigError` if a kernel's package is not installed, or there is no device for it."""
+    """Raise `ConfigError` if a kernel's package is not installed or no GPU supports it."""
     if kernel in FLASH and not FLASH[kernel]():
         raise ConfigError(
-            f"model.kernel is {kernel!r}, which needs its package (flash-attn) and a GPU, and one of them is missing; "
+            f"model.kernel is {kernel!r}, which needs the package flash-attn and a GPU; at least one is missing; "
             "expected sdpa"
         )
