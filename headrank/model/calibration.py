@@ -1,9 +1,9 @@
 """From head scores to passage scores z: length normalisation, calibration by the null query, the sum over heads.
 
-Pure functions of tensors, differentiable, in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
-s_h(i|n) under the null query; w_h the head's weight; l_i the passage's length divisor (1, its tokens, or their root).
-`eps` is attention mass, so it joins a mass before the mass is divided by l_i: added after the division it would
-outweigh the masses of long passages. The definitions are this project's own unless a source is named.
+Pure, differentiable functions of tensors in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
+s_h(i|n) under the null query; w_h is the head's weight; l_i is the passage's length divisor (1, its number of tokens,
+or the square root of it). `eps` is an attention mass, so it is added before the division by l_i; added afterwards it
+would outweigh the masses of long passages. The definitions are this project's own unless a source is named.
 """
 
 from enum import StrEnum
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from headrank.model.head_scores import HeadScores, TokenScores
 
-EPS = 1e-6  # attention mass below which a difference is not worth a ratio: fp32 softmax rows carry about 1e-7
+EPS = 1e-6  # attention mass; fp32 softmax rows are exact to about 1e-7, so ratios of smaller masses are noise
 
 
 class Calibration(StrEnum):
-    """What is done with the null query's scores."""
+    """How the null query's scores calibrate the query's."""
 
     NONE = "none"
     RESIDUAL = "residual"
@@ -26,7 +26,7 @@ class Calibration(StrEnum):
 
 
 class LengthNorm(StrEnum):
-    """By what a head score is divided: nothing, the passage's tokens, or their square root."""
+    """The divisor of a head score: none, the passage's number of tokens, or its square root."""
 
     NONE = "none"
     TOKENS = "tokens"
@@ -43,13 +43,13 @@ def passage_scores(
     weights: Float[Tensor, " heads"] | None = None,
     eps: float = EPS,
 ) -> Float[Tensor, " docs"]:
-    """z of every passage.
+    """The score z of every passage.
 
     - `none`: log((eps + sum_h w_h s_h(i|q)) / l_i).
     - `residual` and `log_ratio`: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
 
-    `token_filter` (residual with power 0 only) drops outlying tokens first, see `filtered_residual`.
-    Raises `ValueError` if the null query's scores are needed and absent, and for combinations without a meaning.
+    `token_filter` (residual with power 0 only) first drops outlying tokens, see `filtered_residual`.
+    Raises `ValueError` if the null query's scores are needed but missing, and for unsupported combinations.
     """
     heads = scores.query.shape[0]
     w = torch.ones(heads, device=scores.query.device) if weights is None else weights.to(scores.query.device).float()
@@ -74,14 +74,14 @@ def head_calibrated(
     length_norm: LengthNorm = LengthNorm.NONE,
     eps: float = EPS,
 ) -> Float[Tensor, "heads docs"]:
-    """Each head's own calibrated scores c_h(i): head criteria judge them, and `passage_scores` adds them up.
+    """The calibrated scores c_h(i) of each head. Head criteria use them, and `passage_scores` sums them.
 
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
       (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
     - `log_ratio`: log((eps + s_h(i|q)) / (eps + s_h(i|n))); the lengths cancel.
 
-    Raises `ValueError` if the null query's scores are needed and absent.
+    Raises `ValueError` if the null query's scores are needed but missing.
     """
     divisor = length_divisor(scores.lengths, length_norm).to(scores.query.device)
     query = scores.query.float()
@@ -108,7 +108,7 @@ def head_residuals(
 
 
 def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:
-    """ICR's score: the heads' summed calibrated score per token, less outlying tokens, summed per passage."""
+    """ICR's score: calibrated token scores summed over heads, without outlying tokens, summed per passage."""
     if tokens.null is None:
         raise ValueError("token_filter needs the null query's scores, which were not read")
     return filter_tokens((weights @ (tokens.query - tokens.null))[None], tokens.passage, passages)[0]
@@ -119,8 +119,8 @@ def filter_tokens(
 ) -> Float[Tensor, "rows docs"]:
     """Calibrated token scores summed per passage, without the tokens at or below mean - 2 std of their passage.
 
-    The std is that of n - 1, as in ICR's code. Where a passage has no spread (one token, or all alike) every token
-    stays: ICR's code gives such a passage 0, since its std is NaN or its comparison strict.
+    The standard deviation divides by n - 1, as in ICR's code. If a passage has no spread (one token, or equal tokens),
+    every token stays. ICR's code gives such a passage 0, because its std is NaN or its comparison is strict.
     """
     passage = passage.to(x.device)
 
@@ -131,13 +131,13 @@ def filter_tokens(
     mean = total(x) / count.clamp(min=1)
     variance = total((x - mean[:, passage]) ** 2) / (count - 1).clamp(min=1)
     std = variance.sqrt()
-    flat = std <= torch.finfo(torch.float32).eps * mean.abs()  # a spread below fp32's resolution is no spread
+    flat = std <= torch.finfo(torch.float32).eps * mean.abs()  # a spread below fp32's resolution counts as none
     keep = (x > (mean - 2 * std)[:, passage]) | flat[:, passage]
     return total(x * keep)
 
 
 def length_divisor(lengths: Int[Tensor, " docs"], norm: LengthNorm) -> Float[Tensor, " docs"]:
-    """What head scores are divided by, at least 1 token."""
+    """The divisor of head scores, for at least 1 token."""
     tokens = lengths.clamp(min=1).float()
     if norm == LengthNorm.TOKENS:
         return tokens

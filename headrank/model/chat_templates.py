@@ -1,7 +1,7 @@
-"""Layouts: what comes before the passages and after the query, for each family of models.
+"""Layouts: the text before the passages and after the query, per model family.
 
-A layout's strings are the only text in a prompt whose special tokens are special; passages and queries are plain text.
-`LAYOUTS` holds chat templates. `RELEASED` holds the frames of published code, which often differ from the template.
+Special tokens are recognised only in a layout's strings; passages and queries are plain text. `LAYOUTS` holds chat
+templates. `RELEASED` holds the frames of published code, which often differ from the template.
 """
 
 from dataclasses import dataclass, replace
@@ -15,19 +15,19 @@ from headrank.errors import ConfigError
 class Layout:
     """The frame of a prompt: `head` opens the user's turn, `tail` closes it and opens the assistant's.
 
-    The default separator starts with a space. After a full stop, Qwen3's and Llama 3's tokenizers merge `.` with a bare
-    `\\n\\n` into one token that belongs to no single passage; after a space they do not.
+    The default separator starts with a space. The tokenizers of Qwen3 and Llama 3 merge a full stop with a directly
+    following `\\n\\n` into one token, which would belong to no single passage.
     """
 
     name: str
     head: str
     tail: str
-    markers: tuple[str, ...] = ()  # tokens by which the family is recognised: its vocabulary has all of them
+    markers: tuple[str, ...] = ()  # tokens that identify the family: its vocabulary has all of them
     separator: str = " \n\n"  # before each passage, the instruction and the query's label
     rows: str = "suffix"  # the query rows that `query_rows: layout` reads, see `Tail.rows`
 
 
-_QWEN3 = ("<|im_start|>", "</think>")  # other families distilled to reason have `</think>` too, without ChatML's turns
+_QWEN3 = ("<|im_start|>", "</think>")  # other reasoning models have `</think>` but not ChatML's turns
 _CHATML = ("<|im_start|>",)
 _LLAMA3 = ("<|start_header_id|>",)
 _MISTRAL = ("[INST]",)
@@ -35,8 +35,7 @@ _MISTRAL = ("[INST]",)
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (
-        # Qwen3 with thinking switched off: the template's own empty think block ends the prompt. `chatml` is the same
-        # without that block.
+        # Qwen3 without thinking: the template's empty think block ends the prompt. `chatml` has no such block.
         Layout("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", _QWEN3),
         Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", _CHATML),
         Layout(
@@ -50,10 +49,10 @@ LAYOUTS: dict[str, Layout] = {
         Layout("plain", "", "\n"),
     )
 }
-"""Chat templates by name, in the order in which they are recognised (Qwen3 is ChatML with a think block)."""
+"""Chat templates by name, in the order in which they are matched (Qwen3 is ChatML with a think block)."""
 
 _ICR = (
-    # Selective-ICR's code is the only one of the ICR line for Qwen3: no think block, the query's own rows.
+    # For Qwen3 only Selective-ICR's code exists: no think block, and the rows of the query alone.
     Layout("icr_qwen3", LAYOUTS["chatml"].head, LAYOUTS["chatml"].tail, _QWEN3, rows="query"),
     Layout(
         "icr_llama3",
@@ -62,27 +61,27 @@ _ICR = (
         _LLAMA3,
     ),
     Layout("icr_mistral", "<s>[INST]", "[/INST]", _MISTRAL, separator="\n\n"),
-    *(LAYOUTS[name] for name in ("chatml", "gemma", "plain")),  # no released code: the template
+    *(LAYOUTS[name] for name in ("chatml", "gemma", "plain")),  # no released code: use the template
 )
 
 RELEASED: dict[str, tuple[Layout, ...]] = {
     "icr": _ICR,
-    # QRHead for Qwen: no line end after the roles. Its separator there is a bare "\n\n", which no span can follow.
+    # QRHead for Qwen: no line break after the roles. Its separator "\n\n" would merge with a passage's full stop.
     "qrhead": (
         Layout("qrhead_qwen", "<|im_start|>user", "<|im_end|>\n<|im_start|>assistant", _CHATML),
         *_ICR[1:3],
         *_ICR[4:],
     ),
-    # CoRe reads instruction, query and one token more, the end of the turn; on Mistral not that token.
+    # CoRe reads instruction, query and the token that ends the turn; on Mistral without that token.
     "core": tuple(
         replace(layout, rows="instruction" if layout.markers == _MISTRAL else "end_of_turn") for layout in _ICR
     ),
 }
-"""Frames of published code: method -> the layouts of its model families, in the order in which they are recognised."""
+"""Frames of published code: method -> layouts of its model families, in the order in which they are matched."""
 
 
 def find_layout(name: str, tokenizer: PreTrainedTokenizerBase) -> Layout:
-    """The layout of that name. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer knows.
+    """The layout with this name. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer has.
 
     Raises `ConfigError` for an unknown name.
     """
@@ -95,7 +94,7 @@ def find_layout(name: str, tokenizer: PreTrainedTokenizerBase) -> Layout:
 
 
 def check_layout(name: str) -> None:
-    """Raises `ConfigError` for an unknown name."""
+    """Raise `ConfigError` for an unknown name."""
     known = ("auto", *RELEASED, *LAYOUTS)
     if name not in known:
         raise ConfigError(f"prompt.layout is {name!r}, expected one of {', '.join(known)}")

@@ -1,18 +1,17 @@
-"""Floating-point operations of a reading, from the model's configuration and the prompt; and what a device can do.
+"""Floating-point operations of a reading, from the model's configuration and the prompt; and memory estimates.
 
-A product of an [m, k] and a [k, n] matrix takes 2mkn operations (a multiplication and an addition each), so a token
-takes 2 x the parameters of every layer that it goes through, and attention what its scores and values take. That is the
-usual count of a forward pass (Kaplan et al. 2020, arXiv 2001.08361, table 1; Chowdhery et al. 2022, PaLM, arXiv
-2204.02311, appendix B, where utilisation is the operations that are needed over seconds and what the hardware can do).
-Left out, as there: norms, activations, softmax, rotary embeddings, the embedding, which multiplies nothing; and that
-sliding windows leave pairs out. What the deepest layer and the readout take is counted by the same rule [ours].
+A product of an [m, k] and a [k, n] matrix takes 2mkn operations (multiplications and additions). A token therefore
+takes 2 x the parameters of every layer that it passes, plus the operations of the attention's scores and values. This
+is the usual count of a forward pass (Kaplan et al. 2020, arXiv 2001.08361, table 1; Chowdhery et al. 2022, PaLM, arXiv
+2204.02311, appendix B, which defines utilisation as the needed operations over seconds x peak rate). As there, norms,
+activations, softmax, rotary embeddings and the embedding are not counted; pairs outside of sliding windows are. The
+deepest layer and the readout are counted by the same rule [ours].
 
-How much memory a model, a pass over a list and its training take: estimates from the architecture alone.
-
-Symbols: T tokens of all prompts of a batch, d hidden size, i intermediate size, H query heads, K key
-and value heads, D head size, b bytes of a number in the model's dtype. The model is built on torch's `meta` device, so
-parameters are counted exactly and no weight exists. The rest is counted from what a decoder layer and the readout
-keep [ours]: of the right order, not exact; experiments/memory/README.md holds it against what was measured.
+Memory of a model, of a pass over a list and of training is estimated from the architecture alone. Symbols: T tokens of
+all prompts of a batch, d hidden size, i intermediate size, H query heads, K key and value heads, D head size, b bytes
+per number in the model's dtype. The model is built on torch's `meta` device, so parameters are counted exactly without
+allocating weights. The rest follows from the tensors that a decoder layer and the readout keep [ours]; it is right in
+magnitude, not exact. experiments/memory/README.md compares it with measurements.
 """
 
 from collections.abc import Sequence
@@ -29,13 +28,13 @@ from headrank.model.loading.checks import check_decoder
 from headrank.model.prompt import Prompt, Span
 from headrank.model.readout import ATTENTION_NAME, MAX_BLOCK
 
-_FLOAT = 4  # bytes: what norms, the readout and adapters compute in
-_ADAM = 3 * _FLOAT  # bytes of a trained parameter beyond itself: gradient and two moments
+_FLOAT = 4  # bytes per number of norms, readout and adapters, which compute in fp32
+_ADAM = 3 * _FLOAT  # additional bytes per trained parameter: gradient and two moments
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder's sizes: parameters by layer and outside of layers, and what activations depend on."""
+    """Sizes of a decoder: parameters per layer and outside of layers, and the sizes that determine activations."""
 
     layer_parameters: tuple[int, ...]
     other_parameters: int  # embeddings and the last norm
@@ -49,19 +48,19 @@ class ModelShape:
 
     @property
     def layers(self) -> int:
-        """Layers of the whole model."""
+        """The number of layers."""
         return len(self.layer_parameters)
 
     def weight_bytes(self, depth: int) -> int:
-        """The weights of the first `depth` layers and the embeddings."""
+        """Bytes of the weights of the first `depth` layers and the embeddings."""
         return self.number_bytes * (self.other_parameters + sum(self.layer_parameters[:depth]))
 
     def reading_bytes(self, tokens: int) -> int:
-        """What reading T tokens takes beside the weights, however many layers there are.
+        """Bytes for reading T tokens in addition to the weights, independent of the number of layers.
 
-        Of one layer at a time, per token: residual stream and norm (2d b + 2d fp32), and the larger of attention
-        (2 (H + 2K) D b + H D b) and MLP (3i b). Beside them the readout's blocks, four of `MAX_BLOCK` numbers at most,
-        and one layer's keys in fp32.
+        One layer needs per token: residual stream and norm (2d b + 2d fp32), and the larger of attention
+        (2 (H + 2K) D b + H D b) and MLP (3i b). The readout adds at most four blocks of `MAX_BLOCK` numbers and one
+        layer's keys in fp32.
         """
         b, kv = self.number_bytes, self.kv_heads * self.head_size
         attention = 2 * (self.heads * self.head_size + 2 * kv) + self.heads * self.head_size
@@ -70,14 +69,14 @@ class ModelShape:
         return tokens * layer + readout
 
     def training_bytes(self, depth: int, tokens: int, trained: int, *, checkpointing: bool) -> int:
-        """What training takes beside the weights, `trained` being the number of trained parameters.
+        """Bytes for training `trained` parameters in addition to the weights.
 
-        16 bytes for each of them (an adapter, its gradient, AdamW's moments; for matrices that are trained in place 4
-        too many), and what the backward pass needs of T tokens: per layer above the deepest two norms (4d fp32), the
-        adapters' inputs (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per
-        head), q and k before their norm (fp32), and the MLP (3i b). With activation checkpointing d b per layer and one
-        whole layer. The deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after their norm, and for
-        the readout: 3KD fp32) in both cases.
+        Each trained parameter takes 16 bytes (adapter, gradient, AdamW's moments; 4 too many for matrices trained in
+        place). For T tokens the backward pass keeps, per layer before the deepest: two norms (4d fp32), the adapters'
+        inputs (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per head),
+        q and k before their norm (fp32), and the MLP (3i b). With activation checkpointing it keeps d b per layer and
+        one whole layer. In both cases the deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after
+        their norm, and for the readout: 3KD fp32).
         """
         b, width = self.number_bytes, self.heads * self.head_size
         layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
@@ -88,7 +87,7 @@ class ModelShape:
         return trained * (_FLOAT + _ADAM) + tokens * (above + deepest + layer)  # one layer computed backwards
 
     def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
-        """Parameters of these matrices of the first `depth` layers, or of adapters of that rank on them."""
+        """Parameters of the named matrices in the first `depth` layers, or of adapters of this rank on them."""
         query, key = self.heads * self.head_size, self.kv_heads * self.head_size
         sizes = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), (self.hidden, self.intermediate))
         sizes |= {"q_proj": (self.hidden, query), "o_proj": (self.hidden, query)}
@@ -98,9 +97,9 @@ class ModelShape:
 
 
 def model_shape(settings: BackboneSettings) -> ModelShape:
-    """The sizes of the model of these settings.
+    """The sizes of the model that the settings name.
 
-    Raises `OSError` if its configuration is not at hand, and `ModelError` if its heads cannot be read.
+    Raises `OSError` if its configuration cannot be found, and `ModelError` if its heads cannot be read.
     """
     config = load_config(settings)
     check_decoder(config, settings.model)
@@ -112,7 +111,7 @@ def model_shape(settings: BackboneSettings) -> ModelShape:
 
 
 def backbone_shape(backbone: Backbone) -> ModelShape:
-    """The sizes of a loaded model, of the layers that are here. Of a mixture of experts all of them are counted."""
+    """The sizes of a loaded model's layers. For a mixture of experts all experts are counted."""
     return _shape(backbone.model, backbone.model.dtype)
 
 
@@ -136,16 +135,16 @@ def _shape(model: PreTrainedModel, dtype: torch.dtype) -> ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class ReadingFlops:
-    """Floating-point operations of one list's reading, padding not counted."""
+    """Floating-point operations of reading one list, without padding."""
 
-    layers: int  # matrix products of the layers that are computed whole
-    attention: int  # their scores and values, of the pairs of tokens that may attend
-    deepest: int  # keys of the deepest layer's kv heads in use and queries of its rows, where it computes those alone
-    readout: int  # rows x keys of the heads that are read, and their sums
+    layers: int  # matrix products of the layers computed whole
+    attention: int  # their scores and values, for the pairs of tokens that attend
+    deepest: int  # keys and query rows of the deepest layer, unless it is computed whole
+    readout: int  # rows x keys of the read heads, and their sums
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all parts."""
         return self.layers + self.attention + self.deepest + self.readout
 
 
@@ -158,16 +157,16 @@ def reading_flops(
     depth: int | None = None,
     stored: bool = False,
 ) -> ReadingFlops:
-    """What reading these heads under all tails of a prompt takes.
+    """The operations of reading these heads under all tails of a prompt.
 
-    `depth` says that so many layers are computed whole; None is the reader's own way: those below the deepest head's,
-    and of that one what is read of it. `stored`: the passages' states are there already and only the tails go through
-    the layers.
+    `depth` is the number of layers computed whole. None means the reader's default: whole layers below the deepest
+    head's, and only the read parts of that layer. `stored`: the passages' states are stored, so only the tails pass
+    through the layers.
 
-    T tokens that are computed, S keys, N passages, U tails, R rows of all tails, d hidden size, H heads of size D. A
-    whole layer takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it may attend (T (T + 1) / 2
-    where it is plainly causal). The deepest one takes 2 d D for each token and kv head in use and for each row and head
-    that is read. The readout takes 2 S (R D + U R + U N) for each head: scores, weighted sum of rows, sum per passage.
+    T computed tokens, S keys, N passages, U tails, R rows of all tails, d hidden size, H heads of size D. A whole layer
+    takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it attends to (T (T + 1) / 2 pairs if
+    causal). The deepest layer takes 2 d D for each token and kv head in use, and for each row and read head. The
+    readout takes 2 S (R D + U R + U N) per head: scores, weighted sum of rows, sum per passage.
     """
     prefix, tails = prompt.size
     rows = sum(_length(tail.rows(query_rows)) for tail in prompt.tails)
@@ -176,7 +175,7 @@ def reading_flops(
     whole = last if depth is None else depth
     computed = tails if stored else prefix + tails
     read = sum(len(members) for members in layers.values())
-    # Each row's keys: the whole prefix and all tails, of which the mask leaves the row its own.
+    # The keys of each row: the whole prefix and all tails, including those that the mask hides.
     keys = prefix + tails
     used = {head // (shape.heads // shape.kv_heads) for head in layers[last]}
     projected = computed * len(used) + rows * len(layers[last])
@@ -190,7 +189,7 @@ def reading_flops(
 
 
 def whole_layers(backbone: Backbone) -> int | None:
-    """`depth` of `reading_flops` for a backbone: None where its deepest layer computes only what is read of it."""
+    """`depth` of `reading_flops` for a backbone: None if its deepest layer computes only what is read."""
     own = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
     return None if own else backbone.depth
 
@@ -199,7 +198,7 @@ def _pairs(prompt: Prompt, *, stored: bool) -> int:
     prefix = prompt.size[0]
     within = 0
     if not stored and prompt.blocks:
-        # Every block is computed with the opening before it, which is attended by all and computed with each.
+        # Every block is computed together with the opening before it.
         within = sum(_triangle(prompt.opening + _length(block)) for block in prompt.blocks)
     elif not stored:
         within = _triangle(prefix)

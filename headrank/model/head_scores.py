@@ -1,4 +1,4 @@
-"""Heads by name, and what they say of a list: the data that selection, calibration and the scorer share."""
+"""Heads and their scores for a list: the data shared by selection, calibration and the scorer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """Head scores per passage token, in context order; `passage` numbers the passage of each token."""
+    """Head scores per passage token, in context order; `passage` is the index of each token's passage."""
 
     query: Float[Tensor, "heads tokens"]
     null: Float[Tensor, "heads tokens"] | None
@@ -29,10 +29,10 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class HeadScores:
-    """What the heads say of one list, passages in context order.
+    """The head scores of one list, passages in context order.
 
-    `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1];
-    `null` the same for the null query. `lengths` are the passages' tokens in the prompt.
+    `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1]. `null` is
+    the same for the null query. `lengths` holds the number of tokens of each passage in the prompt.
     """
 
     heads: tuple[Head, ...]
@@ -42,13 +42,13 @@ class HeadScores:
     tokens: TokenScores | None = None
 
     def reorder(self, order: Sequence[int]) -> "HeadScores":
-        """Column i of the result is column order[i] of this (token scores are dropped)."""
+        """Reorder the passages: column i of the result is column order[i]. Token scores are dropped."""
         index = torch.tensor(list(order), dtype=torch.long)
         null = None if self.null is None else self.null[:, index]
         return HeadScores(self.heads, self.query[:, index], null, self.lengths[index])
 
     def pick(self, heads: Sequence[Head]) -> "HeadScores":
-        """Only these heads, in this order. Raises `KeyError` for a head that was not read."""
+        """Select these heads, in this order. Raises `KeyError` for a head that was not read."""
         where = {head: i for i, head in enumerate(self.heads)}
         missing = [tuple(head) for head in heads if head not in where]
         if missing:
@@ -68,7 +68,7 @@ def all_heads(layers: int, heads_per_layer: int) -> tuple[Head, ...]:
 
 
 def by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
-    """Layer -> its heads, both ascending: the form a read request wants."""
+    """Group heads as layer -> heads, both ascending, as a read request expects."""
     layers: dict[int, list[int]] = {}
     for layer, head in sorted(set(heads)):
         layers.setdefault(layer, []).append(head)
@@ -76,7 +76,7 @@ def by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
 
 
 def check_heads(heads: Sequence[Head], *, layers: int, heads_per_layer: int) -> None:
-    """Raise `ModelError` for no heads, a head given twice, or one outside of the model."""
+    """Raise `ModelError` if no head is given, a head is given twice, or a head is outside of the model."""
     if not heads:
         raise ModelError("no heads are given; expected at least one")
     twice = sorted({f"{head.layer}-{head.head}" for head in heads if heads.count(head) > 1})

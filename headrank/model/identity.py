@@ -1,4 +1,4 @@
-"""What identifies a model's weights: part of the keys of everything that is computed with them, and of heads files."""
+"""Identifies a model's weights, for artifact keys and heads files."""
 
 import hashlib
 import re
@@ -15,15 +15,15 @@ from headrank.model.backbone import BackboneSettings, load_config
 from headrank.model.loading.default_model import EMBEDDED_MODEL
 from headrank.model.loading.folder import in_folder, weight_names
 
-SAMPLE = 64  # values of each tensor that go into the fingerprint: any training changes nearly all of them
+SAMPLE = 64  # values per tensor in the fingerprint; any training changes nearly all of them
 
 _LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$")  # of the text decoder, by any prefix
 
 
 def model_identity(settings: BackboneSettings) -> dict[str, Any]:
-    """What identifies the weights that scores depend on: the name and revision, for a local folder its files too.
+    """Identify the weights that scores depend on: name and revision, and for a local folder its files.
 
-    A revision counts only for what comes from the hub. Markdown files and hidden files do not count.
+    The revision counts only for models from the hub. Markdown files and hidden files are ignored.
     """
     identity: dict[str, Any] = {"settings": replace(settings, revision=settings.hub_revision)}
     folder = Path(settings.model).expanduser()
@@ -34,8 +34,10 @@ def model_identity(settings: BackboneSettings) -> dict[str, Any]:
 
 
 def describe_model(settings: BackboneSettings, depth: int, *, weights: bool = True) -> dict[str, Any]:
-    """The description of a model in a heads file: id, revision, layers of the whole model, heads of a layer, and the
-    fingerprint of the weights of the first `depth` layers (None if they are random, or without `weights`)."""
+    """Describe a model for a heads file: id, revision, number of layers, heads per layer, and weights fingerprint.
+
+    The fingerprint covers the first `depth` layers; it is None for random weights or if `weights` is false.
+    """
     config = load_config(settings)
     text = config.get_text_config(decoder=True)
     return {
@@ -48,10 +50,10 @@ def describe_model(settings: BackboneSettings, depth: int, *, weights: bool = Tr
 
 
 def weights_fingerprint(folder: Path, depth: int) -> str:
-    """A hash of names, shapes and some values of the first `depth` layers' weights, read from a folder's files.
+    """A hash of names, shapes and sampled values of the first `depth` layers' weights, read from a folder's files.
 
-    A copy of the model has the same one, and so has the model that was cut to these layers, or saved in bfloat16, the
-    precision in which values are compared. Takes milliseconds. Raises `ModelError` for a damaged file.
+    A copy of the model has the same fingerprint, also if it was cut to these layers or saved in bfloat16, the precision
+    in which values are compared. Takes milliseconds. Raises `ModelError` for a damaged file.
     """
     found: dict[str, tuple[list[int], bytes]] = {}
     for name in weight_names(in_folder(folder)):

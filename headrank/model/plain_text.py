@@ -1,4 +1,4 @@
-"""Texts as plain text: a tokenizer that knows no special tokens and puts no space before a text."""
+"""Plain-text tokenisation: no special tokens, and no space before a text."""
 
 import json
 from typing import Any
@@ -8,17 +8,16 @@ from transformers import PreTrainedTokenizerFast
 
 
 def encodable(text: str) -> str:
-    """The text with half surrogate pairs (broken JSON escapes) as U+FFFD: tokenizers need UTF-8, in which they have no
-    form."""
+    """Replace lone surrogates (from broken JSON escapes) by U+FFFD; tokenizers need text that UTF-8 can encode."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
-    """A copy of the tokenizer's backend in which no string is a special or added token and no text gets a space.
+    """Copy the tokenizer's backend without special or added tokens and without the leading space.
 
-    `split_special_tokens=True` would leave added tokens that are not marked special (Qwen3's `<think>`) in force;
-    here they are split like any other text. Added tokens of white space only (Gemma's runs of newlines) stay.
-    SentencePiece puts a space before a text; the pieces of a prompt follow other text and get none.
+    `split_special_tokens=True` would keep added tokens that are not marked special (Qwen3's `<think>`); here they are
+    split like any other text. Added tokens of white space only (Gemma's runs of newlines) stay. SentencePiece puts a
+    space before a text; the pieces of a prompt follow other text, so they get none.
     """
     specification = json.loads(tokenizer.backend_tokenizer.to_str())
     specification["added_tokens"] = [t for t in specification["added_tokens"] if not t["content"].strip()]
@@ -30,7 +29,7 @@ def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
 
 
 def _without_prefix_space(step: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A normalizer or pre-tokenizer that puts no space before a text; None if nothing else is left of it."""
+    """The normalizer or pre-tokenizer without its leading space; None if nothing else remains."""
     if step is None or step["type"] == "Prepend":
         return None
     step = dict(step)

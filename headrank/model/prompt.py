@@ -1,10 +1,10 @@
 """Prompts: token ids built piece by piece, with the exact span of every passage, instruction and query.
 
-The passages come first (the prefix), then one or more tails: the query's and, if scores are calibrated, the null
-query's. Both tails follow the same prefix. Each passage and each query is tokenised alone; the fixed text between them
-is tokenised as it reads. Nothing is searched for in the assembled text, so repeated, nested or hostile texts cannot
-confuse a span; special-token strings inside passages and queries are plain text. With the default separator the ids of
-ordinary texts are those of the whole prompt tokenised as one string.
+The passages come first (the prefix), followed by one or more tails: the query's and, for calibration, the null query's.
+Both tails follow the same prefix. Each passage and each query is tokenised separately; the fixed text between them is
+tokenised as a whole. Spans are never searched for in the assembled text, so repeated, nested or hostile texts cannot
+confuse them. Special-token strings inside passages and queries are plain text. With the default separator, ordinary
+texts get the same ids as if the whole prompt were tokenised as one string.
 """
 
 from array import array
@@ -22,7 +22,7 @@ from headrank.model.truncation import encode_first
 from headrank.settings import Ge, one_of, settings, wrong
 
 ROWS = ("query", "instruction", "end_of_turn", "suffix", "layout")
-"""The query rows that can be read, see `Tail.rows`."""
+"""The kinds of query rows that can be read, see `Tail.rows`."""
 
 _NUMBER = "{number}"
 
@@ -36,59 +36,59 @@ class Span(NamedTuple):
 
 @settings
 class PromptSettings:
-    """The wording and the limits of a prompt. The default wording is that of ICR (arXiv 2410.02642) and QRHead.
+    """Wording and limits of a prompt. The default wording is from ICR (arXiv 2410.02642) and QRHead.
 
     `head`, `tail` and `separator` override the layout's.
     """
 
-    # auto: the family's chat template | icr | qrhead | core: its frame in that code | a name
+    # auto: the family's chat template | icr | qrhead | core: the frame of that released code | a layout's name
     layout: Annotated[str, one_of(("auto", *RELEASED, *LAYOUTS))] = "auto"
     head: str | None = None  # before the opening, special tokens included
     tail: str | None = None  # after the query, special tokens included
     opening: str = "Here are some paragraphs:"  # before the first passage
     instruction: str = "Please find information that are relevant to the following query in the paragraphs above."
     query_label: str = "Query:"
-    null_query: str = "N/A"  # the query that carries no information, for calibration
-    null_after_instruction: bool = True  # False: the null query stands alone, without instruction and label
+    null_query: str = "N/A"  # a query without information, for calibration
+    null_after_instruction: bool = True  # False: the null query has no instruction and no label
     separator: str | None = None  # before each passage, the instruction and the query's label
     passage_label: str = "[{number}]"  # {number}: the passage's position in the context, from 1
     label_in_span: bool = False  # True: a passage's label counts as part of it, as in ICR and QRHead
-    # full: passages attend those before them | blocks: each the opening and itself alone
+    # full: passages attend to earlier passages | blocks: each passage attends only to the opening and itself
     attention: Annotated[str, one_of(("full", "blocks"))] = "full"
-    # blocks: tokens after the opening where queries start at the earliest; see `Prompt`
+    # blocks: earliest start of queries, in tokens after the opening; see `Prompt`
     query_position: Annotated[int, Ge(0)] = 0
     max_passage_tokens: Annotated[int, Ge(1)] | None = 256  # tokens; longer passages are cut at their end
     max_query_tokens: Annotated[int, Ge(1)] | None = 256  # tokens; longer queries are cut at their end
 
     def __post_init__(self) -> None:
         if self.passage_label.count(_NUMBER) != 1:
-            raise wrong("passage_label", self.passage_label, f"a text with {_NUMBER} in it once")
+            raise wrong("passage_label", self.passage_label, f"a text that contains {_NUMBER} once")
         if self.query_position and not self.in_blocks:
             raise wrong("query_position", self.query_position, "0, or attention: blocks")
         if self.label_in_span and self.in_blocks:
-            raise wrong("label_in_span", True, "false: with attention: blocks passages have no numbers")
+            raise wrong("label_in_span", True, "false: passages have no labels with attention: blocks")
 
     @property
     def in_blocks(self) -> bool:
-        """Whether passages are blind to each other, so that their order means nothing."""
+        """Whether passages do not attend to each other, so that their order has no effect."""
         return self.attention == "blocks"
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What follows the passages: ids, and the spans of its parts, counted from the tail's own first token."""
+    """The part after the passages: token ids, and the spans of its parts relative to the tail's first token."""
 
     ids: tuple[int, ...]
     instruction: Span
     query: Span
     suffix: Span
-    layout_rows: str = "suffix"  # the rows that the layout names
+    layout_rows: str = "suffix"  # the kind of rows that the layout reads
 
     def rows(self, which: str) -> Span:
         """The positions that `query_rows` reads.
 
         `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
-        with the suffix' first token, `suffix` with the prompt. `layout`: those that the layout names.
+        with the first token of the suffix, `suffix` with the prompt. `layout`: the kind that the layout specifies.
         """
         if which == "layout":
             which = self.layout_rows
@@ -106,13 +106,12 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prefix that holds the passages in context order, and its tails: the query's, or those of several queries; then
-    the null query's, where there is one.
+    """A prefix with the passages in context order, and its tails: one per query, then an optional null query's.
 
-    With `blocks` [ours] the prefix is an opening and one block for each passage: separator and text, without a number.
-    A block attends the opening and itself, all blocks stand at the same positions (after the opening), and the tails,
-    which attend everything, after the longest of them or at `query_position`, whichever is later. So the order of
-    the passages means nothing, and the states of a block are the same in whatever list it stands.
+    With `blocks` [ours] the prefix is an opening and one block per passage: separator and text, without a number. A
+    block attends to the opening and itself. All blocks start at the same position, after the opening. The tails attend
+    to everything and start after the longest block or at `query_position`, whichever is later. So the order of the
+    passages has no effect, and a block has the same states in every list.
     """
 
     prefix: tuple[int, ...]
@@ -120,22 +119,22 @@ class Prompt:
     tails: tuple[Tail, ...]
     cut: tuple[int, ...] = ()  # which passages (context positions) were cut to `max_passage_tokens`
     query_cut: bool = False  # whether the (first) query was cut to `max_query_tokens`
-    blocks: tuple[Span, ...] = ()  # indices into the prefix, one after the other to its end; none: plainly causal
+    blocks: tuple[Span, ...] = ()  # indices into the prefix, consecutive up to its end; empty: full causal attention
     query_position: int = 0  # tokens after the opening, with blocks
-    queries: int = 1  # so many of the tails are of queries
+    queries: int = 1  # number of queries; the first tails are theirs
 
     def __len__(self) -> int:
-        """Tokens of prefix and all tails."""
+        """The number of tokens of the prefix and all tails."""
         return sum(self.size)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Tokens of the prefix, tokens of all tails."""
+        """The number of tokens of the prefix and of all tails."""
         return len(self.prefix), sum(len(tail.ids) for tail in self.tails)
 
     @property
     def opening(self) -> int:
-        """Tokens before the first block; without blocks the whole prefix."""
+        """The number of tokens before the first block; without blocks the length of the prefix."""
         return self.blocks[0].start if self.blocks else len(self.prefix)
 
     @property
@@ -145,7 +144,7 @@ class Prompt:
 
     @property
     def positions(self) -> int:
-        """Positions that the prompt takes of a model's context: those of the tails, which overlap, counted once."""
+        """The number of context positions the prompt needs. Tails overlap, so only the longest counts."""
         return self.tail_position + max(len(tail.ids) for tail in self.tails)
 
     def block_ids(self, number: int) -> tuple[int, ...]:
@@ -154,14 +153,14 @@ class Prompt:
 
 
 Encoded: TypeAlias = dict[tuple[str, int | None], Sequence[int]]
-"""(text, limit) -> its first `limit + 1` token ids, or all: what a job has tokenised so far."""
+"""(text, limit) -> its first `limit + 1` token ids, or all: the texts that a job has tokenised so far."""
 
 
 class PromptBuilder:
     """Builds prompts for one tokenizer.
 
-    Raises `ValueError` at construction where the tokenizer is not a fast one (`tokenizers`), which the plain-text
-    treatment of special tokens needs.
+    Raises `ValueError` at construction if the tokenizer is not a fast one (`tokenizers`), which is required to treat
+    special tokens as plain text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: PromptSettings | None = None) -> None:
@@ -195,14 +194,14 @@ class PromptBuilder:
         return self._head
 
     def build(self, query: str, passages: Sequence[str], *, with_null: bool) -> Prompt:
-        """One prompt. `passages` in context order; `with_null` adds the null query's tail."""
+        """Build one prompt. `passages` are in context order; `with_null` adds the null query's tail."""
         return self.build_many([(query, passages)], with_null=with_null)[0]
 
     def build_many(
         self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
     ) -> list[Prompt]:
-        """Prompts for (query, passages in context order), every text tokenised once, in one parallel batch
-        for each limit. Of a text that exceeds its limit only the beginning is tokenised, see `truncation`.
+        """Build prompts for (query, passages in context order). Each text is tokenised once, in one parallel batch per
+        limit. Only the beginning of a text beyond its limit is tokenised, see `truncation`.
 
         `known` carries the token ids over to the next call of the same job.
         """
@@ -244,7 +243,7 @@ class PromptBuilder:
         return prompts
 
     def show(self, prompt: Prompt) -> str:
-        """The assembled prompt as text, every span marked: ⟦passage 1⟧ … ⟦/passage 1⟧ and so on, tail by tail."""
+        """The assembled prompt as text with every span marked: ⟦passage 1⟧ … ⟦/passage 1⟧, tail by tail."""
         opens: dict[int, list[str]] = {}
         closes: dict[int, list[str]] = {}
         ids = list(prompt.prefix)
@@ -255,7 +254,7 @@ class PromptBuilder:
                 marks.append((part, Span(len(ids) + span.start, len(ids) + span.end)))
             ids.extend(tail.ids)
         for name, span in marks:
-            if span.start == span.end:  # the instruction of a null query that stands alone
+            if span.start == span.end:  # a null query without instruction
                 continue
             opens.setdefault(span.start, []).append(f"⟦{name}⟧")
             closes.setdefault(span.end, []).append(f"⟦/{name}⟧")
@@ -278,7 +277,7 @@ class PromptBuilder:
         return Tail(ids, Span(start, instruction_end), Span(at, end), Span(end, len(ids)), self.layout.rows)
 
     def _encode_joined(self, texts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
-        """The ids of each text's parts, the text tokenised as one. A token over a border belongs to the later part."""
+        """The ids of each text's parts, tokenised jointly. A token across a border belongs to the later part."""
         encodings = self._text.encode_batch(["".join(parts) for parts in texts], add_special_tokens=False)
         split = []
         for parts, encoding in zip(texts, encodings, strict=True):
@@ -289,5 +288,5 @@ class PromptBuilder:
 
 
 def _spaced(text: str) -> str:
-    # A leading space gives the first word the token it has inside running text; an empty text is this one token.
+    # With a leading space the first word gets the token it has in running text; an empty text is one token.
     return f" {encodable(text).strip()}"

@@ -1,7 +1,7 @@
-"""The scorer: candidate lists in, passage scores and rankings out.
+"""The scorer computes passage scores and rankings of candidate lists.
 
-Selection, training, reranking and serving all score through this one path. ICR, QRHead, CoRe and Selective-ICR differ
-from HeadRank in the heads they are given here and in these settings, not in code.
+Selection, training, reranking and serving use the same path. ICR, QRHead, CoRe and Selective-ICR differ from HeadRank
+only in their heads and settings, not in code.
 """
 
 import math
@@ -26,7 +26,7 @@ from headrank.ranking import CandidateList, ContextScores, Ranking
 from headrank.settings import Ge, Gt, one_of, settings, wrong
 
 BATCHING = ("batch_size", "tokens_per_batch")
-"""The settings of a scorer that cost and memory depend on, and no score."""
+"""The settings of a scorer that affect cost and memory but no score."""
 
 
 @settings
@@ -39,11 +39,11 @@ class ScorerSettings:
     power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
     token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
     length_norm: Annotated[str, one_of(LengthNorm)] = "none"  # none | tokens | sqrt_tokens
-    fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 is no fusion
+    fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 disables fusion
     order: Annotated[str, one_of(Order)] = "first_stage"  # first_stage | reversed | shuffled | both
     seed: int = 0  # of shuffled orders
-    batch_size: Annotated[int, Ge(1)] = 64  # lists per forward pass, at most; lists of the same passages count as one
-    tokens_per_batch: Annotated[int, Ge(1)] = 16384  # tokens per forward pass, at most; a longer list goes alone
+    batch_size: Annotated[int, Ge(1)] = 64  # maximum lists per forward pass; lists of the same passages count as one
+    tokens_per_batch: Annotated[int, Ge(1)] = 16384  # maximum tokens per forward pass; a longer list gets its own pass
     eps: Annotated[float, Gt(0)] = EPS  # attention mass
 
     def __post_init__(self) -> None:
@@ -52,18 +52,18 @@ class ScorerSettings:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that scores depend on: not those of how lists are batched."""
+        """The settings that scores depend on, without the batching settings."""
         return {name: value for name, value in asdict(self).items() if name not in BATCHING}
 
     @property
     def needs_null(self) -> bool:
-        """Whether the null query has to be read too."""
+        """Whether the null query must be read too."""
         return self.calibration != Calibration.NONE
 
     def passage_scores(
         self, scores: HeadScores, weights: Float[Tensor, " heads"] | None = None
     ) -> Float[Tensor, " docs"]:
-        """z of one list's passages by these settings, in the order of the head scores' columns (no fusion)."""
+        """The scores z of one list's passages, in the order of the head scores' columns, without fusion."""
         return passage_scores(
             scores,
             calibration=Calibration(self.calibration),
@@ -81,8 +81,8 @@ class ScoredList:
 
     ranking: Ranking
     context: ContextScores
-    tokens: int  # of the prompt, prefix and tails, over all orders read; of a prompt for several queries a share
-    flops: int  # floating-point operations of reading them; of passages whose states are kept, the tails' alone
+    tokens: int  # of prefix and tails, over all orders; a prompt for several queries is shared equally
+    flops: int  # floating-point operations of the reading; with stored states those of the tails alone
     cut: tuple[str, ...] = ()  # ids of the passages that were cut to `prompt.max_passage_tokens`
     query_cut: bool = False  # whether the query was cut to `prompt.max_query_tokens`
 
@@ -90,10 +90,10 @@ class ScoredList:
 class Scorer:
     """Reranks candidate lists with given heads of a backbone.
 
-    `states` says where states of passages are kept between queries, for prompts in blocks.
+    `states` configures where passage states are stored between queries, for prompts in blocks.
 
-    Raises `ValueError` at construction if the heads do not fit the backbone or `weights` the heads, and what
-    `PassageStates` raises.
+    Raises `ValueError` at construction if the heads do not fit the backbone, or `weights` does not have one number per
+    head. Errors of `PassageStates` propagate.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Scorer:
         self.heads = tuple(heads)
         check_heads(self.heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
         if weights is not None and len(weights) != len(self.heads):
-            raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads")
+            raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads; expected one per head")
         self.settings = settings or ScorerSettings()
         self._shape = backbone_shape(backbone)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
@@ -123,7 +123,7 @@ class Scorer:
         )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
-        """Rerank each list; results in the order of `lists`, ties in first-stage order.
+        """Rerank each list. Results are in the order of `lists`, ties in first-stage order.
 
         `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
         Raises `ModelError` if the model gives a passage NaN or infinity.
@@ -131,7 +131,7 @@ class Scorer:
         s = self.settings
         orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
         if self.reader.prompts.settings.in_blocks:
-            orders = orders[:1]  # every order reads the same
+            orders = orders[:1]  # the order has no effect on blocks
         jobs = [
             (number, context_order(order, len(item), seed=s.seed, query=item.query.text))
             for number, item in enumerate(lists)
@@ -152,7 +152,7 @@ class Scorer:
         tokens, flops, done = [0] * len(lists), [0] * len(lists), [0] * len(lists)
         cuts: list[tuple[tuple[int, ...], bool]] = [((), False)] * len(lists)
         if on_list is not None:
-            for _ in (item for item in lists if not len(item)):  # nothing to read: done already
+            for _ in (item for item in lists if not len(item)):  # nothing to read
                 on_list()
         for reading in readings:
             number = jobs[reading.number][0]
@@ -208,8 +208,9 @@ class Scorer:
 
 
 def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:
-    """z standardised over the list plus alpha times the standardised -log(1 + first-stage rank); z in first-stage
-    order. Ours. A list without spread adds nothing."""
+    """Fuse with the first stage [ours]: z standardised over the list, plus alpha x the standardised -log(1 + rank).
+
+    z is in first-stage order. Equal scores are standardised to 0."""
     ranks = torch.arange(1, len(z) + 1, dtype=torch.float32)
     return _standardise(z) + alpha * _standardise(-torch.log1p(ranks))
 

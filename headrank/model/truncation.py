@@ -1,7 +1,7 @@
 """The first token ids of long texts, without tokenising the rest; and counts of the texts that were cut.
 
-A tokenizer takes seconds and gigabytes for a text of megabytes of which the prompt keeps a few hundred tokens. Here
-only the beginning of such a text is tokenised, cut where the cut cannot change the ids that are kept.
+A tokenizer needs seconds and gigabytes for a text of megabytes, of which the prompt keeps a few hundred tokens. Here
+only the beginning of such a text is tokenised. It ends where the cut cannot change the kept ids.
 """
 
 import unicodedata
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_CHARACTERS_PER_TOKEN = 16  # of the first attempt; running text has 3 to 5, runs of spaces up to 128
+_CHARACTERS_PER_TOKEN = 16  # window of the first attempt; running text has 3 to 5, runs of spaces up to 128
 
 
 def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-    """The first `limit + 1` token ids of each text (None: all). One id more than `limit` shows that the text is longer.
+    """The first `limit + 1` token ids of each text (None: all). More than `limit` ids mean that the text is longer.
 
     tokenizer: a `tokenizers.Tokenizer`, or anything with its `encode` and `encode_batch`.
     """
@@ -31,12 +31,12 @@ def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> lis
 
 
 def first_characters(tokenizer: Any, text: str, limit: int) -> str:
-    """A beginning of the text that has the text's own first `limit + 1` token ids; the whole text if it is short.
+    """A prefix of the text with the same first `limit + 1` token ids as the text; the whole text if it is short.
 
-    The cut lies before white space if there is any nearby: tokenizers split there. It lies at least `limit` tokens and
-    64 more behind the ids that are kept. Inside a run without white space two different cuts must agree on those
+    The cut is made before white space if possible, because tokenizers split there. At least `limit + 64` further tokens
+    lie between the kept ids and the cut. Inside a run without white space, two different cuts must agree on the kept
     ids, and no cut separates a combining mark from its letter (Unicode normalisation sorts the marks of a letter). If
-    no cut of a window passes, the window doubles, up to the whole text.
+    no cut of a window qualifies, the window doubles, up to the whole text.
     """
     window = _first_window(limit)
     while window < len(text):
@@ -58,8 +58,8 @@ def _tokens_tried(limit: int) -> int:
 
 
 def _cuts(text: str, window: int) -> list[int]:
-    """Where to cut: before the last white space of the window's second half; else at the last two places of that half
-    that split no letter from its marks; empty if there are no such places."""
+    """Candidate cuts: before the last white space in the window's second half, else the last two positions of that half
+    that split no letter from its marks, else none."""
     half = range(window, window // 2, -1)
     for cut in half:
         if text[cut].isspace() and not text[cut - 1].isspace():
@@ -71,7 +71,7 @@ def _cuts(text: str, window: int) -> list[int]:
 
 @dataclass(slots=True)
 class CutCounts:
-    """Counts of cut passages and queries over all lists of a job."""
+    """Counts of the passages and queries that were cut to a prompt's limit, over all lists of a job."""
 
     lists: int = 0
     passages: int = 0
@@ -80,7 +80,7 @@ class CutCounts:
     cut_queries: int = 0
 
     def add(self, passages: int, cut_passages: int, *, query_cut: bool = False) -> None:
-        """Count one list of `passages` passages."""
+        """Count one list with this number of passages."""
         self.lists += 1
         self.passages += passages
         self.cut_lists += cut_passages > 0
@@ -92,7 +92,7 @@ class CutCounts:
 
     @property
     def facts(self) -> dict[str, int]:
-        """The counts by name, as `cuts_text` reads them."""
+        """The counts by name, as `cuts_text` expects them."""
         names = ("passages", "cut_lists", "cut_passages", "cut_queries")
         return {name: getattr(self, name) for name in names}
 
@@ -101,7 +101,7 @@ class CutCounts:
 
 
 def cuts_text(facts: Mapping[str, Any]) -> str:
-    """`12 of 480 passages in 7 of 24 lists, 0 of 24 queries`."""
+    """Format counts: `12 of 480 passages in 7 of 24 lists, 0 of 24 queries`."""
     lists = facts["lists"]
     passages = f"{facts['cut_passages']} of {facts['passages']} passages in {facts['cut_lists']} of {lists} lists"
     return f"{passages}, {facts['cut_queries']} of {lists} queries"

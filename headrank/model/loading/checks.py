@@ -1,7 +1,7 @@
-"""Refuses models that cannot be read, or would be read wrongly, before their weights are read if possible.
+"""Refuses models that are not supported or would be read wrongly, if possible before their weights are read.
 
-Nothing here trusts a model's files. Code that comes with a model never runs, kernels that its configuration names on
-the hub are never fetched, and weights that are missing are an error, because transformers would make them up.
+A model's files are not trusted. Code in a model's repository never runs, and hub kernels named in its configuration are
+never downloaded. Missing weights are an error, because transformers would initialise them randomly.
 """
 
 import copy
@@ -31,19 +31,19 @@ from headrank.model.readout import ATTENTION_NAME
 from headrank.settings import meant
 
 READABLE = ("full_attention", "sliding_attention")
-"""The kinds of layers whose attention can be read, by the names in transformers' `layer_types`."""
+"""The kinds of layers whose attention can be read, as named in transformers' `layer_types`."""
 
-SHOWN = 5  # names in a message, at most
+SHOWN = 5  # maximum number of names in a message
 _LAYER = re.compile(r"(?:(?:model|language_model|decoder)\.)*layers\.(\d+)\.")
-_DERIVED = ("inv_freq", "masked_bias")  # buffers that old checkpoints hold and that the model computes
-_FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of the types that hold plain weights
+_DERIVED = ("inv_freq", "masked_bias")  # buffers in old checkpoints that the model computes
+_FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of unquantized dtypes
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
-    """The configuration in a model's folder, with transformers' own choice of attention.
+    """Read the configuration in a model's folder, with transformers' default attention.
 
-    Raises `ModelError`, which names the file, for a file that is damaged, of a model type that transformers does not
-    know or that needs the model's own code, and for an adapter without a merged model.
+    Raises `ModelError`, naming the file, if the file is damaged, the model type is unknown to transformers or needs the
+    repository's code, or the folder holds an adapter.
     """
     path = folder / CONFIG
     adapter = folder / "adapter_config.json"
@@ -53,7 +53,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
             "`merge_and_unload()`, then `save_pretrained`)"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))  # as transformers reads it: some hold Infinity
+        content = json.loads(path.read_text(encoding="utf-8"))  # like transformers: some files contain Infinity
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON ({type(error).__name__}: {error}). Copy the file again") from error
     kind = content.get("model_type") if isinstance(content, dict) else None
@@ -65,14 +65,14 @@ def read_config(folder: Path) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers validates fields with errors of several kinds
         raise ModelError(f"{path}: transformers cannot read it: {_line(error)}") from error
-    # A configuration may ask for a kernel of the hub, which is code. What computes is chosen by the settings alone.
+    # A configuration may name a hub kernel, which is code. The settings alone choose the kernel.
     config._attn_implementation = None
     config._experts_implementation = None
     return config
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a model's folder. Raises `ModelError` if it cannot be opened, or only by running its code."""
+    """Open the tokenizer in a model's folder. Raises `ModelError` if it is damaged or needs the repository's code."""
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # transformers and tokenizers raise errors of several kinds
@@ -80,9 +80,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def check_decoder(config: PreTrainedConfig, name: str) -> None:
-    """Raise `ModelError` unless the model is a decoder whose heads can be read in each of its layers.
+    """Raise `ModelError` unless the model is a decoder whose heads can be read in every layer.
 
-    The model is built without memory for its weights. `config` holds the number of layers in use.
+    The model is built on the meta device, without memory for weights. `config` has the number of layers in use.
     """
     text = config.get_text_config(decoder=True)
     kinds = sorted(set(getattr(text, "layer_types", None) or ()) - set(READABLE))
@@ -100,7 +100,7 @@ def check_decoder(config: PreTrainedConfig, name: str) -> None:
                 copy.deepcopy(config), attn_implementation=ATTENTION_NAME, trust_remote_code=False
             )
         layers = getattr(model.get_decoder(), "layers", None)
-    except Exception as error:  # each family checks its fields in another way
+    except Exception as error:  # families validate their fields with different errors
         raise ModelError(f"{name} ({text.model_type}) cannot be built: {error}; {expected}") from error
     attention = [getattr(layer, "self_attn", None) for layer in layers] if isinstance(layers, nn.ModuleList) else []
     readable = [
@@ -113,10 +113,10 @@ def check_decoder(config: PreTrainedConfig, name: str) -> None:
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig, name: str) -> None:
-    """Raise `ModelError` if the tokenizer can give an id for which the model has no embedding.
+    """Raise `ModelError` if the tokenizer can produce an id without an embedding in the model.
 
-    Added tokens beyond the embeddings are accepted if no text and no template contains them (Gemma 3's image token):
-    inside texts they are plain text.
+    Added tokens beyond the embeddings are accepted if no template contains them (Gemma 3's image token); inside texts
+    they are plain text.
     """
     rows = int(config.get_text_config(decoder=True).vocab_size)
     vocabulary: dict[str, int] = tokenizer.get_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
@@ -137,10 +137,10 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 
 
 def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
-    """Raise `ModelError`, which names the file, for a safetensors file that is cut or damaged or for weights elsewhere.
-    Weights of whole numbers or of eight bits are refused too if the configuration does not say how they are quantized.
+    """Raise `ModelError`, naming the file, for a damaged or truncated safetensors file and for weights in other files.
 
-    Only the files' headers are read.
+    Integer and 8-bit weights are refused unless the configuration describes the quantization. Only the files' headers
+    are read.
     """
     elsewhere = getattr(config, "transformers_weights", None)
     if elsewhere is not None or any(folder.glob("shard-*-model-*.safetensors")):
@@ -162,11 +162,11 @@ def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
 
 
 def check_loaded(info: Mapping[str, Iterable[Any]], name: str, depth: int | None = None) -> None:
-    """Raise `ModelError` unless a model's files and its layers in use fit, from transformers' loading information.
+    """Raise `ModelError` unless the files hold exactly the weights of the layers in use.
 
-    depth: the number of decoder layers in use. Weights of them that the model has no place for (such as a bias or a
-    scale that its configuration does not mention) are an error too, because the model would compute something else
-    without them. Other weights that the model does not use (layers beyond the cut, a head) are accepted.
+    info: transformers' loading information. depth: the number of decoder layers in use. Extra weights of these layers
+    (such as a bias or a scale that the configuration does not mention) are an error, because the model would compute
+    something else without them. Other unused weights (layers beyond the cut, a head) are accepted.
     """
     shapes = {key: f"{tuple(found)} instead of {tuple(expected)}" for key, found, expected in info["mismatched_keys"]}
     missing = sorted(set(info["missing_keys"]) - set(shapes))
@@ -187,13 +187,13 @@ def check_loaded(info: Mapping[str, Iterable[Any]], name: str, depth: int | None
 
 
 def _layer(key: str) -> int:
-    """The number of the decoder layer that a weight belongs to; -1 for a weight of none."""
+    """The index of the decoder layer that a weight belongs to; -1 if it belongs to none."""
     found = _LAYER.match(key)
     return int(found.group(1)) if found else -1
 
 
 def _line(error: Exception) -> str:
-    """An error's type and words, in one line."""
+    """An error's type and message in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
@@ -203,7 +203,7 @@ def _first(names: Iterable[str]) -> str:
 
 
 def family_config(family: str) -> PreTrainedConfig:
-    """The default configuration of a model type. Raises `ConfigError` for one that transformers does not know."""
+    """The default configuration of a model type. Raises `ConfigError` for a type unknown to transformers."""
     if family not in CONFIG_MAPPING:
         known = list(CONFIG_MAPPING.keys())
         raise ConfigError(f"model.family is {family!r}, expected a model type of transformers{meant(family, known)}")
@@ -211,7 +211,7 @@ def family_config(family: str) -> PreTrainedConfig:
 
 
 def check_overrides(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a name that is no field of the model's configuration, which transformers would ignore."""
+    """Raise `ConfigError` for a name that is not a field of the configuration; transformers would ignore it."""
     known = {*config.to_dict(), *config.attribute_map, *inspect.signature(type(config).__init__).parameters}
     for name in overrides:
         if name not in known:

@@ -1,9 +1,8 @@
-"""Parts of the layers through `torch.compile`: what is memory traffic between two matrix products becomes one kernel.
+"""Compiles norms and MLPs of the layers with `torch.compile`, which fuses memory-bound operations into single kernels.
 
-Norms and the MLP's gate read and write the hidden states several times each in plain PyTorch, which weighs where
-products are fast. Measured: a tenth of a pass on a processor, 13 % on an H200 (experiments/benchmarks). The attention
-stays as it is: its kernel is fused already, and the readout beside it takes Python objects that a compiler would
-specialise on.
+In plain PyTorch, norms and the MLP's gate each read and write the hidden states several times, which matters on devices
+with fast matrix products. Measured: a tenth of a pass on a CPU, 13 % on an H200 (experiments/benchmarks). The attention
+is not compiled: its kernel is fused already, and the readout takes Python objects on which a compiler would specialise.
 """
 
 import importlib.util
@@ -17,15 +16,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 PARTS = ("mlp", "input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm")
-"""Modules of a decoder layer, by the names that the families of transformers give them."""
+"""The compiled modules of a decoder layer, by their names in transformers."""
 
 
 def compile_parts(model: PreTrainedModel) -> int:
-    """Compile the MLPs and norms of all layers, in place, for any number of tokens; how many modules that were.
+    """Compile the MLPs and norms of all layers in place, for any number of tokens. Returns the number of modules.
 
-    Layers share what is compiled, so that the first pass waits for a handful of compilations and no later one does.
-    Names, parameters and what is saved do not change. Needs Triton on a GPU and a C++ compiler on a processor: PyTorch
-    raises where the first pass finds none.
+    Layers share compiled code: the first pass waits for a few compilations, later passes for none. Names, parameters
+    and saved files do not change. Needs Triton on a GPU and a C++ compiler on a CPU; without them the first pass raises
+    PyTorch's error.
     """
     layers: Any = model.get_decoder().layers
     modules = [module for layer in layers for part in PARTS if (module := _find(layer, part)) is not None]
@@ -35,7 +34,7 @@ def compile_parts(model: PreTrainedModel) -> int:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether `torch.compile` finds what it compiles with: Triton, on a processor a C++ compiler (g++, or `CXX`)."""
+    """Whether the compiler of `torch.compile` is installed: Triton on a GPU, on a CPU a C++ compiler (g++ or `CXX`)."""
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None

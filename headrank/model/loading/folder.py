@@ -1,8 +1,8 @@
-"""Finds the folder that holds a model's files: a local folder, the embedded model's, or a snapshot in the Hugging Face
-hub's cache, downloaded if it is not complete.
+"""Finds the folder with a model's files: a local folder, the embedded model's, or a snapshot in the Hugging Face hub's
+cache, which is downloaded if incomplete.
 
-Everything that is loaded afterwards is read from this folder, without a network. A model with a commit hash as its
-revision costs no request once its snapshot is complete. Any other revision asks the hub once per process, briefly.
+All later loading reads from this folder, without network access. A revision that is a commit hash needs no request once
+its snapshot is complete. Any other revision is resolved by one short request to the hub per process.
 """
 
 import contextlib
@@ -27,25 +27,25 @@ logger = logging.getLogger(__name__)
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 TOKENIZER_FILES = ((TOKENIZER,), ("vocab.json", "merges.txt"), ("vocab.txt",), ("tokenizer.model",))
-"""Each of these makes a fast tokenizer."""
+"""Each of these sets of files is sufficient for a fast tokenizer."""
 
 TIMEOUT = 5.0  # seconds for the one request that resolves a revision
 
 _SMALL = ["*.json", "*.txt", "*.model", "*.jinja"]  # everything but the weights
-_OTHER_FORMATS = ["onnx/*", "openvino/*", "original/*"]  # copies of the weights that transformers does not read
+_OTHER_FORMATS = ["onnx/*", "openvino/*", "original/*"]  # weights in formats that transformers does not read
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Find = Callable[[str], Path | None]
-"""Gives the path of one of a model's files, or None if it is absent."""
+"""Returns the path of one of a model's files, or None if it is absent."""
 
 
 def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (CONFIG, TOKENIZER, WEIGHTS)) -> Path:
-    """The local folder of a model that holds at least the files it `needs`, some of `CONFIG`, `TOKENIZER`, `WEIGHTS`.
+    """The local folder of a model, with at least the files in `needs` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
 
     model: the embedded model's name, a folder, or a hub id. revision: of a hub id; None is the hub's main branch.
 
-    Raises `ModelError` for a near miss of the embedded model's name, and `MissingModelError` (a `FileNotFoundError`)
-    for a folder that does not exist or lacks a needed file and if the hub does not have the model or cannot be reached.
+    Raises `ModelError` for a misspelt name of the embedded model, and `MissingModelError` (a `FileNotFoundError`) if
+    the folder does not exist or lacks a needed file, or if the hub does not have the model or cannot be reached.
     """
     if model == EMBEDDED_MODEL:
         return embedded_model_folder()
@@ -61,7 +61,7 @@ def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (
 
 
 def is_local(model: str) -> bool:
-    """Whether a model's name means a folder of this machine, existing or not: a hub id has one slash at most."""
+    """Whether a model's name is a local path, existing or not. A hub id has at most one slash."""
     path = Path(model).expanduser()
     return path.is_dir() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
 
@@ -80,9 +80,9 @@ def missing_files(find: Find, needs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def weight_names(find: Find) -> list[str]:
-    """The names of a model's weight files: one file, or the shards that its index lists.
+    """The names of a model's weight files: one file, or the shards listed in its index.
 
-    Raises `ModelError` for an index that is damaged.
+    Raises `ModelError` if the index is damaged.
     """
     index = find(SHARDS)
     if index is None or find(WEIGHTS) is not None:
@@ -105,14 +105,14 @@ def in_folder(folder: Path) -> Find:
 
 
 def in_cache(model: str, revision: str | None) -> Find:
-    """Finds files of a hub model in the hub's cache, without a network."""
+    """Finds files of a hub model in the hub's cache, without network access."""
 
     def find(name: str) -> Path | None:
         try:
             path = try_to_load_from_cache(model, name, revision=revision)
         except HFValidationError:
-            return None  # a name that no hub id has
-        return Path(path) if isinstance(path, str) else None  # otherwise absent, or not known
+            return None  # not a valid hub id
+        return Path(path) if isinstance(path, str) else None  # otherwise absent or unknown
 
     return find
 
@@ -156,7 +156,7 @@ def _snapshot(model: str, revision: str | None, needs: tuple[str, ...]) -> Path:
     return cache / "snapshots" / commit
 
 
-@functools.cache  # one process reads one version of a model, and asks once
+@functools.cache  # a process reads one version of a model and sends one request
 def _commit(model: str, revision: str | None) -> str:
     """The commit of a branch or tag: from the hub, or from the cache if the hub cannot be reached."""
     name = revision or constants.DEFAULT_REVISION
@@ -165,14 +165,14 @@ def _commit(model: str, revision: str | None) -> str:
         commit = HfApi().model_info(model, revision=revision, timeout=TIMEOUT).sha
         assert commit is not None
         return commit
-    except Exception as error:  # of the hub's HTTP client, which differs between its versions
+    except Exception as error:  # the HTTP client of the hub differs between versions
         cached = in_cache(model, revision)(CONFIG)
         if cached is None or _refused(error):
             raise _unavailable(model, revision, error) from error
         commit = cached.parent.name
         logger.warning(
-            "the Hugging Face hub cannot be reached (%s): reading %s at commit %s from the cache, which may not be the "
-            "newest. Give this commit as the revision to ask for nothing",
+            "the Hugging Face hub cannot be reached (%s): reading %s at commit %s from the cache, which may be "
+            "outdated. Set this commit as the revision to avoid requests",
             type(error).__name__, model, commit,
         )  # fmt: skip
         return commit
@@ -196,14 +196,14 @@ def _download(model: str, commit: str, needs: tuple[str, ...]) -> None:
 
 
 def _module_weights(find: Find) -> list[str]:
-    """The weights of the modules that a model of sentence-transformers keeps in folders of the repository."""
+    """The weights of sentence-transformers modules, which lie in subfolders of the repository."""
     modules = find("modules.json")
     paths = [] if modules is None else [module["path"] for module in read_json(modules)]
     return [f"{path}/*.safetensors" for path in paths if path]
 
 
 def _refused(error: Exception) -> bool:
-    """Whether the hub answered that it does not have or does not give the model."""
+    """Whether the hub answered that the model does not exist or access is denied."""
     return isinstance(error, HfHubHTTPError) and getattr(error.response, "status_code", 500) < 500
 
 
@@ -214,6 +214,6 @@ def _unavailable(model: str, revision: str | None, error: Exception) -> MissingM
         "" if cached is None else f". The cache holds a part at {cached.parent.name}, perhaps all: give it as revision"
     )
     return MissingModelError(
-        f"model {model!r}{at} is no local folder, is not complete in the hub's cache ({constants.HF_HUB_CACHE}), and "
-        f"could not be had from the Hugging Face hub: {type(error).__name__}: {error}{hint}"
+        f"model {model!r}{at} is not a local folder, is incomplete in the hub's cache ({constants.HF_HUB_CACHE}), and "
+        f"could not be downloaded from the Hugging Face hub: {type(error).__name__}: {error}{hint}"
     )
