@@ -13,8 +13,7 @@ import jinja2
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.model import plain_text_tokenizer
-from headrank.model.plain_text import encodable
-from headrank.model.truncation import encode_first
+from headrank.model.plain_text import encodable, encode_first
 
 Message: TypeAlias = tuple[str, str | None]
 """A role and a text of our own, or None for a foreign text that comes later."""

@@ -18,8 +18,7 @@ from headrank.baselines.chat import Piece, join, show
 from headrank.baselines.language_model import LanguageModel, check_language_model, context_tokens, load_language_model
 from headrank.baselines.protocol import Reranked
 from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
-from headrank.model.plain_text import encodable
-from headrank.model.truncation import encode_first
+from headrank.model.plain_text import encodable, encode_first
 from headrank.ranking import CandidateList, Ranking
 from headrank.settings import Ge, settings
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from headrank.data.labelled import LabelledList
 from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
 from headrank.model.head_scores import Head, HeadScores
+from headrank.model.plain_text import CutCounts
 from headrank.model.prompt import PromptSettings
 from headrank.model.reader import ListReader, Order, context_order
-from headrank.model.truncation import CutCounts
 
 logger = logging.getLogger(__name__)
 

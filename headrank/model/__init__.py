@@ -27,11 +27,10 @@ from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
 from headrank.model.identity import describe_model, model_identity, weights_fingerprint
 from headrank.model.loading.default_model import EMBEDDED_MODEL
 from headrank.model.loading.default_model import PACKAGE as EMBEDDED_PACKAGE
-from headrank.model.plain_text import plain_text_tokenizer
+from headrank.model.plain_text import CutCounts, cuts_text, plain_text_tokenizer
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
 from headrank.model.reader import ListReader, Order, Reading, context_order
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
-from headrank.model.truncation import CutCounts, cuts_text
 
 __all__ = [
     "EMBEDDED_MODEL",

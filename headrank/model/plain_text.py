@@ -1,10 +1,19 @@
-"""Plain-text tokenisation: no special tokens, and no space before a text."""
+"""Plain-text tokenisation: no special tokens and no space before a text; only the beginning of long texts is tokenised.
+
+A tokenizer needs seconds and gigabytes for a text of megabytes, of which the prompt keeps a few hundred tokens. Such a
+text is tokenised only up to a point where the cut cannot change the kept ids (`encode_first`).
+"""
 
 import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+
+_CHARACTERS_PER_TOKEN = 16  # window of the first attempt; running text has 3 to 5, runs of spaces up to 128
 
 
 def encodable(text: str) -> str:
@@ -41,3 +50,98 @@ def _without_prefix_space(step: dict[str, Any] | None) -> dict[str, Any] | None:
     if step["type"] == "ByteLevel":
         step["add_prefix_space"] = False
     return step
+
+
+def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    """The first `limit + 1` token ids of each text (None: all). More than `limit` ids mean that the text is longer.
+
+    tokenizer: a `tokenizers.Tokenizer`, or anything with its `encode` and `encode_batch`.
+    """
+    ids: list[list[int]] = [[] for _ in texts]
+    window = None if limit is None else _first_window(limit)
+    short = [i for i, text in enumerate(texts) if window is None or len(text) <= window]
+    encoded = tokenizer.encode_batch([texts[i] for i in short], add_special_tokens=False)
+    for i, one in zip(short, encoded, strict=True):
+        ids[i] = one.ids
+    if limit is None:
+        return ids
+    for i in set(range(len(texts))) - set(short):
+        ids[i] = tokenizer.encode(first_characters(tokenizer, texts[i], limit), add_special_tokens=False).ids
+    return [one[: limit + 1] for one in ids]
+
+
+def first_characters(tokenizer: Any, text: str, limit: int) -> str:
+    """A prefix of the text with the same first `limit + 1` token ids as the text; the whole text if it is short.
+
+    The cut is made before white space if possible, because tokenizers split there. At least `limit + 64` further tokens
+    lie between the kept ids and the cut. Inside a run without white space, two different cuts must agree on the kept
+    ids, and no cut separates a combining mark from its letter (Unicode normalisation sorts the marks of a letter). If
+    no cut of a window qualifies, the window doubles, up to the whole text.
+    """
+    window = _first_window(limit)
+    while window < len(text):
+        cuts = _cuts(text, window)
+        ids = [tokenizer.encode(text[:cut], add_special_tokens=False).ids for cut in cuts]
+        enough = bool(ids) and all(len(one) >= _tokens_tried(limit) for one in ids)
+        if enough and all(one[: limit + 1] == ids[0][: limit + 1] for one in ids):
+            return text[: cuts[0]]
+        window *= 2
+    return text
+
+
+def _first_window(limit: int) -> int:
+    return _CHARACTERS_PER_TOKEN * _tokens_tried(limit)
+
+
+def _tokens_tried(limit: int) -> int:
+    return 2 * limit + 64
+
+
+def _cuts(text: str, window: int) -> list[int]:
+    """Candidate cuts: before the last white space in the window's second half, else the last two positions of that half
+    that split no letter from its marks, else none."""
+    half = range(window, window // 2, -1)
+    for cut in half:
+        if text[cut].isspace() and not text[cut - 1].isspace():
+            return [cut]
+    starters: Iterator[int] = (cut for cut in half if not unicodedata.combining(text[cut]))
+    cuts = [cut for cut, _ in zip(starters, range(2), strict=False)]
+    return cuts if len(cuts) == 2 else []
+
+
+@dataclass(slots=True)
+class CutCounts:
+    """Counts of the passages and queries that were cut to a prompt's limit, over all lists of a job."""
+
+    lists: int = 0
+    passages: int = 0
+    cut_lists: int = 0  # lists with a cut passage
+    cut_passages: int = 0
+    cut_queries: int = 0
+
+    def add(self, passages: int, cut_passages: int, *, query_cut: bool = False) -> None:
+        """Count one list with this number of passages."""
+        self.lists += 1
+        self.passages += passages
+        self.cut_lists += cut_passages > 0
+        self.cut_passages += cut_passages
+        self.cut_queries += query_cut
+
+    def __bool__(self) -> bool:
+        return self.cut_passages > 0 or self.cut_queries > 0
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """The counts by name, as `cuts_text` expects them."""
+        names = ("passages", "cut_lists", "cut_passages", "cut_queries")
+        return {name: getattr(self, name) for name in names}
+
+    def __str__(self) -> str:
+        return cuts_text({"lists": self.lists, **self.facts})
+
+
+def cuts_text(facts: Mapping[str, Any]) -> str:
+    """Format counts: `12 of 480 passages in 7 of 24 lists, 0 of 24 queries`."""
+    lists = facts["lists"]
+    passages = f"{facts['cut_passages']} of {facts['passages']} passages in {facts['cut_lists']} of {lists} lists"
+    return f"{passages}, {facts['cut_queries']} of {lists} queries"

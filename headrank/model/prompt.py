@@ -17,8 +17,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.errors import ConfigError
 from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout, find_layout
-from headrank.model.plain_text import encodable, plain_text_tokenizer
-from headrank.model.truncation import encode_first
+from headrank.model.plain_text import encodable, encode_first, plain_text_tokenizer
 from headrank.settings import Ge, one_of, settings, wrong
 
 ROWS = ("query", "instruction", "end_of_turn", "suffix", "layout")
@@ -201,7 +200,7 @@ class PromptBuilder:
         self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
     ) -> list[Prompt]:
         """Build prompts for (query, passages in context order). Each text is tokenised once, in one parallel batch per
-        limit. Only the beginning of a text beyond its limit is tokenised, see `truncation`.
+        limit. Only the beginning of a text beyond its limit is tokenised, see `encode_first`.
 
         `known` carries the token ids over to the next call of the same job.
         """

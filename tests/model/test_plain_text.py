@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrank.model import plain_text_tokenizer
-from headrank.model.truncation import encode_first, first_characters
+from headrank.model.plain_text import encode_first, first_characters
 from tests.tiny import tiny_tokenizer
 from tests.tokenizers import REAL
 
