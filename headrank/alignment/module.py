@@ -39,7 +39,7 @@ from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.reader import LabelledReader, checkpoint_activations
 from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
-from headrank.data.batches import Batch
+from headrank.data.batches import ListBatch
 from headrank.data.labelled import LabelledList
 from headrank.io.artifacts import artifact_key
 from headrank.model import Backbone, Head, PromptBuilder, PromptSettings, ScorerSettings
@@ -164,7 +164,7 @@ class AlignmentModule(LightningModule):
         self.fixed_weights = tuple(before.get(head, 1.0) for head in self.heads)
         self.origin = origin
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
         """The sum of the lists' losses times the batch's weight (by default their mean).
 
         A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 is read to keep
@@ -209,7 +209,7 @@ class AlignmentModule(LightningModule):
             weights = torch.tensor(self.start_weights, device=self.device)
             return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: ListBatch, batch_idx: int) -> None:
         """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""
         scores = self.reader.read(batch.lists, self.heads)
         z = self.reader.passage_scores(batch.lists, scores, self.weights)

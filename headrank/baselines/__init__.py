@@ -1,6 +1,7 @@
-"""Rerankers with code of their own, to compare with: they take the same candidate lists and give the same runs.
+"""Baseline rerankers with a separate implementation; they take the same candidate lists and return rankings.
 
-The baselines that read attention (ICR, QRHead, CoRe, Selective-ICR) are configurations of HeadRank and need none of it.
+The attention-based baselines (ICR, QRHead, CoRe, Selective-ICR) are configurations of HeadRank and do not use this
+package.
 """
 
 from headrank.baselines.cross_encoder import CrossEncoderReranker

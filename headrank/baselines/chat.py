@@ -1,8 +1,8 @@
-"""Chat prompts as token ids, with foreign text kept plain.
+"""Builds chat prompts as token ids, with untrusted text kept free of special tokens.
 
-The tokenizer's own chat template is rendered once with placeholders; what stands between them is the frame, whose
-special tokens are special. Texts are tokenised apart, with no special tokens in force, and put in the placeholders'
-stead: `<|im_end|>` in a passage is text, and a template that looks at a message's content sees nothing of it.
+The tokenizer's chat template is rendered once with placeholders for the texts. The parts between placeholders form the
+frame, tokenised with special tokens. Texts are tokenised separately without special tokens and replace the
+placeholders, so `<|im_end|>` in a passage is plain text, and the template cannot depend on a message's content.
 """
 
 from collections.abc import Sequence
@@ -16,38 +16,38 @@ from headrank.model import plain_text_tokenizer
 from headrank.model.plain_text import encodable, encode_first
 
 Message: TypeAlias = tuple[str, str | None]
-"""A role and a text of our own, or None for a foreign text that comes later."""
+"""A role and its text, or None for a foreign text (a query or passage) that is inserted later."""
 
-_OPEN, _CLOSE = "\ue000", "\ue001"  # private use: in no template
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters, which templates do not contain
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some tokens of a prompt; `plain` where they are foreign text."""
+    """Consecutive tokens of a prompt; `plain` marks foreign text without special tokens."""
 
     ids: tuple[int, ...]
     plain: bool
 
 
 class ChatEncoder:
-    """Turns messages into pieces for one tokenizer.
+    """Encodes chat messages as pieces.
 
-    Raises `ValueError` at construction if the tokenizer has no chat template or is not a fast one.
+    Raises `ValueError` at construction if the tokenizer has no chat template or is not a fast tokenizer.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, thinking: bool = False) -> None:
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise ValueError(f"{type(tokenizer).__name__} is no fast tokenizer; expected one backed by tokenizer.json")
+            raise ValueError(f"expected a fast tokenizer (tokenizer.json), found {type(tokenizer).__name__}")
         if not tokenizer.chat_template:
-            raise ValueError("the tokenizer has no chat template: expected a model that was made for chats")
+            raise ValueError("the tokenizer has no chat template; expected a chat model")
         self.tokenizer = tokenizer
         self.thinking = thinking
         self._plain = plain_text_tokenizer(tokenizer)
 
     def frame(self, messages: Sequence[Message]) -> list[Piece]:
-        """The template's text around the foreign texts: one piece more than there are foreign texts.
+        """Encode the template's text around the foreign texts: the number of foreign texts + 1 pieces.
 
-        Where the template refuses a system message, it stands before the first user's text.
+        If the template rejects a system message, it is put before the first user message.
         """
         try:
             text = self._render(messages)
@@ -59,12 +59,15 @@ class ChatEncoder:
         for number in range(foreign):
             before, mark, text = text.partition(f"{_OPEN}{number}{_CLOSE}")
             if not mark:
-                raise ValueError("the tokenizer's chat template leaves out a message or changes their order")
+                raise ValueError(
+                    "expected all messages in order, found a chat template that omits or reorders messages; use "
+                    "another chat model"
+                )
             parts.append(before)
         return [Piece(tuple(self._special(part)), plain=False) for part in (*parts, text)]
 
     def texts(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[int, ...]]:
-        """The ids of foreign texts (the first `limit + 1`, or all), with no special tokens in force."""
+        """The token ids of foreign texts (the first `limit + 1`, or all), without special tokens."""
         return [tuple(ids) for ids in encode_first(self._plain, [encodable(text) for text in texts], limit)]
 
     def _render(self, messages: Sequence[Message], system: str | None = None) -> str:
@@ -86,12 +89,12 @@ class ChatEncoder:
 
 
 def join(pieces: Sequence[Piece]) -> list[int]:
-    """The prompt's ids."""
+    """The token ids of the prompt."""
     return [token for piece in pieces for token in piece.ids]
 
 
 def show(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> str:
-    """The prompt as text; foreign text, in which nothing is special, stands between ⟦ and ⟧."""
+    """The prompt as text, with foreign text between ⟦ and ⟧."""
     parts = []
     for piece in pieces:
         text = str(tokenizer.decode(list(piece.ids)))

@@ -1,5 +1,5 @@
-"""Any cross-encoder that sentence-transformers opens: query and passage in one encoder, one logit (Nogueira and Cho
-2019, arXiv 1901.04085). The library (extra `baselines`) builds the pairs, cuts and batches them."""
+"""Reranking with a sentence-transformers cross-encoder: one logit per pair of query and passage (Nogueira and Cho 2019,
+arXiv 1901.04085). The library (extra `baselines`) builds, truncates and batches the pairs."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,58 +31,58 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 MODEL = "cross-encoder/ms-marco-MiniLM-L6-v2"
-_NO_LIMIT = 10**6  # tokens; a tokenizer without a limit reports 10**30, which its backend does not accept
+_NO_LIMIT = 10**6  # tokens; a tokenizer without a limit reports 10**30, which its backend rejects
 
 
 @settings
 class CrossEncoderReranker:
-    """A cross-encoder with one output. Scores are its logits: a sigmoid would only tie the extreme ones."""
+    """A cross-encoder with one output. Scores are its logits, because a sigmoid would tie extreme scores."""
 
-    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(MODEL))  # sentence-transformers opens it
-    max_length: Annotated[int, Ge(1)] | None = None  # tokens of a pair; None: the model's own
-    batch_size: Annotated[int, Ge(1)] = 32  # passages of a list per forward pass
+    model: BackboneSettings = field(default_factory=lambda: BackboneSettings(MODEL))  # opened by sentence-transformers
+    max_length: Annotated[int, Ge(1)] | None = None  # tokens of a pair; None: the model's limit
+    batch_size: Annotated[int, Ge(1)] = 32  # pairs of a list per forward pass
 
-    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
-        """See `RerankerSettings.identity`. The experiment's model has no part in it."""
+    def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
+        """See `RerankerSettings.identity`. It does not depend on the experiment's model."""
         return {"settings": replace(self, model=BackboneSettings(), batch_size=1), "model": model_identity(self.model)}
 
-    def check_model(self, own: BackboneSettings) -> None:
+    def check_model(self, backbone: BackboneSettings) -> None:
         """See `RerankerSettings.check_model`."""
         _check_machine(self.model)
         if not self.model.random_weights:
             _check_files(self.model, self.model.folder())
 
-    def load(self, own: BackboneSettings) -> "LoadedCrossEncoder":
-        """See `RerankerSettings.load`. Raises `ValueError` if the model has more than one output, and `ImportError`
-        where sentence-transformers is not installed."""
+    def load(self, backbone: BackboneSettings) -> "LoadedCrossEncoder":
+        """See `RerankerSettings.load`. Raises `ValueError` if the model has more than one output, and `ImportError` if
+        sentence-transformers is not installed."""
         return LoadedCrossEncoder(open_cross_encoder(self.model, self.max_length), self)
 
-    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The pair of the first passage; each passage has its own."""
+    def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
+        """The pair of the first passage. Each passage has a separate pair."""
         if not len(item):
-            return "(a list without passages is not read)"
+            return "(no prompt: the list has no passages)"
         tokenizer: Any = load_tokenizer(self.model)
         tokenizer.split_special_tokens = True
         query, passage = _pair(item, 0)
         longest = min(self.max_length or tokenizer.model_max_length, tokenizer.model_max_length)
         longest = min(longest, _NO_LIMIT)
-        # in lists: an empty passage alone would pass for no second text
+        # as lists, because an empty string would be treated as a missing second text
         ids = tokenizer([query], [passage], truncation="longest_first", max_length=longest)["input_ids"][0]
         return str(tokenizer.decode(ids))
 
 
 class LoadedCrossEncoder:
-    """A loaded `CrossEncoderReranker`."""
+    """A loaded `CrossEncoderReranker` with its model."""
 
     def __init__(self, encoder: "CrossEncoder", settings: CrossEncoderReranker) -> None:
         self.encoder = encoder
         self.settings = settings
         fast = isinstance(encoder.tokenizer, PreTrainedTokenizerFast)
-        self._plain = plain_text_tokenizer(encoder.tokenizer) if fast else None  # None: cuts are not counted
+        self._plain = plain_text_tokenizer(encoder.tokenizer) if fast else None  # None: truncation is not counted
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         return torch.device(self.encoder.device)
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
@@ -100,8 +100,8 @@ class LoadedCrossEncoder:
         return Reranked(tuple(rankings), facts={} if self._plain is None else counts.facts)
 
     def _cuts(self, pair: tuple[str, str]) -> tuple[tuple[str, str], bool, bool]:
-        """The pair, shortened if it is far longer than the model's limit, and whether the library cuts query and
-        passage: it removes tokens from the longer of the two, then from both."""
+        """The pair, shortened if it is far longer than the model's limit, and whether the library truncates the query
+        and the passage. It removes tokens from the longer of the two, then from both."""
         tokenizer = self.encoder.tokenizer
         longest = tokenizer.model_max_length
         if longest > _NO_LIMIT or self._plain is None:
@@ -114,7 +114,7 @@ class LoadedCrossEncoder:
         return kept, query > max(room // 2, room - passage), passage > max(room // 2, room - query)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The logit of each pair of query and passage."""
+        """The logit of each (query, passage) pair."""
         return self.encoder.predict(
             list(pairs),
             batch_size=self.settings.batch_size,
@@ -124,11 +124,17 @@ class LoadedCrossEncoder:
 
 
 def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None) -> "CrossEncoder":
-    """Open a cross-encoder; special tokens in texts are text to it. Random weights are written to a folder first, the
-    only thing that the library opens.
+    """Open a cross-encoder that treats special tokens in texts as plain text.
 
-    Raises `ModelError` if weights are missing (above all those of the classification head), if the model has more than
-    one output, or if it cannot be opened without running its code.
+    The library only opens folders, so a model with random weights is first written to a temporary folder.
+
+    Args:
+        settings: the model.
+        max_length: the token limit of a pair; None: the model's limit.
+
+    Raises:
+        ModelError: if weights are missing (for instance those of the classification head), the model has more than one
+            output, or it cannot be opened without running its code.
     """
     require_extra("baselines", "cross_encoder")
     from sentence_transformers import CrossEncoder
@@ -146,7 +152,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
             model_kwargs={
                 "dtype": DTYPES[settings.dtype],
                 "attn_implementation": settings.kernel,
-                "use_safetensors": True,  # never a pickle, which can run code
+                "use_safetensors": True,  # never a pickle, which can execute code
             },
             processor_kwargs={"split_special_tokens": True},
         )
@@ -162,7 +168,7 @@ def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None
     else:
         encoder = opened(settings.folder())
     if encoder.num_labels != 1:
-        raise ModelError(f"{settings.model} has {encoder.num_labels} outputs; expected a cross-encoder with one")
+        raise ModelError(f"{settings.model} has {encoder.num_labels} outputs; expected a cross-encoder with one output")
     return encoder
 
 
@@ -172,44 +178,44 @@ def _check_machine(settings: BackboneSettings) -> None:
 
 
 def _has_modules(folder: Path) -> bool:
-    """Whether the model lists its modules, so that the library finds its classes there."""
+    """Whether the folder has a modules.json, in which the library finds the model's classes."""
     return (folder / "modules.json").is_file()
 
 
 def _check_files(settings: BackboneSettings, folder: Path) -> None:
-    """Raise `ModelError` for a model that is no complete cross-encoder, judged by its files only."""
+    """Raise `ModelError` for a model that is not a complete cross-encoder. Only its files are checked."""
     config = read_config(folder)
     if hasattr(config, "headrank_full_layers"):
         raise ModelError(
-            f"{settings.model} is a reranker by attention that `Reranker.save` or alignment wrote, without a "
-            "classification head. Open it with headrank's Reranker.from_pretrained; expected a cross-encoder"
+            f"expected a cross-encoder, found {settings.model}, an attention reranker without classification head that "
+            "`Reranker.save` or alignment wrote; open it with headrank's Reranker.from_pretrained"
         )
     check_weight_files(folder, config)
-    if not _has_modules(folder):  # the library takes one of two classes
+    if not _has_modules(folder):  # then the library uses one of two classes
         generates = (config.architectures or [""])[0].endswith("ForCausalLM")
         kind = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
         _check_weights(settings, folder, kind, config)
 
 
 def _check_weights(settings: BackboneSettings, folder: Path, kind: Any, config: PreTrainedConfig) -> None:
-    """Raise `ModelError` if weights are missing that sentence-transformers would leave random.
+    """Raise `ModelError` if weights are missing, which sentence-transformers would initialise randomly.
 
-    The files are opened for shapes alone, with the class that the library takes, `kind`.
+    Only shapes are read, with the model class that the library uses, `kind`.
     """
     with quiet_model_loading():
         try:
             _, info = kind.from_pretrained(
                 folder,
                 config=config,
-                device_map="meta",  # no memory, no weights
+                device_map="meta",  # allocates no memory, reads no weights
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # listed in the loading information, and refused there
+                ignore_mismatched_sizes=True,  # `check_loaded` rejects them
             )
         except ValueError as error:
-            raise ModelError(f"{settings.model} is no cross-encoder: {error}") from error
+            raise ModelError(f"expected a cross-encoder, found {settings.model}: {error}") from error
     check_loaded(info, settings.model)
 
 
@@ -218,7 +224,7 @@ def _write_random(settings: BackboneSettings, folder: str) -> None:
     config.num_labels = 1
     tokenizer = load_tokenizer(settings)
     config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.chat_template = None  # with one newer releases of the library write pairs as chats
+    tokenizer.chat_template = None  # otherwise newer releases of the library format pairs as chats
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).save_pretrained(folder)

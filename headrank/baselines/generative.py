@@ -1,8 +1,8 @@
-"""Listwise reranking by generation: a language model writes the permutation of a window of passages (RankGPT, Sun et
-al. 2023, arXiv 2304.09542), windows slide from the back of the list to its top.
+"""Listwise reranking by generation (RankGPT, Sun et al. 2023, arXiv 2304.09542).
 
-What HeadRank does without: a prompt for every window, a token for every character of the reply, and replies that may
-not be permutations. Those are repaired by the published rule and counted.
+A language model writes the permutation of each window of passages; windows slide from the back of the list to its top.
+Unlike HeadRank it needs a prompt per window and generated tokens, and replies may not be permutations. Malformed
+replies are repaired by the published rule and counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,52 +27,51 @@ from headrank.settings import Ge, one_of, settings, wrong
 class Generative:
     """RankGPT's listwise reranker with any chat model; the defaults are the published ones."""
 
-    model: BackboneSettings | None = None  # None: the experiment's own
-    window: Annotated[int, Ge(2)] = 20  # passages
-    step: Annotated[int, Ge(1)] = 10  # passages by which windows move
-    passage_cut: Annotated[str, one_of(CUTS)] = "words"  # words (RankGPT's) | tokens
-    # words or tokens; longer passages are cut at their end; None: no limit
-    passage_limit: Annotated[int, Ge(1)] | None = 300
-    max_new_tokens: Annotated[int, Ge(1)] | None = None  # of a reply; None: the length of a complete answer plus 64
-    thinking: bool = False  # of chat templates that can switch it
+    model: BackboneSettings | None = None  # None: the experiment's model
+    window: Annotated[int, Ge(2)] = 20  # passages per window
+    step: Annotated[int, Ge(1)] = 10  # passages by which the window moves
+    passage_cut: Annotated[str, one_of(CUTS)] = "words"  # words (as RankGPT) | tokens: the unit of passage_limit
+    passage_limit: Annotated[int, Ge(1)] | None = 300  # longer passages are truncated; None: no limit
+    max_new_tokens: Annotated[int, Ge(1)] | None = None  # per reply; None: the length of a complete answer plus 64
+    thinking: bool = False  # for chat templates with a thinking switch
     backend: Annotated[str, one_of(BACKENDS)] = "transformers"  # transformers | vllm (extra `vllm`)
-    batch_size: Annotated[int, Ge(1)] = 1  # lists side by side, with transformers
+    batch_size: Annotated[int, Ge(1)] = 1  # lists per batch, with transformers
 
     def __post_init__(self) -> None:
         if self.step > self.window:
-            raise wrong("step", self.step, f"at most the window, {self.window}: others leave passages out")
+            raise wrong("step", self.step, f"at most the window, {self.window}: a larger step skips passages")
 
-    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
-        """See `RerankerSettings.identity`. The number of lists side by side changes no result."""
-        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+    def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
+        """See `RerankerSettings.identity`. The batch size does not change results."""
+        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or backbone)}
 
-    def check_model(self, own: BackboneSettings) -> None:
+    def check_model(self, backbone: BackboneSettings) -> None:
         """See `RerankerSettings.check_model`."""
-        check_language_model(self.model or own)
+        check_language_model(self.model or backbone)
 
-    def load(self, own: BackboneSettings) -> "GenerativeReranker":
-        """See `RerankerSettings.load`. Raises `ValueError` if the model has no head or no chat template."""
-        return GenerativeReranker(load_generator(self.model or own, self.backend), self)
+    def load(self, backbone: BackboneSettings) -> "GenerativeReranker":
+        """See `RerankerSettings.load`. Raises `ValueError` if the model has no LM head or no chat template."""
+        return GenerativeReranker(load_generator(self.model or backbone, self.backend), self)
 
-    def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
+    def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
         """Raise `ValueError` for a list whose first window does not fit into the context. No weights are read."""
-        model = self.model or own
+        model = self.model or backbone
         prompts = self.prompts(load_tokenizer(model), context_tokens(model))
         for item in lists:
             if window := SlidingWindows(len(item), window=self.window, step=self.step).current:
                 prompts.build(item, window)
 
-    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first window, at the back of the list; later ones depend on the replies."""
-        model = self.model or own
+    def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
+        """The prompt of the first window, at the back of the list. Later prompts depend on the replies."""
+        model = self.model or backbone
         tokenizer = load_tokenizer(model)
         window = SlidingWindows(len(item), window=self.window, step=self.step).current
         if not window:
-            return "(a list of fewer than two passages is not read)"
+            return "(no prompt: the list has fewer than two passages)"
         return show(tokenizer, self.prompts(tokenizer, context_tokens(model)).build(item, window).pieces)
 
     def prompts(self, tokenizer: Any, max_tokens: int | None) -> ListwisePrompts:
-        """The builder of prompts for a model with this tokenizer and context."""
+        """The prompt builder for this tokenizer and a context of `max_tokens` tokens (None: unknown)."""
         return ListwisePrompts(
             tokenizer,
             cut=self.passage_cut,
@@ -84,7 +83,7 @@ class Generative:
 
 
 class GenerativeReranker:
-    """A loaded `Generative`. Scores are reciprocal ranks, as in RankLLM: only the order means something."""
+    """A loaded `Generative` reranker. Scores are reciprocal ranks, as in RankLLM; only their order is meaningful."""
 
     def __init__(self, generator: Generator, settings: Generative) -> None:
         self.generator = generator
@@ -93,20 +92,20 @@ class GenerativeReranker:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device of the model."""
         return self.generator.device
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError` before anything is generated if a first window does not go
+        """See `ListReranker.rerank`. Raises `ValueError`, before anything is generated, if a first window does not fit
         into the model's context."""
         s = self.settings
         plans = [SlidingWindows(len(item), window=s.window, step=s.step) for item in lists]
         for item, plan in zip(lists, plans, strict=True):
             if plan.current:
-                self.prompts.build(item, plan.current)  # for its check alone
+                self.prompts.build(item, plan.current)  # only to check that it fits
         permutations: list[Permutation] = []
         facts = {"tokens": 0, "generated_tokens": 0, "shortened_windows": 0}
-        cut: dict[str, set[int]] = {item.query.id: set() for item in lists}  # the candidates cut in any window
+        cut: dict[str, set[int]] = {item.query.id: set() for item in lists}  # candidates truncated in any window
         jobs = list(zip(lists, plans, strict=True))
         together = max(1, len(jobs)) if self.generator.schedules else s.batch_size
         for start in range(0, len(jobs), together):

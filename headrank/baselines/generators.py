@@ -1,4 +1,4 @@
-"""Greedy decoding of many prompts: by transformers, or by vLLM if it is installed."""
+"""Greedy decoding of batches of prompts, with transformers or vLLM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,52 +17,60 @@ BACKENDS = ("transformers", "vllm")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model wrote: its text without special tokens, its tokens, and whether the limit of tokens cut it."""
+    """A generated reply."""
 
-    text: str
-    tokens: int
-    cut: bool
+    text: str  # without special tokens
+    tokens: int  # number of generated tokens
+    cut: bool  # whether the reply ended at the token limit
 
 
 @runtime_checkable
 class Generator(Protocol):
-    """A loaded model that writes."""
+    """A loaded generative model."""
 
     tokenizer: PreTrainedTokenizerBase
-    max_tokens: int | None  # prompt and reply together, where the model says
+    max_tokens: int | None  # of prompt and reply together; None: unknown
     device: torch.device
-    schedules: bool  # whether it makes batches of its own, so that prompts should come all at once
+    schedules: bool  # whether it batches prompts itself; then `complete` should get all prompts at once
 
     def complete(self, prompts: Sequence[Sequence[int]], max_new_tokens: Sequence[int]) -> list[Reply]:
-        """The greedy continuation of each prompt (token ids), of at most the given number of tokens, in their order."""
+        """Generate the greedy continuation of each prompt.
+
+        Args:
+            prompts: token ids of each prompt.
+            max_new_tokens: the token limit of each reply.
+        """
         ...
 
 
 def load_generator(settings: BackboneSettings, backend: str) -> Generator:
-    """The model behind one of `BACKENDS`. Raises what loading raises, and `ImportError` where vLLM is not installed."""
+    """Load a model with one of `BACKENDS`. Raises `ImportError` if vLLM is requested but not installed."""
     if backend == "vllm":
         return VllmGenerator(settings)
     return TransformersGenerator(load_language_model(settings))
 
 
 class TransformersGenerator:
-    """transformers' `generate`, prompts padded on their left. The checkpoint's own sampling settings and penalties do
-    not count: a repetition penalty would change which identifiers are written."""
+    """Generation with transformers, prompts left-padded.
+
+    The checkpoint's sampling settings and penalties are ignored: a repetition penalty would change the generated
+    identifiers.
+    """
 
     schedules = False
 
     def __init__(self, loaded: LanguageModel) -> None:
         self.model, self.tokenizer = loaded.model, loaded.tokenizer
         self.max_tokens, self.device = loaded.max_tokens, loaded.device
-        own = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = [*(own if isinstance(own, list) else [own]), self.tokenizer.eos_token_id]
+        eos = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = [*(eos if isinstance(eos, list) else [eos]), self.tokenizer.eos_token_id]
         self._ends = sorted({int(end) for end in ends if isinstance(end, int)})
         pad = self.tokenizer.pad_token_id
         self._pad = int(pad) if isinstance(pad, int) else (self._ends or [0])[0]
         self.model.generation_config = GenerationConfig(eos_token_id=self._ends or None, pad_token_id=self._pad)
 
     def complete(self, prompts: Sequence[Sequence[int]], max_new_tokens: Sequence[int]) -> list[Reply]:
-        """See `Generator.complete`. One batch; it runs until its longest reply ends."""
+        """See `Generator.complete`. All prompts form one batch, which runs until its longest reply ends."""
         longest, limit = max(map(len, prompts)), max(max_new_tokens)
         ids = torch.tensor([[self._pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -84,29 +92,29 @@ class TransformersGenerator:
 
 
 class VllmGenerator:
-    """vLLM's offline engine, which schedules prompts by itself.
+    """Generation with vLLM's offline engine, which schedules prompts itself.
 
-    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which vLLM does not make.
+    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which vLLM cannot make.
     """
 
     schedules = True
 
     def __init__(self, settings: BackboneSettings) -> None:
         if settings.random_weights:
-            raise ValueError("backend vllm reads a checkpoint: model.random_weights goes with backend transformers")
+            raise ValueError("backend is vllm, but model.random_weights is true; expected backend transformers")
         require_extra("vllm", "backend vllm")
         import vllm  # pyright: ignore[reportMissingImports]  # an extra, for machines with a GPU
 
         folder = settings.folder()
-        config = read_config(folder)  # refuses what needs the model's own code
+        config = read_config(folder)  # rejects models that need custom code
         check_weight_files(folder, config)
         self._vllm: Any = vllm
         self._engine: Any = vllm.LLM(
             model=str(folder),
             dtype=settings.dtype,
-            load_format="safetensors",  # never a pickle, which can run code
+            load_format="safetensors",  # never a pickle, which can execute code
             trust_remote_code=False,
-            generation_config="vllm",  # not the checkpoint's sampling settings
+            generation_config="vllm",  # ignore the checkpoint's sampling settings
         )
         self.tokenizer = load_tokenizer(settings)
         self.max_tokens: int | None = int(self._engine.llm_engine.model_config.max_model_len)
@@ -119,4 +127,4 @@ class VllmGenerator:
             [{"prompt_token_ids": list(prompt)} for prompt in prompts], greedy, use_tqdm=False
         )
         replies = [output.outputs[0] for output in outputs]
-        return [Reply(one.text, len(one.token_ids), cut=one.finish_reason == "length") for one in replies]
+        return [Reply(reply.text, len(reply.token_ids), cut=reply.finish_reason == "length") for reply in replies]

@@ -1,5 +1,7 @@
-"""A whole language model with its head: what generates text or gives logits, for the rerankers that HeadRank is
-compared with. HeadRank itself never needs one (see `backbone.py`)."""
+"""Loads a complete causal language model with its LM head, for baselines that generate text or need logits.
+
+HeadRank itself never needs the LM head (see `headrank/model/backbone.py`).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,20 +24,22 @@ class LanguageModel:
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest context the model was made for, in tokens, if its configuration says."""
+        """The context length of the model in tokens, or None if its configuration does not specify it."""
         return context_limit(self.model.config.get_text_config(decoder=True))
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self.model.device
 
 
 def load_language_model(settings: BackboneSettings) -> LanguageModel:
-    """Load a causal language model of all its layers, with its head.
+    """Load a causal language model with all layers and its LM head, in evaluation mode.
 
-    Raises `OSError` if the model cannot be had, and `ModelError` if it cannot be used, lacks weights or has no
-    language-model head: a checkpoint that alignment or `Reranker.save` wrote is cut and cannot generate.
+    Raises:
+        OSError: if the model cannot be found or downloaded.
+        ModelError: if the model cannot be used, weights are missing, or it has no LM head. Checkpoints that alignment
+            or `Reranker.save` wrote are truncated and cannot generate.
     """
     config, tokenizer = check_language_model(settings)
     if settings.random_weights:
@@ -53,17 +57,17 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
 
 
 def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
-    """Check all that `load_language_model` needs, but read no weights; the configuration and the tokenizer.
+    """Check everything that `load_language_model` needs, without reading weights, and return config and tokenizer.
 
-    Raises what `load_language_model` raises.
+    It raises the errors of `load_language_model`.
     """
     check_device(settings.device)
     check_kernel(settings.kernel)
     config = load_config(settings)
     if hasattr(config, "headrank_full_layers"):
         raise ModelError(
-            f"{settings.model} is no whole language model: `Reranker.save` or alignment cut it to its first layers. "
-            "Expected a checkpoint that generates text"
+            f"expected a complete language model, found {settings.model}, which `Reranker.save` or alignment cut to "
+            "its first layers; use a checkpoint that can generate text"
         )
     tokenizer = load_tokenizer(settings)
     check_tokenizer(tokenizer, config, settings.model)
@@ -73,5 +77,5 @@ def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, 
 
 
 def context_tokens(settings: BackboneSettings) -> int | None:
-    """`LanguageModel.max_tokens` of a model from its configuration alone; no weights are read."""
+    """`LanguageModel.max_tokens` of a model, from its configuration. No weights are read."""
     return context_limit(load_config(settings).get_text_config(decoder=True))

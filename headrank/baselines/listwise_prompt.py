@@ -1,5 +1,7 @@
-"""RankGPT's prompt for the permutation of a window (Sun et al. 2023, arXiv 2304.09542, appendix A; the wording of
-`create_permutation_instruction` in its code): a chat in which every passage is a message that the assistant confirms.
+"""RankGPT's listwise prompt: a chat in which every passage is a message that the assistant confirms.
+
+The wording is that of `create_permutation_instruction` in RankGPT's code (Sun et al. 2023, arXiv 2304.09542,
+appendix A).
 """
 
 from collections.abc import Sequence
@@ -29,8 +31,13 @@ CUTS = ("words", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class WindowPrompt:
-    """A window's prompt. `limit` is the longest passage in it, in words or tokens; below the setting if the whole would
-    not fit into the model's context. `cut` are the candidates (first-stage positions) that are longer."""
+    """The prompt of a window.
+
+    pieces: its tokens.
+    limit: the passage limit in words or tokens; lower than the setting if the prompt would exceed the model's context.
+    max_new_tokens: the token limit of the reply.
+    cut: the first-stage positions of the truncated candidates.
+    """
 
     pieces: tuple[Piece, ...]
     limit: int | None
@@ -44,12 +51,15 @@ class WindowPrompt:
 
 
 class ListwisePrompts:
-    """Builds the prompts of windows for one tokenizer.
+    """Builds the prompts of windows.
 
-    cut: whether passages are cut in `words` (RankGPT's way) or `tokens`, at `limit` of them (None: nowhere).
-    max_tokens: the model's context; where a prompt and its reply would not go in, the limit is lowered for all
-        passages of the window alike, as RankGPT does, to the largest that fits.
-    max_new_tokens: of a reply; None is what a complete answer takes and 64 more (ours).
+    tokenizer: the tokenizer with its chat template.
+    cut: the unit of `limit`, `words` (as RankGPT) or `tokens`.
+    limit: passages are truncated to this length; None: no limit.
+    max_tokens: the model's context length; None: unknown. If prompt and reply exceed it, the limit is lowered for all
+        passages of the window, as in RankGPT, to the largest that fits.
+    max_new_tokens: the token limit of a reply; None: the length of a complete answer plus 64 (ours).
+    thinking: whether thinking is enabled, for chat templates with such a switch.
     """
 
     def __init__(
@@ -67,14 +77,19 @@ class ListwisePrompts:
         self.limit = limit
         self.max_tokens = max_tokens
         self._max_new_tokens = max_new_tokens
-        self._frame = lru_cache(maxsize=None)(self._frame_of)  # one for each size of window
-        # Windows overlap. A text that is longer than the context alone does not fit, by however much.
+        self._frame = lru_cache(maxsize=None)(self._frame_of)  # one frame per window size
+        # Windows overlap, so ids are cached. Tokens of a text beyond the context length are not needed.
         self._text_ids = lru_cache(maxsize=4096)(lambda text: self.chat.texts([text], max_tokens)[0])
 
     def build(self, item: CandidateList, window: Sequence[int]) -> WindowPrompt:
-        """The prompt that shows the candidates of these first-stage positions, in this order.
+        """Build the prompt of a window.
 
-        Raises `ValueError` where not even one word or token of each passage goes into the model's context.
+        Args:
+            item: the candidate list.
+            window: the first-stage positions of the candidates, in prompt order.
+
+        Raises:
+            ValueError: if the prompt exceeds the model's context even with one word or token per passage.
         """
         new = self.max_new_tokens(len(window))
         room = None if self.max_tokens is None else self.max_tokens - new
@@ -90,20 +105,20 @@ class ListwisePrompts:
         if low == 0:
             shortest = _length(self._pieces(item.query.text, texts, 1))
             raise ValueError(
-                f"query {item.query.id!r}: a window of {len(window)} passages takes {shortest} tokens with "
-                f"one of the {self.cut} of each, and its reply {new}; the model's context is {self.max_tokens}. Lower "
-                "window or max_new_tokens"
+                f"query {item.query.id!r}: a window of {len(window)} passages, truncated to 1 of {self.cut} each, "
+                f"needs {shortest} prompt tokens and {new} reply tokens; the model's context is {self.max_tokens}. "
+                "Decrease window or max_new_tokens"
             )
         return WindowPrompt(self._pieces(item.query.text, texts, low), low, new, self._longer(window, texts, low))
 
     def _longer(self, window: Sequence[int], texts: Sequence[str], limit: int | None) -> tuple[int, ...]:
-        """The candidates of the window with more words or tokens than the limit."""
+        """The window's candidates that are longer than the limit."""
         if limit is None:
             return ()
         return tuple(i for i, text in zip(window, texts, strict=True) if self._units(text) > limit)
 
     def max_new_tokens(self, size: int) -> int:
-        """The limit of a reply to a window of that size, in tokens."""
+        """The token limit of a reply for a window of `size` passages."""
         if self._max_new_tokens is not None:
             return self._max_new_tokens
         return len(self._text_ids(" > ".join(f"[{rank}]" for rank in range(1, size + 1)))) + 64

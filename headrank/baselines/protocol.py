@@ -1,7 +1,7 @@
-"""What a system without attention heads has to offer to take part in an experiment.
+"""The interface of a reranker without attention heads, so that it can take part in an experiment.
 
-Settings are plain data that `conf/baselines/*.yaml` or a user's own code makes; they name a model, or leave it to the
-experiment's own. The pipeline asks them for a key, loads them once, and lets them rerank every benchmark's lists.
+Its settings are plain data, made by `conf/baselines/*.yaml` or by a user's code. They name a model or use that of the
+experiment. The pipeline computes a key of the settings, loads the reranker once, and reranks every benchmark's lists.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,12 @@ from headrank.ranking import CandidateList, ContextScores, Ranking
 class Reranked:
     """The output for candidate lists.
 
-    rankings: one per list, in the order of the lists.
-    contexts: the lists in the order in which passages were read together, with no scores where the system only ranks;
-        empty for a system that reads each passage alone.
-    facts: plain numbers that are the same at every run, such as `tokens` read.
-    replies: counts of what was generated (`headrank.baselines.replies.reply_counts`); empty where nothing is.
+    rankings: one ranking per list, in the order of the lists.
+    contexts: per list, the passages in context order, without scores if the reranker only ranks; empty for a reranker
+        that scores each passage separately.
+    facts: deterministic counts, such as the number of `tokens` read.
+    replies: counts of generated replies by kind (`headrank.baselines.replies.reply_counts`); empty if the reranker does
+        not generate.
     """
 
     rankings: tuple[Ranking, ...]
@@ -33,38 +34,40 @@ class Reranked:
 
 @runtime_checkable
 class ListReranker(Protocol):
-    """A loaded system."""
+    """A loaded reranker."""
 
     @property
     def device(self) -> torch.device:
-        """Where its model lies."""
+        """The device of its model."""
         ...
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """Rerank each list; ties keep the first stage's order. `on_list` is called after each list (a progress bar).
+        """Rerank each list. Ties keep the first-stage order; an empty list gives an empty ranking.
 
-        A list without candidates gives an empty ranking.
+        Args:
+            lists: the candidate lists.
+            on_list: called after each list (a progress bar).
         """
         ...
 
 
 @runtime_checkable
 class RerankerSettings(Protocol):
-    """A system of an experiment that has no heads. `own` is the experiment's model, for settings that name none.
+    """The settings of a reranker without heads. `backbone` is the experiment's model, used if the settings name none.
 
-    Two optional methods run before any model is loaded and read no weights. `check_model(own)` runs first and raises
-    `ModelError` for a model that the system cannot use. `check(own, lists)` is called with each benchmark's lists and
-    raises `ValueError` for a list that the system cannot read.
+    Two optional methods run before any model is loaded, and read no weights. `check_model(backbone)` raises
+    `ModelError` for a model that the reranker cannot use. `check(backbone, lists)`, called with the lists of each
+    benchmark, raises `ValueError` for a list that the reranker cannot read.
     """
 
-    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
-        """All that its rankings depend on, as plain values and dataclasses: part of the key of its runs."""
+    def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
+        """Everything that its rankings depend on, as plain values and dataclasses: part of the key of its runs."""
         ...
 
-    def load(self, own: BackboneSettings) -> ListReranker:
-        """The system, ready to rerank."""
+    def load(self, backbone: BackboneSettings) -> ListReranker:
+        """Load the reranker."""
         ...
 
-    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The first prompt of a list exactly as the model reads it, special tokens included. No weights are read."""
+    def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
+        """The first prompt of a list exactly as the model reads it, with special tokens. No weights are read."""
         ...

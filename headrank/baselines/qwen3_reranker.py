@@ -1,7 +1,7 @@
-"""Qwen3-Reranker (Zhang et al. 2025, arXiv 2506.05176): a language model reads query and passage and is asked whether
-they fit; the score is the probability of `yes` against `no` as its next token. One prompt for each passage.
+"""Qwen3-Reranker (Zhang et al. 2025, arXiv 2506.05176): a language model judges whether a passage answers a query.
 
-The prompt and the scoring are those of the model card's transformers example (Qwen/Qwen3-Reranker-0.6B).
+The score of a passage is the probability of `yes` against `no` as the next token of its prompt. Prompts and scores are
+those of the model card's transformers example (Qwen/Qwen3-Reranker-0.6B).
 """
 
 import math
@@ -36,44 +36,44 @@ MODEL = "Qwen/Qwen3-Reranker-0.6B"
 class Qwen3Reranker:
     """Qwen3-Reranker in one of its sizes; the defaults are the model card's."""
 
-    model: BackboneSettings | None = field(default_factory=lambda: BackboneSettings(MODEL))  # None: the experiment's
+    # None: the experiment's model
+    model: BackboneSettings | None = field(default_factory=lambda: BackboneSettings(MODEL))
     instruction: str = INSTRUCTION
-    # tokens of a prompt; longer passages are cut at their end, nothing else is
-    max_length: Annotated[int, Ge(1)] = 8192
+    max_length: Annotated[int, Ge(1)] = 8192  # tokens of a prompt; only passages are truncated
     batch_size: Annotated[int, Ge(1)] = 8  # passages of a list per forward pass
 
-    def identity(self, own: BackboneSettings) -> Mapping[str, Any]:
+    def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
         """See `RerankerSettings.identity`."""
-        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or own)}
+        return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or backbone)}
 
-    def check_model(self, own: BackboneSettings) -> None:
+    def check_model(self, backbone: BackboneSettings) -> None:
         """See `RerankerSettings.check_model`."""
-        check_language_model(self.model or own)
+        check_language_model(self.model or backbone)
 
-    def load(self, own: BackboneSettings) -> "YesNoReranker":
-        """See `RerankerSettings.load`. Raises `ValueError` if `yes` or `no` is no single token of the model."""
-        return YesNoReranker(load_language_model(self.model or own), self)
+    def load(self, backbone: BackboneSettings) -> "YesNoReranker":
+        """See `RerankerSettings.load`. Raises `ValueError` if `yes` or `no` is not a single token."""
+        return YesNoReranker(load_language_model(self.model or backbone), self)
 
-    def check(self, own: BackboneSettings, lists: Sequence[CandidateList]) -> None:
+    def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
         """Raise `ValueError` for a query that leaves no room for a passage. No weights are read."""
-        prompts = self._prompts(own, load_tokenizer(self.model or own))
+        prompts = self._prompts(backbone, load_tokenizer(self.model or backbone))
         for item in lists:
             prompts.room(item)
 
-    def show_prompt(self, own: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first passage; each passage has its own."""
+    def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
+        """The prompt of the first passage. Each passage has a separate prompt."""
         if not len(item):
-            return "(a list without passages is not read)"
-        tokenizer = load_tokenizer(self.model or own)
-        return show(tokenizer, self._prompts(own, tokenizer).build(item.top(1))[0])
+            return "(no prompt: the list has no passages)"
+        tokenizer = load_tokenizer(self.model or backbone)
+        return show(tokenizer, self._prompts(backbone, tokenizer).build(item.top(1))[0])
 
-    def _prompts(self, own: BackboneSettings, tokenizer: PreTrainedTokenizerBase) -> "PairPrompts":
-        most = min(self.max_length, context_tokens(self.model or own) or self.max_length)
+    def _prompts(self, backbone: BackboneSettings, tokenizer: PreTrainedTokenizerBase) -> "PairPrompts":
+        most = min(self.max_length, context_tokens(self.model or backbone) or self.max_length)
         return PairPrompts(tokenizer, self.instruction, most)
 
 
 class PairPrompts:
-    """Builds the prompts of query and passage: the card's frame, with special tokens, around plain text."""
+    """Builds the prompt of a query and a passage: the model card's frame with special tokens around plain text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str, max_length: int) -> None:
         self._plain = plain_text_tokenizer(tokenizer)  # pyright: ignore[reportArgumentType]
@@ -85,14 +85,14 @@ class PairPrompts:
         self.max_length = max_length
 
     def room(self, item: CandidateList) -> int:
-        """Tokens that are left for a passage. Raises `ValueError` if there are none: the query is never cut."""
-        taken = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
-        if taken >= self.max_length:
+        """The number of tokens left for a passage. Raises `ValueError` if none are left: queries are not truncated."""
+        used = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
+        if used >= self.max_length:
             raise ValueError(
-                f"query {item.query.id!r}: the prompt without any passage takes {taken} tokens, the longest prompt is "
-                f"{self.max_length}"
+                f"query {item.query.id!r}: the prompt without a passage has {used} tokens; expected fewer than "
+                f"{self.max_length}, the longest prompt"
             )
-        return self.max_length - taken
+        return self.max_length - used
 
     def build(self, item: CandidateList) -> list[tuple[Piece, ...]]:
         """The prompts of a list's passages, in first-stage order."""
@@ -102,7 +102,7 @@ class PairPrompts:
         ]
 
     def cut_passages(self, item: CandidateList) -> int:
-        """How many of the list's passages are longer than the room for them."""
+        """The number of truncated passages of a list."""
         room = self.room(item)
         return sum(len(ids) > room for ids in self._passages(item, room))
 
@@ -116,7 +116,7 @@ class PairPrompts:
 
 
 class YesNoReranker:
-    """A loaded `Qwen3Reranker`: prompts in batches, padded on their left."""
+    """A loaded `Qwen3Reranker`. Prompts are left-padded and batched."""
 
     def __init__(self, loaded: LanguageModel, settings: Qwen3Reranker) -> None:
         self.model, self.device = loaded.model, loaded.device
@@ -128,7 +128,8 @@ class YesNoReranker:
         self._yes, self._no = (_single_token(loaded.tokenizer, word) for word in ("yes", "no"))
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError` before anything is scored if a query takes all the room."""
+        """See `ListReranker.rerank`. Raises `ValueError`, before anything is scored, if a query leaves no room for a
+        passage."""
         for item in lists:
             self.prompts.room(item)
         rankings, tokens, cuts = [], 0, CutCounts()
@@ -142,7 +143,7 @@ class YesNoReranker:
         return Reranked(tuple(rankings), facts={"tokens": tokens, **cuts.facts})
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
-        """P(yes) against no of each prompt."""
+        """The probability of yes against no for each prompt (token ids)."""
         scores = [0.0] * len(prompts)
         longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for start in range(0, len(prompts), self.settings.batch_size):
@@ -152,11 +153,11 @@ class YesNoReranker:
         return scores
 
     def _margins(self, batch: Sequence[Sequence[int]]) -> Float[Tensor, " prompts"]:
-        """logit(yes) - logit(no) after each prompt."""
+        """logit(yes) - logit(no) of the next token of each prompt."""
         longest = max(map(len, batch))
         ids = torch.tensor([[self._pad] * (longest - len(prompt)) + list(prompt) for prompt in batch])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in batch])
-        positions = (mask.cumsum(1) - 1).clamp(min=0)  # counted from each prompt's own first token
+        positions = (mask.cumsum(1) - 1).clamp(min=0)  # counted from the first token after the padding
         with torch.inference_mode():
             logits = self.model(
                 input_ids=ids.to(self.device),
@@ -170,8 +171,10 @@ class YesNoReranker:
 
 
 def probability(margin: float) -> float:
-    """The softmax over the logits of yes and no, of which only the difference counts; in double precision, because in
-    single precision all margins above 17 would be tied at 1."""
+    """The probability of yes, from the difference of the logits of yes and no.
+
+    It is computed in double precision, because in single precision all margins above 17 would be tied at 1.
+    """
     if margin < 0:
         odds = math.exp(margin)
         return odds / (1 + odds)
@@ -181,5 +184,5 @@ def probability(margin: float) -> float:
 def _single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
     ids = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(ids) != 1:
-        raise ValueError(f"{word!r} is {len(ids)} tokens of this model, expected one: it is no Qwen3-Reranker")
+        raise ValueError(f"{word!r} is {len(ids)} tokens of this model; expected a single token, as in Qwen3-Reranker")
     return ids[0]

@@ -1,9 +1,9 @@
-"""Generated permutations: read from a reply, repaired, and counted by what was wrong with them.
+"""Parses permutations from generated replies, repairs them, and counts malformed replies by kind.
 
-Reading and repairing follow RankGPT (Sun et al. 2023, arXiv 2304.09542, `receive_permutation` of its code): every run
-of digits is an identifier; repeated and foreign ones are dropped, missing ones are put at the end in their previous
-order. RankLLM's additions (Pradeep et al., its `_clean_response`) are kept: what stands before `</think>` is no reply,
-and digits of any script and form count as digits.
+Parsing and repair follow RankGPT (Sun et al. 2023, arXiv 2304.09542, `receive_permutation` of its code): every run of
+digits is an identifier; repeated and foreign identifiers are dropped, missing ones are appended in their previous
+order. As in RankLLM (Pradeep et al., `_clean_response`), text before `</think>` is ignored, and digits of any script
+and form count as digits.
 """
 
 import re
@@ -13,18 +13,21 @@ from dataclasses import dataclass
 
 KINDS = ("windows", "well_formed", "ok", "repeated", "missing", "foreign", "unreadable", "other_text", "cut")
 
-_LONGEST = 9  # digits of an identifier that is read as a number; no list is that long, and int() refuses above 4300
+_LONGEST = 9  # digits of the longest identifier that is parsed; longer ones are foreign, and int() rejects 4300 digits
 _BARE = re.compile(r"\s*\[[0-9]+\](\s*>\s*\[[0-9]+\])*\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Permutation:
-    """A reply as read: `order` is complete, positions of the window from 0, the best first.
+    """A parsed and repaired reply.
 
-    repeated, missing, foreign: an identifier stood more than once, none of a passage, one of no passage.
-    unreadable: there was no identifier at all (`missing` is then not said as well).
-    bare: nothing stood beside the identifiers but brackets, `>` and white space.
-    cut: the reply ended at the limit of tokens, not of itself.
+    order: a complete permutation of window positions from 0, best first.
+    repeated: whether an identifier occurred more than once.
+    missing: whether the identifier of a passage was missing.
+    foreign: whether an identifier belonged to no passage.
+    unreadable: whether the reply had no identifier at all; `missing` is then False.
+    bare: whether the reply contained only identifiers, brackets, `>` and white space.
+    cut: whether the reply ended at the token limit.
     """
 
     order: tuple[int, ...]
@@ -42,12 +45,18 @@ class Permutation:
 
 
 def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation:
-    """The permutation of a window of `size` passages that a reply gives, repaired where it is malformed.
+    """Parse the permutation of a window from a reply, and repair it if it is malformed.
 
-    Raises `ValueError` if `size` is below 1.
+    Args:
+        reply: the generated text.
+        size: the number of passages in the window.
+        cut: whether the reply ended at the token limit.
+
+    Raises:
+        ValueError: if `size` is below 1.
     """
     if size < 1:
-        raise ValueError(f"a window of {size} passages has no permutation, expected at least 1")
+        raise ValueError(f"a window of {size} passages; expected at least 1")
     text = reply.rsplit("</think>", 1)[-1]
     found = [_number(digits) for digits in _digits_only(text).split()]
     order = list(dict.fromkeys(number - 1 for number in found if 1 <= number <= size))
@@ -65,28 +74,28 @@ def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation
 
 
 def reply_counts(permutations: Iterable[Permutation]) -> dict[str, int]:
-    """How many windows had a reply of each kind; a malformed reply may be of several kinds.
+    """Count the replies of each kind in `KINDS`. A malformed reply can be of several kinds.
 
-    `well_formed` over `windows` is the formatting success. `ok` are those of them that are `bare` too: what RankLLM's
-    response analysis calls ok.
+    `well_formed` divided by `windows` is the formatting success rate. `ok` counts well-formed replies that are also
+    `bare`, like "ok" in RankLLM's response analysis.
     """
     counts: dict[str, int] = dict.fromkeys(KINDS, 0)
-    for one in permutations:
+    for permutation in permutations:
         counts["windows"] += 1
-        counts["well_formed"] += one.well_formed
-        counts["ok"] += one.well_formed and one.bare
-        counts["other_text"] += not one.bare
+        counts["well_formed"] += permutation.well_formed
+        counts["ok"] += permutation.well_formed and permutation.bare
+        counts["other_text"] += not permutation.bare
         for kind in ("repeated", "missing", "foreign", "unreadable", "cut"):
-            counts[kind] += getattr(one, kind)
+            counts[kind] += getattr(permutation, kind)
     return counts
 
 
 def _digits_only(text: str) -> str:
-    # isdigit() is wider than what int() reads: superscripts and circled digits have a digit value too
+    # isdigit() accepts more than int(): superscripts and circled digits also have a digit value
     return "".join(str(unicodedata.digit(c)) if c.isdigit() else " " for c in text)
 
 
 def _number(digits: str) -> int:
-    """The number, or one that is foreign to every window where it has too many digits."""
+    """The identifier as a number; with too many digits, a number that is foreign to every window."""
     stripped = digits.lstrip("0")
     return int(stripped or "0") if len(stripped) <= _LONGEST else 10**_LONGEST

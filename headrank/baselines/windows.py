@@ -1,22 +1,22 @@
-"""Sliding windows from the back of a list (RankGPT, arXiv 2304.09542, section 3.2): each window is permuted in place,
-so that what is best in it moves on into the next one, nearer the top.
+"""Sliding windows from the back of a list to its top (RankGPT, arXiv 2304.09542, section 3.2).
 
-RankGPT's code stops before a first window that would be cut by the top of the list, and reads nothing of a list that
-is shorter than a window. As in RankLLM, the last window here starts at the top, however short it is.
+Each window is permuted in place, so its best passages move into the next window. RankGPT's code stops before a last
+window that does not fit, and does not read a list shorter than a window. Here, as in RankLLM, the last window starts at
+the top and can be shorter.
 """
 
 from collections.abc import Sequence
 
 
 class SlidingWindows:
-    """The order of a list of `size` candidates while windows of it are permuted.
+    """The order of a list of `size` candidates while its windows are permuted.
 
         windows = SlidingWindows(100, window=20, step=10)
         while current := windows.current:
-            windows.permute(...)  # of the candidates in `current`
+            windows.permute(...)  # a permutation of the candidates in `current`
         windows.order
 
-    Raises `ValueError` where window and step do not fit: 1 <= step <= window, and a window of 2 or more.
+    Raises `ValueError` unless window >= 2 and 1 <= step <= window.
     """
 
     def __init__(self, size: int, *, window: int, step: int) -> None:
@@ -27,18 +27,18 @@ class SlidingWindows:
 
     @property
     def current(self) -> tuple[int, ...]:
-        """The candidates of the window that is to be permuted next, in their present order; none when done."""
+        """The candidates of the next window, in their present order; empty when done."""
         inside = self.order[self._start : self._end]
         return tuple(inside) if len(inside) > 1 else ()  # a single passage has one order
 
     def permute(self, permutation: Sequence[int]) -> None:
-        """Order the current window's candidates by `permutation` (positions in `current`) and go on to the next one.
+        """Reorder the current window by `permutation` (positions in `current`) and move to the next window.
 
-        Raises `ValueError` if it is no permutation of the window.
+        Raises `ValueError` if it is not a permutation of the window.
         """
         inside = self.current
         if sorted(permutation) != list(range(len(inside))):
-            raise ValueError(f"{list(permutation)} is no permutation of a window of {len(inside)}")
+            raise ValueError(f"expected a permutation of {len(inside)} positions, found {list(permutation)}")
         self.order[self._start : self._end] = [inside[position] for position in permutation]
         if self._start == 0:
             self._end = 0  # the top is ordered
@@ -47,6 +47,6 @@ class SlidingWindows:
 
 
 def check_windows(window: int, step: int) -> None:
-    """Refuse windows that would leave passages out or never move."""
+    """Raise `ValueError` for a window or step that would skip passages or never move."""
     if window < 2 or not 1 <= step <= window:
         raise ValueError(f"window {window}, step {step}: expected a window of at least 2 and 1 <= step <= window")

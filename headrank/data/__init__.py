@@ -1,4 +1,4 @@
-"""Collections, first stages and candidate lists: everything between a data source's name and what is reranked."""
+"""Collections, first stages and candidate lists: loads the data that is reranked."""
 
 from headrank.data.bm25.index import BM25Method, BM25Parameters
 from headrank.data.collections import Collection

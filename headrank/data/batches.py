@@ -1,7 +1,7 @@
-"""Batches of labelled lists: which lists a process trains or validates on, in what order. No Lightning in here.
+"""Batches of labelled lists for each process and epoch, independent of Lightning.
 
-`datamodule.py` loads the lists and hands them out through `Batches`. Everything random here is a pure function of a
-seed, the epoch and ids, so that a resumed run, and every process of a distributed one, sees the same. [ours]
+`datamodule.py` loads the lists and passes them to `ListBatches`. Random choices are pure functions of a seed, the epoch
+and query ids, so a resumed run and every process of a distributed run make the same choices. [ours]
 """
 
 import math
@@ -13,22 +13,24 @@ from typing import Any
 from headrank.data.labelled import LabelledList
 from headrank.errors import ConfigError
 
-_BUCKET = 8  # batches per length-sorted bucket: similar lengths in a batch, but other batches each epoch
+_BUCKET = 8  # steps per length-sorted bucket: lists in a step have similar lengths, and steps differ between epochs
 
 
-class Batch:
-    """The lists that one process reads in one pass, and what each list's loss is multiplied by.
+class ListBatch:
+    """The lists of one forward pass in one process, and the weight of each list's loss.
 
-    weight: None for the mean over the lists with two grades or more; 0 for a batch that only keeps this process in step
-        with the others. Neither a list nor a dataclass: Lightning walks into those to move or cast what they hold, and
-        fails on frozen ones.
+    lists: the labelled lists.
+    weight: the factor of each list's loss; None: the mean over the lists with two grades or more; 0: the batch only
+        keeps this process in step with the others.
+
+    This is neither a list nor a dataclass: Lightning moves and casts the contents of those, and fails on frozen ones.
     """
 
     __slots__ = ("lists", "weight")
 
     def __init__(self, lists: Iterable[LabelledList], weight: float | None = None) -> None:
         self.lists = tuple(lists)
-        self.weight = 1 / max(1, sum(one.has_pairs for one in self.lists)) if weight is None else weight
+        self.weight = 1 / max(1, sum(x.has_pairs for x in self.lists)) if weight is None else weight
 
     def __len__(self) -> int:
         return len(self.lists)
@@ -40,133 +42,158 @@ class Batch:
         return self.lists[index]
 
     def __repr__(self) -> str:
-        return f"Batch({', '.join(one.item.query.id for one in self.lists)})"
+        return f"ListBatch({', '.join(x.item.query.id for x in self.lists)})"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """An epoch, and a process: its rank among `ranks`."""
+class Shard:
+    """One process's share of one epoch: the epoch, the process's rank and the number of processes."""
 
     epoch: int = 0
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
 
 
 def training_batches(
-    lengths: Sequence[int], lists_per_batch: int, seed: int, place: Place, *, lists_per_step: int = 0
+    lengths: Sequence[int], lists_per_batch: int, seed: int, shard: Shard, *, lists_per_step: int = 0
 ) -> list[list[int]]:
-    """The batches of one process and epoch, as indices into `lengths` (>= 1 of them).
+    """The training batches of one process in one epoch.
 
-    The epoch's order is shuffled, then sorted by length within buckets of several steps and cut into steps of
-    `lists_per_step`, all processes together (0: a batch of `lists_per_batch` in each); the steps are shuffled again,
-    a shorter one stays last. A step holds the same lists however many batches and processes share it, and every list
-    comes once in an epoch. All processes make the same number of batches; if the last lists are fewer than the
-    processes, the batch of some is empty.
+    Lists are shuffled, sorted by length within buckets of several steps, and cut into steps. The steps are shuffled
+    again; an incomplete step stays last. A step contains the same lists for any number of batches and processes, and
+    an epoch contains every list once. All processes get the same number of batches; if fewer lists than processes
+    remain, some processes get an empty batch.
 
-    Raises `ConfigError` if a step is not a multiple of a batch in each process.
+    Args:
+        lengths: the length of each list in characters, at least one.
+        lists_per_batch: lists per forward pass and process.
+        seed: the seed of the shuffles.
+        shard: the epoch, the process's rank and the number of processes.
+        lists_per_step: lists per optimizer step, over all processes; 0: one batch per process.
+
+    Returns:
+        The batches, as indices into `lengths`.
+
+    Raises:
+        ConfigError: if a step is not a multiple of one batch per process.
     """
-    together = lists_per_batch * place.ranks
-    step = lists_per_step or together
-    if step % together:
+    batch = lists_per_batch * shard.world_size
+    step = lists_per_step or batch
+    if step % batch:
         raise ConfigError(
             f"alignment.lists_per_step is {step}; expected a multiple of lists_per_batch ({lists_per_batch}) times "
-            f"{place.ranks} processes"
+            f"{shard.world_size} processes"
         )
-    chance = random.Random(f"{seed}:lists:{place.epoch}")
-    line = list(range(len(lengths)))
-    chance.shuffle(line)
+    generator = random.Random(f"{seed}:lists:{shard.epoch}")
+    shuffled = list(range(len(lengths)))
+    generator.shuffle(shuffled)
     steps: list[list[int]] = []
-    for start in range(0, len(line), _BUCKET * step):
-        bucket = sorted(line[start : start + _BUCKET * step], key=lambda i: lengths[i])
+    for start in range(0, len(shuffled), _BUCKET * step):
+        bucket = sorted(shuffled[start : start + _BUCKET * step], key=lambda i: lengths[i])
         steps += [bucket[i : i + step] for i in range(0, len(bucket), step)]
     short = [steps.pop()] if len(steps[-1]) < step else []
-    chance.shuffle(steps)
-    batches = [lists[i : i + together] for lists in steps + short for i in range(0, len(lists), together)]
-    return [lists[place.rank :: place.ranks] for lists in batches]  # neighbours in length: processes finish together
+    generator.shuffle(steps)
+    batches = [lists[i : i + batch] for lists in steps + short for i in range(0, len(lists), batch)]
+    # processes get lists of similar length, so they finish at about the same time
+    return [lists[shard.rank :: shard.world_size] for lists in batches]
 
 
-def validation_batches(lengths: Sequence[int], lists_per_batch: int, place: Place) -> list[list[int]]:
-    """The validation batches of one process, as indices into `lengths`: sorted by length, the same in every epoch.
+def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shard) -> list[list[int]]:
+    """The validation batches of one process, sorted by length and equal in every epoch.
 
-    Every list comes once in one process. All processes make the same number of batches (with a different number,
-    collective operations would wait for ever), so that some hold `lists_per_batch + 1` lists.
+    Every list is read once, by one process. All processes get the same number of batches, because collective operations
+    would hang otherwise; some batches therefore contain `lists_per_batch + 1` lists.
 
-    Raises `ConfigError` if there are fewer lists than processes.
+    Args:
+        lengths: the length of each list in characters.
+        lists_per_batch: lists per forward pass and process.
+        shard: the process's rank and the number of processes.
+
+    Returns:
+        The batches, as indices into `lengths`.
+
+    Raises:
+        ConfigError: if the number of lists is below the number of processes.
     """
-    if len(lengths) < place.ranks:
-        raise ConfigError(f"{len(lengths)} validation lists for {place.ranks} processes; expected 0, or one for each")
-    own = sorted(range(len(lengths)), key=lambda i: lengths[i])[place.rank :: place.ranks]
-    count = math.ceil(len(lengths) // place.ranks / lists_per_batch)
-    return [own[i * len(own) // count : (i + 1) * len(own) // count] for i in range(count)]
-
-
-def check_shares(training: int, validation: int, ranks: int) -> None:
-    """Raise `ConfigError` unless each process has a training list, and a validation list if there is any."""
-    if training < ranks or 0 < validation < ranks:
+    rank, world_size = shard.rank, shard.world_size
+    if len(lengths) < world_size:
         raise ConfigError(
-            f"{training} training and {validation} validation lists for {ranks} processes; expected at least one of "
-            "each for every process, or no validation: use fewer processes or more queries"
+            f"{len(lengths)} validation lists for {world_size} processes; expected 0 or at least one for each process"
+        )
+    indices = sorted(range(len(lengths)), key=lambda i: lengths[i])[rank::world_size]
+    count = math.ceil(len(lengths) // world_size / lists_per_batch)
+    return [indices[i * len(indices) // count : (i + 1) * len(indices) // count] for i in range(count)]
+
+
+def check_shares(training: int, validation: int, world_size: int) -> None:
+    """Raise `ConfigError` if a process would get no training list, or no validation list although some exist."""
+    if training < world_size or 0 < validation < world_size:
+        raise ConfigError(
+            f"{training} training and {validation} validation lists for {world_size} processes; expected at least one "
+            "of each for every process, or no validation: use fewer processes or more queries"
         )
 
 
-class Batches:
-    """What `train_dataloader` and `val_dataloader` return: one process's batches, rebuilt for each pass.
+class ListBatches:
+    """The loader that `train_dataloader` and `val_dataloader` return: one process's batches, rebuilt for each epoch.
 
-    Not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning puts its own
-    `DistributedSampler` into torch's loaders, which would repeat validation queries. As it leaves other iterables
-    alone, `Trainer(use_distributed_sampler=...)` makes no difference.
+    It is no torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning would insert a
+    `DistributedSampler`, which repeats validation queries. `Trainer(use_distributed_sampler=...)` has no effect on it.
 
-    plan: place -> batches of indices into `lists`; for an empty one the process reads the shortest list at weight 0,
-        since all processes have to make the same passes. read: (list, place) -> the list in its context order.
-    place: called when a pass yields its first batch, since Lightning calls `iter` before it restores the epoch.
-    weight: of each list in its batch, see `Batch`.
+    lists: the labelled lists.
+    plan: (lengths, shard) -> batches of indices into `lists`. For an empty batch the process reads the shortest list
+        with weight 0, because all processes must run the same number of forward passes.
+    read: (list, shard) -> the list in its context order.
+    shard: the current shard. It is called with the first batch, because Lightning calls `iter` before it restores the
+        epoch.
+    weight: the weight of each list, see `ListBatch`.
 
-    The state holds how far the pass has come, so that a run resumed within an epoch continues with the next batch.
+    The state records the number of batches yielded, so a run resumed within an epoch continues with the next batch.
     """
 
     def __init__(
         self,
         lists: Sequence[LabelledList],
         *,
-        plan: Callable[[Sequence[int], Place], list[list[int]]],
-        read: Callable[[LabelledList, Place], LabelledList],
-        place: Callable[[], Place],
+        plan: Callable[[Sequence[int], Shard], list[list[int]]],
+        read: Callable[[LabelledList, Shard], LabelledList],
+        shard: Callable[[], Shard],
         weight: float | None = None,
     ) -> None:
         self._lists = lists
-        self._lengths = [one.length for one in lists]
+        self._lengths = [labelled.length for labelled in lists]
         self._plan = plan
         self._read = read
-        self._place = place
+        self._shard = shard
         self._weight = weight
         self._state: dict[str, Any] = {}
         self._resumed: dict[str, Any] = {}
 
     def __len__(self) -> int:
-        return len(self._plan(self._lengths, self._place()))
+        return len(self._plan(self._lengths, self._shard()))
 
-    def __iter__(self) -> Iterator[Batch]:
-        place = self._place()
-        plan = self._plan(self._lengths, place)
+    def __iter__(self) -> Iterator[ListBatch]:
+        shard = self._shard()
+        plan = self._plan(self._lengths, shard)
         resumed, self._resumed = self._resumed, {}
-        done = resumed["batches"] if resumed.get("epoch") == place.epoch else 0
-        if 0 < done < len(plan) and resumed["ranks"] != place.ranks:
+        done = resumed["batches"] if resumed.get("epoch") == shard.epoch else 0
+        if 0 < done < len(plan) and resumed["ranks"] != shard.world_size:
             raise ValueError(
-                f"the checkpoint was written within epoch {place.epoch} by {resumed['ranks']} processes, and these are "
-                f"{place.ranks}; expected the same number, or a checkpoint from the end of an epoch"
+                f"the checkpoint was written within epoch {shard.epoch} by {resumed['ranks']} processes, this run has "
+                f"{shard.world_size}; expected the same number, or a checkpoint from the end of an epoch"
             )
         for i, batch in enumerate(plan[done:], done + 1):
-            self._state = {"epoch": place.epoch, "batches": i, "ranks": place.ranks}
+            self._state = {"epoch": shard.epoch, "batches": i, "ranks": shard.world_size}
             if batch:
-                yield Batch((self._read(self._lists[k], place) for k in batch), self._weight)
+                yield ListBatch((self._read(self._lists[k], shard) for k in batch), self._weight)
             else:
                 shortest = min(range(len(self._lists)), key=lambda k: self._lengths[k])
-                yield Batch([self._read(self._lists[shortest], place)], 0.0)
+                yield ListBatch([self._read(self._lists[shortest], shard)], 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Epoch, batches given out in it, and number of processes; empty before the first."""
+        """The epoch, the number of batches yielded in it and the number of processes; empty before the first batch."""
         return dict(self._state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Let the next pass, if it is of the same epoch, begin after the batches given out."""
+        """Skip the batches already yielded, if the next pass is over the same epoch."""
         self._resumed = dict(state_dict)

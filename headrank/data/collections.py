@@ -1,7 +1,7 @@
-"""What a collection is to the rest of the project: queries, judgements, passages by id, and what identifies it.
+"""The interface of a collection: queries, judgements, passages by id, and fingerprints.
 
-`local.py` makes one of a folder, `irds.py` of an ir_datasets id, `sources.py` decides which a name means. Candidate
-lists (`first_stage.py`) are drawn from it.
+`local.py` implements it for a local folder, `irds.py` for an ir_datasets id; `open_collection.py` chooses between them
+by name. `first_stage.py` makes candidate lists of a collection.
 """
 
 import hashlib
@@ -28,34 +28,34 @@ class Collection(ABC):
     @property
     @abstractmethod
     def qrels(self) -> Qrels:
-        """The judgements. They may name passages and queries that the collection does not hold."""
+        """The judgements. They may name passages and queries that the collection does not contain."""
 
     @property
     @abstractmethod
     def passage_count(self) -> int:
-        """How many passages `passages` gives."""
+        """The number of passages that `passages` yields."""
 
     @property
     def published_passage_count(self) -> int | None:
-        """How many passages the published collection has, if that is known: other numbers mean other files."""
+        """The number of passages of the published collection, or None if unknown. Another count means other files."""
         return None
 
     @abstractmethod
     def passages(self, start: int = 0) -> Iterator[Passage]:
-        """All passages but the first `start`, in the collection's own order."""
+        """Yield all passages except the first `start`, in the collection's order."""
 
     @abstractmethod
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages of these ids. Ids that the collection does not hold are absent from the result."""
+        """Passage id -> passage for these ids. Unknown ids are absent from the result."""
 
     @property
     @abstractmethod
     def passages_fingerprint(self) -> str:
-        """Identifies the passages, for what is computed from them alone (an index)."""
+        """A hash of the passages, for caches that depend on the passages only (an index)."""
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The run files that came with the collection: name -> path."""
+        """The run files of the collection: name -> path."""
         return {}
 
     def read_run(self, path: Path) -> dict[str, Ranking]:
@@ -63,7 +63,7 @@ class Collection(ABC):
         return read_run(path)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The first-stage lists that the collection's publisher gives with it, or None if there are none."""
+        """The published first-stage lists of the collection, or None if it has none."""
         return None
 
     @cached_property
@@ -73,7 +73,7 @@ class Collection(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies the whole content: passages, queries and judgements. Part of artifact keys."""
+        """A hash of passages, queries and judgements. It is part of artifact keys."""
 
         def parts() -> Iterator[str]:
             yield self.passages_fingerprint
@@ -88,10 +88,10 @@ class Collection(ABC):
 
 
 def fingerprint(parts: Iterable[str]) -> str:
-    """A hash (128 bits in hexadecimal) of a sequence of texts. Where one ends and the next begins counts."""
+    """A hash (128 bits in hexadecimal) of a sequence of texts. Other boundaries between texts give another hash."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode("utf-8", "surrogatepass")  # some public collections hold lone surrogates
+        data = part.encode("utf-8", "surrogatepass")  # some public collections contain lone surrogates
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()[:32]

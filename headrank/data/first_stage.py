@@ -1,7 +1,7 @@
-"""First stages, and the candidate lists drawn from them: where every reranking, training and selection begins.
+"""First-stage rankings, and the candidate lists made of them for reranking, training and selection.
 
-A first stage is a run: a file, the collection's own `scoreddocs`, or BM25. `first_stage_run` returns it at full depth,
-to be scored itself; `lists_from_run` adds the texts of its top, to be reranked; `candidate_lists` does both.
+A first stage is a run: a file, the collection's published `scoreddocs`, or BM25. `first_stage_run` returns the run
+itself, `lists_from_run` adds texts to its top passages, `candidate_lists` does both.
 """
 
 import logging
@@ -22,12 +22,12 @@ from headrank.ranking import CandidateList, Query, Ranking, Run
 
 _log = logging.getLogger(__name__)
 
-BM25_DEPTH = 1000  # passages found where no depth is given: what TREC and BEIR runs hold
-_FIRST_PAIRS = 3  # query and passage pairs named in an error
+BM25_DEPTH = 1000  # passages per query if no depth is given, as in TREC and BEIR runs
+_FIRST_PAIRS = 3  # (query, passage) pairs named in an error
 
 
 class FirstStage(StrEnum):
-    """Where candidates come from. `auto`: the run file that a local folder holds, or BM25 if it holds none."""
+    """The source of candidates. `auto`: the run file of a local folder, or BM25 if it has none."""
 
     AUTO = "auto"
     BM25 = "bm25"
@@ -37,16 +37,16 @@ class FirstStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CandidateLists:
-    """The candidate lists of a collection's judged queries, in the collection's order, and what is not among them.
+    """The candidate lists of a collection's judged queries, in the collection's order, and counts of what was dropped.
 
-    lists: one for each query that has candidates.
-    judged_queries: queries asked for: judged ones, after `max_queries`.
-    unjudged_queries: the collection's queries without a judgement, never used.
-    queries_without_candidates: ids of judged queries for which the first stage found nothing. A metric over all judged
-        queries counts 0 for each.
-    queries_without_relevant: ids of judged queries whose list was dropped because it has no passage of the
-        requested grade; empty if no threshold was given.
-    identical_ids_dropped: candidates within `depth` that were dropped because their id is the query's.
+    lists: one list per query with candidates.
+    judged_queries: the number of requested queries: the judged ones, after `max_queries`.
+    unjudged_queries: the number of the collection's queries without a judgement; they are never used.
+    queries_without_candidates: ids of judged queries for which the first stage found nothing. Metrics count 0 for them.
+    queries_without_relevant: ids of judged queries whose list was dropped, because no candidate reaches the relevance
+        threshold; empty if no threshold was given.
+    identical_ids_dropped: the number of candidates within `depth` that were dropped because their id equals the
+        query's.
     """
 
     lists: tuple[CandidateList, ...]
@@ -61,18 +61,31 @@ class CandidateLists:
 
 
 def select_queries(collection: Collection, max_queries: int | None = None, seed: int = 0) -> tuple[Query, ...]:
-    """The collection's judged queries, or a seeded sample of `max_queries` of them, in the collection's order.
+    """Select the judged queries of a collection, or a random sample of them.
 
-    Samples of one seed are nested: a larger one holds the smaller. Raises `FormatError` if no query is judged or a
-    judged query has an id that no run file can hold, `ConfigError` if `max_queries` is less than 1.
+    Args:
+        collection: the collection.
+        max_queries: the size of the sample; None: all judged queries.
+        seed: the seed of the sample. For one seed, smaller samples are subsets of larger ones.
+
+    Returns:
+        The queries, in the collection's order.
+
+    Raises:
+        FormatError: if no query is judged, or the id of a judged query cannot be written to a run file.
+        ConfigError: if `max_queries` is below 1.
     """
     judged = collection.judged_queries
     if not judged:
-        raise FormatError(f"{collection.name}: none of its {len(collection.queries)} queries has a judgement")
+        raise FormatError(
+            f"{collection.name}: expected judged queries, none of its {len(collection.queries)} queries has a judgement"
+        )
     for query in judged:
         fault = id_fault(query.id)
         if fault:
-            raise FormatError(f"{collection.name}: query id {shown(query.id)} {fault}; no run file can hold it")
+            raise FormatError(
+                f"{collection.name}: query id {shown(query.id)} {fault}; expected an id that a run file can contain"
+            )
     if max_queries is None:
         return judged
     if max_queries < 1:
@@ -94,16 +107,27 @@ def first_stage_run(
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
 ) -> dict[str, Ranking]:
-    """The first stage's rankings of the judged queries, in the collection's order; at most `depth` passages each.
+    """The first-stage rankings of the judged queries. Queries without results are absent.
 
-    kind: `bm25` (index and rankings are kept under `cache_dir`, by default the user's cache folder), `run` (the file
-        `run_path`, or the local folder's run of that name; without `run_path` the folder's only run), `scoreddocs`,
-        `auto` (see `FirstStage`; the log names the one that is used).
-    depth: None for the whole run (1,000 with BM25).
-    drop_identical_ids: drop candidates whose id is the query's (arguana, quora) before cutting to `depth`.
+    Args:
+        collection: the collection.
+        kind: `bm25`; `run` (a run file); `scoreddocs` (the published lists); `auto` (see `FirstStage`; the log names
+            the choice).
+        depth: passages per query; None: the whole run (1,000 passages with BM25).
+        run_path: a run file, or the name of a run of the local folder; None: the folder's only run.
+        max_queries: the size of a random sample of the queries; None: all.
+        seed: the seed of that sample.
+        drop_identical_ids: whether candidates with the query's id are dropped (arguana, quora) before cutting to
+            `depth`.
+        cache_dir: the folder of BM25 indexes and rankings; None: the user's cache folder.
+        bm25: the parameters of BM25.
 
-    A query without results is absent. Raises `ConfigError` on an unknown kind, a depth below 1, or a first stage that
-    the collection does not have; `FormatError` for a file and if the first stage holds none of the queries.
+    Returns:
+        Query id -> ranking, in the collection's order.
+
+    Raises:
+        ConfigError: if the kind is unknown, the depth is below 1, or the collection has no such first stage.
+        FormatError: if a file is malformed, or the first stage contains none of the queries.
     """
     queries = select_queries(collection, max_queries, seed)
     run = _retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
@@ -119,13 +143,22 @@ def lists_from_run(
     drop_identical_ids: bool = False,
     relevance_threshold: int | None = None,
 ) -> CandidateLists:
-    """The candidate lists of `queries` (all judged ones by default): the top `depth` of `run`, with texts.
+    """The candidate lists of a run: its top `depth` passages per query, with texts.
 
-    Repeated texts, empty and very long ones stay as they are. With `relevance_threshold`, lists without a passage
-    judged that grade or higher are dropped (they teach nothing); leave it None to evaluate.
+    Repeated, empty and very long texts are not changed.
 
-    Raises `FormatError` if a passage's text is missing or an id or a score could not be written to a run file, naming
-    query and passage, and `ConfigError` on a depth below 1.
+    Args:
+        collection: the collection with the texts.
+        run: query id -> ranking.
+        depth: candidates per query.
+        queries: the queries; None: all judged queries.
+        drop_identical_ids: whether candidates with the query's id are dropped before cutting to `depth`.
+        relevance_threshold: drop lists without a candidate of this grade or higher (for training); None: keep all
+            lists (for evaluation).
+
+    Raises:
+        FormatError: if the text of a passage is missing, or an id or score cannot be written to a run file.
+        ConfigError: if the depth is below 1.
     """
     _check_depth(depth)
     queries = select_queries(collection) if queries is None else queries
@@ -139,7 +172,7 @@ def lists_from_run(
     if missing:
         named = "; ".join(f"query {shown(q)}, passage {shown(p)}" for q, p in missing[:_FIRST_PAIRS])
         raise FormatError(
-            f"{collection.name}: {len(missing)} candidates of the first stage have no text in the collection, first: "
+            f"{collection.name}: {len(missing)} candidates of the first stage are not in the collection, the first: "
             f"{named}; expected a run over this collection's passages"
         )
     lists: list[CandidateList] = []
@@ -166,11 +199,11 @@ def lists_from_run(
     )
     left_out = counts_text(
         (len(without_candidates), "queries without candidates"),
-        (len(without_relevant), "lists dropped without a relevant candidate"),
-        (result.identical_ids_dropped, "candidates dropped whose id is the query's"),
+        (len(without_relevant), "lists without a relevant candidate dropped"),
+        (result.identical_ids_dropped, "candidates with the query's id dropped"),
     )
     _log.info(
-        "%s: %d candidate lists, up to %d deep, of %d judged queries%s",
+        "%s: %d candidate lists of up to %d passages, %d judged queries%s",
         *(collection.name, len(lists), depth, len(queries), left_out),
     )
     return result
@@ -189,9 +222,9 @@ def candidate_lists(
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
 ) -> CandidateLists:
-    """The top `depth` of the first stage for the judged queries, with texts.
+    """The candidate lists of the judged queries: the top `depth` passages of the first stage, with texts.
 
-    The arguments are those of `first_stage_run` and `lists_from_run`, and so are the errors.
+    Arguments and errors are those of `first_stage_run` and `lists_from_run`.
     """
     queries = select_queries(collection, max_queries, seed)
     run = _retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
@@ -219,46 +252,46 @@ def _retrieve(
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
-    """The unfiltered first stage: it may be deeper than requested and hold other queries."""
+    """The unfiltered first stage. It may be deeper than requested and contain other queries."""
     _check_depth(depth)
     kind = _resolved(collection, kind, run_path)
     if kind is FirstStage.BM25:
-        # one more, so that dropping the query's own passage leaves `depth`
-        needed = BM25_DEPTH + 1 if depth is None else depth + 1
-        return bm25_run(collection, queries, needed, bm25, cache_folder() if cache_dir is None else cache_dir)
+        # one more, so that `depth` passages remain when the passage with the query's id is dropped
+        bm25_depth = BM25_DEPTH + 1 if depth is None else depth + 1
+        return bm25_run(collection, queries, bm25_depth, bm25, cache_folder() if cache_dir is None else cache_dir)
     if kind is FirstStage.SCOREDDOCS:
         origin = f"{collection.name}: its scoreddocs"
         run = collection.scoreddocs()
         if run is None:
             raise ConfigError(
-                f"first_stage is scoreddocs, and {collection.name} has none; use bm25, or run with a run file"
+                f"first_stage is scoreddocs, but {collection.name} has none; use bm25, or run with a run file"
             )
     else:
         path = _run_file(collection, run_path)
         origin = f"{path}: the run"
         run = collection.read_run(path)
     if not any(query.id in run for query in queries):
-        found, needed = (
+        found, expected = (
             ", ".join(map(shown, ids[:_FIRST_PAIRS])) for ids in (list(run), [query.id for query in queries])
         )
         raise FormatError(
-            f"{origin} has {len(run)} queries ({found}) and none of the {len(queries)} queries of {collection.name} "
-            f"({needed}); expected the same ids"
+            f"{origin} has {len(run)} queries ({found}), none of the {len(queries)} queries of {collection.name} "
+            f"({expected}); expected the same query ids"
         )
     return run
 
 
 def _resolved(collection: Collection, kind: FirstStage | str, run_path: str | Path | None) -> FirstStage:
-    """The kind itself, or for `auto` the kind that this collection gets."""
+    """The kind of first stage, with `auto` replaced by the kind for this collection."""
     if kind not in list(FirstStage):
         raise ConfigError(f"first_stage is {shown(kind)}; expected one of {', '.join(FirstStage)}")
     kind = FirstStage(kind)
     if kind is not FirstStage.AUTO:
         if run_path is not None and kind is not FirstStage.RUN:
-            raise ConfigError(f"first_stage is {kind.value}, and run_path is {run_path}; expected first_stage=run")
+            raise ConfigError(f"run_path is {run_path}, but first_stage is {kind.value}; expected first_stage=run")
         return kind
     found = FirstStage.RUN if run_path is not None or collection.runs else FirstStage.BM25
-    origin = "BM25 (no run file is given)" if found is FirstStage.BM25 else f"the run {_run_file(collection, run_path)}"
+    origin = "BM25 (no run file given)" if found is FirstStage.BM25 else f"the run {_run_file(collection, run_path)}"
     _log.info("%s: first stage: %s", collection.name, origin)
     return found
 
@@ -269,7 +302,8 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
     if run_path is None:
         if len(runs) != 1:
             raise ConfigError(
-                f"run_path is null, and there are {len(runs)} run files; expected run_path, or one ({listed})"
+                f"run_path is null, and the collection has {len(runs)} run files; expected run_path or one run file "
+                f"({listed})"
             )
         return next(iter(runs.values()))
     path = Path(run_path)
@@ -285,8 +319,10 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
 
 
 def _cut(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
-    """A query's top `depth`, ranked from 1, and the number of candidates dropped for its own id; empty if the run lacks
-    the query."""
+    """A query's top `depth` passages, ranked from 1, and the number of candidates dropped because of their id.
+
+    The ranking is empty if the run does not contain the query.
+    """
     ranking = run.get(query.id)
     if ranking is None:
         return Ranking(query.id, ()), 0

@@ -1,9 +1,9 @@
-"""A collection by its ir_datasets id.
+"""The collection of an ir_datasets id.
 
-ir_datasets downloads and keeps its files under `$IR_DATASETS_HOME` (read when it is first imported, which is why this
-module imports it late). Files can be placed there by hand: the errors here name the missing file and its place.
-It has no file locks of its own: two processes that build a store at once both append to it, and every passage is in it
-twice. So its files are prepared under a lock in that folder.
+ir_datasets downloads its files to `$IR_DATASETS_HOME`, which it reads when it is first imported; this module therefore
+imports it late. Files can also be placed there by hand: errors name the missing file and its path. ir_datasets has no
+file locks: two processes that build the same store both append to it, and it then contains every passage twice. Its
+files are therefore prepared under a lock in that folder.
 """
 
 import difflib
@@ -25,10 +25,10 @@ from headrank.ranking import Passage, Qrels, Query, Ranking
 _log = logging.getLogger(__name__)
 
 _SUGGESTIONS = 5
-# Passages read for the fingerprint: enough to tell versions of a collection apart, seconds even on a slow disk
+# Number of passages in the fingerprint: enough to distinguish versions of a collection, seconds even on a slow disk
 _FINGERPRINTED = 1000
 _LOCAL_FOLDER = "Or give a local folder (docs.jsonl, queries.tsv, qrels.txt): a path that begins with / or ."
-# Data sets of BEIR that its authors may not pass on, so that ir_datasets has no BEIR id for them
+# BEIR data sets without an ir_datasets id, because BEIR's authors may not redistribute them
 _LICENCE_BOUND = {
     "beir/robust04": "TREC disks 4 and 5 need an agreement with NIST (https://trec.nist.gov/data/cd45/index.html); "
     "with the files placed, use disks45/nocr/trec-robust-2004",
@@ -41,24 +41,24 @@ _LICENCE_BOUND = {
 
 
 class UnknownCollectionError(ConfigError):
-    """No such ir_datasets id, or one without what reranking needs. The message has close matches."""
+    """The ir_datasets id is unknown, or lacks passages, queries or judgements. The message lists close matches."""
 
 
 class DataUnavailableError(HeadRankError, RuntimeError):
-    """ir_datasets could not give a collection's files. The message names the missing file and where to place it."""
+    """ir_datasets could not read a collection's files. The message names the missing file and where to place it."""
 
 
 def _without_suffix(dataset_id: str, ids: list[str]) -> list[str]:
-    """The id's own parents that are ids: `beir/arguana/test` means `beir/arguana`."""
+    """The parents of the id that are known ids: `beir/arguana` for `beir/arguana/test`."""
     parts = dataset_id.split("/")
     return [parent for n in range(len(parts) - 1, 1, -1) if (parent := "/".join(parts[:n])) in ids]
 
 
 def _unknown(dataset_id: str, ids: list[str]) -> UnknownCollectionError:
     message = [f"{shown(dataset_id)} is not an ir_datasets id."]
-    licence = next((why for key, why in _LICENCE_BOUND.items() if f"{dataset_id}/".startswith(f"{key}/")), None)
+    licence = next((text for key, text in _LICENCE_BOUND.items() if f"{dataset_id}/".startswith(f"{key}/")), None)
     if licence:
-        message.append(f"It is bound to a licence: {licence}.")
+        message.append(f"It requires a licence: {licence}.")
     close = _without_suffix(dataset_id, ids) + difflib.get_close_matches(dataset_id, ids, n=_SUGGESTIONS)
     if close:
         message.append(f"Close matches: {', '.join(dict.fromkeys(close))}.")
@@ -66,7 +66,7 @@ def _unknown(dataset_id: str, ids: list[str]) -> UnknownCollectionError:
 
 
 def _failed_download(error: BaseException) -> Any | None:
-    """The ir_datasets `Download` in whose frame the error arose: the exceptions themselves do not name the file."""
+    """The ir_datasets `Download` in whose frame the error was raised; exceptions do not name the file."""
     from ir_datasets.util import Download
 
     found = None
@@ -83,7 +83,7 @@ def _failed_download(error: BaseException) -> Any | None:
 def _preparing() -> Iterator[None]:
     """Let one process at a time download, unpack and build in `$IR_DATASETS_HOME`.
 
-    A folder that this process cannot write to needs no lock: ir_datasets can build nothing in it either.
+    A read-only folder needs no lock, because ir_datasets cannot build anything in it.
     """
     from ir_datasets.util import home_path
 
@@ -93,13 +93,13 @@ def _preparing() -> Iterator[None]:
 
 @contextmanager
 def _reading(dataset_id: str, what: str) -> Iterator[None]:
-    """Turn whatever ir_datasets raises inside the block into a `DataUnavailableError` that says what to do."""
+    """Turn any exception of ir_datasets inside the block into a `DataUnavailableError` that explains the fix."""
     from ir_datasets.util import home_path
 
-    said: list[str] = []
+    messages: list[str] = []
     listener = logging.Handler(logging.INFO)
-    listener.emit = lambda record: said.append(record.getMessage())
-    logger = logging.getLogger("ir_datasets")  # instructions and data agreements are only logged
+    listener.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("ir_datasets")  # it only logs instructions and data usage agreements
     logger.addHandler(listener)
     try:
         yield
@@ -113,26 +113,26 @@ def _reading(dataset_id: str, what: str) -> Iterator[None]:
             urls = [url for mirror in download.mirrors if (url := getattr(mirror, "url", None))]
             if urls:
                 message.append(f"missing file: {' or '.join(urls)}")
-            place = getattr(download, "_cache_path", None)
-            if place is None and download.expected_md5:
-                place = home_path() / "downloads" / download.expected_md5
-            if place is not None:
-                message.append(f"place the file here: {place}")
+            path = getattr(download, "_cache_path", None)
+            if path is None and download.expected_md5:
+                path = home_path() / "downloads" / download.expected_md5
+            if path is not None:
+                message.append(f"place the file here: {path}")
             message.append(f"($IR_DATASETS_HOME is {home_path()}; it is read when ir_datasets is first imported)")
-            if download.dua:  # logged once a process only
+            if download.dua:  # logged only once per process
                 message.append(f"ir_datasets says: {download.dua}")
         noise = ("download error", "Download failed", "If you have a local copy", "Opening ", "[")
-        message += [f"ir_datasets says: {text}" for text in said if not text.startswith(noise)]
+        message += [f"ir_datasets says: {text}" for text in messages if not text.startswith(noise)]
         raise DataUnavailableError("\n  ".join(dict.fromkeys(message))) from error
     finally:
         logger.removeHandler(listener)
 
 
 def _text_of(record: Any, *, title: bool, what: str) -> str:
-    """A passage's or query's text: the data set's own rule (usually title, text), or without `title` its body alone.
+    """The text of a passage or query: ir_datasets' default text (usually title and text), or without `title` the body.
 
-    Outer whitespace goes ("<title> <text>" begins with a space where the title is empty), and lone surrogates, which
-    some public files hold and no tokenizer takes, become U+FFFD.
+    Surrounding whitespace is removed ("<title> <text>" begins with a space if the title is empty). Lone surrogates,
+    which some public files contain and tokenizers reject, become U+FFFD.
     """
     for field in ("default_text", "text", "body")[0 if title else 1 :]:
         if hasattr(record, field):
@@ -140,16 +140,21 @@ def _text_of(record: Any, *, title: bool, what: str) -> str:
             text = str(value() if callable(value) else value).strip()
             return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if text_fault(text) else text
     raise FormatError(
-        f"{what} of type {type(record).__name__} have the fields {', '.join(record._fields)}; expected a text. "
+        f"{what} of type {type(record).__name__} have the fields {', '.join(record._fields)}; expected a text field. "
         "Write them to a local folder with the text that you need"
     )
 
 
 class IrDatasetsCollection(Collection):
-    """The collection of an ir_datasets id that has passages, queries and judgements. Nothing is read until asked for.
+    """The collection of an ir_datasets id with passages, queries and judgements. Files are read on first access.
 
-    Raises `UnknownCollectionError` at once if the id is unknown or lacks one of the three, and
-    `DataUnavailableError` on reading where files are missing: neither downloaded nor placed by hand, or licence-bound.
+    Args:
+        dataset_id: the ir_datasets id.
+        title: whether a passage's title is put before its text.
+
+    Raises:
+        UnknownCollectionError: at construction, if the id is unknown or lacks passages, queries or judgements.
+        DataUnavailableError: on access, if a file is missing and cannot be downloaded.
     """
 
     def __init__(self, dataset_id: str, *, title: bool = True) -> None:
@@ -162,17 +167,17 @@ class IrDatasetsCollection(Collection):
             self._dataset = ir_datasets.load(dataset_id)
         except KeyError:
             raise _unknown(dataset_id, list(ir_datasets.registry)) from None
-        needed = ("docs", "queries", "qrels")
-        lacking = [part for part in needed if not self._dataset.has(part)]
-        if lacking:
-            below = [
+        parts = ("docs", "queries", "qrels")
+        missing = [part for part in parts if not self._dataset.has(part)]
+        if missing:
+            children = [
                 other
                 for other in ir_datasets.registry
-                if other.startswith(f"{dataset_id}/") and all(ir_datasets.load(other).has(part) for part in needed)
+                if other.startswith(f"{dataset_id}/") and all(ir_datasets.load(other).has(part) for part in parts)
             ]
-            having = f" Ids below it that have all: {', '.join(below)}." if below else ""
+            hint = f" Use one of {', '.join(children)}." if children else ""
             raise UnknownCollectionError(
-                f"{shown(dataset_id)} has no {' and no '.join(lacking)}; expected docs, queries and qrels.{having}"
+                f"{shown(dataset_id)} has no {' and no '.join(missing)}; expected docs, queries and qrels.{hint}"
             )
 
     @property
@@ -187,12 +192,14 @@ class IrDatasetsCollection(Collection):
             for record in self._dataset.queries_iter():
                 query = Query(record.query_id, _text_of(record, title=True, what="queries"))
                 if queries.setdefault(query.id, query) != query:
-                    raise FormatError(f"{self.name}: query {shown(query.id)} is there twice, with different texts")
+                    raise FormatError(
+                        f"{self.name}: expected one text per query, found two for query {shown(query.id)}"
+                    )
         return queries
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements. Where a passage is judged twice for a query (subtopics), the higher grade counts."""
+        """The judgements. If a passage is judged twice for a query (subtopics), the higher grade counts."""
         return self._qrels
 
     @cached_property
@@ -206,12 +213,12 @@ class IrDatasetsCollection(Collection):
                 grade = int(record.relevance)
                 judged[record.doc_id] = max(grade, judged.get(record.doc_id, grade))
         if repeated:
-            _log.warning("%s: %d repeated judgements; the highest grade of each counts", self.name, repeated)
+            _log.warning("%s: %d repeated judgements; the highest grade counts", self.name, repeated)
         return qrels
 
     @property
     def passage_count(self) -> int:
-        """How many passages the data set has, as ir_datasets knows it; counted by reading them where it does not."""
+        """The number of passages, from ir_datasets if it is known there, otherwise counted by reading them."""
         return self._passage_count
 
     @cached_property
@@ -226,7 +233,7 @@ class IrDatasetsCollection(Collection):
         return self._dataset.metadata().get("docs", {}).get("count")
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
-        """All passages but the first `start` (which are read past), in the data set's order."""
+        """Yield all passages except the first `start` (which are read and skipped), in the data set's order."""
         with _reading(self.name, "passages"):
             with _preparing():
                 records = self._dataset.docs_iter()
@@ -235,7 +242,7 @@ class IrDatasetsCollection(Collection):
                 yield self._passage(record)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages of these ids; unknown ids are absent. The first call may build ir_datasets' store."""
+        """Passage id -> passage; unknown ids are absent. The first call may build the passage store of ir_datasets."""
         with _preparing(), _reading(self.name, "passages"):
             records = self._dataset.docs_store().get_many(list(passage_ids))
             return {passage_id: self._passage(record) for passage_id, record in records.items()}
@@ -245,11 +252,11 @@ class IrDatasetsCollection(Collection):
 
     @property
     def passages_fingerprint(self) -> str:
-        """A hash of the passages' id in ir_datasets and its version, and of the first 1,000 of them.
+        """A hash of the ir_datasets id of the passages, the ir_datasets version and the first 1,000 passages.
 
-        Not of all of them: reading millions to look up an index would cost more than it protects from, since the
-        content behind an id is fixed. Nor of their number: until its store is built ir_datasets gives the number that
-        it expects, afterwards the one that is there.
+        It does not cover all passages: the content of an id is fixed, and reading millions of passages to look up an
+        index is too slow. It does not cover their number either: ir_datasets reports the expected number before it
+        builds its store, and the actual number afterwards.
         """
         return self._passages_fingerprint
 
@@ -266,10 +273,11 @@ class IrDatasetsCollection(Collection):
         return fingerprint(parts)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The data set's own first-stage lists; equal scores keep the order of its file.
+        """The published first-stage lists; equal scores keep the order of the file.
 
-        Raises `FormatError` if they carry no scores (MS MARCO's top1000 files are sets, in no order), if a score is not
-        a finite number, and if a passage is twice in a list.
+        Raises:
+            FormatError: if all scores are equal (MS MARCO's top1000 files are unordered sets), a score is not a finite
+                number, or a list contains a passage twice.
         """
         if not self._dataset.has("scoreddocs"):
             return None
@@ -282,8 +290,8 @@ class IrDatasetsCollection(Collection):
         several = [scores for _, scores in lists.values() if len(scores) > 1]
         if several and all(len(set(scores)) == 1 for scores in several):
             raise FormatError(
-                f"{self.name}: all scores of a query are equal in its scoreddocs, so they are candidates in no order; "
-                "expected a ranking. Use the first stage bm25 or run"
+                f"{self.name}: expected scoreddocs with a ranking, found equal scores (candidates in no order). Use "
+                "first_stage bm25 or run"
             )
         try:
             return {query_id: Ranking.from_scores(query_id, ids, scores) for query_id, (ids, scores) in lists.items()}

@@ -1,7 +1,7 @@
-"""Labelled lists: a candidate list with its grades, and which of them are trained or validated on.
+"""Labelled candidate lists, and their split into training and validation lists.
 
-Plain functions. Everything random here is a pure function of a seed, the epoch and ids, so that a resumed run, and
-every process of a distributed one, sees the same. [ours]
+Random choices are pure functions of a seed, the epoch and query ids, so a resumed run and every process of a
+distributed run make the same choices. [ours]
 """
 
 import random
@@ -16,12 +16,14 @@ from headrank.ranking import CandidateList, Query, shuffled_indices
 
 @dataclass(frozen=True, slots=True)
 class LabelledList:
-    """A candidate list, its grades, the grade from which its data set calls a passage relevant, and the context order.
+    """A candidate list with its relevance grades.
 
-    `grades` (>= 0; unjudged is 0) are in first-stage order, as `item.passages` are. `order[c]` is the candidate at
-    context position c.
+    item: the candidates, in first-stage order.
+    grades: [docs], one grade >= 0 per candidate, in first-stage order; unjudged candidates have grade 0.
+    order: [docs], `order[c]` is the index of the candidate at context position c.
+    relevance_threshold: the lowest grade that the data set counts as relevant.
 
-    Raises `ValueError` if grades or order do not fit the candidates, or the threshold is below 1.
+    Raises `ValueError` if grades or order do not fit the candidates, or if the threshold is below 1.
     """
 
     item: CandidateList
@@ -41,84 +43,105 @@ class LabelledList:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether two candidates differ in grade: without that there is nothing to train on."""
+        """Whether two candidates differ in grade. Training and selection need such a pair."""
         return len(set(self.grades)) > 1
 
     @property
     def length(self) -> int:
-        """Characters of query and candidates: what lists are sorted by (tokens are not known here)."""
+        """The number of characters in query and candidates: a proxy for tokens, used to sort lists by length."""
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
     def top(self, depth: int) -> "LabelledList":
-        """The list's first `depth` candidates, in first-stage order. Raises `ValueError` below 1."""
+        """The list's first `depth` candidates, in first-stage order. Raises `ValueError` if `depth` is below 1."""
         item = self.item.top(depth)
         return replace(self, item=item, grades=self.grades[: len(item)], order=tuple(range(len(item))))
 
 
 def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: int = 1) -> LabelledList:
-    """The list with its grades, in first-stage order. Grades below 0 and unjudged passages count as 0."""
+    """Label a candidate list, in first-stage order.
+
+    Args:
+        item: the candidate list.
+        judged: passage id -> grade. Negative grades and unjudged passages count as 0.
+        relevance_threshold: the lowest grade that counts as relevant.
+    """
     grades = tuple(max(0, judged.get(passage_id, 0)) for passage_id in item.passage_ids)
     return LabelledList(item, grades, tuple(range(len(item))), relevance_threshold)
 
 
-def shuffled(one: LabelledList, key: str) -> LabelledList:
-    """The list in the context order that belongs to `key` and its query's text."""
-    return replace(one, order=tuple(shuffled_indices(len(one.item), f"{key}:{one.item.query.text}")))
+def shuffle_context(labelled: LabelledList, key: str) -> LabelledList:
+    """Shuffle the list's context order. The order depends only on `key` and the query's text."""
+    order = shuffled_indices(len(labelled.item), f"{key}:{labelled.item.query.text}")
+    return replace(labelled, order=tuple(order))
 
 
-def drawn(one: LabelledList, count: int, key: str) -> LabelledList:
-    """`count` of the list's candidates, in first-stage order, that belong to `key` and its query's text.
+def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledList:
+    """Sample `count` of the list's candidates. The sample depends only on `key` and the query's text.
 
-    A list of two grades or more keeps two: if chance drew a single grade, the first candidate of another grade replaces
-    the last one drawn. A list of at most `count` candidates (at least 2) comes back whole.
+    If the list has several grades, so has the sample: if it would have a single grade, the first unsampled candidate
+    with another grade replaces the last sampled one.
+
+    Args:
+        labelled: the list to sample from.
+        count: the number of candidates to keep, at least 2. A list that is no longer is returned unchanged.
+        key: the seed, as text.
+
+    Returns:
+        The sampled candidates, in first-stage order.
     """
-    if len(one.item) <= count:
-        return one
-    line = shuffled_indices(len(one.item), f"{key}:draw:{one.item.query.text}")
-    if len({one.grades[i] for i in line[:count]}) == 1:
-        other = next((i for i in line[count:] if one.grades[i] != one.grades[line[0]]), line[count - 1])
-        line[count - 1] = other
-    kept = sorted(line[:count])
-    scores = one.item.first_stage_scores
-    item = replace(
-        one.item,
-        passages=tuple(one.item.passages[i] for i in kept),
+    item, grades = labelled.item, labelled.grades
+    if len(item) <= count:
+        return labelled
+    shuffled = shuffled_indices(len(item), f"{key}:draw:{item.query.text}")
+    if len({grades[i] for i in shuffled[:count]}) == 1:
+        other = next((i for i in shuffled[count:] if grades[i] != grades[shuffled[0]]), shuffled[count - 1])
+        shuffled[count - 1] = other
+    kept = sorted(shuffled[:count])
+    scores = item.first_stage_scores
+    sampled = replace(
+        item,
+        passages=tuple(item.passages[i] for i in kept),
         first_stage_scores=None if scores is None else tuple(scores[i] for i in kept),
     )
-    return replace(one, item=item, grades=tuple(one.grades[i] for i in kept), order=tuple(range(count)))
+    return replace(labelled, item=sampled, grades=tuple(grades[i] for i in kept), order=tuple(range(count)))
 
 
 def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledList, ...]:
-    """Lists of several data sets, as (name of the data set, list), under ids that differ.
+    """Make query ids unique across data sets.
 
-    An id that belongs to different queries in different sets (BEIR's are often plain numbers) becomes `<name>:<id>` in
-    each of them; other ids stay.
+    If an id belongs to different queries in different data sets (BEIR ids are often plain numbers), it becomes
+    `<name>:<id>` in each of them. Other ids are unchanged.
 
-    Raises `ConfigError` if two sets hold the same query (id and text), which could then be trained and validated on,
-    and if two ids are still equal under their new names.
+    Args:
+        lists: (name of the data set, labelled list) pairs.
+
+    Raises:
+        ConfigError: if two data sets contain the same query (id and text), which could then be in both training and
+            validation, or if two renamed ids are equal.
     """
     holders: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for name, one in lists:
-        query = one.item.query
+    for name, labelled in lists:
+        query = labelled.item.query
         text = " ".join(query.text.split()).casefold()
         for other, other_text in holders[query.id]:
             if text == other_text:
                 raise ConfigError(
-                    f"data: query {query.id!r} ({shown(query.text)}) is in {other} and in {name}; expected each "
-                    "training query once: leave one of the two data sets out"
+                    f"data: expected each training query once, found query {query.id!r} ({shown(query.text)}) in "
+                    f"{other} and in {name}; remove one of the two data sets"
                 )
         holders[query.id].append((name, text))
     named: list[LabelledList] = []
-    for name, one in lists:
-        query = one.item.query
+    for name, labelled in lists:
+        query = labelled.item.query
         if len(holders[query.id]) > 1:
-            one = replace(one, item=replace(one.item, query=Query(f"{name}:{query.id}", query.text)))
-        named.append(one)
-    twice = [query_id for query_id, n in Counter(one.item.query.id for one in named).items() if n > 1]
-    if twice:
+            renamed = Query(f"{name}:{query.id}", query.text)
+            labelled = replace(labelled, item=replace(labelled.item, query=renamed))
+        named.append(labelled)
+    repeated = [query_id for query_id, n in Counter(x.item.query.id for x in named).items() if n > 1]
+    if repeated:
         raise ConfigError(
-            f"data: {len(twice)} query ids, {shown(twice[0])} first, are in several data sets even with the names of "
-            "the sets before them; expected other names (data.<set>.name) or other query ids"
+            f"data: expected unique query ids, found {len(repeated)} repeated ids (first: {shown(repeated[0])}) even "
+            "with data set names as prefixes; change data.<set>.name or the query ids"
         )
     return tuple(named)
 
@@ -126,21 +149,31 @@ def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledLis
 def split(
     lists: Sequence[LabelledList], *, validation: int, fraction: float, seed: int
 ) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...]]:
-    """Training and validation lists, each in the order given.
+    """Split lists into training and validation lists, each in the order given.
 
-    Seed and id alone decide a query's place in line. Validation takes the front of the line, training the requested
-    fraction of the rest from its end: for one seed, smaller sets lie inside larger ones, and adding a data set moves no
-    query of another past its neighbour. At least one training list remains.
+    Queries are ranked by a random number that depends only on the seed and the query id. Validation takes the first
+    ones, training takes the last `fraction` of the rest. For one seed, smaller sets are therefore subsets of larger
+    ones, and adding a data set does not change the relative order of the other queries.
 
-    Raises `ConfigError` if validation would leave nothing to train on.
+    Args:
+        lists: the labelled lists.
+        validation: the number of validation lists.
+        fraction: the share of the remaining lists to train on, in (0, 1]; at least one list is kept.
+        seed: the seed of the split.
+
+    Returns:
+        The training lists and the validation lists.
+
+    Raises:
+        ConfigError: if `validation` leaves no list to train on.
     """
     if validation >= len(lists):
         raise ConfigError(
-            f"alignment.validation_queries is {validation}, and {len(lists)} lists have two grades or more: nothing is "
-            f"left to train on; expected fewer than {len(lists)}"
+            f"alignment.validation_queries is {validation}, which leaves no list to train on; expected fewer than "
+            f"{len(lists)}, the number of lists with two grades or more"
         )
-    ids = [one.item.query.id for one in lists]
-    line = sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))
+    ids = [labelled.item.query.id for labelled in lists]
+    ranked = sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))
     n_training = max(1, round(fraction * (len(lists) - validation)))
-    held_out, used = sorted(line[:validation]), sorted(line[len(line) - n_training :])
+    held_out, used = sorted(ranked[:validation]), sorted(ranked[len(ranked) - n_training :])
     return tuple(lists[i] for i in used), tuple(lists[i] for i in held_out)

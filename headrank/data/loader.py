@@ -1,4 +1,4 @@
-"""From data settings to candidate lists: what selection, alignment, reranking and scoring all read."""
+"""Loads the candidate lists of a benchmark, for selection, alignment, reranking and scoring."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ from headrank.ranking import Ranking, Run
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkData:
-    """A benchmark, loaded: the first stage's run, cut to the candidates, and those candidates as lists."""
+    """A loaded benchmark: the first-stage run, cut to the candidates, and the candidate lists with texts."""
 
     settings: DataSettings
     collection: Collection
-    query_ids: tuple[str, ...]  # the judged queries asked for; each counts in every mean
+    query_ids: tuple[str, ...]  # the requested judged queries; each counts in every mean
     run: Run
     candidates: CandidateLists
 
     def labelled(self) -> tuple[LabelledList, ...]:
-        """The lists with the grades of their candidates and this data set's relevance threshold."""
+        """The candidate lists with their grades and the data set's relevance threshold."""
         qrels, threshold = self.collection.qrels, self.settings.relevance_threshold
         return tuple(label(item, qrels.get(item.query.id, {}), threshold) for item in self.candidates.lists)
 
@@ -31,12 +31,16 @@ class BenchmarkData:
 def load_data(
     settings: DataSettings, cache_dir: Path | None = None, collection: Collection | None = None
 ) -> BenchmarkData:
-    """The data of these settings; BM25 indexes are kept under `cache_dir`, by default the user's cache folder.
+    """Load the collection and its candidate lists.
 
-    collection: the settings' own, if it is already open.
+    Args:
+        settings: the collection, first stage, depth and number of queries.
+        cache_dir: the folder of BM25 indexes; None is the user's cache folder.
+        collection: the collection of `settings`, if it is already open.
 
-    Raises what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines), and `ConfigError`
-    if no grade reaches the relevance threshold.
+    Raises:
+        ConfigError: if no grade reaches the relevance threshold.
+        HeadRankError: what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines).
     """
     s = settings
     collection = collection or load_collection(s.collection, title=s.title)
@@ -60,10 +64,10 @@ def load_data(
 
 
 def _check_threshold(settings: DataSettings, collection: Collection) -> None:
-    """Raise `ConfigError` if there are positive grades and none reaches the threshold."""
+    """Raise `ConfigError` if grades are positive but none reaches the threshold."""
     highest = max(max(collection.qrels[query.id].values()) for query in collection.judged_queries)
     if 0 < highest < settings.relevance_threshold:
         raise ConfigError(
-            f"data {settings.name}: relevance_threshold is {settings.relevance_threshold}, and the highest grade of "
-            f"{settings.collection} is {highest}: nothing would be relevant; expected 1 to {highest}"
+            f"data {settings.name}: relevance_threshold is {settings.relevance_threshold}, but the highest grade of "
+            f"{settings.collection} is {highest}; expected a threshold from 1 to {highest}"
         )

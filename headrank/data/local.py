@@ -1,11 +1,11 @@
-"""A collection in a local folder.
+"""The collection in a local folder.
 
     docs.jsonl                    {"doc_id": ..., "text": ...}, optionally "title"
     queries.tsv | queries.jsonl   id TAB text | {"query_id": ..., "text": ...}
     qrels.txt                     TREC qrels (see trec.py)
     *.trec                        any number of first-stage runs, optional
 
-All of it is read strictly and at once, into memory; nothing is ever written to the folder.
+All files are read strictly and completely into memory. Nothing is written to the folder.
 """
 
 import logging
@@ -29,7 +29,7 @@ _FIRST_IDS = 3  # ids named in an error before "and N more"
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The JSON objects of a JSONL file with their line numbers."""
+    """Yield (line number, JSON object) for each line of a JSONL file."""
     for number, line in numbered_lines(path):
         record = parse_json(line, f"{path}:{number}: {shown(line)}")
         if not isinstance(record, dict):
@@ -55,17 +55,23 @@ def _new_id(path: Path, number: int, value: str, first_seen: dict[str, int]) -> 
         raise format_error(path, number, f"id {shown(value)}, which {fault}", "an id without whitespace")
     earlier = first_seen.setdefault(value, number)
     if earlier != number:
-        raise format_error(path, number, f"id {shown(value)} again (first on line {earlier})", "each id once")
+        raise format_error(path, number, f"id {shown(value)} repeated (first on line {earlier})", "each id once")
     return value
 
 
 def read_passages(path: str | Path, *, title: bool = True) -> dict[str, Passage]:
-    """Read `docs.jsonl`: passage id -> passage, in file order.
+    """Read the passages of `docs.jsonl`. Empty texts and repeated texts are allowed; other keys are ignored.
 
-    With `title`, a passage that has a non-empty "title" gets it before its text, separated by a space. Other keys are
-    not read. An empty text is allowed, and so is the same text under two ids.
+    Args:
+        path: the file.
+        title: whether a passage's non-empty "title" is put before its text, separated by a space.
 
-    Raises `FormatError` on bad JSON, a missing key, a value that is not a string, a bad or repeated id, an empty file.
+    Returns:
+        Passage id -> passage, in file order.
+
+    Raises:
+        FormatError: if JSON is malformed, a key is missing, a value is not a string, an id is bad or repeated, or the
+            file is empty.
     """
     path = Path(path)
     passages: dict[str, Passage] = {}
@@ -76,14 +82,18 @@ def read_passages(path: str | Path, *, title: bool = True) -> dict[str, Passage]
         heading = _field(path, number, record, "title") if title and "title" in record else ""
         passages[passage_id] = Passage(passage_id, f"{heading} {text}" if heading else text)
     if not passages:
-        raise FormatError(f"{path}: no passages; expected one JSON object with doc_id and text on each line")
+        raise FormatError(f"{path}: no passages; expected a JSON object with doc_id and text on each line")
     return passages
 
 
 def read_queries(path: str | Path) -> dict[str, Query]:
-    """Read `queries.tsv` (id TAB text) or, if the name ends in `.jsonl`, {"query_id", "text"}: in file order.
+    """Read the queries of `queries.tsv` (id TAB text) or `queries.jsonl` ({"query_id": ..., "text": ...}).
 
-    Raises `FormatError` if a line is not of that form, an id is bad or repeated, a text is blank, the file is empty.
+    Returns:
+        Query id -> query, in file order.
+
+    Raises:
+        FormatError: if a line is malformed, an id is bad or repeated, a text is blank, or the file is empty.
     """
     path = Path(path)
     queries: dict[str, Query] = {}
@@ -91,10 +101,10 @@ def read_queries(path: str | Path) -> dict[str, Query]:
     for number, query_id, text in _query_lines(path):
         _new_id(path, number, query_id, first_seen)
         if not text.strip():
-            raise format_error(path, number, f"query {shown(query_id)} without text", "a query that asks something")
+            raise format_error(path, number, f"query {shown(query_id)} without text", "a query text")
         queries[query_id] = Query(query_id, text)
     if not queries:
-        raise FormatError(f"{path}: no queries; expected one on each line")
+        raise FormatError(f"{path}: no queries; expected a query on each line")
     return queries
 
 
@@ -111,25 +121,26 @@ def _query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _some(ids: Iterable[str]) -> str:
-    """The first few ids, and how many more there are."""
+    """The first few ids and the number of the others, as text."""
     ids = list(ids)
     more = f" and {len(ids) - _FIRST_IDS} more" if len(ids) > _FIRST_IDS else ""
     return ", ".join(shown(text) for text in ids[:_FIRST_IDS]) + more
 
 
 def run_files(folder: Path) -> list[Path]:
-    """The folder's run files, `*.trec`, by name."""
+    """The folder's run files, `*.trec`, sorted by name."""
     return sorted(path for path in folder.glob("*.trec") if not path.name.startswith("."))
 
 
 class LocalCollection(Collection):
-    """The collection in a folder, read and checked when it is made.
+    """The collection in a folder, read and checked at construction.
 
-    Judgements of passages that `docs.jsonl` does not hold are kept (full qrels beside a pool of candidates: a metric
-    needs them); the log says how many there are.
+    Judgements of passages that are not in `docs.jsonl` are kept, because metrics need them if the folder holds the full
+    qrels but only a pool of passages. The log reports their number.
 
-    Raises `FormatError` if a file cannot be read or has other content than expected, if both query files exist, or if
-    no query has a judgement; `MissingFileError`, which is one, if the folder or a file does not exist.
+    Raises:
+        FormatError: if a file cannot be read or is malformed, both query files exist, or no query has a judgement.
+        MissingFileError: if the folder or a file does not exist.
     """
 
     def __init__(self, folder: str | Path, *, name: str | None = None, title: bool = True) -> None:
@@ -141,27 +152,27 @@ class LocalCollection(Collection):
         self._qrels = read_qrels(qrels_path)
         if not self.judged_queries:
             raise FormatError(
-                f"{qrels_path}: judgements of {len(self._qrels)} queries ({_some(self._qrels)}) and none of the "
+                f"{qrels_path}: judgements of {len(self._qrels)} queries ({_some(self._qrels)}), none of the "
                 f"{len(self._queries)} in the queries file ({_some(self._queries)}); expected the same query ids"
             )
-        beyond = sum(1 for judged in self._qrels.values() for passage_id in judged if passage_id not in self._passages)
-        strangers = sum(1 for query_id in self._qrels if query_id not in self._queries)
+        unknown_passages = sum(1 for judged in self._qrels.values() for p in judged if p not in self._passages)
+        unknown_queries = sum(1 for query_id in self._qrels if query_id not in self._queries)
         _log.info(
             "%s: %d passages, %d queries (%d judged)%s",
             *(self.name, len(self._passages), len(self._queries), len(self.judged_queries)),
             counts_text(
-                (beyond, "judgements of passages that docs.jsonl lacks"),
-                (strangers, "queries of qrels.txt that the queries file lacks"),
+                (unknown_passages, "judgements of passages that are not in docs.jsonl"),
+                (unknown_queries, "queries of qrels.txt that are not in the queries file"),
             ),
         )
 
     def _file(self, *names: str) -> Path:
-        """The one of `names` that exists."""
+        """The path of the only file of `names` that exists."""
         if not self.path.is_dir():
             files = "docs.jsonl, queries.tsv and qrels.txt"
             if self.path.exists():
                 raise FormatError(f"{self.path}: is not a folder; expected a folder with {files}")
-            raise MissingFileError(f"{self.path}: no such folder; expected one with {files}")
+            raise MissingFileError(f"{self.path}: no such folder; expected a folder with {files}")
         with opened(self.path):
             existing = sorted(entry.name for entry in self.path.iterdir())
         found = [self.path / name for name in names if name in existing]
@@ -214,12 +225,12 @@ class LocalCollection(Collection):
         return {path.stem: path for path in run_files(self.path)}
 
     def read_run(self, path: Path) -> dict[str, Ranking]:
-        """Read a run file; raises `FormatError` also if it names passages that `docs.jsonl` does not hold."""
+        """Read a run file. Raises `FormatError` if it is malformed or names passages that are not in `docs.jsonl`."""
         run = read_run(path)
         missing = {p: None for ranking in run.values() for p in ranking.passage_ids if p not in self._passages}
         if missing:
             raise FormatError(
-                f"{path}: {len(missing)} passages that are not in {self.path / 'docs.jsonl'}: {_some(missing)}; "
-                "expected every passage of the run there (another collection's run, or a docs.jsonl cut too short?)"
+                f"{path}: {len(missing)} passages are not in {self.path / 'docs.jsonl'}: {_some(missing)}; expected "
+                "all passages of the run there. Is the run of another collection, or is docs.jsonl incomplete?"
             )
         return run

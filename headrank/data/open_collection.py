@@ -1,4 +1,4 @@
-"""What a data source's name means: a packaged sample, a local folder or an ir_datasets id."""
+"""Opens a collection by name: a packaged sample, a local folder or an ir_datasets id."""
 
 from pathlib import Path
 
@@ -14,18 +14,22 @@ def load_collection(source: str | Path, *, title: bool = True) -> Collection:
     """Open the collection that `source` names.
 
     - `sample/train`, `sample/test`: the small collection that comes with this package;
-    - a folder in the format of `local.py`: if `source` begins with `/`, `.` or `~`, or holds a `docs.jsonl`;
+    - a path that begins with `/`, `.` or `~`, or a folder with a `docs.jsonl`: a folder in the format of `local.py`;
     - anything else: an ir_datasets id, for instance `beir/nfcorpus/test`.
 
-    `title`: put a passage's title, if it has one, before its text.
+    Args:
+        source: the name, see above.
+        title: whether a passage's title is put before its text.
 
-    Raises what `LocalCollection` and `IrDatasetsCollection` raise: a missing or malformed file, an unknown id.
+    Raises:
+        ConfigError: if the id is unknown.
+        FormatError: if a file is malformed; `MissingFileError` if it does not exist.
     """
     text = str(source)
     if text.startswith("sample/"):
         known = {f"sample/{entry.name}": entry for entry in sorted(_SAMPLES.glob("*")) if entry.is_dir()}
         if text not in known:
-            raise MissingFileError(f"{text}: no such sample; this package holds: {', '.join(known) or 'none'}")
+            raise MissingFileError(f"{text}: no such sample; expected one of {', '.join(known) or 'none'}")
         return LocalCollection(known[text], name=text, title=title)
     if is_local(source):
         return LocalCollection(local_folder(source), name=text, title=title)
@@ -43,7 +47,7 @@ def is_local(source: str | Path) -> bool:
 
 
 def local_folder(source: str | Path) -> Path:
-    """The folder that `source` names. Raises `ConfigError` if it begins with the home of an unknown user."""
+    """The folder that `source` names, `~` expanded. Raises `ConfigError` if the user after `~` is unknown."""
     try:
         return Path(source).expanduser()
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""TREC run and qrels files, read strictly and written so that the order survives.
+"""Readers and writers of TREC run and qrels files. Reading is strict; writing keeps the order of ties.
 
 A run file has six columns, `query Q0 passage rank score tag`; a qrels file has four, `query 0 passage grade`. Columns
-are separated by spaces or tabs. Runs come in as first stages and go out as reranked results.
+are separated by spaces or tabs. First stages are read from run files, rerankings are written to run files.
 """
 
 import logging
@@ -29,7 +29,7 @@ _SEPARATOR = re.compile("[ \t]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits fit 64 bits
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_CROWDED = 3e38  # beyond it few float32 numbers are left to keep tied passages apart
+_CROWDED = 3e38  # above it there may be too few float32 numbers left to separate tied passages
 
 
 def _split(path: Path, number: int, line: str, names: Sequence[str]) -> list[str]:
@@ -49,15 +49,20 @@ def _checked_id(path: Path, number: int, what: str, text: str) -> str:
 
 
 def read_run(path: str | Path) -> dict[str, Ranking]:
-    """Read a TREC run file: query id -> ranking, queries in the order in which they first appear.
+    """Read a TREC run file.
 
-    Within a query, passages are ordered by score (highest first), equal scores by the file's rank column, equal ranks
-    by line. The rank column is otherwise not believed (trec_eval ignores it too). A query's lines may lie apart. A file
-    without lines is an empty run.
+    Passages are ordered by score (highest first), equal scores by the rank column, equal ranks by line. The rank column
+    has no other use (trec_eval ignores it too). The lines of a query need not be contiguous. A file without lines is an
+    empty run.
 
-    Raises `FormatError` if a line does not have six columns, an id has whitespace or control characters inside, the
-    rank is not a whole number from 0, the score is not a decimal number within float32, a passage is twice in a query,
-    or the file cannot be read (`MissingFileError` if it does not exist).
+    Returns:
+        Query id -> ranking, queries in the order of their first line.
+
+    Raises:
+        FormatError: if a line does not have six columns, an id contains whitespace or control characters, a rank is not
+            a whole number >= 0, a score is not a decimal number within float32, a query contains a passage twice, or
+            the file cannot be read.
+        MissingFileError: if the file does not exist.
     """
     path = Path(path)
     lines: dict[str, list[tuple[float, int, str]]] = {}
@@ -76,8 +81,8 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
             raise format_error(
                 path,
                 number,
-                f"passage {shown(passage)} of query {shown(query)} again (first on line {earlier})",
-                "each passage once in a query",
+                f"passage {shown(passage)} of query {shown(query)} repeated (first on line {earlier})",
+                "each passage once per query",
             )
         lines.setdefault(query, []).append((value, int(rank), passage))
     run: dict[str, Ranking] = {}
@@ -91,32 +96,36 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
 
 
 def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
-    """Float32 values nearest to `scores` (never increasing, finite) that fall strictly. Ours.
+    """Round non-increasing scores to strictly decreasing float32 values. Ours.
 
-    trec_eval reads scores as float32 and orders equal ones by passage id, whatever the file's order. So a score that is
-    equal to the one before it, or becomes equal when rounded to float32, is put one float32 step below it. Scores that
-    are float32 values already and fall strictly come back unchanged. At worst each of n scores moves by n steps, about
-    n x 6e-8 of its size.
+    trec_eval reads scores as float32 and orders equal scores by passage id, not by their order in the file. A score
+    that equals its predecessor after rounding is therefore lowered to one float32 step below it. Strictly decreasing
+    float32 scores are returned unchanged. In the worst case a score of n moves by n steps, a relative change of about
+    n x 6e-8.
 
-    Raises `ValueError` if a score lies beyond float32 or no float32 is left below.
+    Args:
+        scores: [docs], finite and non-increasing.
+
+    Raises:
+        ValueError: if a score is outside float32, or no float32 number is left below the previous score.
     """
     separated: list[float] = []
     previous = np.float32(np.inf)
     for score in scores:
         if not abs(score) <= _FLOAT32_MAX:  # also catches NaN
-            raise ValueError(f"score {score} is not a finite float32 number (largest: {_FLOAT32_MAX:.6g})")
+            raise ValueError(f"score {score}; expected a finite float32 number (largest: {_FLOAT32_MAX:.6g})")
         value = np.float32(score)
         if not value < previous:
             value = np.nextafter(previous, np.float32(-_FLOAT32_MAX))
             if not value < previous:
-                raise ValueError(f"score {score}: no float32 number is left below {previous} to keep the order")
+                raise ValueError(f"score {score}: expected a float32 number below {previous}, and none is left")
         separated.append(float(value))
         previous = value
     return tuple(separated)
 
 
 def ranking_fault(ranking: Ranking) -> str | None:
-    """Why `write_run` could not write this ranking (ids, scores), or None if it could."""
+    """The reason why `write_run` cannot write this ranking (a bad id or score), or None if it can."""
     try:
         _check_writable(ranking.query_id, ranking.passage_ids)
         scores = ranking.scores
@@ -128,15 +137,21 @@ def ranking_fault(ranking: Ranking) -> str | None:
 
 
 def write_run(path: str | Path, run: Run, tag: str) -> None:
-    """Write a TREC run file, atomically: ranks 1, 2, 3, ...; queries and passages in the order given.
+    """Write a TREC run file atomically, with ranks 1, 2, 3, ... and queries and passages in the order given.
 
-    Scores are written as float32 values in all their digits, made to fall strictly by `separate_scores`: reading back,
-    and trec_eval, give this order, ties included; and scores that were distinct float32 values come back as the same
-    floats. A query without passages has no line in a TREC file: it is left out, and the log says how many were.
+    Scores are written as float32 values with all digits, made strictly decreasing by `separate_scores`. `read_run` and
+    trec_eval therefore reproduce the order, ties included, and distinct float32 scores are read back unchanged. Queries
+    without passages have no line; the log reports their number.
 
-    Raises `ValueError`, before anything is written, on an id or tag that is empty or has whitespace or control
-    characters inside, a repeated passage, scores that increase or are not finite float32 numbers, a ranking under
-    another query's id.
+    Args:
+        path: the file to write.
+        run: query id -> ranking.
+        tag: the name of the system, the last column.
+
+    Raises:
+        ValueError: before anything is written, if an id or the tag is empty or contains whitespace or control
+            characters, a passage is repeated, scores increase or are not finite float32 numbers, or a ranking is stored
+            under another query's id.
     """
     fault = id_fault(tag)
     if fault:
@@ -146,12 +161,12 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
     for query_id, ranking in run.items():
         if ranking.query_id != query_id:
             raise ValueError(
-                f"the ranking of query {shown(ranking.query_id)} is filed under query id {shown(query_id)}"
+                f"expected the ranking of query {shown(query_id)}, found that of query {shown(ranking.query_id)}"
             )
         _check_writable(query_id, ranking.passage_ids)
         scores = ranking.scores
         if any(later > earlier for earlier, later in pairwise(scores)):
-            raise ValueError(f"query {shown(query_id)}: scores increase down the ranking; expected the best first")
+            raise ValueError(f"query {shown(query_id)}: expected non-increasing scores, found scores that increase")
         try:
             separated = separate_scores(scores)
         except ValueError as error:
@@ -163,11 +178,9 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
         ]
     empty = sum(1 for ranking in run.values() if not ranking.results)
     if empty:
-        _log.warning("%s: %d of %d queries have no passages and so no line", path, empty, len(run))
+        _log.warning("%s: %d of %d queries have no passages; they are not written", path, empty, len(run))
     if moved:
-        _log.debug(
-            "%s: %d scores lowered by one float32 step each, so that tied passages keep their order", path, moved
-        )
+        _log.debug("%s: %d scores lowered by one float32 step to keep the order of tied passages", path, moved)
     with atomic_write(path) as handle:
         handle.writelines(lines)
 
@@ -182,16 +195,20 @@ def _check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
         if fault:
             raise ValueError(f"query {shown(query_id)}: passage id {shown(passage_id)} {fault}")
         if passage_id in seen:
-            raise ValueError(f"query {shown(query_id)}: passage {shown(passage_id)} is there twice")
+            raise ValueError(f"query {shown(query_id)}: expected each passage once, found {shown(passage_id)} twice")
         seen.add(passage_id)
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Read a TREC qrels file: query id -> passage id -> grade (a whole number, negative allowed), in file order.
+    """Read a TREC qrels file.
 
-    Raises `FormatError` if a line does not have four columns, an id has whitespace or control characters inside, a
-    grade is not a whole number, a passage is judged twice for one query, or the file cannot be read (`MissingFileError`
-    if it does not exist).
+    Returns:
+        Query id -> passage id -> grade (a whole number, possibly negative), in file order.
+
+    Raises:
+        FormatError: if a line does not have four columns, an id contains whitespace or control characters, a grade is
+            not a whole number, a passage is judged twice for one query, or the file cannot be read.
+        MissingFileError: if the file does not exist.
     """
     path = Path(path)
     qrels: dict[str, dict[str, int]] = {}
@@ -214,10 +231,11 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
 
 def write_qrels(path: str | Path, qrels: Qrels) -> None:
-    """Write a TREC qrels file, atomically, in the order given. A query without judgements has no line.
+    """Write a TREC qrels file atomically, in the order given. A query without judgements has no line.
 
-    Raises `ValueError`, before anything is written, on an id that is empty or has whitespace or control characters
-    inside, and on a grade that is not a whole number of at most 18 digits.
+    Raises:
+        ValueError: before anything is written, if an id is empty or contains whitespace or control characters, or a
+            grade is not a whole number of at most 18 digits.
     """
     lines: list[str] = []
     judged: Mapping[str, int]

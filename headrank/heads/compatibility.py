@@ -1,4 +1,4 @@
-"""Whether a heads file belongs to a model: heads are numbers of layers and heads, and mean nothing in another model."""
+"""Checks that a heads file belongs to a model. Heads are (layer, head) indices that another model does not share."""
 
 import warnings
 from typing import Any
@@ -9,20 +9,25 @@ from headrank.model import BackboneSettings, describe_model
 
 
 def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str) -> None:
-    """Raise `ModelError` if the heads were chosen in a model with other numbers of layers and heads."""
+    """Raise `ModelError` if the heads were selected in a model with another number of layers or heads."""
     expected = (int(file.model["layers"]), int(file.model["heads_per_layer"]))
     if expected != (layers, heads_per_layer):
         raise ModelError(
-            f"the heads were chosen in {file.model.get('id')!r}, of {expected[0]} layers of {expected[1]} heads, "
-            f"and do not fit {name!r}, of {layers} layers of {heads_per_layer} heads. Expected heads of this model"
+            f"expected heads of {name!r} ({layers} layers of {heads_per_layer} heads), found heads selected in another "
+            f"{file.model.get('id')!r} ({expected[0]} layers of {expected[1]} heads); select heads in this model"
         )
 
 
 def check_model(file: HeadsFile, settings: BackboneSettings, *, own: bool = False) -> None:
-    """Raise `ModelError` if the heads do not fit the model's shape; warn if they were chosen in another model.
+    """Raise `ModelError` if the heads do not fit the model's shape; warn if they were selected in another model.
 
-    If the file holds a fingerprint of the weights, it decides: the same model may lie in several places. Otherwise id
-    and revision decide. `own`: the file lies in the model's folder, and only the shape is checked.
+    Models are compared by the fingerprint of their weights if the file has one, because one model may have several
+    paths; otherwise by id and revision.
+
+    Args:
+        file: the heads file.
+        settings: the model that will use the heads.
+        own: whether the file is in the model's folder; then only the shape is checked.
     """
     model = describe_model(settings, file.depth, weights=False)
     check_shape(file, layers=model["layers"], heads_per_layer=model["heads_per_layer"], name=settings.model)
@@ -33,8 +38,8 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, own: bool = Fals
     differing = [name for name in names if file.model.get(name) != model[name]]
     if differing:
         warnings.warn(
-            f"the heads were chosen in another model ({_named(file.model, differing)}) than the one that is opened "
-            f"({_named(model, differing)}): their scores may mean little here. Select heads in this model",
+            f"expected heads of the loaded model ({_named(model, differing)}), found heads selected in another "
+            f"model ({_named(file.model, differing)}); select heads in this model, or scores may be meaningless",
             stacklevel=3,
         )
 

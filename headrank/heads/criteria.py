@@ -1,7 +1,7 @@
-"""Criteria: how a head is judged on labelled lists. One interface, so that every baseline is a configuration.
+"""Criteria that score heads on labelled lists. All share one interface, so every baseline is a configuration.
 
-A criterion is called with the head table and the calibration of the scorer that will use the heads, and gives one
-number per head, higher is better. `count` is how many heads its authors take; None leaves all that score above -inf.
+A criterion takes the head table and the calibration of the scorer that will use the heads, and returns one number per
+head; higher is better. `count` is the number of heads in the original paper; None: all heads that score above -inf.
 """
 
 import random
@@ -22,27 +22,27 @@ from headrank.settings import Ge, Gt, Listed, settings, wrong
 
 @runtime_checkable
 class Criterion(Protocol):
-    """What a head criterion is: a name, its customary number of heads, what it needs, and how it judges."""
+    """The interface of a head criterion."""
 
     name: ClassVar[str]
-    needs_labels: ClassVar[bool]  # False: heads are chosen from the model's shape alone
-    needs_filtered: ClassVar[bool]  # True: the table must hold token-filtered scores
+    needs_labels: ClassVar[bool]  # False: heads are selected from the model's shape alone
+    needs_filtered: ClassVar[bool]  # True: the table must contain token-filtered scores
 
     @property
     def count(self) -> int | None:
-        """How many heads its authors take; None: all that it leaves."""
+        """The number of heads in the original paper; None: all heads that are not excluded."""
         ...
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """One number per head of the table, higher is better; -inf excludes a head."""
+        """Score the heads of the table: [heads], higher is better, -inf excludes a head."""
         ...
 
 
 @settings
 class EntropyRegularized:
-    """disc_h - weight * H_h (the paper names both parts; the formula is ours), less `depth_price * layer / layers`.
+    """disc_h - weight * H_h - depth_price * layer / layers. The paper names the first two parts; the formula is ours.
 
-    `depth_price` buys a shallower cut for a little discriminability.
+    A positive `depth_price` trades some discriminability for fewer layers.
     """
 
     name: ClassVar[str] = "entropy_regularized"
@@ -62,11 +62,11 @@ class EntropyRegularized:
 @settings
 class Contrastive:
     """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over lists, context orders and relevant
-    passages, from uncalibrated attention.
+    passages, with uncalibrated attention.
 
-    CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at the threshold is contrasted
-    with all below it. Spans are whole passages; CoRe's detection ends them one token early on Mistral. CoRe's rule for
-    the temperature: 0.1 for Llama and Phi, 0.001 for every other model.
+    CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at or above the relevance
+    threshold is contrasted with all passages below it. Spans are whole passages; CoRe's own spans end one token early
+    on Mistral. CoRe's temperature is 0.1 for Llama and Phi, and 0.001 for every other model.
     """
 
     name: ClassVar[str] = "contrastive"
@@ -76,7 +76,7 @@ class Contrastive:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """Mean over the lists that have both kinds of passages. The softmax comes first, then the means."""
+        """Mean over lists with relevant and irrelevant passages. The softmax is applied before the means."""
         values = []
         for item, relevant in _with_both(table):
             logits = item.context_scores.float() / self.temperature
@@ -96,25 +96,27 @@ class QueryFocused:
     count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """Mean over lists with a relevant passage."""
+        """Mean over lists with a relevant passage. Raises `ValueError` if no list has one."""
         values = []
         for item in table.lists:
             relevant = item.relevant
             if item.filtered is None:
-                raise ValueError("the criterion query_focused needs a head table read with token-filtered scores")
+                raise ValueError(
+                    "criterion query_focused: expected a head table with token-filtered scores, found none"
+                )
             if relevant.any():
                 values.append(item.filtered[:, relevant].mean(1))
         if not values:
             raise ValueError(
-                f"no labelled list has a passage at its data's relevance threshold ({_thresholds(table)}); expected "
-                "one: lower data.<set>.relevance_threshold, or give lists with relevant candidates"
+                "expected a labelled list with a relevant candidate, found none at the relevance threshold "
+                f"({_thresholds(table)}); lower data.<set>.relevance_threshold, or add lists with relevant candidates"
             )
         return torch.stack(values).mean(0)
 
 
 @settings
 class PerHeadNdcg:
-    """QRHead's released script: each head's own nDCG@cutoff, here by the scorer's calibration."""
+    """QRHead's released script: nDCG@cutoff of each head alone, here with the scorer's calibration."""
 
     name: ClassVar[str] = "per_head_ndcg"
     needs_labels: ClassVar[bool] = True
@@ -137,14 +139,14 @@ class AllHeads:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """The same for every head."""
+        """Zero for every head."""
         return torch.zeros(len(table.heads))
 
 
 @settings
 class LayerWindow:
-    """Selective-ICR: every head of a window of layers. The window here (ours) is the one whose heads have the highest
-    mean discriminability."""
+    """Selective-ICR: every head of a window of layers. The choice of the window is ours: the one with the highest mean
+    discriminability of its heads."""
 
     name: ClassVar[str] = "layer_window"
     needs_labels: ClassVar[bool] = True
@@ -153,7 +155,7 @@ class LayerWindow:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """The head's discriminability inside the best window, -inf outside."""
+        """Discriminability for heads inside the best window, -inf outside."""
         disc = mean_discriminability(table, calibrate)
         layer = torch.tensor([head.layer for head in table.heads])
         last = int(layer.max()) + 1
@@ -165,7 +167,7 @@ class LayerWindow:
 
 @settings
 class RandomHeads:
-    """Heads drawn at random: the control that any criterion has to beat."""
+    """Random heads: the control that every criterion must beat."""
 
     name: ClassVar[str] = "random"
     needs_labels: ClassVar[bool] = False
@@ -174,7 +176,7 @@ class RandomHeads:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """A random permutation's ranks."""
+        """The ranks of a random permutation of the heads."""
         ranks = list(range(len(table.heads)))
         random.Random(self.seed).shuffle(ranks)
         return torch.tensor(ranks).float()
@@ -193,47 +195,47 @@ class GivenHeads:
     def __post_init__(self) -> None:
         pairs = [list(pair) for pair in self.heads]
         if not pairs or any(len(pair) != 2 for pair in pairs):
-            raise wrong("heads", pairs, "pairs of a layer and a head, such as [[21, 8], [17, 25]]")
+            raise wrong("heads", pairs, "[layer, head] pairs, such as [[21, 8], [17, 25]]")
         for pair in pairs:
             if pairs.count(pair) > 1:
                 raise wrong("heads", pair, "each head once")
 
     def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-        """0 for the given heads, -inf for the others. Raises `ValueError` for heads the model does not have."""
-        wanted = {Head(int(layer), int(head)) for layer, head in self.heads}
-        missing = sorted(wanted - set(table.heads))
-        if missing or not wanted:
+        """0 for the given heads, -inf for all others. Raises `ValueError` for heads that the model does not have."""
+        given = {Head(int(layer), int(head)) for layer, head in self.heads}
+        missing = sorted(given - set(table.heads))
+        if missing or not given:
             raise ValueError(f"given heads {[tuple(h) for h in missing] or 'none'}: the model has no such heads")
-        return torch.tensor([0.0 if head in wanted else float("-inf") for head in table.heads])
+        return torch.tensor([0.0 if head in given else float("-inf") for head in table.heads])
 
 
 def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
-    """Raise `ConfigError` if the criterion cannot choose from these labelled lists: before a model reads them."""
+    """Raise `ConfigError` if the criterion cannot select heads with these labelled lists. No model is run."""
     if not criterion.needs_labels:
         return
-    usable = [one for one in lists if one.has_pairs]
+    usable = [labelled for labelled in lists if labelled.has_pairs]
     if not usable:
         raise ConfigError(
             f"data: none of {len(lists)} labelled lists has candidates of two different grades; expected lists with "
             "judged passages of different grades (unjudged passages count as 0)"
         )
     if isinstance(criterion, Contrastive | QueryFocused):
-        reached = [[grade >= one.relevance_threshold for grade in one.grades] for one in usable]
-        if not any(any(found) and not (isinstance(criterion, Contrastive) and all(found)) for found in reached):
-            thresholds = ", ".join(map(str, sorted({one.relevance_threshold for one in usable})))
+        relevant = [[grade >= labelled.relevance_threshold for grade in labelled.grades] for labelled in usable]
+        if not any(any(flags) and not (isinstance(criterion, Contrastive) and all(flags)) for flags in relevant):
+            thresholds = ", ".join(map(str, sorted({labelled.relevance_threshold for labelled in usable})))
             raise ConfigError(
-                f"data.<set>.relevance_threshold is {thresholds}, and criterion {criterion.name} finds no list among "
-                f"{len(usable)} with a relevant candidate (and, for contrastive, one that is not)"
+                f"data.<set>.relevance_threshold is {thresholds}; criterion {criterion.name} expected a list with a "
+                f"relevant candidate (contrastive: and an irrelevant one), found none among {len(usable)} lists"
             )
 
 
 def mean_discriminability(table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
-    """Discriminability per head, mean over the table's lists."""
+    """Discriminability of each head, mean over the table's lists: [heads]."""
     return torch.stack([discriminability(calibrate(x.scores), x.grades) for x in table.lists]).mean(0)
 
 
 def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:
-    """Entropy of the uncalibrated scores per head, mean over the table's lists."""
+    """Entropy of each head's uncalibrated scores, mean over the table's lists: [heads]."""
     return torch.stack([entropy(x.scores.query) for x in table.lists]).mean(0)
 
 
@@ -242,8 +244,8 @@ def _with_both(table: HeadTable) -> list[tuple[LabelledScores, Tensor]]:
     both = [(item, relevant) for item, relevant in pairs if relevant.any() and not relevant.all()]
     if not both:
         raise ValueError(
-            f"no labelled list has passages on both sides of its data's relevance threshold ({_thresholds(table)}); "
-            "expected one: change data.<set>.relevance_threshold, or give lists with relevant and other candidates"
+            "expected a labelled list with relevant and irrelevant candidates, found none at the relevance threshold "
+            f"({_thresholds(table)}); change data.<set>.relevance_threshold, or add such lists"
         )
     return both
 

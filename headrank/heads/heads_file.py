@@ -1,4 +1,4 @@
-"""`heads.json`: the chosen heads as a file that says what they are, where they come from and how to use them."""
+"""`heads.json`: the selected heads, their origin, and the prompt and scorer settings to use them with."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from headrank.model.head_scores import Head, check_heads
 from headrank.model.prompt import PromptSettings
 from headrank.model.scorer import ScorerSettings
 
-MEASURES = ("discriminability", "entropy", "score")  # of a selection, head by head
+MEASURES = ("discriminability", "entropy", "score")  # per-head measures of a selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,19 @@ class HeadsFile:
     criterion: dict[str, Any]  # name, parameters
     prompt: PromptSettings
     scorer: ScorerSettings
-    query_ids: tuple[str, ...] = ()  # the labelled queries that chose the heads
-    seeds: tuple[int, ...] = ()  # of the shuffled context orders
+    query_ids: tuple[str, ...] = ()  # the labelled queries used for the selection
+    seeds: tuple[int, ...] = ()  # seeds of the shuffled context orders
     project_version: str = ""
-    measures: tuple[dict[str, float | None], ...] = ()  # of each chosen head: discriminability, entropy, score
+    measures: tuple[dict[str, float | None], ...] = ()  # discriminability, entropy and score of each selected head
     table: dict[str, list[list[float | None]]] | None = field(default=None, repr=False)  # measures of every head
 
     @property
     def depth(self) -> int:
-        """Layers that have to be computed."""
+        """The number of layers to compute: the deepest selected layer + 1."""
         return max(head.layer for head in self.heads) + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as written to the file."""
+        """The content of the file as plain values."""
         measures = self.measures or ({},) * len(self.heads)
         return {
             "project_version": self.project_version,
@@ -59,21 +59,21 @@ class HeadsFile:
         }
 
     def save(self, path: Path) -> None:
-        """Write the file, atomically."""
+        """Write the file atomically."""
         with atomic_write(path) as file:
             json.dump(self.to_dict(), file, indent=1)
             file.write("\n")
 
     @classmethod
     def load(cls, path: Path) -> "HeadsFile":
-        """Read and check a file. Raises `FormatError` that names the file and what is wrong in it."""
+        """Read and check a file. Raises a `FormatError` that names the file and the fault."""
         content = read_json(Path(path))
         try:
             entries = content["heads"]
             heads = tuple(Head(_whole(e["layer"]), _whole(e["head"])) for e in entries)
             weights = tuple(_number(e.get("weight", 1.0)) for e in entries)
             if not all(0 <= weight < float("inf") for weight in weights) or (weights and not any(weights)):
-                raise ValueError(f"weights are {weights}; expected finite numbers of at least 0, not all of them 0")
+                raise ValueError(f"weights are {weights}; expected finite numbers >= 0, at least one above 0")
             model = dict(content["model"])
             check_heads(heads, layers=_whole(model["layers"]), heads_per_layer=_whole(model["heads_per_layer"]))
             rest = [{k: v for k, v in e.items() if k not in ("layer", "head", "weight")} for e in entries]
@@ -87,21 +87,23 @@ class HeadsFile:
                 query_ids=tuple(_listed("query_ids", content.get("query_ids", []), str)),
                 seeds=tuple(_listed("seeds", content.get("seeds", []), int)),
                 project_version=str(content.get("project_version", "")),
-                measures=tuple(map(_measured, rest)) if any(rest) else (),  # heads that came as pairs were not measured
+                measures=tuple(map(_measured, rest)) if any(rest) else (),  # given heads have no measures
                 table=_table(content.get("table")),
             )
             if content.get("depth", file.depth) != file.depth:
-                raise ValueError(f"depth is {content['depth']}; expected {file.depth}, which the heads reach")
+                raise ValueError(f"depth is {content['depth']}; expected {file.depth}, the deepest head's layer + 1")
             return file
         except KeyError as error:
-            raise FormatError(f"{path}: not a heads.json of this project: it lacks the key {error}") from error
+            raise FormatError(f"{path}: expected a heads.json of this project, the key {error} is missing") from error
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise FormatError(f"{path}: not a heads.json of this project: {type(error).__name__}: {error}") from error
+            raise FormatError(
+                f"{path}: expected a heads.json of this project, found {type(error).__name__}: {error}"
+            ) from error
 
 
 def _whole(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"a layer's or head's number is {value!r}; expected a whole number")
+        raise ValueError(f"layer or head is {value!r}; expected a whole number")
     return value
 
 
@@ -114,7 +116,7 @@ def _listed(name: str, values: Any, kind: type) -> list[Any]:
 def _measured(values: dict[str, Any]) -> dict[str, float | None]:
     unknown = values.keys() - set(MEASURES)
     if unknown:
-        raise ValueError(f"a head has {min(unknown)!r}; expected layer, head, weight, {', '.join(MEASURES)}")
+        raise ValueError(f"unknown key {min(unknown)!r} of a head; expected layer, head, weight, {', '.join(MEASURES)}")
     return {name: None if value is None else _number(value, f"a head's {name}") for name, value in values.items()}
 
 
@@ -144,7 +146,7 @@ def heads_file(
     seeds: Sequence[int],
     project_version: str,
 ) -> HeadsFile:
-    """The file for a selection, with what was measured of the chosen heads and of every head."""
+    """Make the heads file of a selection, with the measures of the selected heads and of all heads."""
     value = _measures(selection)
     return HeadsFile(
         model=model,
@@ -164,8 +166,12 @@ def heads_file(
 def measures_table(
     selection: Selection, *, layers: int, heads_per_layer: int
 ) -> dict[str, list[list[float | None]]] | None:
-    """What was measured of every head: measure -> rows of layers, None for heads that were not read; None where no
-    labelled list was read."""
+    """The measures of all heads.
+
+    Returns:
+        Measure -> [layers][heads_per_layer] values, None for heads that are not in the table; None if no labelled list
+        was read.
+    """
     if selection.discriminability is None:
         return None
     value = _measures(selection)

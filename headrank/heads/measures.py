@@ -1,4 +1,4 @@
-"""What is measured of a head on labelled lists: discriminability, entropy, its own nDCG."""
+"""Measures of a head on a labelled list: discriminability, entropy and nDCG."""
 
 from itertools import pairwise
 
@@ -8,13 +8,23 @@ from torch import Tensor
 
 
 def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"]) -> Float[Tensor, " heads"]:
-    """Mean over adjacent grade levels of P(s_h(i) > s_h(j)), i of the higher level, j of the lower, ties one half.
+    """Mean over adjacent grade levels of P(s_h(i) > s_h(j)), i of the higher level, j of the lower; a tie counts 0.5.
 
-    Levels are those present in the list. Ours. 0.5 is chance. Raises `ValueError` with fewer than two levels.
+    Only levels that occur in the list count. Chance is 0.5. Ours.
+
+    Args:
+        scores: [heads, docs].
+        grades: [docs].
+
+    Returns:
+        [heads], in [0, 1].
+
+    Raises:
+        ValueError: if the list has fewer than two levels.
     """
     levels = grades.unique().tolist()
     if len(levels) < 2:
-        raise ValueError(f"discriminability needs two grades or more, this list has {levels}")
+        raise ValueError(f"discriminability: expected two grades or more, found {levels}")
     values = []
     for low, high in pairwise(levels):
         difference = scores[:, grades == high, None] - scores[:, None, grades == low]
@@ -23,10 +33,15 @@ def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " 
 
 
 def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
-    """-sum p log p / log N of p_i = s_h(i) / sum_k s_h(k), in [0, 1]; of uncalibrated scores. Ours.
+    """Normalised entropy -sum p log p / log N of p_i = s_h(i) / sum_k s_h(k). Ours.
 
-    A head that attends no passage at all spreads nothing: its entropy is 1, the value of a uniform head. With a
-    single passage it is 0.
+    A head that attends to no passage has entropy 1, like a uniform head. With a single passage the entropy is 0.
+
+    Args:
+        scores: [heads, docs], uncalibrated attention mass >= 0.
+
+    Returns:
+        [heads], in [0, 1].
     """
     N = scores.shape[1]
     if N < 2:
@@ -39,11 +54,18 @@ def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
 def ndcg(
     scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"], cutoff: int = 10
 ) -> Float[Tensor, " heads"]:
-    """nDCG@cutoff of ranking the list by each row of scores: linear gain, log2 discount, ideal order within the list.
+    """nDCG@cutoff of the list ranked by each head: linear gain, log2 discount, ideal order within the list.
 
-    Tied passages share their places (the mean over their orders): in the list's own order, which is the first stage's,
-    a head that says nothing would score as the first stage does. 0 where nothing is relevant. For choosing among
-    heads; results are scored by ranx.
+    Tied passages share the mean gain of their ranks. Otherwise ties would keep the first-stage order, and a constant
+    head would score like the first stage. This function is for selecting heads; results are scored by ranx.
+
+    Args:
+        scores: [heads, docs].
+        grades: [docs]; negative grades count as 0.
+        cutoff: the number of ranks that count.
+
+    Returns:
+        [heads], in [0, 1]; 0 if no passage is relevant.
     """
     gains = grades.clamp(min=0).float()
     size = min(cutoff, len(gains))

@@ -1,10 +1,7 @@
-"""Selection: from a criterion's judgement of every head to the heads that are used, and the depth they need.
+"""Selects heads by a criterion, and measures quality against the number of heads and layers.
 
-Quality on the labelled lists against how many heads are used and how deep they may lie: what another head, and what
-another layer, is worth.
-
-Of the head table alone, so it costs no forward pass. Each list is scored by heads that the criterion chose on the other
-folds: in-sample, more heads would always look good. Ours.
+Everything is computed from the head table, without a forward pass. Quality is cross-validated: each list is scored by
+heads selected on the other folds, because in-sample quality overstates the gain of more heads. Ours.
 """
 
 from collections.abc import Sequence
@@ -28,20 +25,29 @@ FOLDS = 5
 def head_curves(
     table: HeadTable, criterion: Criterion, settings: ScorerSettings, *, count: int, depth: int, seed: int = 0
 ) -> dict[str, Any]:
-    """nDCG@10 (ideal order within the list) of the best 1, 2, 4, ... heads of all layers, and of the best `count` heads
-    of the first 1, 2, 3, ... layers, averaged over the lists.
+    """Cross-validated mean nDCG@10 (ideal order within the list) against the number of heads and the number of layers.
 
-    count, depth: how many heads are used, within how many layers; noted beside the curves.
+    The first curve uses the best 1, 2, 4, ... heads of all layers, the second the best `count` heads of the first 1, 2,
+    3, ... layers. A point is omitted if the criterion leaves too few heads in any fold. Both curves are empty for a
+    criterion without labels, for fewer than two lists, and if a fold lacks the lists that the criterion needs. The
+    token filter is not applied, because the table contains no tokens.
 
-    Plain values: `heads` and `depth` are lists of [number, nDCG@10], `used` holds `count` and `depth`; `lists`, `folds`
-    and `criterion` say what was done. Points that the criterion leaves too few heads for, in any fold, are left out,
-    all of them where a fold lacks what the criterion needs; both curves are empty for a criterion without labels or
-    fewer than two lists. The token filter is left out: the table holds no tokens.
+    Args:
+        table: the head table.
+        criterion: the criterion that selects heads.
+        settings: the scorer that uses them.
+        count: the number of heads in use.
+        depth: the number of layers in use.
+        seed: the seed of the folds.
+
+    Returns:
+        Plain values: `heads` and `depth` are lists of [number, nDCG@10]; `used` contains `count` and `depth`; `lists`,
+        `folds` and `criterion` describe the measurement.
     """
     folds = min(FOLDS, len(table.lists))
     layers = max(head.layer for head in table.heads) + 1
     points = [("heads", n) for n in _numbers(len(table.heads), count)] + [("depth", n + 1) for n in range(layers)]
-    found: dict[str, list[list[float]]] = {"heads": [], "depth": []}
+    curves: dict[str, list[list[float]]] = {"heads": [], "depth": []}
     if criterion.needs_labels and folds > 1:
         values: dict[tuple[str, int], list[float]] = {point: [] for point in points}
         scorer = replace(settings, token_filter=False)
@@ -60,10 +66,10 @@ def head_curves(
                     item = table.lists[i]
                     z = scorer.passage_scores(item.scores.pick(picked))
                     values[kind, n].append(float(ndcg(z[None], item.grades)[0]))
-        for (kind, n), of in values.items():
-            found[kind].append([n, sum(of) / len(of)])
+        for (kind, n), ndcgs in values.items():
+            curves[kind].append([n, sum(ndcgs) / len(ndcgs)])
     return {
-        **found,
+        **curves,
         "used": {"heads": count, "depth": depth},
         "lists": len(table.lists),
         "folds": folds,
@@ -72,17 +78,17 @@ def head_curves(
 
 
 def _numbers(heads: int, count: int) -> Sequence[int]:
-    """1, 2, 4, ... and the number in use, up to all heads."""
+    """The powers of two up to the number of heads, and the number in use."""
     powers = {2**i for i in range(heads.bit_length()) if 2**i <= heads}
     return sorted(powers | {count})
 
 
 def _ranked(table: HeadTable, held_out: set[int], criterion: Criterion, settings: ScorerSettings) -> list[int]:
-    """Numbers of the table's heads, best first, by the criterion on the lists that are not held out."""
+    """Indices of the table's heads, best first, ranked by the criterion on the lists that are not held out."""
     rest = HeadTable(table.heads, tuple(x for i, x in enumerate(table.lists) if i not in held_out))
     try:
         score = criterion(rest, calibration_of(settings)).float()
-    except ValueError:  # such as no list with both relevant and irrelevant passages: no heads, so no points
+    except ValueError:  # for instance no list with relevant and irrelevant passages: no heads, so no points
         return []
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
     return sorted(eligible, key=lambda i: (-float(score[i]), table.heads[i]))
@@ -90,9 +96,9 @@ def _ranked(table: HeadTable, held_out: set[int], criterion: Criterion, settings
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The chosen heads, best first, and what was measured of every head of the table.
+    """The selected heads, best first, and the measures of every head of the table.
 
-    `discriminability` and `entropy` are None where no labelled list was read.
+    `discriminability` and `entropy` are None if no labelled list was read.
     """
 
     heads: tuple[Head, ...]
@@ -103,12 +109,12 @@ class Selection:
 
     @property
     def depth(self) -> int:
-        """Layers that have to be computed: the deepest chosen layer + 1."""
+        """The number of layers to compute: the deepest selected layer + 1."""
         return max(head.layer for head in self.heads) + 1
 
 
 def calibration_of(settings: ScorerSettings) -> HeadCalibration:
-    """The per-head calibration that goes with a scorer's settings."""
+    """The per-head calibration of a scorer's settings."""
     return HeadCalibration(
         Calibration(settings.calibration), settings.power, LengthNorm(settings.length_norm), settings.eps
     )
@@ -117,15 +123,25 @@ def calibration_of(settings: ScorerSettings) -> HeadCalibration:
 def select_heads(
     table: HeadTable, criterion: Criterion, calibrate: HeadCalibration, *, count: int | None = None
 ) -> Selection:
-    """The `count` best heads by a criterion (None: as many as its authors take); ties go to the lower layer and head.
+    """Select the best heads by a criterion. Ties go to the lower layer, then to the lower head.
 
-    Raises `ValueError` if the criterion leaves fewer heads than requested, or needs labels and has none.
+    Args:
+        table: the head table.
+        criterion: the criterion.
+        calibrate: the calibration of the scorer that will use the heads.
+        count: the number of heads; None: the criterion's own `count`.
+
+    Raises:
+        ValueError: if the criterion leaves fewer than `count` heads, returns NaN, or needs labelled lists and the table
+            has none.
     """
     if criterion.needs_labels and not table.lists:
-        raise ValueError(f"criterion {criterion.name} needs labelled lists, the head table has none")
+        raise ValueError(f"criterion {criterion.name}: expected labelled lists, the head table has none")
     score = criterion(table, calibrate).float()
     if score.isnan().any():
-        raise ValueError(f"criterion {criterion.name} gave NaN for {int(score.isnan().sum())} heads")
+        raise ValueError(
+            f"criterion {criterion.name}: expected numbers, found NaN for {int(score.isnan().sum())} heads"
+        )
     expected = count if count is not None else criterion.count
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
     if expected is not None and not 1 <= expected <= len(eligible):
@@ -151,15 +167,28 @@ def choose_entropy_weight(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[float, dict[float, float]]:
-    """The entropy weight whose heads rank held-out labelled lists best, and the mean nDCG@10 of each weight.
+    """Choose the entropy weight by cross-validation over queries. Ties go to the smaller weight.
 
-    Cross-validation over queries: heads are chosen on the other folds, scored on the fold. Ties go to the smaller
-    weight. The token filter is left out here: the table holds no tokens. Raises `ValueError` with fewer lists than
-    folds.
+    The token filter is not applied, because the table contains no tokens.
+
+    Args:
+        table: the head table.
+        criterion: the criterion whose `weight` is chosen.
+        settings: the scorer that uses the heads.
+        weights: the weights to compare.
+        count: the number of heads; None: the criterion's own `count`.
+        folds: the number of folds.
+        seed: the seed of the folds.
+
+    Returns:
+        The best weight, and weight -> mean nDCG@10 on held-out lists.
+
+    Raises:
+        ValueError: if the table has fewer lists than folds.
     """
     lists = table.lists
     if len(lists) < folds:
-        raise ValueError(f"{len(lists)} labelled lists cannot be split into {folds} folds")
+        raise ValueError(f"{len(lists)} labelled lists for {folds} folds; expected at least one list per fold")
     calibrate = calibration_of(settings)
     scorer = replace(settings, token_filter=False)
     shuffled = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed)).tolist()

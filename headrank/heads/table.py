@@ -1,8 +1,8 @@
-"""The head table: every head's scores on every labelled list, read once, from which every criterion chooses.
+"""The head table: the scores of every head on every labelled list, the input of all criteria.
 
-Lists are read in several shuffled context orders and the scores averaged: in first-stage order a head that merely
-reads position looks like one that reads relevance. Comparing criteria, calibrations or numbers of heads then costs no
-further forward pass.
+Scores are averaged over several shuffled context orders, because in first-stage order a head that measures position
+looks like one that measures relevance. With the table, criteria, calibrations and numbers of heads are compared
+without another forward pass.
 """
 
 import json
@@ -29,11 +29,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LabelledScores:
-    """Head scores of one labelled list, passages in first-stage order, averaged over context orders.
+    """Head scores of one labelled list, averaged over context orders; passages are in first-stage order.
 
-    `filtered[h, i]` is head h's own null-calibrated score after ICR's token filter, if it was requested.
-    `relevance_threshold` is the grade from which the list's data set calls a passage relevant. `contexts` are the
-    query's scores in each context order, for criteria that do not commute with the average.
+    query_id: the query.
+    grades: [docs].
+    scores: the heads' scores, averaged over context orders.
+    filtered: [heads, docs], each head's null-calibrated scores after ICR's token filter, if requested.
+    relevance_threshold: the lowest grade that the data set counts as relevant.
+    contexts: [orders, heads, docs], the query's scores in each context order, for criteria that are nonlinear in the
+        scores; None: a single order, that of `scores`.
     """
 
     query_id: str
@@ -41,16 +45,16 @@ class LabelledScores:
     scores: HeadScores
     filtered: Float[Tensor, "heads docs"] | None = None
     relevance_threshold: int = 1
-    contexts: Float[Tensor, "orders heads docs"] | None = None  # None: one order, that of `scores`
+    contexts: Float[Tensor, "orders heads docs"] | None = None
 
     @property
     def relevant(self) -> Bool[Tensor, " docs"]:
-        """Which passages are relevant, for criteria that know only relevant or not."""
+        """Whether each passage is relevant (binary relevance)."""
         return self.grades >= self.relevance_threshold
 
     @property
     def context_scores(self) -> Float[Tensor, "orders heads docs"]:
-        """The query's scores in each context order, uncalibrated."""
+        """The query's uncalibrated scores in each context order."""
         return self.scores.query[None] if self.contexts is None else self.contexts
 
 
@@ -62,14 +66,14 @@ class HeadTable:
     lists: tuple[LabelledScores, ...]
 
     def save(self, path: Path) -> None:
-        """Write as one safetensors file."""
+        """Write the table to a safetensors file."""
         tensors: dict[str, Tensor] = {"heads": torch.tensor(self.heads, dtype=torch.long)}
         for i, item in enumerate(self.lists):
             parts = {"grades": item.grades, "lengths": item.scores.lengths, "query": item.scores.query}
             parts |= {"null": item.scores.null} if item.scores.null is not None else {}
             parts |= {"filtered": item.filtered} if item.filtered is not None else {}
             parts |= {"contexts": item.contexts} if item.contexts is not None else {}
-            # copies, since safetensors refuses tensors that share memory
+            # copies, because safetensors rejects tensors that share memory
             tensors |= {f"{i}/{n}": value.clone(memory_format=torch.contiguous_format) for n, value in parts.items()}
         metadata = {
             "query_ids": json.dumps([item.query_id for item in self.lists]),
@@ -79,7 +83,7 @@ class HeadTable:
 
     @classmethod
     def load(cls, path: Path) -> "HeadTable":
-        """Read what `save` wrote."""
+        """Read a table that `save` wrote."""
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             query_ids, thresholds = (json.loads(metadata[name]) for name in ("query_ids", "relevance_thresholds"))
@@ -97,7 +101,7 @@ class HeadTable:
 
 @dataclass(frozen=True, slots=True)
 class HeadCalibration:
-    """How criteria see a head's scores: calibrated as the scorer that will use the heads does."""
+    """The per-head calibration for criteria: that of the scorer that will use the heads."""
 
     calibration: Calibration = Calibration.RESIDUAL
     power: float = 0.5
@@ -105,7 +109,7 @@ class HeadCalibration:
     eps: float = EPS
 
     def __call__(self, scores: HeadScores) -> Float[Tensor, "heads docs"]:
-        """Each head's calibrated scores, see `head_calibrated`."""
+        """The calibrated scores of each head, [heads, docs]; see `head_calibrated`."""
         return head_calibrated(
             scores, calibration=self.calibration, power=self.power, length_norm=self.length_norm, eps=self.eps
         )
@@ -120,23 +124,32 @@ def read_head_table(
     filtered: bool = False,
     on_list: Callable[[], object] | None = None,
 ) -> HeadTable:
-    """Read every head's scores on every list with two grades or more, in one shuffled order per seed.
+    """Compute the scores of heads on all lists with two grades or more, in one shuffled context order per seed.
 
-    `filtered` reads per token as well, for criteria that need ICR's token filter. Raises `ValueError` if no seed is
-    given or no list has two grades.
+    Args:
+        reader: runs the model.
+        lists: the labelled lists.
+        heads: the heads to score.
+        seeds: the seeds of the context orders, at least one.
+        filtered: whether to compute token-filtered scores too, for criteria with ICR's token filter.
+        on_list: called after each list and order (a progress bar).
+
+    Raises:
+        ValueError: if `seeds` is empty or no list has two grades.
     """
     if not seeds:
-        raise ValueError("head selection needs at least one seed for its shuffled context orders")
-    kept = [one for one in lists if one.has_pairs]
+        raise ValueError("seeds is empty; expected at least one seed of a shuffled context order")
+    kept = [labelled for labelled in lists if labelled.has_pairs]
     if len(kept) < len(lists):
         logger.info("%d of %d labelled lists have a single grade and are not used", len(lists) - len(kept), len(lists))
     if not kept:
         raise ValueError(
-            f"none of the {len(lists)} labelled lists has candidates of two different grades: heads cannot be selected"
+            "head selection expected lists with candidates of two different grades, found none among "
+            f"{len(lists)} labelled lists"
         )
     seeds = distinct_seeds(reader.prompts.settings, seeds)
     jobs = [(n, seed) for n in range(len(kept)) for seed in seeds]
-    items = [one.item for one in kept]
+    items = [labelled.item for labelled in kept]
     orders = [context_order(Order.SHUFFLED, len(items[n]), seed=seed, query=items[n].query.text) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
     contexts: dict[tuple[int, int], Tensor] = {}
@@ -159,19 +172,19 @@ def read_head_table(
             on_list()
     if cuts:
         logger.info("labelled lists: cut %s", cuts)
-    labelled = []
-    for n, one in enumerate(kept):
+    results = []
+    for n, labelled in enumerate(kept):
         means = [part / len(seeds) for part in sums[n]]
         head_scores = HeadScores(tuple(heads), means[0], means[1], lengths[n])
         per_token = means[2] if filtered else None
-        each = torch.stack([contexts[n, seed] for seed in seeds]) if len(seeds) > 1 else None
-        grades, threshold = torch.tensor(one.grades), one.relevance_threshold
-        labelled.append(LabelledScores(one.item.query.id, grades, head_scores, per_token, threshold, each))
-    return HeadTable(tuple(heads), tuple(labelled))
+        per_order = torch.stack([contexts[n, seed] for seed in seeds]) if len(seeds) > 1 else None
+        grades, threshold = torch.tensor(labelled.grades), labelled.relevance_threshold
+        results.append(LabelledScores(labelled.item.query.id, grades, head_scores, per_token, threshold, per_order))
+    return HeadTable(tuple(heads), tuple(results))
 
 
 def distinct_seeds(prompt: PromptSettings, seeds: Sequence[int]) -> Sequence[int]:
-    """The seeds whose context orders read differently: one of them where passages are blind to each other."""
+    """The seeds with different scores. Only the first counts if passages do not attend to each other."""
     return seeds[:1] if prompt.in_blocks else seeds
 
 

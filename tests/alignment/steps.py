@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from lightning.pytorch import Callback
 
-from headrank.data.batches import Batch
+from headrank.data.batches import ListBatch
 
 PARTS = ("lora", "full", "head_weights")
 
@@ -22,7 +22,7 @@ def step(module, lists, *, weight=None):
     """One training step without a trainer."""
     module._trainer = SimpleNamespace(world_size=1, current_epoch=0)
     module.log = module.log_dict = lambda *_, **__: None
-    return module.training_step(Batch(lists, weight), 0)
+    return module.training_step(ListBatch(lists, weight), 0)
 
 
 class Kill(Callback):

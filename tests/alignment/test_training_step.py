@@ -8,7 +8,7 @@ import torch
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
 from headrank.alignment.adapters import TrainedSettings, lora_layers
 from headrank.alignment.reader import checkpoint_activations, computed_layers
-from headrank.data.batches import Batch, Batches, Place, training_batches
+from headrank.data.batches import ListBatch, ListBatches, Shard, training_batches
 from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
 from tests.alignment.steps import PARTS, same, step, trained_values
 from tests.alignment.toy import HEADS, LOSSES, PROMPT, fit, toy_data, toy_list, toy_module
@@ -79,12 +79,12 @@ def test_lists_count_the_same_in_every_process(fresh, per_batch, ranks):
 
     def steps(per_batch, ranks):
         def batches(rank):
-            place = Place(0, rank, ranks)
-            return Batches(
+            shard = Shard(0, rank, ranks)
+            return ListBatches(
                 lists,
-                plan=lambda lengths, place: training_batches(lengths, per_batch, 0, place, lists_per_step=4),
-                read=lambda one, place: one,
-                place=lambda: place,
+                plan=lambda lengths, shard: training_batches(lengths, per_batch, 0, shard, lists_per_step=4),
+                read=lambda one, shard: one,
+                shard=lambda: shard,
                 weight=1 / per_batch,
             )
 
@@ -108,8 +108,8 @@ def test_a_batch_of_weight_0_is_read_and_counts_nowhere(fresh):
     sizes = []
     module.log = module.log_dict = lambda *_, batch_size, **__: sizes.append(batch_size)
     module._trainer.world_size = 2
-    module.training_step(Batch([toy_list(0)], 0.0), 0)
-    module.training_step(Batch([toy_list(0)], 0.5), 0)
+    module.training_step(ListBatch([toy_list(0)], 0.0), 0)
+    module.training_step(ListBatch([toy_list(0)], 0.5), 0)
     assert sizes == [0, 0, 2, 2], "times the processes: Lightning takes the mean of these whole numbers"
 
 
@@ -159,7 +159,7 @@ def test_a_batch_without_pairs_costs_nothing_and_reaches_all_parameters(fresh, p
 def test_an_epoch_without_pairs_changes_nothing(fresh, tmp_path, monkeypatch):
     data = toy_data(tmp_path / "toy")
     lists = [replace(toy_list(n), grades=(1,) * 6) for n in range(2)]
-    nothing = Batches(lists, plan=lambda lengths, place: [[0], [1]], read=lambda one, place: one, place=Place)
+    nothing = ListBatches(lists, plan=lambda lengths, shard: [[0], [1]], read=lambda one, shard: one, shard=Shard)
     monkeypatch.setattr(data, "train_dataloader", lambda: nothing)
     module = toy_module(fresh)
     before = trained_values(module)

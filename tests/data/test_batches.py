@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrank.data.batches import Place, training_batches, validation_batches
-from headrank.data.labelled import LabelledList, distinct_ids, drawn, label, shuffled, split
+from headrank.data.batches import Shard, training_batches, validation_batches
+from headrank.data.labelled import LabelledList, distinct_ids, label, sample_candidates, shuffle_context, split
 from headrank.errors import ConfigError
 from headrank.ranking import Query
 from tests.data.toy import candidates, ids, labelled
@@ -23,7 +23,9 @@ def test_grades_are_in_first_stage_order_and_never_below_0():
 
 def test_a_list_keeps_the_relevance_threshold_of_its_data_set():
     one = label(candidates("q", docs=5), {"q-d0": 1, "q-d3": 2}, 2)
-    assert {x.relevance_threshold for x in (one, one.top(4), shuffled(one, "k"), drawn(one, 2, "k"))} == {2}
+    assert {
+        x.relevance_threshold for x in (one, one.top(4), shuffle_context(one, "k"), sample_candidates(one, 2, "k"))
+    } == {2}
     assert (one.top(4).grades, one.top(4).order) == ((1, 0, 0, 2), (0, 1, 2, 3))
     with pytest.raises(ValueError, match=r"query 'q': relevance threshold 0"):
         label(candidates("q"), {}, 0)
@@ -40,10 +42,10 @@ def test_grades_and_order_must_fit_the_candidates(grades, order):
 def test_shuffling_keeps_all_else_and_depends_on_key_and_query_alone():
     a, b = labelled(2)
     renamed = replace(a.item, query=Query("another id", a.item.query.text))
-    assert shuffled(replace(a, item=renamed), "k").order == shuffled(a, "k").order
-    assert (shuffled(a, "k").item, shuffled(a, "k").grades) == (a.item, a.grades)
-    assert shuffled(shuffled(a, "other"), "k") == shuffled(a, "k")
-    assert len({shuffled(one, key).order for one in (a, b) for key in ("k", "l")}) == 4
+    assert shuffle_context(replace(a, item=renamed), "k").order == shuffle_context(a, "k").order
+    assert (shuffle_context(a, "k").item, shuffle_context(a, "k").grades) == (a.item, a.grades)
+    assert shuffle_context(shuffle_context(a, "other"), "k") == shuffle_context(a, "k")
+    assert len({shuffle_context(one, key).order for one in (a, b) for key in ("k", "l")}) == 4
 
 
 def test_an_id_of_two_different_queries_is_named_by_its_collection():
@@ -103,7 +105,7 @@ def test_a_small_fraction_leaves_one_list_and_validation_must_leave_one():
     epoch=st.integers(0, 3),
 )
 def test_processes_share_an_epoch(lengths, per_batch, ranks, epoch):
-    parts = [training_batches(lengths, per_batch, 0, Place(epoch, rank, ranks)) for rank in range(ranks)]
+    parts = [training_batches(lengths, per_batch, 0, Shard(epoch, rank, ranks)) for rank in range(ranks)]
     assert len({len(batches) for batches in parts}) == 1, "the same number of batches for all"
     assert all(len(batch) <= per_batch for batches in parts for batch in batches)
     assert all(batch for batches in parts for batch in batches[:-1]), "only a last one may be empty"
@@ -117,14 +119,14 @@ def test_processes_share_an_epoch(lengths, per_batch, ranks, epoch):
 def test_processes_share_the_validation_lists(lengths, per_batch, ranks):
     if len(lengths) < ranks:
         with pytest.raises(ConfigError, match=f"{len(lengths)} validation lists for {ranks} processes"):
-            validation_batches(lengths, per_batch, Place(0, 0, ranks))
+            validation_batches(lengths, per_batch, Shard(0, 0, ranks))
         return
-    parts = [validation_batches(lengths, per_batch, Place(0, rank, ranks)) for rank in range(ranks)]
+    parts = [validation_batches(lengths, per_batch, Shard(0, rank, ranks)) for rank in range(ranks)]
     assert len({len(batches) for batches in parts}) == 1
     limit = per_batch if len(lengths) % ranks == 0 else per_batch + 1
     assert all(1 <= len(batch) <= limit for batches in parts for batch in batches)
     assert sorted(i for batches in parts for batch in batches for i in batch) == list(range(len(lengths)))
-    again = [validation_batches(lengths, per_batch, Place(7, rank, ranks)) for rank in range(ranks)]
+    again = [validation_batches(lengths, per_batch, Shard(7, rank, ranks)) for rank in range(ranks)]
     assert parts == again, "fixed over epochs"
 
 
@@ -134,7 +136,7 @@ def test_a_step_holds_the_same_lists_however_it_is_shared(lists):
 
     def steps(per_batch, ranks):
         parts = [
-            training_batches(lengths, per_batch, 3, Place(1, rank, ranks), lists_per_step=8) for rank in range(ranks)
+            training_batches(lengths, per_batch, 3, Shard(1, rank, ranks), lists_per_step=8) for rank in range(ranks)
         ]
         batches = [[i for part in together for i in part] for together in zip(*parts, strict=True)]
         each = 8 // (per_batch * ranks)
@@ -149,27 +151,27 @@ def test_a_step_holds_the_same_lists_however_it_is_shared(lists):
 
 def test_a_step_that_no_batches_fill_is_refused():
     with pytest.raises(ConfigError, match=r"lists_per_step is 3;.*\(2\)"):
-        training_batches([1] * 9, 2, 0, Place(), lists_per_step=3)
+        training_batches([1] * 9, 2, 0, Shard(), lists_per_step=3)
 
 
 def test_a_batch_holds_lists_of_like_length_in_new_company_and_order_each_epoch():
     lengths = [100 * (i % 8) for i in range(64)]  # two buckets of 8 batches of 4
-    epochs = [training_batches(lengths, 4, 0, Place(epoch)) for epoch in range(3)]
+    epochs = [training_batches(lengths, 4, 0, Shard(epoch)) for epoch in range(3)]
     for batches in epochs:
         spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
         assert sum(spread) / len(spread) < 100, "by chance it is about 470"
     assert len({str(batches) for batches in epochs}) == 3
     companies = [{frozenset(batch) for batch in batches} for batches in epochs]
     assert len(companies[0] & companies[1]) < 4
-    assert epochs[1] == training_batches(lengths, 4, 0, Place(1))
-    assert epochs[1] != training_batches(lengths, 4, 1, Place(1))
+    assert epochs[1] == training_batches(lengths, 4, 0, Shard(1))
+    assert epochs[1] != training_batches(lengths, 4, 1, Shard(1))
     for epoch in range(3):
-        longest = [max(batch) for batch in training_batches(range(32), 4, 0, Place(epoch))]  # a single bucket
+        longest = [max(batch) for batch in training_batches(range(32), 4, 0, Shard(epoch))]  # a single bucket
         assert longest != sorted(longest), "batches come in no order of length"
 
 
 def test_single_lists_come_in_a_new_order_each_epoch():
-    orders = [[i for (i,) in training_batches([5, 1, 4, 2, 3] * 8, 1, 0, Place(epoch))] for epoch in range(2)]
+    orders = [[i for (i,) in training_batches([5, 1, 4, 2, 3] * 8, 1, 0, Shard(epoch))] for epoch in range(2)]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == list(range(40))
     assert orders[0] != sorted(orders[0], key=lambda i: ([5, 1, 4, 2, 3] * 8)[i])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from headrank.data import DataSettings, FormatError
-from headrank.data.batches import Place
+from headrank.data.batches import Shard
 from headrank.data.datamodule import DataCounts, ListwiseDataModule
 from headrank.errors import ConfigError
 from headrank.model.reader import Order, context_order
@@ -26,7 +26,7 @@ def test_other_candidates_are_drawn_each_epoch_and_two_grades_stay(make_source):
     assert all(len(one.item) > 3 for one in whole.values())
     epochs = []
     for epoch in range(8):
-        data = ready(source, draw_candidates=3, place=Place(epoch))
+        data = ready(source, draw_candidates=3, shard=Shard(epoch))
         lists = [one for batch in data.train_dataloader() for one in batch]
         assert sorted(one.item.query.id for one in lists) == sorted(whole)
         for one in lists:
@@ -39,7 +39,7 @@ def test_other_candidates_are_drawn_each_epoch_and_two_grades_stay(make_source):
         epochs.append({one.item.query.id: one.item.passage_ids for one in lists})
     assert len({tuple(sorted(epoch.items())) for epoch in epochs}) > 4
     assert all(len(one.item) > 3 for batch in data.val_dataloader() for one in batch)
-    with pytest.raises(ValueError, match="draw_candidates 1: expected 0"):
+    with pytest.raises(ValueError, match="draw_candidates 1"):
         ListwiseDataModule([DataSettings("toy", "x")], draw_candidates=1)
 
 
@@ -48,8 +48,8 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
     a, b = (make_source(name, 6, depth=3, queries=queries) for name, queries in texts.items())
     drawn, shallow = set(), set()
     for epoch in range(8):
-        place = Place(epoch)
-        deep = ready([a, b], draw_candidates=2, draw_depth=5, place=place)
+        shard = Shard(epoch)
+        deep = ready([a, b], draw_candidates=2, draw_depth=5, shard=shard)
         assert {len(one.item) for one in (*deep.training_lists, *deep.validation_lists)} == {3}
         batches = [one for batch in deep.train_dataloader() for one in batch]
         assert sorted(ids(batches)) == sorted(ids(deep.training_lists)), "ids that both sources have are told apart"
@@ -58,14 +58,14 @@ def test_draws_go_deeper_than_what_is_held_out_and_selected_with(make_source):
             assert one.item.query.text.startswith(name)
             assert all(passage_id.startswith(query_id) for passage_id in one.item.passage_ids)
             drawn |= {int(passage_id[-1]) for passage_id in one.item.passage_ids}
-        for batch in ready([a, b], draw_candidates=2, draw_depth=2, place=place).train_dataloader():
+        for batch in ready([a, b], draw_candidates=2, draw_depth=2, shard=shard).train_dataloader():
             shallow |= {int(i[-1]) for one in batch for i in one.item.passage_ids}
     assert drawn == {0, 1, 2, 3, 4}, "of six candidates the best five"
     assert shallow == {0, 1, 2}, "never less deep than the source"
     for options in ({"draw_candidates": 0}, {"draw_candidates": 5}):  # a list does not get longer by it
         data = ready(a, draw_depth=5, **options)
         assert {len(one.item) for batch in data.train_dataloader() for one in batch} == {3}
-    with pytest.raises(ValueError, match="draw_depth -1: expected 0"):
+    with pytest.raises(ValueError, match="draw_depth -1"):
         ListwiseDataModule([a], draw_depth=-1)
 
 
@@ -85,7 +85,7 @@ def test_lists_of_several_sources_and_what_became_of_each_query(make_source, cap
         training_lists=4,
         lists_left_out=4,
     )
-    assert "14 judged queries, 4 training and 3 validation lists; 4 lists left out by query_fraction" in caplog.text
+    assert "14 judged queries, 4 training and 3 validation lists; 4 lists not used" in caplog.text
     everything = ready([a, b], validation_queries=0).training_lists
     assert ids(everything) == [f"a{i:02}" for i in range(8)] + ["b01", "b02", "b03"]
     by_id = {one.item.query.id: one for one in everything}
@@ -144,7 +144,7 @@ def test_the_process_that_prepared_reads_the_sources_once(make_source, monkeypat
 def test_orders_are_a_function_of_seed_epoch_and_query(make_source):
     a, b = make_source("a", prefix="a"), make_source("b", prefix="b")
     orders = {
-        (seed, epoch): seen(ready([a, b], seed=seed, validation_queries=0, place=Place(epoch)).train_dataloader())
+        (seed, epoch): seen(ready([a, b], seed=seed, validation_queries=0, shard=Shard(epoch)).train_dataloader())
         for seed in (0, 1)
         for epoch in (0, 1)
     }
@@ -153,14 +153,14 @@ def test_orders_are_a_function_of_seed_epoch_and_query(make_source):
         assert len(same) < 3  # of 24, each by a chance of 1 in 720
     assert len(set(orders[0, 0].values())) > 20, "each query its own"
     assert all(sorted(order) == list(range(DOCS)) for order in orders[0, 0].values())
-    alone = seen(ready(b, validation_queries=5, lists_per_batch=3, place=Place(1)).train_dataloader())
+    alone = seen(ready(b, validation_queries=5, lists_per_batch=3, shard=Shard(1)).train_dataloader())
     assert alone
     assert alone.items() <= orders[0, 1].items(), "whatever else is trained on, and in which batches"
 
 
 def test_validation_orders_are_fixed_and_those_of_the_reranker(make_source):
     source = make_source()
-    epochs = [seen(ready(source, seed=5, place=Place(epoch)).val_dataloader()) for epoch in (0, 3)]
+    epochs = [seen(ready(source, seed=5, shard=Shard(epoch)).val_dataloader()) for epoch in (0, 3)]
     assert epochs[0] == epochs[1]
     assert len(epochs[0]) == 3
     for query_id, order in epochs[0].items():
@@ -168,7 +168,7 @@ def test_validation_orders_are_fixed_and_those_of_the_reranker(make_source):
 
 
 def test_without_shuffling_all_is_in_first_stage_order(make_source):
-    data = ready(make_source(), shuffle_candidates=False, place=Place(1))
+    data = ready(make_source(), shuffle_candidates=False, shard=Shard(1))
     for loader in (data.train_dataloader(), data.val_dataloader()):
         assert set(seen(loader).values()) == {tuple(range(DOCS))}
 
@@ -176,7 +176,7 @@ def test_without_shuffling_all_is_in_first_stage_order(make_source):
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_processes_train_and_validate_on_different_lists(make_source, ranks):
     source = make_source(n=17)  # 12 to train on, 5 held out
-    places = [ready(source, validation_queries=5, place=Place(2, rank, ranks)) for rank in range(ranks)]
+    places = [ready(source, validation_queries=5, shard=Shard(2, rank, ranks)) for rank in range(ranks)]
     training = [seen(data.train_dataloader()) for data in places]
     validation = [seen(data.val_dataloader()) for data in places]
     assert sum(map(len, training)) == 12
@@ -205,11 +205,11 @@ def test_without_a_trainer_torchs_rank_counts(make_source, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sources": []}, "no training sources"),
+        ({"sources": []}, "sources"),
         ({"validation_queries": -1}, "validation_queries -1"),
         ({"lists_per_batch": 0}, "lists_per_batch 0"),
         ({"query_fraction": 0.0}, "query_fraction 0.0"),
-        ({"query_fraction": 25.0}, r"query_fraction 25.0.* at most 1"),
+        ({"query_fraction": 25.0}, r"query_fraction 25\.0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options, message):
@@ -219,20 +219,20 @@ def test_settings_that_cannot_be_are_refused(options, message):
 
 def test_data_that_cannot_be_trained_on_is_refused_in_setup(make_source):
     strangers = make_source("strangers", 4, qrels={"z1": {"q00-d0": 1}})
-    with pytest.raises(FormatError, match=r"judgements of 1 queries .* none of the 4"):
+    with pytest.raises(FormatError, match=r"qrels\.txt: .* 1 queries \('z1'\).* 4 "):
         ready(strangers)
     run = {"q00": [f"q00-d{i}" for i in range(DOCS)]}
     flat = make_source("flat", 4, qrels={"q00": {"q00-d0": 0, "q00-d1": -1}, "q01": {"q01-d0": 1}}, run=run)
-    with pytest.raises(ValueError, match=r"none of 2 queries of \S*flat has .* 1 lists of one grade only, 1 without"):
+    with pytest.raises(ValueError, match=r"flat: of 2 queries, 1 lists .* 1 have no candidates"):
         ready(flat)
-    with pytest.raises(ConfigError, match=r"validation_queries is 4, and 4 lists"):
+    with pytest.raises(ConfigError, match=r"validation_queries is 4.* 4\b"):
         ready(make_source("small", 4), validation_queries=4)
     with pytest.raises(ConfigError, match=r"query 'q00' .* twice .* twice"):
         ready([make_source("twice", 4)] * 2)
     with pytest.raises(ValueError, match="5 training and 3 validation lists for 4 processes"):
-        ready(make_source("few", 8), place=Place(0, 0, 4))
+        ready(make_source("few", 8), shard=Shard(0, 0, 4))
     with pytest.raises(ValueError, match="2 training and 0 validation lists for 3 processes"):
-        ready(make_source("fewer", 2), validation_queries=0, place=Place(0, 0, 3))
+        ready(make_source("fewer", 2), validation_queries=0, shard=Shard(0, 0, 3))
 
 
 def test_a_source_without_a_usable_list_is_named_beside_others(make_source, caplog):

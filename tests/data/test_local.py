@@ -66,9 +66,9 @@ def test_texts_come_as_they_are(tmp_path):
         ('{"doc_id": 7, "text": "x"}', r'"doc_id": 7 \(int\); expected a string'),
         ('{"doc_id": "b", "text": null}', r'"text": None \(NoneType\)'),
         ('{"doc_id": "b", "text": "x", "title": ["t"]}', r"\"title\": \['t'\] \(list\)"),
-        ('{"doc_id": "a", "text": "x"}', r"id 'a' again \(first on line 1\)"),
-        ('{"doc_id": "", "text": "x"}', "id '', which is empty"),
-        ('{"doc_id": "b c", "text": "x"}', r"id 'b c', which holds U\+0020"),
+        ('{"doc_id": "a", "text": "x"}', r"id 'a' .*line 1\b"),
+        ('{"doc_id": "", "text": "x"}', "id ''"),
+        ('{"doc_id": "b c", "text": "x"}', r"id 'b c'.* U\+0020"),
         ('{"doc_id": "b", "text": "\\ud800"}', r"lone surrogate U\+D800"),
         ('{"doc_id": "b", "text": "x"', "not JSON"),
         ("[" * 100_000, r"nested too deeply"),
@@ -105,8 +105,8 @@ def test_queries_as_tsv_and_as_jsonl_are_the_same(tmp_path):
         ("q2 text", "1 columns .*expected 2 columns"),
         ("q2\ttext\tmore", "3 columns"),
         ("q2\t ", "query 'q2' without text"),
-        ("q1\ttext", r"id 'q1' again \(first on line 1\)"),
-        ("\ttext", "id '', which is empty"),
+        ("q1\ttext", r"id 'q1' .*line 1\b"),
+        ("\ttext", "id ''"),
     ],
 )
 def test_a_bad_query_is_named(tmp_path, line, message):
@@ -174,7 +174,7 @@ def test_judgements_beyond_the_passages_and_queries_are_kept(make_folder):
 
 def test_judgements_of_other_queries_alone_are_an_error(make_folder):
     folder = make_folder(qrels={"x1": {"d1": 1}, "x2": {"d1": 1}})
-    with pytest.raises(FormatError, match=r"qrels\.txt: judgements of 2 queries \('x1', 'x2'\) and none of the 4"):
+    with pytest.raises(FormatError, match=r"qrels\.txt: .* 2 queries \('x1', 'x2'\).* 4 "):
         LocalCollection(folder)
 
 

@@ -28,7 +28,7 @@ def test_samples_are_folders_of_the_package(make_folder, monkeypatch):
     sample = load_collection("sample/train")
     assert (sample.name, sample.passage_count) == ("sample/train", 5)
     for unknown in ("sample/trian", "sample/train/x", "sample/../train", "sample/"):
-        with pytest.raises(FileNotFoundError, match="this package holds: sample/train"):
+        with pytest.raises(FileNotFoundError, match=f"{unknown}: .* sample/train"):
             load_collection(unknown)
 
 
@@ -44,8 +44,8 @@ def test_titles_are_passed_on(make_folder):
         ("beir/nfcorpus/tset", "Close matches: .*beir/nfcorpus/test.*local folder"),
         ("beir/arguana/test", "Close matches: beir/arguana"),
         ("beir/nfcorpus", "has no qrels; .* beir/nfcorpus/dev, beir/nfcorpus/test, beir/nfcorpus/train"),
-        ("beir/robust04", "bound to a licence: TREC disks 4 and 5 .* use disks45/nocr/trec-robust-2004"),
-        ("beir/trec-news/test", "bound to a licence: the Washington Post"),
+        ("beir/robust04", "licence: TREC disks 4 and 5 .* use disks45/nocr/trec-robust-2004"),
+        ("beir/trec-news/test", "licence: the Washington Post"),
         ("", "is not an ir_datasets id"),
     ],
 )

@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from headrank.data import DataSettings
-from headrank.data.batches import Batches, Place, training_batches
+from headrank.data.batches import ListBatches, Shard, training_batches
 from headrank.data.datamodule import ListwiseDataModule
-from headrank.data.labelled import shuffled
+from headrank.data.labelled import shuffle_context
 from tests.data.toy import ids, labelled, ready
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_a_trainer_sees_each_list_once_an_epoch_in_that_epochs_order(make_source
     held_out = ids(expected.validation_lists)
     for epoch in range(2):
         assert sorted(q for step in module.epoch(epoch) for q in step[0]) == ids(expected.training_lists)
-        at = ready(source, validation_queries=2, lists_per_batch=3, place=Place(epoch))
+        at = ready(source, validation_queries=2, lists_per_batch=3, shard=Shard(epoch))
         assert module.epoch(epoch) == [(ids(batch), [one.order for one in batch]) for batch in at.train_dataloader()]
         assert sorted(q for e, q, _ in module.validated if e == epoch) == held_out
     assert [step[0] for step in module.epoch(0)] != [step[0] for step in module.epoch(1)]
@@ -121,28 +121,28 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_source, tmp_path, e
 def test_another_number_of_processes_cannot_go_on_within_an_epoch():
     lists = labelled(8)
 
-    def batches(place):
-        return Batches(
+    def batches(shard):
+        return ListBatches(
             lists,
-            plan=lambda lengths, place: training_batches(lengths, 1, 0, place),
-            read=lambda one, place: shuffled(one, str(place.epoch)),
-            place=lambda: place,
+            plan=lambda lengths, shard: training_batches(lengths, 1, 0, shard),
+            read=lambda one, shard: shuffle_context(one, str(shard.epoch)),
+            shard=lambda: shard,
         )
 
-    first = batches(Place(1, 0, 2))
+    first = batches(Shard(1, 0, 2))
     assert first.state_dict() == {}
     passing = iter(first)
     next(passing)
     state = first.state_dict()
-    again = batches(Place(1, 0, 2))
+    again = batches(Shard(1, 0, 2))
     again.load_state_dict(state)
     assert [ids(batch) for batch in again] == [ids(batch) for batch in passing]
     assert len(list(again)) == 4, "the next pass is whole"
-    other = batches(Place(1, 0, 4))
+    other = batches(Shard(1, 0, 4))
     other.load_state_dict(state)
-    with pytest.raises(ValueError, match="within epoch 1 by 2 processes, and these are 4"):
+    with pytest.raises(ValueError, match=r"epoch 1 by 2 processes.* 4;"):
         list(other)
-    later = batches(Place(2, 0, 4))
+    later = batches(Shard(2, 0, 4))
     later.load_state_dict(state)
     assert len(list(later)) == 2
 

@@ -1,4 +1,5 @@
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -88,14 +89,14 @@ def test_separated_scores_fall_strictly_and_stay_near(scores):
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, 1e300])
 def test_scores_beyond_float32_are_refused(score):
-    with pytest.raises(ValueError, match="not a finite float32"):
+    with pytest.raises(ValueError, match=re.escape(f"score {score}")):
         separate_scores([score])
 
 
 def test_no_room_below_the_least_float32_is_an_error():
     least = float(np.finfo(np.float32).min)
     assert separate_scores([least]) == (least,)
-    with pytest.raises(ValueError, match="no float32 number is left"):
+    with pytest.raises(ValueError, match=re.escape(f"score {least}")):
         separate_scores([least, least])
 
 
@@ -153,9 +154,9 @@ GOOD = "q Q0 a 1 2.5 t\n"
         ("q Q0 b 1 1_0 t\n", "score '1_0'"),
         ("q Q0 b 1 ١ t\n", "score '١'"),
         ("q Q0 b 1 0x1 t\n", "score '0x1'"),
-        ("q Q0 a 2 1.5 t\n", r"passage 'a' of query 'q' again \(first on line 1\)"),
-        ("q Q0 b\u00a0c 2 1.5 t\n", r"passage id .* holds U\+00A0"),
-        ("q\x00 Q0 b 2 1.5 t\n", r"query id .* holds U\+0000"),
+        ("q Q0 a 2 1.5 t\n", r"passage 'a' of query 'q' .*line 1\b"),
+        ("q Q0 b\u00a0c 2 1.5 t\n", r"passage id .* U\+00A0"),
+        ("q\x00 Q0 b 2 1.5 t\n", r"query id .* U\+0000"),
     ],
 )
 def test_a_bad_run_line_is_named(tmp_path, line, message):
@@ -176,11 +177,11 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path):
 def test_ids_that_a_file_cannot_hold_are_refused_and_nothing_is_written(tmp_path, bad):
     file = tmp_path / "out"
     for run in ({bad: ranking_of(bad, [("a", 1.0)])}, {"q": ranking_of("q", [("b", 2.0), (bad, 1.0)])}):
-        with pytest.raises(ValueError, match=r"is empty|holds U"):
+        with pytest.raises(ValueError, match=r"is empty|U\+"):
             write_run(file, run, TAG)
     with pytest.raises(ValueError, match="run tag"):
         write_run(file, {}, bad)
-    with pytest.raises(ValueError, match=r"is empty|holds U"):
+    with pytest.raises(ValueError, match=r"is empty|U\+"):
         write_qrels(file, {"q": {bad: 1}})
     assert list(tmp_path.iterdir()) == []
 
@@ -188,9 +189,9 @@ def test_ids_that_a_file_cannot_hold_are_refused_and_nothing_is_written(tmp_path
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        ({"q": ranking_of("other", [("a", 1.0)])}, "'other' .* query id 'q'"),
-        ({"q": Ranking("q", (RankedPassage("a", 1.0, 1), RankedPassage("b", 2.0, 2)))}, "scores increase"),
-        ({"q": Ranking("q", (RankedPassage("a", 1.0, 1), RankedPassage("a", 0.5, 2)))}, "'a' is there twice"),
+        ({"q": ranking_of("other", [("a", 1.0)])}, "'q', found that of query 'other'"),
+        ({"q": Ranking("q", (RankedPassage("a", 1.0, 1), RankedPassage("b", 2.0, 2)))}, "'q': .* increase"),
+        ({"q": Ranking("q", (RankedPassage("a", 1.0, 1), RankedPassage("a", 0.5, 2)))}, "'q': .* 'a' twice"),
         ({"q": Ranking("q", (RankedPassage("a", math.nan, 1),))}, "'q': score nan"),
     ],
 )

@@ -21,12 +21,12 @@ def labelled(n, *, sizes=(10,)):
     return [label(candidates(q, size=sizes[i % len(sizes)]), {f"{q}-d1": 2}) for i, q in enumerate(names)]
 
 
-def ready(sources, *, place=None, **options):
-    """A data module after setup, at a trainer's place where one is given."""
+def ready(sources, *, shard=None, **options):
+    """A data module after setup, at the shard of a trainer if one is given."""
     sources = [sources] if isinstance(sources, DataSettings) else sources
     data = ListwiseDataModule(sources, **{"validation_queries": 3} | options)
-    if place is not None:
-        data.trainer = SimpleNamespace(current_epoch=place.epoch, global_rank=place.rank, world_size=place.ranks)
+    if shard is not None:
+        data.trainer = SimpleNamespace(current_epoch=shard.epoch, global_rank=shard.rank, world_size=shard.world_size)
     data.setup("fit")
     return data
 

@@ -93,7 +93,7 @@ def broken(tmp_path, change):
         (lambda c: c["heads"].append("0-1"), "TypeError"),
         (lambda c: c["heads"][0].update(weight="much"), "ValueError"),
         (lambda c: c["heads"][0].update(weight=float("nan")), "NaN"),
-        (lambda c: [head.update(weight=0) for head in c["heads"]], "not all of them 0"),
+        (lambda c: [head.update(weight=0) for head in c["heads"]], r"weights are \(0\.0, 0\.0\)"),
         (lambda c: c["heads"][0].update(layer=1.5), "1.5"),
         (lambda c: c["scorer"].update(order="random"), "ScorerSettings.order is 'random'"),
         (lambda c: c["scorer"].update(colour="red"), "colour"),

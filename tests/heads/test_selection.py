@@ -63,7 +63,7 @@ def test_counts():
 
 
 def test_nan_is_refused():
-    with pytest.raises(ValueError, match="criterion fixed gave NaN for 1 heads"):
+    with pytest.raises(ValueError, match=r"criterion fixed: .* NaN for 1 "):
         select_heads(TABLE, Fixed([float("nan"), 1.0, 1.0, 1.0, 1.0, 1.0]), RAW)
 
 
@@ -89,7 +89,7 @@ def test_heads_without_labels():
 
 @pytest.mark.parametrize("criterion", [EntropyRegularized(), LayerWindow(), PerHeadNdcg()], ids=lambda c: c.name)
 def test_criteria_that_need_labels_say_so(criterion):
-    with pytest.raises(ValueError, match=f"criterion {criterion.name} needs labelled lists, the head table has none"):
+    with pytest.raises(ValueError, match=f"criterion {criterion.name}: .* labelled lists"):
         select_heads(NO_LABELS, criterion, RAW)
 
 
@@ -187,5 +187,5 @@ def test_the_token_filter_is_left_out_of_cross_validation():
 
 
 def test_too_few_lists_for_the_folds():
-    with pytest.raises(ValueError, match="4 labelled lists cannot be split into 5 folds"):
+    with pytest.raises(ValueError, match="4 labelled lists for 5 folds"):
         choose_entropy_weight(made_up(4), EntropyRegularized(), ScorerSettings())

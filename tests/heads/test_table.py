@@ -80,12 +80,12 @@ def test_cut_passages_are_told_and_nothing_is_said_of_none(limit, cut, backbone,
 
 @pytest.mark.parametrize("lists", [LISTS[2:], []], ids=["one grade, no labels", "no lists"])
 def test_without_two_grades_there_is_nothing_to_select_from(lists, reader):
-    with pytest.raises(ValueError, match=f"none of the {len(lists)} labelled lists has candidates of two different"):
+    with pytest.raises(ValueError, match=f"none among {len(lists)} "):
         read_head_table(reader, lists, HEADS, seeds=[0])
 
 
 def test_a_seed_is_needed(reader):
-    with pytest.raises(ValueError, match="at least one seed"):
+    with pytest.raises(ValueError, match="seeds"):
         read_head_table(reader, LISTS, HEADS, seeds=[])
 
 

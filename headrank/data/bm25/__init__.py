@@ -1,1 +1,1 @@
-"""BM25 as first stage: indexes of any size on disk."""
+"""BM25 as the first stage, with memory-mapped indexes of any size."""

@@ -1,11 +1,11 @@
-"""Building a BM25 index of any size: passages stream by, and memory holds one part of them at a time.
+"""Builds a BM25 index of any size. Passages are streamed, and memory holds one part of them at a time.
 
-1. Parts. Passages are read until a part is full, its words counted (by bm25s) and written to the work folder. A build
-   that was killed goes on after the last whole part.
-2. Merge. The parts' sorted words become one vocabulary; then, some words at a time, their postings of all parts are
-   scored and written one after the other.
+1. Parts: passages are read until a part is full; its words are counted (by bm25s) and written to the work folder. An
+   interrupted build resumes after the last complete part.
+2. Merge: the sorted words of all parts are merged into one vocabulary; the postings of all parts are then scored and
+   written, one block of words at a time.
 
-Formulas of the scores: Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020), table 1, as bm25s has them.
+Formulas of the scores: Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020), table 1, as implemented in bm25s.
 """
 
 import heapq
@@ -28,23 +28,23 @@ from headrank.io.files import atomic_folder
 from headrank.logs import Progress
 from headrank.ranking import Passage
 
-PART_CHARACTERS = 2**25  # a part's text, 34 million characters: bounds the memory of step 1 (some 0.5 GB)
-BLOCK_POSTINGS = 2**23  # (word, passage) pairs scored at once: bounds the memory of step 2 (some 0.5 GB)
+PART_CHARACTERS = 2**25  # characters of text in a part (34 million): bounds the memory of step 1 to about 0.5 GB
+BLOCK_POSTINGS = 2**23  # (word, passage) pairs scored at once: bounds the memory of step 2 to about 0.5 GB
 
 
 def write_part(folder: Path, passages: list[Passage], parameters: BM25Parameters) -> None:
-    """Count the words of some passages into an existing folder.
+    """Count the words of a part's passages and write them to an existing folder.
 
-    Words in the order of their UTF-8 bytes; postings by word, then passage, passages counted from the part's first.
+    Words are sorted by their UTF-8 bytes. Postings are sorted by word, then by passage index within the part.
     """
     found = words((passage.text for passage in passages), parameters, ids=True)
     lengths = np.fromiter((len(ids) for ids in found.ids), dtype=np.int32, count=len(passages))
     flat = np.fromiter(chain.from_iterable(found.ids), dtype=np.int64, count=int(lengths.sum()))
-    vocabulary = sorted(found.vocab)  # code points order as UTF-8 bytes do
-    place = np.empty(max(found.vocab.values(), default=-1) + 1, dtype=np.int64)
-    place[[found.vocab[word] for word in vocabulary]] = np.arange(len(vocabulary))
+    vocabulary = sorted(found.vocab)  # sorting by code point equals sorting by UTF-8 bytes
+    index = np.empty(max(found.vocab.values(), default=-1) + 1, dtype=np.int64)
+    index[[found.vocab[word] for word in vocabulary]] = np.arange(len(vocabulary))
     passage_of = np.repeat(np.arange(len(passages)), lengths)
-    pairs, counts = np.unique(place[flat] * len(passages) + passage_of, return_counts=True)
+    pairs, counts = np.unique(index[flat] * len(passages) + passage_of, return_counts=True)
     used = np.bincount(pairs // len(passages), minlength=len(vocabulary))
     write_texts(folder, "words", (word.encode() for word, count in zip(vocabulary, used, strict=True) if count))
     write_texts(folder, "passage_ids", (passage.id.encode("utf-8", "surrogatepass") for passage in passages))
@@ -56,30 +56,38 @@ def write_part(folder: Path, passages: list[Passage], parameters: BM25Parameters
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part, mapped into memory. `starts[w]` is where word w's postings begin; `words` holds its global number."""
+    """A memory-mapped part."""
 
     folder: Path
-    first: int  # number of its first passage
-    lengths: np.ndarray  # words of each passage
-    starts: np.ndarray
-    words: np.ndarray
+    first: int  # index of its first passage in the collection
+    lengths: np.ndarray  # [passages], number of words
+    starts: np.ndarray  # [words + 1], start of each word's postings
+    words: np.ndarray  # [words], index of each word in the merged vocabulary
 
     def postings(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Passages (counted from the part's first) and counts of the postings low to high."""
+        """Passage indices within the part and word counts of the postings `low` to `high`."""
         passages = np.load(self.folder / "passages.npy", mmap_mode="r")
         counts = np.load(self.folder / "counts.npy", mmap_mode="r")
         return np.asarray(passages[low:high]), np.asarray(counts[low:high])
 
 
 def part_folders(work: Path) -> list[Path]:
-    """The whole parts in a work folder, in order."""
+    """The complete parts in a work folder, in order."""
     return sorted(path for path in work.glob("part-*") if path.is_dir())
 
 
 def write_parts(
     passages: Iterable[Passage], parameters: BM25Parameters, work: Path, *, done: int = 0, total: int | None = None
 ) -> None:
-    """Step 1. `passages`: those after the first `done`, which are in the work folder's parts. `total`: of them all."""
+    """Write the parts of an index (step 1).
+
+    Args:
+        passages: the passages, without the first `done`.
+        parameters: the parameters of BM25.
+        work: the work folder.
+        done: the number of passages in the existing parts.
+        total: the number of all passages, if known (for the progress bar).
+    """
     number = len(part_folders(work))
     held: list[Passage] = []
     characters = 0
@@ -98,14 +106,16 @@ def write_parts(
 
 
 def passages_done(work: Path) -> int:
-    """How many passages the whole parts in a work folder hold."""
+    """The number of passages in the complete parts of a work folder."""
     return sum(len(np.load(part / "lengths.npy", mmap_mode="r")) for part in part_folders(work))
 
 
 def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
-    """Step 2: the index of all parts, in bm25s' layout of arrays, into an existing folder.
+    """Merge all parts into an index (step 2), written to an existing folder in the array layout of bm25s.
 
-    Raises `ValueError` if no passage has a word, and `FormatError` if two passages have the same id.
+    Raises:
+        ValueError: if no passage has a word.
+        FormatError: if two passages have the same id.
     """
     folders = part_folders(work)
     _check_ids(folders)
@@ -120,7 +130,7 @@ def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
         first += len(lengths)
     size = 1 + max((int(part.words[-1]) for part in parts if len(part.words)), default=-1)
     if not size:
-        raise ValueError(f"BM25 has nothing to index: no word in {first} passages")
+        raise ValueError(f"BM25: expected passages with words, found no word in {first} passages")
     frequency = np.zeros(size, dtype=np.int64)
     for part in parts:
         frequency[part.words] += np.diff(part.starts)
@@ -142,29 +152,30 @@ def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
 
 
 def _check_ids(parts: list[Path]) -> None:
-    """Raise `FormatError` if a passage id occurs twice: its words would count twice in every score."""
+    """Raise `FormatError` if a passage id occurs twice. Its words would count twice in every score."""
 
     def ids() -> Iterator[bytes]:
         return chain.from_iterable(Texts(part, "passage_ids") for part in parts)
 
-    hashes = np.fromiter((hash(one) for one in ids()), dtype=np.int64)  # 8 bytes a passage instead of all ids
+    # 8 bytes per passage, less memory than the ids themselves
+    hashes = np.fromiter((hash(passage_id) for passage_id in ids()), dtype=np.int64)
     values, counts = np.unique(hashes, return_counts=True)
     suspects = set(values[counts > 1].tolist())
     seen: set[bytes] = set()
-    for one in ids() if suspects else ():
-        if hash(one) not in suspects:
+    for passage_id in ids() if suspects else ():
+        if hash(passage_id) not in suspects:
             continue
-        if one in seen:
+        if passage_id in seen:
             raise FormatError(
-                f"passage id {shown(one.decode('utf-8', 'surrogatepass'))} occurs twice among {len(hashes)} passages, "
-                f"{int((counts - 1).sum())} ids are repeated in all. For an ir_datasets id, delete the collection's "
-                "docs.pklz4 folder under $IR_DATASETS_HOME: it is built again"
+                f"expected unique passage ids, found {shown(passage_id.decode('utf-8', 'surrogatepass'))} twice among "
+                f"{len(hashes)} passages ({int((counts - 1).sum())} repeated ids in total). For an ir_datasets id, "
+                "delete the collection's docs.pklz4 folder under $IR_DATASETS_HOME; it is rebuilt"
             )
-        seen.add(one)
+        seen.add(passage_id)
 
 
 def _vocabulary(parts: list[Path], folder: Path) -> list[np.ndarray]:
-    """Write the sorted union of the parts' words; for each part, the global numbers of its words (rising)."""
+    """Write the sorted union of the parts' words. Returns, for each part, the ascending indices of its words in it."""
     numbers = [array("i") for _ in parts]
 
     def tagged(part: int) -> Iterator[tuple[bytes, int]]:
@@ -179,11 +190,11 @@ def _vocabulary(parts: list[Path], folder: Path) -> list[np.ndarray]:
             numbers[part].append(number)
 
     write_texts(folder, "words", union())
-    return [np.frombuffer(one, dtype=np.int32) if one else np.empty(0, np.int32) for one in numbers]
+    return [np.frombuffer(indices, dtype=np.int32) if indices else np.empty(0, np.int32) for indices in numbers]
 
 
 def _blocks(starts: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Ranges of words whose postings are `BLOCK_POSTINGS` at most, or one word's."""
+    """Yield ranges of words with at most `BLOCK_POSTINGS` postings; a single word may have more."""
     low = 0
     while low < len(starts) - 1:
         high = int(np.searchsorted(starts, starts[low] + BLOCK_POSTINGS, side="right")) - 1
@@ -200,10 +211,10 @@ def _block(
     high: int,
     parameters: BM25Parameters,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Passages and scores of the postings of words low to high, by word, then passage."""
+    """Passage indices and scores of the postings of words `low` to `high`, sorted by word, then by passage."""
     size = int(starts[high] - starts[low])
     passages, scores = np.empty(size, np.int32), np.empty(size, np.float32)
-    free = starts[low:high] - starts[low]  # where each word's next posting goes
+    free = starts[low:high] - starts[low]  # [words], index of each word's next posting
     for part in parts:
         a, b = np.searchsorted(part.words, [low, high])
         if a == b:
@@ -219,7 +230,16 @@ def _block(
 
 
 def inverse_document_frequency(frequency: np.ndarray, passages: int, method: BM25Method) -> np.ndarray:
-    """idf [words], float32, of words that stand in `frequency` (>= 1) of the passages."""
+    """The inverse document frequency of words.
+
+    Args:
+        frequency: [words], the number of passages with the word, >= 1.
+        passages: the number of passages.
+        method: the variant of the formula.
+
+    Returns:
+        [words], float32.
+    """
     odds = (passages - frequency + 0.5) / (frequency + 0.5)
     if method == BM25Method.LUCENE:
         idf = np.log(1 + odds)
@@ -231,10 +251,17 @@ def inverse_document_frequency(frequency: np.ndarray, passages: int, method: BM2
 
 
 def term_frequency(counts: np.ndarray, lengths: np.ndarray, average: float, parameters: BM25Parameters) -> np.ndarray:
-    """The factor of a word's count in a passage of that length, in words."""
+    """The term-frequency factor of postings.
+
+    Args:
+        counts: [postings], occurrences of the word in the passage.
+        lengths: [postings], length of the passage in words.
+        average: the mean passage length in words.
+        parameters: the parameters of BM25.
+    """
     damping = parameters.k1 * (1 - parameters.b + parameters.b * lengths / average)
     gain = parameters.k1 + 1 if parameters.method == BM25Method.ATIRE else 1
-    counts = counts.astype(np.float32)  # as bm25s does: the same scores to the last bit
+    counts = counts.astype(np.float32)  # as in bm25s, for bitwise equal scores
     return counts * gain / (counts + damping)
 
 

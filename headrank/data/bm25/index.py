@@ -1,10 +1,9 @@
-"""BM25 over a collection's passages, by bm25s: the first stage where no run file is at hand.
+"""BM25 search over a collection's passages with bm25s: the first stage if no run file is given.
 
-The index is built once (`bm25_build.py`), kept in a cache folder under a key made of the passages and the parameters,
-and mapped into memory from there, so that neither building nor searching holds a collection in memory. What was found
-is kept too: a run that is taken up again searches nothing twice. The defaults repeat what published BEIR baselines were
-made with (Lucene's): k1 0.9, b 0.4, Lucene's formula, its 33 English stop words, Porter's stemmer, words of one
-character kept, repeated query words counted.
+The index is built once (`build.py`), cached under a key of passages and parameters, and memory-mapped, so neither
+building nor searching loads a collection into memory. Search results are cached too, so a resumed run does not search
+again. The defaults are those of the published BEIR baselines (Lucene): k1 0.9, b 0.4, Lucene's formula, its 33 English
+stop words, Porter's stemmer, single-character words kept, repeated query words counted.
 """
 
 import json
@@ -36,7 +35,7 @@ _FORMAT = "2"  # part of the key: raise it when words are split or files are lai
 
 
 class BM25Index:
-    """Passages' BM25 scores by word, in a folder that `build` or `bm25_index` made; its arrays mapped into memory."""
+    """A memory-mapped BM25 index: the scores of passages by word, in a folder that `build` or `bm25_index` wrote."""
 
     def __init__(self, folder: Path, parameters: BM25Parameters) -> None:
         self.folder = folder
@@ -45,7 +44,7 @@ class BM25Index:
         self._retriever = bm25s().BM25(k1=parameters.k1, b=parameters.b, method=parameters.method.value)
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("data", "indices", "indptr")}
         self._retriever.scores = {**arrays, "num_docs": len(self._passage_ids)}
-        self._retriever.nonoccurrence_array = None  # the variants here give nothing for a word that is not there
+        self._retriever.nonoccurrence_array = None  # in the supported variants absent words contribute 0
 
     def __len__(self) -> int:
         """The number of passages in the index."""
@@ -53,7 +52,7 @@ class BM25Index:
 
     @classmethod
     def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
-        """Index passages in one go, into a new folder. Raises `ValueError` if none has a word."""
+        """Build an index of passages in a new folder. Raises `ValueError` if no passage has a word."""
         with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
             write_parts(passages, parameters, Path(work))
             with atomic_folder(folder) as temporary:
@@ -62,15 +61,24 @@ class BM25Index:
         return cls(folder, parameters)
 
     def search(self, queries: Sequence[Query], depth: int) -> dict[str, Ranking]:
-        """The `depth` best passages of each query: query id -> ranking, in the queries' order.
+        """Find the `depth` best passages of each query.
 
-        Equal scores are in the order of the passages in the collection, also where `depth` cuts through them. Passages
-        that share no word with the query are not found, so a ranking can be shorter than `depth`, or empty.
+        Equal scores are in collection order, also at the cutoff. Passages that share no word with the query are not
+        found, so a ranking can be shorter than `depth`, or empty.
+
+        Returns:
+            Query id -> ranking, in the queries' order.
+
+        Raises:
+            ValueError: if `depth` is below 1.
         """
         return self.rankings(queries, self.best(queries, depth))
 
     def best(self, queries: Sequence[Query], depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `search`, for each query: the passages' numbers in the collection (int32) and their scores (float32)."""
+        """The results of `search` as arrays: per query, passage indices in the collection (int32) and scores (float32).
+
+        Raises `ValueError` if `depth` is below 1.
+        """
         if depth < 1:
             raise ValueError(f"depth {depth}: expected 1 or more")
         split = words([query.text for query in queries], self._parameters, ids=False)
@@ -86,7 +94,7 @@ class BM25Index:
         return found
 
     def rankings(self, queries: Sequence[Query], found: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Ranking]:
-        """Rankings of what `best` found."""
+        """Convert the arrays of `best` to rankings: query id -> ranking."""
         run: dict[str, Ranking] = {}
         for query, (numbers, scores) in zip(queries, found, strict=True):
             ids = [self._passage_ids[number].decode("utf-8", "surrogatepass") for number in numbers.tolist()]
@@ -94,14 +102,14 @@ class BM25Index:
         return run
 
     def _number(self, word: str) -> int | None:
-        """A word's number, by binary search on disk: the vocabulary of a large collection is millions of words."""
-        wanted = word.encode()
-        place = bisect_left(self._words, wanted)
-        return place if place < len(self._words) and self._words[place] == wanted else None
+        """A word's index in the vocabulary, or None. It is searched on disk: vocabularies have millions of words."""
+        encoded = word.encode()
+        index = bisect_left(self._words, encoded)
+        return index if index < len(self._words) and self._words[index] == encoded else None
 
 
 def _best(scores: np.ndarray, depth: int) -> np.ndarray:
-    """Indices of the `depth` highest positive scores, ascending where equal (bm25s' own choice is arbitrary)."""
+    """Indices of the `depth` highest positive scores; ties in ascending order (bm25s breaks ties arbitrarily)."""
     found = np.flatnonzero(scores > 0)
     if len(found) > depth:
         values = scores[found]
@@ -112,10 +120,10 @@ def _best(scores: np.ndarray, depth: int) -> np.ndarray:
 
 
 def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
-    """Where a collection's index is kept, or would be: `cache_dir/bm25/<key>`.
+    """The folder of a collection's index, `cache_dir/bm25/<key>`. It may not exist.
 
-    The key is a hash of the passages' fingerprint, the parameters and bm25s' version. Collections over the same
-    passages (TREC DL 2019 and 2020) share one index.
+    The key is a hash of the passages' fingerprint, the parameters and the version of bm25s. Collections with the same
+    passages (TREC DL 2019 and 2020) share an index.
     """
     settings = json.dumps(asdict(parameters), sort_keys=True)
     key = fingerprint((_FORMAT, bm25s().__version__, collection.passages_fingerprint, settings))
@@ -123,13 +131,16 @@ def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: 
 
 
 def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
-    """The index of a collection's passages: from the cache folder where it is, else built and put there.
+    """Open the index of a collection's passages from the cache folder, or build it.
 
-    While it is built, `<key>.parts` next to it holds the finished parts; a killed build resumes from them. A second
+    During a build, the folder `<key>.parts` holds the finished parts; an interrupted build resumes from them. A second
     process that needs the same index waits for the first. Memory and disk: experiments/first_stage/README.md.
 
-    Its files are checked against their checksums (`headrank.io.checksums`): an index that was edited or is damaged is
-    built again, with a warning that names the file. Raises `ValueError` if no passage has a word.
+    The files are checked against their checksums (`headrank.io.checksums`). A modified or damaged index is rebuilt,
+    with a warning that names the file.
+
+    Raises:
+        ValueError: if no passage has a word.
     """
     folder = index_folder(collection, parameters, cache_dir)
     work = folder.with_name(f"{folder.name}.parts")
@@ -138,7 +149,7 @@ def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Pa
             remove_leftovers(folder.parent, name=folder.name)
             damaged = damaged_file(folder) if folder.is_dir() else None
             if damaged is not None:
-                _log.warning("%s was edited or is damaged; the index is built again", damaged)
+                _log.warning("%s is modified or damaged; rebuilding the index", damaged)
                 shutil.rmtree(folder)
             if not folder.is_dir():
                 with disk_errors(work):
@@ -149,8 +160,8 @@ def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Pa
     published = collection.published_passage_count
     if published not in (None, len(index)):
         _log.warning(
-            "%s: the BM25 index has %d passages, the published collection has %d: its files were incomplete or "
-            "of another version. If they are complete now, delete %s",
+            "%s: the BM25 index has %d passages, the published collection has %d: the files were incomplete or of "
+            "another version. To rebuild the index from complete files, delete %s",
             *(collection.name, len(index), published, folder),
         )
     return index
@@ -172,12 +183,12 @@ def _build(collection: Collection, parameters: BM25Parameters, work: Path, folde
 
 
 def _keep_whole_parts(work: Path) -> None:
-    """Remove the first damaged part, and those after it: passages are read on from the last part."""
+    """Remove the first damaged part and all later parts. The build resumes after the last remaining part."""
     folders = part_folders(work)
     for number, part in enumerate(folders):
         damaged = damaged_file(part)
         if damaged is not None:
-            _log.warning("%s was edited or is damaged; its passages are read again", damaged)
+            _log.warning("%s is modified or damaged; its passages are read again", damaged)
             (work / "complete").unlink(missing_ok=True)
             for after in folders[number:]:
                 shutil.rmtree(after)
@@ -187,15 +198,15 @@ def _keep_whole_parts(work: Path) -> None:
 def bm25_run(
     collection: Collection, queries: Sequence[Query], depth: int, parameters: BM25Parameters, cache_dir: Path
 ) -> dict[str, Ranking]:
-    """`BM25Index.search` in the collection's index, or what an earlier call with the same arguments found.
+    """The rankings of `BM25Index.search` in the collection's index, cached by arguments.
 
-    Raises `ValueError` on a depth below 1 and where no passage has a word.
+    Raises `ValueError` if the depth is below 1 or no passage has a word.
     """
     index = bm25_index(collection, parameters, cache_dir)
     texts = (part for query in queries for part in (query.id, query.text))
     path = cache_dir / "bm25_runs" / f"{fingerprint((_FORMAT, index.folder.name, str(depth), *texts))}.npz"
-    kept = _read_found(path)
-    if kept is None:
+    found = _read_found(path)
+    if found is None:
         found = index.best(queries, depth)
         with checked_write(path) as file:
             np.savez(
@@ -204,17 +215,16 @@ def bm25_run(
                 passages=np.concatenate([numbers for numbers, _ in found]),
                 scores=np.concatenate([scores for _, scores in found]),
             )
-        kept = found
-    return index.rankings(queries, kept)
+    return index.rankings(queries, found)
 
 
 def _read_found(path: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
-    """What an earlier search found for each query, as `BM25Index.best` gives it; None if nothing usable is kept."""
+    """The cached result of `BM25Index.best`, or None if it is missing or damaged."""
     if not path.is_file():
         return None
     if not is_whole(path):
-        _log.warning("%s was edited or is damaged; the search is done again", path)
+        _log.warning("%s is modified or damaged; searching again", path)
         return None
-    with np.load(path, allow_pickle=False) as kept:
-        columns = [np.split(kept[name], kept["ends"][:-1]) for name in ("passages", "scores")]
+    with np.load(path, allow_pickle=False) as arrays:
+        columns = [np.split(arrays[name], arrays["ends"][:-1]) for name in ("passages", "scores")]
     return list(zip(*columns, strict=True))

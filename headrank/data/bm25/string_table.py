@@ -1,6 +1,7 @@
-"""Many short texts on disk, read by number without being held in memory: passage ids and words of an index.
+"""A memory-mapped array of short texts: the passage ids and words of an index.
 
-Two files: all texts in UTF-8, one after the other (`<name>.utf8`), and where each begins (`<name>.starts.npy`).
+It consists of two files: the concatenated texts in UTF-8 (`<name>.utf8`) and their start offsets
+(`<name>.starts.npy`).
 """
 
 from array import array
@@ -11,11 +12,11 @@ from typing import overload
 
 import numpy as np
 
-_BLOCK = 4096  # texts decoded at once while iterating
+_BLOCK = 4096  # texts read at once during iteration
 
 
 def write_texts(folder: Path, name: str, texts: Iterable[bytes]) -> int:
-    """Write the texts into an existing folder as they come; how many they were. Not atomic: for a folder that is."""
+    """Write texts to an existing folder and return their number. It is not atomic: write to a temporary folder."""
     starts = array("q", [0])  # 8 bytes a text
     with (folder / f"{name}.utf8").open("wb") as file:
         for text in texts:
@@ -26,7 +27,7 @@ def write_texts(folder: Path, name: str, texts: Iterable[bytes]) -> int:
 
 
 class Texts(Sequence[bytes]):
-    """What `write_texts` wrote, mapped into memory. Sorted texts can be searched with `bisect`."""
+    """The texts that `write_texts` wrote, memory-mapped. Sorted texts can be searched with `bisect`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         path = folder / f"{name}.utf8"
@@ -45,7 +46,7 @@ class Texts(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
-            raise IndexError(f"text {index} of {len(self)}")
+            raise IndexError(f"index {index}; expected 0 to {len(self) - 1}, the number of texts is {len(self)}")
         return self._utf8[self._starts[index] : self._starts[index + 1]].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""BM25's parameters, and how words are made of a text: the same for passages and queries, by bm25s."""
+"""BM25's parameters, and the tokenization of passages and queries into words by bm25s."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ _WORD = r"(?u)\b\w+\b"  # bm25s drops words of one character by default; Lucene 
 
 
 class BM25Method(StrEnum):
-    """The variant of the formula, named as in bm25s: those in which only a query's words give a passage a score."""
+    """The variant of the formula, named as in bm25s. Only variants in which absent words contribute 0 are supported."""
 
     LUCENE = "lucene"
     ROBERTSON = "robertson"
@@ -23,12 +23,16 @@ class BM25Method(StrEnum):
 
 @settings
 class BM25Parameters:
-    """BM25's parameters and how words are made of a text. With these defaults, nDCG@10 over the top 100 is .3205 on
-    beir/nfcorpus/test (published: .322) and .4037 on beir/arguana without identical ids (published: .397).
+    """The parameters of BM25 and its tokenization.
 
-    k1: how fast repeated words stop counting. b: how much long passages are discounted, 0 to 1.
-    stemmer: a PyStemmer algorithm (`porter`, `english`, another language) or None. stopwords: a bm25s list's name
-    (`english` is Lucene's) or None.
+    With these defaults, nDCG@10 over the top 100 is .3205 on beir/nfcorpus/test (published: .322) and .4037 on
+    beir/arguana without identical ids (published: .397).
+
+    k1: the saturation of repeated words; higher values let repetitions count more.
+    b: the length normalisation, 0 (none) to 1 (full).
+    method: the variant of the formula.
+    stemmer: a PyStemmer algorithm (`porter`, `english`, another language) or None.
+    stopwords: the name of a bm25s stop word list (`english` is Lucene's) or None.
     """
 
     k1: Annotated[float, Ge(0)] = 0.9
@@ -39,10 +43,10 @@ class BM25Parameters:
 
 
 def bm25s() -> Any:
-    """The library, imported late: it loads numba, most of a second, which reading a run file does not need.
+    """The bm25s library, imported late because it loads numba (most of a second).
 
-    Where JAX is installed, bm25s' import would run it, and JAX takes three quarters of a GPU as soon as it runs. What
-    of bm25s is used here needs none, so that it finds no JAX, unless the user has imported it.
+    If JAX is installed, importing bm25s would start it, and JAX reserves three quarters of the GPU memory. The parts
+    used here need no JAX, so it is hidden during the import, unless the user has already imported it.
     """
     hidden = [name for name in ("jax", "jax.lax") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -51,17 +55,17 @@ def bm25s() -> Any:
     finally:
         for name in hidden:
             del sys.modules[name]
-    logging.getLogger("bm25s").setLevel(logging.NOTSET)  # it sets DEBUG, past the level that the user chose
+    logging.getLogger("bm25s").setLevel(logging.NOTSET)  # bm25s sets DEBUG, which overrides the user's level
     return bm25s
 
 
 def words(texts: Iterable[str], parameters: BM25Parameters, *, ids: bool) -> Any:
-    """bm25s' `Tokenized` of the texts (`ids`), or a list of words for each."""
+    """Tokenize texts into words: the `Tokenized` of bm25s if `ids`, otherwise a list of words per text."""
     import Stemmer
 
     stemmer = None if parameters.stemmer is None else Stemmer.Stemmer(parameters.stemmer)
     return bm25s().tokenize(
-        texts,  # an iterable will do; it is read once
+        texts,  # read once, so any iterable works
         stopwords=parameters.stopwords,
         stemmer=stemmer,
         token_pattern=_WORD,

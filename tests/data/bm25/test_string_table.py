@@ -18,5 +18,5 @@ def test_texts_come_back(tmp_path, texts):
 def test_a_number_beyond_them_is_an_error(tmp_path):
     write_texts(tmp_path, "ids", [b"a"])
     for number in (1, -1):
-        with pytest.raises(IndexError, match="of 1"):
+        with pytest.raises(IndexError, match=f"index {number}"):
             Texts(tmp_path, "ids")[number]
