@@ -1,1 +1,1 @@
-"""Recipes of the measured results, each with its table beside it."""
+"""Scripts that reproduce the measured results; each folder contains its result tables."""

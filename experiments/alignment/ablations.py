@@ -1,4 +1,4 @@
-"""The jobs of an alignment ablation against its base, each with a test over queries, which `headrank.report` has not.
+"""Compares each job of an alignment ablation with its base and tests the difference over queries.
 
 python -m experiments.alignment.ablations outputs/small/alignment_ablation
 """
@@ -14,13 +14,13 @@ BASE = "base"
 
 
 def main() -> None:
-    """Print the table of the finished jobs' first benchmark, as Markdown."""
+    """Print a Markdown table of the finished jobs' first benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sweep", type=Path, help="the sweep's folder")
     jobs = {
         job.name.removeprefix("ablation-").partition("__")[0]: read_results(job).benchmarks[0].systems
         for job in sorted(parser.parse_args().sweep.glob("ablation-*"))
-        if any(job.glob("metrics/*.json"))  # jobs that equal another have none
+        if any(job.glob("metrics/*.json"))  # jobs equal to another job have none
     }
     base = jobs[BASE][MAIN_SYSTEM].per_query[METRIC]
     print("| changed | before | after | against the base (p) |\n| --- | ---: | ---: | ---: |")

@@ -1,8 +1,8 @@
-"""Reads the test lists of alignment runs with the heads before and after training, in any depth and context order.
+"""Scores the test lists of alignment runs with the heads before and after training, at several depths and orders.
 
-A run of `python -m headrank.run` reranks in one order. Here its `heads.json` (on the start model) and its `checkpoint/`
-read the same lists once per test, depth and order; what is read already is not read again, so that the script can be
-stopped at any time. `table.py` scores what lies there. README.md has the commands.
+`python -m headrank.run` reranks in one context order. This script scores the same lists with a run's `heads.json` (on
+the start model) and its `checkpoint/`, once per test, depth and order. Existing outputs are reused, so it can be
+interrupted and resumed. `table.py` evaluates the outputs. README.md has the commands.
 """
 
 import argparse
@@ -34,7 +34,7 @@ class Systems:
         return HeadsFile.load(self.run / ("heads.json" if system == ZERO_SHOT else "checkpoint/heads.json"))
 
     def key(self, system: str) -> str:
-        """What its readings are stored under: runs that start from the same heads share those of the start."""
+        """The folder name of its scores. Runs that start from the same heads share the scores of the start model."""
         heads = self.heads(system)
         parts = [heads.model["id"], self.dtype, [list(h) for h in heads.heads], list(heads.weights)]
         scorer = {name: value for name, value in heads.scorer.identity.items() if name not in ("order", "seed")}
@@ -43,7 +43,7 @@ class Systems:
         return artifact_key(*parts, scorer, asdict(heads.prompt))[:16]
 
     def backbone(self, system: str) -> Backbone:
-        """The system's backbone, as deep as its heads."""
+        """The system's backbone, up to its deepest head."""
         if self._loaded is None or self._loaded[0] != system:
             heads = self.heads(system)
             model = str(heads.model["id"]) if system == ZERO_SHOT else str(self.run / "checkpoint")
@@ -53,7 +53,7 @@ class Systems:
 
 
 def read(systems: Systems, system: str, source: str, depth: int, order: str, cache: Path, path: Path) -> None:
-    """Write z of every list, in first-stage order, with the context order, unless the file is there."""
+    """Write z (in first-stage order) and the context order of every list, unless the file exists."""
     if path.is_file():
         return
     heads = systems.heads(system)
@@ -81,12 +81,12 @@ def read(systems: Systems, system: str, source: str, depth: int, order: str, cac
 
 
 def main() -> None:
-    """Read whatever is not there yet, test by test."""
+    """Score every test whose output does not exist yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", action="append", required=True, type=Path, help="a run folder with checkpoint/")
     parser.add_argument("--test", action="append", required=True, help="NAME=SOURCE[:MAX_QUERIES]@DEPTH:ORDER,ORDER")
     parser.add_argument("--output", type=Path, default=Path("outputs/alignment"))
-    parser.add_argument("--dtype", default="float32", help="bfloat16 is two to three times as fast where there is one")
+    parser.add_argument("--dtype", default="float32", help="bfloat16 is two to three times as fast if there is one")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for run in options.run:

@@ -1,4 +1,4 @@
-"""Before and after alignment in the middle zone, as one picture: do relevant passages stand out more than before?"""
+"""A figure of the middle zone before and after alignment: selectivity and homogenization."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from headrank.io.files import atomic_write
 
-COLOURS = {"BM25": "#8a8a8a", "zero-shot": "#e08a00", "aligned": "#0072b2"}  # told apart by colour-blind readers too
+COLOURS = {"BM25": "#8a8a8a", "zero-shot": "#e08a00", "aligned": "#0072b2"}  # distinguishable for colour-blind readers
 LABELS = {"BM25": "BM25 (first stage)", "zero-shot": "heads before alignment", "aligned": "after alignment"}
 
 
@@ -25,7 +25,7 @@ class Row:
 
     @classmethod
     def from_record(cls, row: Mapping[str, Any]) -> "Row":
-        """From a row of results.json."""
+        """Convert a row of results.json."""
         zone, alike = row["zone"], row["homogenization"]
         return cls(
             f"{row['name']}\ntop {row['depth']}",
@@ -37,19 +37,19 @@ class Row:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write the picture: left selectivity with intervals, right the share of neighbours with nearly equal scores."""
+    """Write the figure: selectivity with intervals (left) and the share of nearly equal neighbouring scores (right)."""
     tests = list(dict.fromkeys(row.test for row in rows))
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 1.4 + 0.75 * len(tests)), sharey=True, width_ratios=(1.5, 1), layout="constrained"
     )
     for row in rows:
-        place = tests.index(row.test) + 0.24 * (list(COLOURS).index(row.system) - 1)
+        y = tests.index(row.test) + 0.24 * (list(COLOURS).index(row.system) - 1)
         colour = COLOURS[row.system]
         if row.difference is not None:
             low, high = row.interval or (row.difference, row.difference)
             left.errorbar(
                 row.difference,
-                place,
+                y,
                 xerr=[[row.difference - low], [high - row.difference]],
                 fmt="o",
                 markersize=6,
@@ -58,7 +58,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 label=LABELS[row.system] if row.test == tests[0] else None,
             )
         if row.nearly_equal is not None:
-            right.barh(place, row.nearly_equal, height=0.2, color=colour)
+            right.barh(y, row.nearly_equal, height=0.2, color=colour)
     left.axvline(0, color="#555555", linewidth=0.8)
     left.set_yticks(range(len(tests)), tests)
     left.invert_yaxis()

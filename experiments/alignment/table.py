@@ -1,9 +1,9 @@
-"""Tables and figure of what `evaluate.py` read: before and after alignment, three seeds, orders, depths, fusion.
+"""Tables and figure of the scores that `evaluate.py` wrote, by seed, order, depth and fusion.
 
     python -m experiments.alignment.table --output outputs/alignment --group NAME=RUN,RUN,RUN ... --results FOLDER
 
-A group is one training, repeated with several seeds; groups that FOLDER/results.json has and that are not given stay as
-they are. Per query nDCG@10 is averaged over a group's seeds before it is tested against BM25 and against the heads
+A group is one training repeated with several seeds. Groups in FOLDER/results.json that are not given are kept. nDCG@10
+per query is averaged over a group's seeds before it is tested against BM25 and against the heads
 before alignment (paired randomization test over queries).
 """
 
@@ -28,7 +28,7 @@ from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
 BM25 = "BM25"
-FUSION_ALPHA = 1.0  # the same for every system, chosen on nothing
+FUSION_ALPHA = 1.0  # the same for every system, not tuned
 METRIC = "ndcg@10"
 ORDERS = {"first_stage": 0, "reversed": 1, "shuffled": 2}
 
@@ -43,7 +43,7 @@ class Test:
 
 
 def score(path: Path, cache: Path, systems: Mapping[str, Path]) -> BenchmarkResult:
-    """All systems on one test (name -> its readings), unfused and fused, with BM25 as the reference."""
+    """Evaluate all systems on one test (name -> score file), with and without fusion, with BM25 as the reference."""
     stored = json.loads(path.read_text())
     collection = load_collection(stored["source"].partition(":")[0])
     found = load(stored["source"], stored["depth"], cache)
@@ -52,7 +52,9 @@ def score(path: Path, cache: Path, systems: Mapping[str, Path]) -> BenchmarkResu
     for name, file in systems.items():
         rows = json.loads(file.read_text())["lists"]
         if [row["query_id"] for row in rows] != [item.query.id for item in found.lists]:
-            raise ValueError(f"{file}: the lists are not those of {stored['source']} today; read them again")
+            raise ValueError(
+                f"{file}: expected the lists of {stored['source']}, found other lists; run evaluate.py again"
+            )
         for label, alpha in ((name, 0.0), (f"{name} + BM25", FUSION_ALPHA)):
             runs[label] = _run(found.lists, rows, alpha)
         if BM25 not in runs:
@@ -85,13 +87,13 @@ def _run(lists: Sequence[CandidateList], rows: Sequence[Mapping[str, Any]], alph
 
 
 def mean_per_query(result: BenchmarkResult, names: Sequence[str]) -> list[float]:
-    """nDCG@10 of each query, averaged over the systems of these names (one training's seeds)."""
+    """nDCG@10 of each query, averaged over the named systems (the seeds of one training)."""
     each = [result.systems[name].per_query[METRIC] for name in names]
     return [statistics.fmean(values) for values in zip(*each, strict=True)]
 
 
 def pooled_zone(result: BenchmarkResult, names: Sequence[str]) -> list[ZoneCounts]:
-    """Each list's zone counts, summed over the seeds: a bootstrap over them draws queries, not seeds."""
+    """Each list's zone counts, summed over seeds, so that the bootstrap resamples queries, not seeds."""
     zones = []
     for name in names:
         zone = result.systems[name].middle_zone
@@ -101,7 +103,7 @@ def pooled_zone(result: BenchmarkResult, names: Sequence[str]) -> list[ZoneCount
 
 
 def rows_of(test: Test, result: BenchmarkResult, before: str, seeds: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for BM25, the heads before, and the aligned heads (mean and spread over seeds)."""
+    """Rows for BM25, the heads before alignment, and the aligned heads (mean and spread over seeds)."""
     rows = []
     start = mean_per_query(result, [before])
     bm25 = mean_per_query(result, [BM25])
@@ -138,12 +140,12 @@ def rows_of(test: Test, result: BenchmarkResult, before: str, seeds: Sequence[st
 
 
 def number(value: float | None, signed: bool = False) -> str:
-    """A value in [-1, 1] as the field writes it."""
+    """Format a value in [-1, 1] without its leading zero."""
     return "" if value is None else f"{value:{'+' if signed else ''}.4f}".replace("0.", ".", 1)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The rows of one group as Markdown."""
+    """Format the rows of one group as Markdown."""
     lines = [
         "| test | order | system | nDCG@10 | sd over seeds | against BM25 (p) | against before (p) | fused with BM25 | "
         "zone: relevant / irrelevant in the top quartile | selectivity (95 %) |",
@@ -169,12 +171,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Write results.md, results.json and the figure of one group."""
+    """Write results.md, results.json and the figure of a group."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", type=Path, default=Path("outputs/alignment"))
     parser.add_argument("--dtype", default="float32", help="as given to evaluate.py")
     parser.add_argument("--group", action="append", required=True, help="NAME=RUN,RUN,... (run folders, one a seed)")
-    parser.add_argument("--figure", help="the group to draw; the first where none is named")
+    parser.add_argument("--figure", help="the group of the figure (default: the first)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent)
     options = parser.parse_args()
     record: dict[str, list[dict[str, Any]]] = {}
@@ -184,7 +186,7 @@ def main() -> None:
         before = options.output / systems[0].key(ZERO_SHOT)
         after = [options.output / one.key(ALIGNED) for one in systems]
         rows: list[dict[str, Any]] = []
-        for path in sorted(before.glob("*.json"), key=_place):
+        for path in sorted(before.glob("*.json"), key=_sort_key):
             if not all((folder / path.name).is_file() for folder in after):
                 continue
             test = _test(path)
@@ -194,7 +196,7 @@ def main() -> None:
             print(name, path.stem, flush=True)
         record[name] = rows
     kept = options.results / "results.json"
-    if kept.is_file():  # groups that were read before and are not given now
+    if kept.is_file():  # groups of earlier calls that are not given now
         record |= {name: rows for name, rows in json.loads(kept.read_text()).items() if name not in record}
     lines = [line for name, rows in record.items() for line in (f"## {name}", "", *table(rows), "")]
     with atomic_write(options.results / "results.md") as file:
@@ -210,7 +212,7 @@ def _test(path: Path) -> Test:
     return Test(name, int(depth), order)
 
 
-def _place(path: Path) -> tuple[str, int, int]:
+def _sort_key(path: Path) -> tuple[str, int, int]:
     test = _test(path)
     return test.name, test.depth, ORDERS.get(test.order, 9)
 

@@ -1,1 +1,1 @@
-"""Speed and memory of reading attention, against what else ranks a list. See README.md here."""
+"""Speed and memory of HeadRank compared with other rerankers. See README.md."""

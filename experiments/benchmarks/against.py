@@ -1,4 +1,4 @@
-"""HeadRank against what else ranks a list, at several lengths."""
+"""HeadRank compared with other rerankers at several list lengths."""
 
 import logging
 from typing import Any
@@ -14,11 +14,11 @@ from headrank.ranking import CandidateList
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 2 * 2**30  # bytes that stay free beside the eager recipe
+MARGIN = 2 * 2**30  # bytes to keep free in addition to those of the eager recipe
 
 
 def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, Any]]:
-    """A record for each number of passages and system."""
+    """Measure every system at every number of passages: one record each."""
     records = []
     systems.prepare(shared, profile)
     for passages, rounds in profile.passages.items():
@@ -30,7 +30,7 @@ def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, 
         calls, skipped = _calls(profile, shared, lists, max(len(prompt) for prompt in prompts))
         logger.info("%d passages, %d tokens: %s", passages, tokens, ", ".join(calls))
         rate.measure()
-        samples = take_turns(calls, rounds, once=[systems.GENERATIVE])  # minutes, and no two alike by much
+        samples = take_turns(calls, rounds, once=[systems.GENERATIVE])  # takes minutes, so it is measured once
         floor = 2 * tokens * sum(shared.shape.layer_parameters[: profile.depth])  # matrix products of a plain pass
         records += [
             {"passages": passages, "tokens": tokens, "system": name, "floor_flops": floor, **_numbers(taken)}
@@ -42,7 +42,7 @@ def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, 
         reads = (systems.OURS, systems.FULL, systems.EAGER, systems.AGAIN, systems.FRUGAL)
         same = [samples[name].result for name in reads if name in samples]
         if any(work.rankings != same[0].rankings for work in same) and not near(same, profile.dtype):
-            raise AssertionError(f"{passages} passages: ways of reading the same heads differ")
+            raise AssertionError(f"{passages} passages: expected equal scores of the same heads, found different ones")
     return records
 
 
@@ -56,12 +56,14 @@ def _calls(
     if passages in profile.full_depth:
         whole = shared.backbone(whole_deepest=True)
         calls[systems.FULL] = systems.scorer_call(shared, whole, heads, lists)
-    for name, wanted in ((systems.EAGER, profile.eager), (systems.AGAIN, profile.eager_again)):
-        if passages not in wanted:
+    for name, eager_names in ((systems.EAGER, profile.eager), (systems.AGAIN, profile.eager_again)):
+        if passages not in eager_names:
             continue
         needed = eager_bytes(shared.shape, longest)
         if needed + MARGIN > free:
-            skipped[name] = f"needs {needed / 2**30:.0f} GiB beside the weights, {free / 2**30:.0f} GiB are free"
+            skipped[name] = (
+                f"needs {needed / 2**30:.0f} GiB in addition to the weights, {free / 2**30:.0f} GiB are free"
+            )
         else:
             calls[name] = systems.eager_call(shared, heads, lists, again=name == systems.AGAIN)
     if systems.EAGER in skipped and eager_bytes(shared.shape, longest, frugal=True) + MARGIN <= free:
@@ -86,10 +88,10 @@ def _numbers(samples: Samples) -> dict[str, Any]:
 
 
 def near(works: list[systems.Work], dtype: str) -> bool:
-    """Numbers alike but for rounding, to a share of their list's largest: what is nearly tied may change places.
+    """Scores up to rounding, relative to the largest of their list. Nearly tied passages may swap ranks.
 
-    In half precision the attention masses: of random weights the difference between two queries, which the scores
-    stand on, is smaller than the rounding.
+    In half precision attention masses are compared instead: with random weights, the difference between query and null
+    query is smaller than the rounding error.
     """
     tolerance = 1e-3 if dtype == "float32" else 0.05
     numbers = [

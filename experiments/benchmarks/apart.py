@@ -1,4 +1,4 @@
-"""Where the time of one call goes: matrix products, the attention kernel, and what is neither."""
+"""The time of one call by kind of operator: matrix products, the attention kernel, and the rest."""
 
 import logging
 from typing import Any
@@ -19,7 +19,7 @@ OTHER = "not within an operator (of PyTorch and Python; on a GPU: waiting)"
 
 
 def run_apart(settings: Profile, shared: Shared) -> list[dict[str, Any]]:
-    """For each number of passages, a list at a time: seconds of a call, and of it by kinds of operators."""
+    """For each number of passages, one list per call: seconds in total and by kind of operator."""
     records = []
     systems.prepare(shared, settings)
     for passages in settings.apart:
@@ -35,7 +35,7 @@ def run_apart(settings: Profile, shared: Shared) -> list[dict[str, Any]]:
 
 
 def _kinds(call: systems.Call, device: str) -> dict[str, float]:
-    """Seconds by kinds of operators under PyTorch's profiler: of the processor, or of a GPU's kernels."""
+    """Seconds by kind of operator with PyTorch's profiler: on the CPU, or of the kernels of a GPU."""
     gpu = device == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with profile(activities=activities) as profiled:

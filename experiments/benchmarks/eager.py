@@ -1,7 +1,7 @@
-"""The plain recipe for reading attention: every layer, eager attention, all of its matrices kept and then summed.
+"""The eager recipe: run every layer with eager attention, keep all attention matrices, then sum them over spans.
 
-Code of its own, so that it says something about exactness too. It computes no logits, which published code does. Where
-all matrices do not fit into memory, a frugal form of it drops each layer's before the next one's are made.
+It shares no code with HeadRank, so it also checks exactness. Unlike published code it computes no logits. If the
+matrices do not fit into memory, the frugal variant frees each layer's matrices before the next layer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ from headrank.model.blocks.states import CACHE_ARGUMENT
 def eager_scores(
     model: Any, prompt: Prompt, heads: Sequence[Head], *, again: bool = False, frugal: bool = False
 ) -> HeadScores:
-    """Head scores of the query's and the null query's own rows. `model` computes eager attention.
+    """Head scores of the rows of the query and the null query. `model` must compute eager attention.
 
-    again: the passages are read once more for the null query, and not taken from the cache of the first pass.
-    frugal: each layer's matrices are let go after their rows are taken, and not kept to the end of the pass.
+    again: whether the passages are computed again for the null query, instead of using the cache of the first pass.
+    frugal: whether each layer's matrices are freed after their rows are copied, instead of kept to the end of the pass.
     """
     prefix = len(prompt.prefix)
     cache = None if again else DynamicCache()
@@ -44,8 +44,8 @@ def eager_scores(
                 use_cache=cache is not None,
                 **options,
             ).attentions
-        own = torch.stack([taken[head][:, :prefix].float().mean(0) for head in heads])
-        readings.append(torch.stack([own[:, span.start : span.end].sum(1) for span in prompt.passages], dim=1))
+        mass = torch.stack([taken[head][:, :prefix].float().mean(0) for head in heads])
+        readings.append(torch.stack([mass[:, span.start : span.end].sum(1) for span in prompt.passages], dim=1))
         del kept
     lengths = torch.tensor([span.end - span.start for span in prompt.passages])
     return HeadScores(tuple(heads), readings[0], readings[1] if len(readings) > 1 else None, lengths)
@@ -53,7 +53,7 @@ def eager_scores(
 
 @contextmanager
 def _taken(model: Any, heads: Sequence[Head], rows: slice) -> Iterator[dict[Head, Tensor]]:
-    """Within it every pass leaves the heads' rows here, copies that hold no matrix."""
+    """A context in which every pass copies the rows of the heads to this dictionary, without keeping the matrices."""
     taken: dict[Head, Tensor] = {}
 
     def take(layer: int) -> Any:
@@ -71,6 +71,6 @@ def _taken(model: Any, heads: Sequence[Head], rows: slice) -> Iterator[dict[Head
 
 
 def eager_bytes(shape: ModelShape, tokens: int, *, frugal: bool = False) -> int:
-    """What the matrices of all layers take, frugally of one; and of a layer at work two more in fp32."""
+    """Bytes of the matrices of all layers (frugal: of one layer), plus two matrices of the current layer in fp32."""
     square = shape.heads * tokens**2
     return square * ((1 if frugal else shape.layers) * shape.number_bytes + 2 * 4)

@@ -1,4 +1,4 @@
-"""How time and memory grow with the tokens of a list."""
+"""Growth of time and memory with the number of tokens of a list."""
 
 import logging
 import math
@@ -12,11 +12,11 @@ from experiments.benchmarks.profiles import PASSAGE_TOKENS, Profile
 
 logger = logging.getLogger(__name__)
 
-FRAME = 3  # tokens between two passages: separator and label
+FRAME = 3  # tokens between two passages (separator and label)
 
 
 def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
-    """Seconds and peak memory beside the weights for each number of tokens, and the exponents of growth."""
+    """Seconds and peak memory without the weights for each number of tokens, and the exponents of their growth."""
     depth = profile.growth_depth
     backbone, heads = shared.backbone(depth), profile.heads(depth)
     calls = {}
@@ -31,8 +31,8 @@ def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
         for taken in take_turns(calls, profile.growth_rounds).values()
     ]  # fmt: skip
     tokens = [row["tokens"] for row in rows]
-    wanted = ("flops", "seconds", "peak_mib")
-    known = [name for name in wanted if all(row[name] is not None and row[name] > 0 for row in rows)]
+    columns = ("flops", "seconds", "peak_mib")
+    known = [name for name in columns if all(row[name] is not None and row[name] > 0 for row in rows)]
     return {
         "layers": depth,
         "rows": rows,
@@ -45,7 +45,7 @@ def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """b of y = a x^b, fitted by least squares of the logarithms."""
+    """The exponent b of y = a x^b, fitted by least squares of the logarithms."""
     u, v = [math.log(value) for value in x], [math.log(value) for value in y]
     mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
     return sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v, strict=True)) / sum((a - mean_u) ** 2 for a in u)

@@ -1,7 +1,7 @@
-"""Seconds and peak memory of calls that take turns, and what the machine is.
+"""Seconds and peak memory of interleaved calls, and a description of the machine.
 
-Where one thread computes on the processor, seconds are the process's CPU seconds, which hold nothing of what other jobs
-take of the same core; else wall seconds. Both are in `results.json`.
+With a single thread on the CPU, seconds are the CPU seconds of the process, which exclude other jobs on the same core;
+otherwise wall-clock seconds. `results.json` contains both.
 """
 
 import ctypes
@@ -23,42 +23,42 @@ from headrank.model.backbone import DTYPES
 
 @dataclass
 class Samples:
-    """What calls of one kind took, round by round."""
+    """Seconds and peak memory of one kind of call, one value per round."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
-    peak: list[int] = field(default_factory=list)  # bytes beyond what was held before the call; none where not known
-    result: Any = None  # of the last call
+    peak: list[int] = field(default_factory=list)  # bytes above those before the call; empty if unknown
+    result: Any = None  # result of the last call
 
     @property
     def seconds(self) -> float:
-        """The median, by this module's clock."""
+        """The median seconds, by this module's clock."""
         return statistics.median(self.cpu if one_core() else self.wall)
 
     @property
     def peak_mib(self) -> float | None:
-        """The median of the peaks."""
+        """The median peak memory in bytes."""
         return statistics.median(self.peak) / 2**20 if self.peak else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, without the result."""
+        """Plain values, without the result."""
         return {"wall_seconds": self.wall, "cpu_seconds": self.cpu, "peak_bytes": self.peak}
 
 
 def one_core() -> bool:
-    """Whether CPU seconds are the better clock."""
+    """Whether to measure CPU seconds instead of wall-clock seconds."""
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def clock() -> float:
-    """Seconds."""
+    """The current time in seconds, by this module's clock."""
     return time.process_time() if one_core() else time.perf_counter()
 
 
 def take_turns(
     calls: Mapping[str, Callable[[], Any]], rounds: int, *, once: Collection[str] = ()
 ) -> dict[str, Samples]:
-    """Every call once a round, in turn, so that a slower minute meets all; `once`: in the first round alone."""
+    """Run every call once per round, interleaved, so a slow phase affects all; `once`: only in the first round."""
     samples = {name: Samples() for name in calls}
     for number in range(rounds):
         for name, call in calls.items():
@@ -81,7 +81,7 @@ def _measure(call: Callable[[], Any], samples: Samples) -> None:
 
 
 def _reset_peak() -> int | None:
-    """Forget the peak so far; bytes that are held now, or None if the system does not tell."""
+    """Reset the peak memory and return the bytes in use, or None if the system does not report them."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -90,7 +90,7 @@ def _reset_peak() -> int | None:
     if sys.platform != "linux":
         return None
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # what glibc keeps of freed memory would hide what the next call takes
+        ctypes.CDLL(None).malloc_trim(0)  # memory that glibc keeps after a free would hide the next call's use
         Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of the resident set
     except (OSError, AttributeError):
         return None
@@ -108,11 +108,11 @@ def _status(name: str) -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured."""
+    """The machine of the measurements."""
 
     processor: str
-    cores: int  # of the machine
-    threads: int  # that computed
+    cores: int  # cores of the machine
+    threads: int  # threads used by PyTorch
     gpu: str | None
     torch: str
     transformers: str
@@ -120,12 +120,12 @@ class Machine:
     clock: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Plain values."""
         return asdict(self)
 
 
 def machine() -> Machine:
-    """This one."""
+    """Describe this machine."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -171,17 +171,17 @@ def matmul_rate(
 
 
 class Rate:
-    """The machine's rate of large matrix products, measured again and again while the benchmark runs."""
+    """The machine's rate of large matrix products, measured repeatedly during the benchmark."""
 
     def __init__(self, dtype: str, device: str, size: int | None = None) -> None:
         self.dtype, self.device, self.size = dtype, device, size
         self.measured: list[float] = []
 
     def measure(self) -> None:
-        """Once more."""
+        """Measure the rate once more."""
         self.measured.append(matmul_rate(self.dtype, self.device, size=self.size, repeats=3))
 
     @property
     def median(self) -> float:
-        """Floating-point operations a second."""
+        """The median rate in floating-point operations per second."""
         return statistics.median(self.measured)

@@ -1,4 +1,4 @@
-"""One set of random weights that every system of a shape uses, and lists to rerank."""
+"""Random weights that all systems of a shape share, and candidate lists."""
 
 import copy
 from collections.abc import Iterator
@@ -24,19 +24,19 @@ QUERY = "why do the tides of the sea follow the moon and not the sun"
 
 @dataclass
 class Shared:
-    """A language model and what reads of it: the same weights in all of them."""
+    """A language model, and the systems' views of it that share its weights."""
 
     whole: LanguageModel
     settings: BackboneSettings
 
     @classmethod
     def load(cls, profile: Profile) -> "Shared":
-        """Random weights of the profile's shape; the tokenizer is the embedded model's."""
+        """Make random weights of the profile's shape, with the embedded model's tokenizer."""
         settings = BackboneSettings(
             random_weights=True, family="qwen3", overrides=profile.shape, dtype=profile.dtype, device=profile.device
         )
         config = load_config(settings)
-        with torch.device(profile.device):  # made where they lie: billions take a processor a minute
+        with torch.device(profile.device):  # initialised on the device: billions of weights take minutes on a CPU
             torch.manual_seed(0)
             model = AutoModelForCausalLM.from_config(
                 config, dtype=DTYPES[profile.dtype], attn_implementation="sdpa", trust_remote_code=False
@@ -45,12 +45,12 @@ class Shared:
 
     @property
     def decoder(self) -> Any:
-        """The model without its head."""
+        """The model without its LM head."""
         return self.whole.model.get_decoder()
 
     @property
     def shape(self) -> ModelShape:
-        """Its sizes."""
+        """The sizes of the model."""
         return backbone_shape(self.backbone())
 
     def backbone(
@@ -60,12 +60,12 @@ class Shared:
         whole_deepest: bool = False,
         compiled: bool = False,
     ) -> Backbone:
-        """The first layers, as a backbone with nothing else loaded. compiled: see `model.loading.compiled`."""
+        """The first layers as a backbone. compiled: see `model.loading.compiled`."""
         layers = len(self.decoder.layers)
         model = copy.copy(self.decoder)
         model._modules = dict(self.decoder._modules)
         model.layers = nn.ModuleList(list(self.decoder.layers)[:depth])
-        if compiled:  # modules of its own around the same weights: the others stay as they are
+        if compiled:  # new modules around the same weights; the others are not changed
             kept = [*model.layers.parameters(), self.decoder.config]  # `attention` changes the one config
             memo = {id(one): one for one in kept}
             model.layers = copy.deepcopy(model.layers, memo)
@@ -80,7 +80,7 @@ class Shared:
 
     @contextmanager
     def attention(self, name: str) -> Iterator[None]:
-        """The layers compute attention by this function of transformers' for a while."""
+        """A context in which the layers use this attention implementation of transformers."""
         model: Any = self.whole.model
         before = model.config._attn_implementation
         model.set_attn_implementation(name)
@@ -91,17 +91,15 @@ class Shared:
 
 
 def make_lists(tokenizer: Any, lists: int, passages: int) -> list[CandidateList]:
-    """Lists of passages of 100 tokens each: the sample collection's text, cut anew."""
+    """Candidate lists of passages of 100 tokens each, made of the sample collection's text."""
     text = " ".join(passage.text for passage in load_collection("sample/train").passages())
-    enough = 12 * (
-        37 * lists + PASSAGE_TOKENS * (passages + 1)
-    )  # characters: no tokenizer's tokens are longer on average
+    enough = 12 * (37 * lists + PASSAGE_TOKENS * (passages + 1))  # characters; tokens are shorter on average
     ids = tokenizer(text[:enough], add_special_tokens=False)["input_ids"]
-    made = []
+    candidates = []
     for number in range(lists):
         starts = [(37 * number + n * PASSAGE_TOKENS) % (len(ids) - PASSAGE_TOKENS) for n in range(passages)]
         texts = [str(tokenizer.decode(ids[start : start + PASSAGE_TOKENS])) for start in starts]
-        made.append(
+        candidates.append(
             CandidateList(Query(f"q{number}", QUERY), tuple(Passage(f"p{n}", text) for n, text in enumerate(texts)))
         )
-    return made
+    return candidates

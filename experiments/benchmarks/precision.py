@@ -1,9 +1,10 @@
-"""Other precisions on this processor, and torch.compile: what they are worth to HeadRank, and what they change.
+"""Speed and scores of HeadRank with other precisions and torch.compile on this CPU.
 
 python -m experiments.benchmarks.precision
 python -m experiments.benchmarks.precision --collection $DL20 --run   # judged lists of a folder with a BM25 run
 
-Speed on random weights of Qwen3-0.6B's shape, ten passages; scores and nDCG@10 with the embedded model on judged lists.
+Speed is measured with random weights of Qwen3-0.6B's shape and ten passages; scores and nDCG@10 with the embedded model
+on judged lists.
 """
 
 import argparse
@@ -47,11 +48,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--collection", default="sample/test", help="judged lists: a folder or an ir_datasets id")
     parser.add_argument("--run", action="store_true", help="the collection's own run is the first stage, not BM25")
-    parser.add_argument("--lists", type=int, help="at most so many of the judged lists")
+    parser.add_argument("--lists", type=int, help="maximum number of judged lists")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.getLogger("headrank").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own quantization moves to torchao
+    warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's quantization is moving to torchao
     transformers.utils.logging.disable_progress_bar()
     for dtype in ("float32", "bfloat16"):
         print(f"matrix products, {dtype}: {matmul_rate(dtype) / 1e9:.0f} GFLOP/s")
@@ -71,8 +72,8 @@ def _speed() -> None:
             continue
         scorer = Scorer(changed, heads)
         try:
-            scorer.score(lists)  # the first call prepares
-        except Exception as error:  # that a way does not work here is a result, too
+            scorer.score(lists)  # warm-up
+        except Exception as error:  # a failure of a method on this machine is a result too
             print(f"{name}: fails, {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
             continue
         calls[name] = lambda scorer=scorer: scorer.score(lists)
@@ -90,7 +91,7 @@ def _agreement(options: argparse.Namespace) -> None:
     print(f"\n{len(lists)} lists of {options.collection}\n")
     print(f"| way | {METRIC} | largest difference of scores, of their spread | same order | same top 5 |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    wanted = []
+    reference = []
     for name, change in WAYS.items():
         if name in COMPILED:
             continue
@@ -104,13 +105,15 @@ def _agreement(options: argparse.Namespace) -> None:
             settings=ScorerSettings(order="shuffled"),
         )
         rankings = [scored.ranking for scored in scorer.score(lists)]
-        wanted = wanted or rankings
+        reference = reference or rankings
         worst = 0.0
-        for own, other in zip(rankings, wanted, strict=True):
+        for ranking, other in zip(rankings, reference, strict=True):
             scores = dict(zip(other.passage_ids, other.scores, strict=True))
             spread = max(other.scores) - min(other.scores)
-            worst = max(worst, *(abs(s - scores[i]) / spread for i, s in zip(own.passage_ids, own.scores, strict=True)))
-        pairs = list(zip(rankings, wanted, strict=True))
+            worst = max(
+                worst, *(abs(s - scores[i]) / spread for i, s in zip(ranking.passage_ids, ranking.scores, strict=True))
+            )
+        pairs = list(zip(rankings, reference, strict=True))
         same = sum(a.passage_ids == b.passage_ids for a, b in pairs)
         top = sum(set(a.passage_ids[:5]) == set(b.passage_ids[:5]) for a, b in pairs)
         scored = score_benchmark(
@@ -133,17 +136,17 @@ def _half(backbone: Backbone) -> Backbone:
 
 
 def _int8(backbone: Backbone) -> Backbone | str:
-    """Weights in int8 by PyTorch's own dynamic quantization, activations quantized as they come."""
+    """Quantize weights to int8 with PyTorch's dynamic quantization; activations are quantized at run time."""
     quantize: Any = getattr(getattr(torch.ao, "quantization", None), "quantize_dynamic", None)
     if quantize is None:
-        return "this PyTorch has no dynamic quantization of its own, and torchao is not among the project's packages"
+        return "this PyTorch has no dynamic quantization and torchao is not installed"
     return replace(backbone, model=quantize(copy.deepcopy(backbone.model), {nn.Linear}, dtype=torch.qint8))
 
 
 def _torchao(backbone: Backbone) -> Backbone | str:
-    """Weights in int8 a row, activations quantized a token, by torchao."""
+    """Quantize weights to int8 per row and activations per token, with torchao."""
     if importlib.util.find_spec("torchao") is None:
-        return "torchao is not among the project's packages, and not installed"
+        return "torchao is not installed (it is not a dependency of the project)"
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_  # pyright: ignore
 
     model: Any = copy.deepcopy(backbone.model)

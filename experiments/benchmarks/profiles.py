@@ -1,4 +1,4 @@
-"""What is measured on which machine: a model's shape, numbers of passages, repeats."""
+"""Benchmark profiles: a model's shape, numbers of passages and numbers of rounds."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from experiments.full_size.make_model import QWEN3_0_6B, QWEN3_4B
 from headrank.model import Head
 
-MINILM: dict[str, Any] = {  # config.json of cross-encoder/ms-marco-MiniLM-L6-v2, but for its vocabulary
+MINILM: dict[str, Any] = {  # config.json of cross-encoder/ms-marco-MiniLM-L6-v2 with another vocabulary
     "hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 12,
-    "vocab_size": 50000, "max_position_embeddings": 512,  # the embedded model's tokenizer is put in its own one's place
+    "vocab_size": 50000, "max_position_embeddings": 512,  # the embedded model's tokenizer replaces its own
 }  # fmt: skip
 
 PASSAGE_TOKENS = 100
@@ -16,32 +16,32 @@ PASSAGE_TOKENS = 100
 
 @dataclass(frozen=True)
 class Profile:
-    """What `make bench` does."""
+    """The measurements of `make bench`."""
 
     name: str
     shape_name: str
     shape: dict[str, Any]
     dtype: str
     device: str
-    depth: int  # layers that the heads are within
-    lists: int  # side by side
-    passages: dict[int, int]  # numbers of passages a list -> rounds
-    full_depth: tuple[int, ...]  # numbers of passages at which it is measured, and so on
+    depth: int  # number of layers that contain the heads
+    lists: int  # lists per batch
+    passages: dict[int, int]  # passages per list -> number of rounds
+    full_depth: tuple[int, ...]  # numbers of passages at which this system is measured; likewise below
     eager: tuple[int, ...]
-    eager_again: tuple[int, ...]  # the recipe that reads the passages again for the null query
+    eager_again: tuple[int, ...]  # the eager recipe that computes the passages again for the null query
     pointwise: tuple[int, ...]
     generative: tuple[int, ...]
-    switches: int  # passages where each optimisation is switched off
+    switches: int  # passages per list for the ablation of optimisations
     switch_rounds: int
-    apart: tuple[int, ...]  # passages where a call is taken apart by operators
-    growth_depth: int  # layers
+    apart: tuple[int, ...]  # passages per list for the profile by operators
+    growth_depth: int  # number of layers
     growth_rounds: int
     growth: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384)  # tokens
     batching: tuple[int, int] = (16, 2)  # lists, rounds
     real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1, 100: 1})  # candidates -> lists
 
     def heads(self, depth: int | None = None) -> tuple[Head, ...]:
-        """Eight heads that need this many layers, two of them in the deepest: as many as runs select."""
+        """Eight heads within `depth` layers, two of them in the deepest. Runs select eight heads, too."""
         depth, count = depth or self.depth, self.shape["num_attention_heads"]
         layers = [depth - 1, depth - 1, depth - 2, *(max(0, depth - 3 - 2 * i) for i in range(5))]
         return tuple(Head(layer, (3 + 5 * i) % count) for i, layer in enumerate(layers))
@@ -64,7 +64,7 @@ PROFILES = {
 
 
 def quick(profile: Profile) -> Profile:
-    """The same in small: short lists, fewer rounds and systems."""
+    """A quick version of a profile: short lists, fewer rounds and systems."""
     return replace(
         profile,
         passages={10: 1},

@@ -1,4 +1,4 @@
-"""The embedded model on real lists, with heads that were selected for it: HeadRank against the eager recipe."""
+"""HeadRank against the eager recipe with the embedded model and its selected heads on real lists."""
 
 import json
 import logging
@@ -18,30 +18,30 @@ from headrank.model import BackboneSettings, Head, PromptSettings
 
 logger = logging.getLogger(__name__)
 
-MAX_PASSAGE_TOKENS = 72  # of a passage: a hundred of them and the tails fit the model's context of 8,192
+MAX_PASSAGE_TOKENS = 72  # tokens per passage: 100 passages and the tails fit into the context of 8,192
 HEADS = "8 heads by disc - .1 H, residual 0.5"  # selected in experiments/zero_shot
 
 
 def selected_heads() -> tuple[list[Head], int]:
-    """The heads, and the layers that they need."""
+    """The heads and the number of layers that they need."""
     record = json.loads((Path(__file__).parents[1] / "zero_shot/results.json").read_text())[HEADS]
     return [Head(*pair) for pair in record["heads"]], int(record["depth"])
 
 
 def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> dict[str, Any]:
-    """A record for each number of candidates: seconds a query of both, and whether the rankings are the same.
+    """Measure both at each number of candidates: seconds per query, and whether the rankings are equal.
 
-    The eager recipe keeps all layers' matrices where they fit into memory, else one layer's at a time.
+    The eager recipe keeps the matrices of all layers if they fit into memory, otherwise those of one layer at a time.
     """
     heads, depth = selected_heads()
     settings, prompt = BackboneSettings(device=device), PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)
     shared = Shared(load_language_model(settings), settings)
     found = candidate_lists(load_collection(collection), kind="bm25", depth=max(lists_by_depth)).lists
     if all(len(item) < max(lists_by_depth) for item in found):
-        raise ValueError(f"no query of {collection} has {max(lists_by_depth)} candidates")
+        raise ValueError(f"expected a query with {max(lists_by_depth)} candidates, {collection} has none")
     rows = []
     for candidates, count in lists_by_depth.items():
-        # Queries whose words are in as many passages as the longest lists have: the same ones at every depth.
+        # Queries with enough candidates for the longest lists; the same queries at every depth.
         lists = [item.top(candidates) for item in found if len(item) == max(lists_by_depth)][:count]
         tokens = candidates * (MAX_PASSAGE_TOKENS + FRAME)
         frugal = eager_bytes(shared.shape, tokens) + MARGIN > device_memory(shared.whole.device).free

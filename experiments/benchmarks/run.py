@@ -1,7 +1,7 @@
-"""Measures everything and writes results.json and results.md, part by part; parts in a folder that has some are added.
+"""Runs all measurements and writes results.json and results.md part by part. Parts are added to existing results.
 
 python -m experiments.benchmarks.run                     # half an hour on one core; `make bench`
-python -m experiments.benchmarks.run --quick             # the same in small
+python -m experiments.benchmarks.run --quick             # a quick version
 python -m experiments.benchmarks.run --profile large     # Qwen3-4B's shape on a GPU, bfloat16, lists of 8
 """
 
@@ -39,14 +39,20 @@ SHAPED: dict[str, Callable[..., Any]] = {
 
 
 def main() -> None:
-    """Measure, print the tables, write both files."""
+    """Measure, print the tables and write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--quick", action="store_true", help="in small, below three minutes on a core")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch, on the processor")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is there already is kept")
-    parser.add_argument("--passages", type=int, nargs="+", help="of part against: only these of the profile's numbers")
-    parser.add_argument("--rounds", type=int, help="of part against, instead of the profile's")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="parts to measure; other existing results are kept",
+    )
+    parser.add_argument("--passages", type=int, nargs="+", help="for part against: only these numbers of passages")
+    parser.add_argument("--rounds", type=int, help="for part against: number of rounds, instead of the profile's")
     parser.add_argument("--collection", default="sample/test", help="real lists: a folder or an ir_datasets id")
     parser.add_argument("--output", type=Path, default=Path("outputs/benchmarks"))
     options = parser.parse_args()
@@ -59,7 +65,7 @@ def main() -> None:
     numbers = {n: options.rounds or r for n, r in profile.passages.items() if n in (options.passages or [n])}
     profile = replace(profile, passages=numbers)
     if profile.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"profile {profile.name} is for a GPU, and PyTorch sees none")
+        parser.error(f"profile {profile.name} needs a GPU, and PyTorch finds none")
     results = {
         "machine": machine().to_dict(),
         "shape": profile.shape_name,

@@ -1,4 +1,4 @@
-"""Each optimisation switched off by itself, and what it is worth."""
+"""The effect of each optimisation, measured by switching it off alone."""
 
 import logging
 import tempfile
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 QUERIES = [Query(f"q{n}", f"{word} the tides of the sea follow the moon") for n, word in enumerate(
     ("why do", "since when do", "where do", "who says that"))]  # fmt: skip
-FIXED = 4  # lists of a fixed batch
-BATCHED_DEPTH, BATCHED_LAYERS = 10, 6  # candidates of a list, layers of the embedded model
+FIXED = 4  # lists per fixed batch
+BATCHED_DEPTH, BATCHED_LAYERS = 10, 6  # candidates per list, layers of the embedded model
 
 AS_IT_IS, WHOLE, ONE_TAIL = "as it is", "deepest layer whole", "query's tail alone (no calibration)"
 TWO_PASSES, FULL = "a pass for each tail", "every layer"
@@ -45,7 +45,7 @@ BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
 
 
 def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
-    """Seconds of each way on one list."""
+    """Seconds of each variant on one list."""
     lists, heads = make_lists(shared.whole.tokenizer, 1, profile.switches), profile.heads()
     cut = shared.backbone(profile.depth)
     blocks = PromptSettings(attention="blocks")
@@ -71,14 +71,16 @@ def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
 
 
 def _check(works: dict[str, systems.Work], dtype: str) -> None:
-    """Ways that should read the same do. The query's tail alone is scored otherwise."""
+    """Check that equivalent variants give equal scores. The variant without null query is scored differently."""
     for same in ([AS_IT_IS, FULL, WHOLE, COMPILED], [BLOCKS, WARM]):
         if not near([works[name] for name in same if name in works], dtype):
-            raise AssertionError(f"ways of reading the same heads differ: {', '.join(same)}")
+            raise AssertionError(
+                f"expected equal scores of equivalent variants, found different ones: {', '.join(same)}"
+            )
 
 
 def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
-    """Lists of the sample collection in planned passes, in fixed batches in the order given, and one by one."""
+    """Time lists of the sample collection in planned batches, in fixed batches in the given order, and one by one."""
     candidates = candidate_lists(load_collection("sample/train"), kind="bm25", depth=BATCHED_DEPTH)
     backbone = load_backbone(BackboneSettings(device=device), depth=BATCHED_LAYERS)
     heads = [Head(BATCHED_LAYERS - 1, h) for h in range(4)]
@@ -86,7 +88,7 @@ def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
         [(x.query.text, [p.text for p in x.passages]) for x in candidates.lists[:lists]], with_null=True
     )
     sizes = [prompt.size for prompt in prompts]
-    # As large as the fixed batches are, so that nothing but the order and the padding differs.
+    # As large as the fixed batches, so only order and padding differ.
     planned = plan_batches(sizes, BatchSettings(FIXED, 10**9))
     fixed = [list(range(start, min(start + FIXED, len(prompts)))) for start in range(0, len(prompts), FIXED)]
     ways = {"planned": planned, "fixed": fixed, "one by one": [[i] for i in range(len(prompts))]}
@@ -118,7 +120,7 @@ def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
 
 
 def two_passes_call(shared: Shared, backbone: Backbone, heads: tuple[Head, ...], item: CandidateList) -> systems.Call:
-    """Both tails of a list, each in a pass of its own over the passages."""
+    """Compute both tails of a list in two separate passes over the passages."""
     builder = PromptBuilder(backbone.tokenizer)
 
     def call() -> systems.Work:

@@ -1,4 +1,4 @@
-"""What ranks a list, each as a call that takes the lists whole: texts in, rankings out."""
+"""The compared rerankers, each as a call from texts to rankings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,14 @@ GENERATIVE, POINTWISE, MINI = "generative, windows of 20", "pointwise, Qwen3-Rer
 
 @dataclass(frozen=True)
 class Work:
-    """What came out of a call, and what went in."""
+    """The result and the cost of a call."""
 
     rankings: tuple[Ranking, ...]
-    tokens: int  # read and written
-    flops: int  # needed, by `headrank.model.cost`; of other systems the matrix products of their layers alone
-    masses: tuple[dict[str, float], ...] = ()  # of each list, passage id -> the query's attention, of what reads it
+    tokens: int  # tokens read and generated
+    flops: int  # by `headrank.model.cost`; for other systems only the matrix products of their layers
+    masses: tuple[
+        dict[str, float], ...
+    ] = ()  # per list, passage id -> the query's attention mass, for systems that compute it
 
 
 Call = Callable[[], Work]
@@ -53,7 +55,7 @@ def scorer_call(
     prompt: PromptSettings | None = None,
     states: StateSettings | None = None,
 ) -> Call:
-    """HeadRank by its own scorer, all lists in one pass."""
+    """HeadRank with its scorer, all lists in one pass."""
     scorer = Scorer(
         backbone, heads, prompt=prompt, settings=settings or ScorerSettings(tokens_per_batch=10**9), states=states
     )
@@ -73,7 +75,7 @@ def scorer_call(
 
 
 def prepare(shared: Shared, profile: Profile) -> None:
-    """A short call, since the first one of a process takes longer."""
+    """A short warm-up call, because the first call of a process is slow."""
     scorer_call(shared, shared.backbone(profile.depth), profile.heads(), make_lists(shared.whole.tokenizer, 1, 1))()
 
 
@@ -86,7 +88,7 @@ def eager_call(
     frugal: bool = False,
     prompt: PromptSettings | None = None,
 ) -> Call:
-    """The eager recipe in one of its forms, list by list, with the scorer's calibration."""
+    """A variant of the eager recipe, list by list, with the scorer's calibration."""
     builder, shape, settings = PromptBuilder(shared.whole.tokenizer, prompt), shared.shape, ScorerSettings()
 
     def call() -> Work:
@@ -99,7 +101,7 @@ def eager_call(
                 rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, z))
                 masses.append(dict(zip(item.passage_ids, scores.query.sum(0).tolist(), strict=True)))
                 tokens += len(built) + again * len(built.prefix)
-                # Whole layers; what the recipe computes above the diagonal and reads twice is not needed.
+                # Complete layers, without what the recipe computes above the diagonal or twice.
                 flops += reading_flops(shape, built, heads, depth=shape.layers).total
         return Work(tuple(rankings), tokens, flops, tuple(masses))
 
@@ -107,7 +109,7 @@ def eager_call(
 
 
 def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[CandidateList]) -> Call:
-    """A baseline of the whole model."""
+    """A baseline with the complete model."""
     parameters = sum(shared.shape.layer_parameters)
 
     def call() -> Work:
@@ -120,19 +122,19 @@ def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[Candid
 
 
 def generative(shared: Shared, lists: int) -> ListReranker:
-    """Listwise generation, so many lists side by side. Random weights end no reply of themselves: each is as long as
-    its limit, a complete answer and 64 tokens."""
+    """Listwise generation in batches of lists. With random weights every reply reaches its limit: the length of a
+    complete answer plus 64 tokens."""
     settings = Generative(passage_cut="tokens", passage_limit=PASSAGE_TOKENS, batch_size=lists)
     return GenerativeReranker(TransformersGenerator(shared.whole), settings)
 
 
 def pointwise(shared: Shared) -> ListReranker:
-    """One prompt a passage, yes or no."""
+    """One yes-or-no prompt per passage."""
     return YesNoReranker(shared.whole, Qwen3Reranker(model=None))
 
 
 def cross_encoder_call(profile: Profile, lists: Sequence[CandidateList]) -> Call:
-    """A cross-encoder of MiniLM-L6's shape, random weights."""
+    """A cross-encoder of MiniLM-L6's shape with random weights."""
     model = BackboneSettings(
         random_weights=True, family="bert", overrides=MINILM, dtype=profile.dtype, device=profile.device
     )

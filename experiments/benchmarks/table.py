@@ -1,4 +1,4 @@
-"""The results as Markdown."""
+"""Formats the results as Markdown."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from experiments.benchmarks.systems import EAGER, OURS
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """All tables that there are results for."""
+    """Format the tables of all measured parts."""
     m, rate = results["machine"], results["matmul_rate"]
     rates = results["matmul_rates"]
     parts = [
@@ -44,14 +44,14 @@ def _against(results: dict[str, Any], rate: float) -> str:
     rows = []
     base = {r["passages"]: r["seconds"] for r in results["against"] if r["system"] == OURS}
     for r in results["against"]:
-        place = [r["passages"], f"{r['tokens']:,}", r["system"]]
+        cells = [r["passages"], f"{r['tokens']:,}", r["system"]]
         if "skipped" in r:
-            rows.append([*place, r["skipped"], "", "", "", "", ""])
+            rows.append([*cells, r["skipped"], "", "", "", "", ""])
             continue
         seconds = r["seconds"]
         over = f"{seconds / (r['floor_flops'] / rate):.2f}" if r["system"] == OURS else ""
         rows.append([
-            *place, _seconds(seconds), f"{seconds / base[r['passages']]:.2f}", over,
+            *cells, _seconds(seconds), f"{seconds / base[r['passages']]:.2f}", over,
             f"{r['work_tokens'] / seconds:,.0f}", f"{r['flops'] / seconds / rate:.0%}", _mib(r["peak_mib"]),
         ])  # fmt: skip
     head = ["passages", "tokens", "system", "seconds", "x ours", "x floor", "tokens/s", "utilisation", "peak MiB"]

@@ -1,1 +1,1 @@
-"""BM25 against published scores. See README.md here."""
+"""BM25 compared with published scores. See README.md."""

@@ -1,9 +1,9 @@
-"""How time, memory and disk of a BM25 index grow: synthetic passages, each size in a process of its own.
+"""Time, memory and disk of a BM25 index by number of passages: synthetic passages, a separate process per size.
 
 python -m experiments.first_stage.growth 75000 150000 300000
 
-Passages are 55 words drawn from a Zipf distribution over a million words, some 385 characters: about MS MARCO's length.
-They are made as they are read, so that the memory counted is the index's.
+Passages have 55 words from a Zipf distribution over a million words, about 385 characters, similar to MS MARCO's. They
+are generated while they are read, so the measured memory is that of the index.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from headrank.data.bm25.words import bm25s
 from headrank.data.collections import Collection
 from headrank.ranking import Passage, Qrels, Query
 
-WORDS = 1_000_000  # different ones
-LENGTH = 55  # words a passage
-BLOCK = 10_000  # passages drawn at once
+WORDS = 1_000_000  # size of the vocabulary
+LENGTH = 55  # words per passage
+BLOCK = 10_000  # passages generated at once
 QUERIES = 50
 
 
 class Synthetic(Collection):
-    """Passages of words drawn at random, the same ones for the same number. No queries, no judgements."""
+    """Random passages, deterministic for a given number. No queries, no judgements."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"synthetic/{count}")
@@ -47,16 +47,16 @@ class Synthetic(Collection):
 
     @property
     def passage_count(self) -> int:
-        """As many as were asked for."""
+        """The requested number of passages."""
         return self._count
 
     @property
     def passages_fingerprint(self) -> str:
-        """Nothing is kept, so nothing is to be told apart."""
+        """Not needed, because nothing is cached."""
         return self.name
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
-        """All but the first `start`."""
+        """Yield all passages except the first `start`."""
         for first in range(start - start % BLOCK, self.passage_count, BLOCK):
             texts = drawn(first, BLOCK)
             for i in range(max(0, start - first), min(BLOCK, self.passage_count - first)):
@@ -68,16 +68,16 @@ class Synthetic(Collection):
 
 
 def drawn(seed: int, count: int, length: int = LENGTH):
-    """A function from 0 <= i < count to a text of random words."""
+    """A function that maps 0 <= i < count to a text of random words."""
     numbers = np.minimum(np.random.default_rng(seed).zipf(1.15, size=(count, length)), WORDS)
     return lambda i: " ".join(f"w{n:05x}" for n in numbers[i])
 
 
 def measure(count: int) -> dict[str, float]:
-    """Build an index of `count` passages, open it, search it."""
+    """Build, open and search an index of `count` passages."""
     with tempfile.TemporaryDirectory() as cache:
         collection = Synthetic(count)
-        bm25s()  # its import is not the index's
+        bm25s()  # imported before the measurement
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.process_time()
         for _ in collection.passages():
@@ -107,7 +107,7 @@ def measure(count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one line for each size."""
+    """Print one line per size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="+", type=int)
     context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's peak memory

@@ -1,4 +1,4 @@
-"""nDCG@10 of first stages over their full qrels: `SOURCE` (BM25 by bm25s) or a folder with one run."""
+"""nDCG@10 of first stages over the full qrels. A source is a collection (BM25) or a folder with one run."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,11 @@ from headrank.data import first_stage_run, load_collection, select_queries
 from headrank.evaluation import mean, score_queries
 from headrank.io.cache import cache_folder
 
-DEPTH = 100  # nDCG@10 needs ten
+DEPTH = 100  # enough for nDCG@10
 
 
 def main() -> None:
-    """Print one line for each source."""
+    """Print one line per source."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", nargs="+")
     for source in parser.parse_args().sources:

@@ -1,1 +1,1 @@
-"""A model of Qwen3-0.6B's size, weights random, through the real job: time, memory, exactness. See README.md."""
+"""Time, memory and exactness with a random model of Qwen3-0.6B's size. See README.md."""

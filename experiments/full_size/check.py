@@ -1,4 +1,4 @@
-"""Time, peak memory and exactness at full size: a cut of five layers against full depth and against eager attention.
+"""Time, peak memory and exactness at full size: five layers against full depth and against eager attention.
 
 python -m experiments.full_size.check --model outputs/qwen3-0.6b-random --collection FOLDER
 """
@@ -25,13 +25,13 @@ from headrank.model import (
     read_head_scores,
 )
 
-LAYERS = 5  # of the cut
+LAYERS = 5  # number of layers that are computed
 LISTS = 3
 DEPTH = 40
 
 
 def eager(folder: str, prompt: Prompt, heads: list[Head]) -> torch.Tensor:
-    """s_h(i) [heads, docs] of the query's rows: full softmax of transformers' eager attention, summed per span."""
+    """s_h(i) [heads, docs] of the query's rows: transformers' eager attention, summed over spans."""
     model = AutoModel.from_pretrained(
         folder,
         num_hidden_layers=LAYERS,
@@ -59,7 +59,7 @@ def eager(folder: str, prompt: Prompt, heads: list[Head]) -> torch.Tensor:
 
 
 def measured(backbone: Backbone, prompts: list[Prompt], heads: list[Head]) -> tuple[list[HeadScores], list[float]]:
-    """Head scores of every list, and the seconds each took."""
+    """Head scores of every list, and the seconds per list."""
     scores, seconds = [], []
     for prompt in prompts:
         begin = time.perf_counter()
@@ -70,7 +70,7 @@ def measured(backbone: Backbone, prompts: list[Prompt], heads: list[Head]) -> tu
 
 
 def main() -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--collection", type=Path, required=True, help="a local folder with one run")
@@ -91,9 +91,9 @@ def main() -> None:
     same = all(torch.equal(a.query, b.query) for a, b in zip(shallow, deep, strict=True))
     print(f"cut equals full depth exactly: {same}")
     del full
-    wanted = eager(options.model, prompts[0], heads)
-    difference = (shallow[0].query - wanted).abs()
-    print(f"against eager attention: largest difference {difference.max():.2e}, of scores up to {wanted.max():.3f}")
+    expected = eager(options.model, prompts[0], heads)
+    difference = (shallow[0].query - expected).abs()
+    print(f"against eager attention: largest difference {difference.max():.2e}, of scores up to {expected.max():.3f}")
 
 
 if __name__ == "__main__":

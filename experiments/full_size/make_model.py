@@ -1,4 +1,4 @@
-"""Writes a model folder of a Qwen3's shape with random weights and another folder's tokenizer (1.2 GB; 4b: 8 GB).
+"""Writes a model folder with a Qwen3's shape, random weights and a given tokenizer (1.2 GB; 4b: 8 GB).
 
 python -m experiments.full_size.make_model --tokenizer .cache/tokenizers/qwen3 --output outputs/qwen3-0.6b-random
 python -m experiments.full_size.make_model --shape 4b --device cuda --output outputs/qwen3-4b-random
@@ -33,10 +33,10 @@ SHAPES = {"0.6b": QWEN3_0_6B, "4b": QWEN3_4B}
 
 
 def main() -> None:
-    """Write the folder unless it is there."""
+    """Write the folder unless it exists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="0.6b")
-    parser.add_argument("--device", default="cpu", help="where the weights are made: a GPU takes seconds")
+    parser.add_argument("--device", default="cpu", help="device on which the weights are made; a GPU takes seconds")
     parser.add_argument("--tokenizer", type=Path, default=Path(".cache/tokenizers/qwen3"))
     parser.add_argument("--output", type=Path, default=Path("outputs/qwen3-0.6b-random"))
     options = parser.parse_args()

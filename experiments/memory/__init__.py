@@ -1,1 +1,1 @@
-"""Estimates of memory against what is measured. See README.md here."""
+"""Estimated against measured memory. See README.md."""

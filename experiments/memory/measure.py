@@ -1,8 +1,9 @@
-"""The estimates of `headrank.model.cost` against the peak memory of a process that does the work.
+"""Compares the estimates of `headrank.model.cost` with the measured peak memory of a process.
 
 python -m experiments.memory.measure
 
-The embedded model's shape; each case in a process of its own, its resident set before the model is loaded taken off.
+The model has the embedded model's shape. Each case runs in a separate process; its resident set before loading the
+model is subtracted.
 """
 
 import multiprocessing
@@ -29,7 +30,7 @@ PASSAGE = "A passage of some length about one thing and another. " * 6  # 66 tok
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured."""
+    """A measured case."""
 
     work: str  # read | train | train, checkpointed
     dtype: str
@@ -37,7 +38,7 @@ class Case:
     passages: int
 
 
-CASES = [  # fp32, which every processor computes at speed
+CASES = [  # fp32, which is fast on every CPU
     Case("read", "float32", 30, 20),
     Case("read", "float32", 30, 80),
     Case("read", "float32", 10, 80),
@@ -48,7 +49,7 @@ CASES = [  # fp32, which every processor computes at speed
 
 
 def measure(case: Case) -> str:
-    """One line: tokens, estimate, measured, ratio."""
+    """A table row: tokens, estimate, measured memory and their ratio."""
     torch.set_num_threads(1)
     settings = BackboneSettings(dtype=case.dtype, device="cpu")
     shape = model_shape(settings)
@@ -80,7 +81,7 @@ def measure(case: Case) -> str:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process held at once so far."""
+    """The peak memory of this process so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux, bytes on macOS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

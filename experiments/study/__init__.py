@@ -1,1 +1,1 @@
-"""The study of all systems on several collections, and that a killed one ends the same."""
+"""A study of all systems on several collections, and a check that a killed run ends with the same results."""

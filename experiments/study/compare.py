@@ -1,6 +1,6 @@
-"""Which files differ between two run folders of one experiment.
+"""Lists the files that differ between two run folders of one experiment.
 
-Files that hold times, memory or the run's own name are not compared; everything else has to be equal byte by byte.
+Files with times, memory or the run's name are not compared. All other files must be equal byte by byte.
 """
 
 import json
@@ -16,20 +16,20 @@ NOT_COMPARED = {
     "config.yaml": "the run's name and folder",
     ".hydra/*": "the run's name and folder, the working directory",
 }
-"""Pattern of relative names -> what in such a file differs from run to run."""
+"""Glob pattern -> the content that differs between runs."""
 
 _CONTEXTS = ".contexts.json"  # the scores in context order, with the facts of the pass (seconds, memory)
 _RECORD = ".key"  # an artifact's key, with checksums and times of change of its files
 
 
 def differing_files(one: Path, other: Path) -> list[str]:
-    """Relative names of the compared files that differ or that one folder lacks.
+    """Relative names of the compared files that differ or are missing in one folder.
 
     Raises `ValueError` if there is nothing to compare.
     """
     contents, others = _contents(one), _contents(other)
     if not contents:
-        raise ValueError(f"{one} holds no file to compare")
+        raise ValueError(f"{one}: expected files to compare, found none")
     return sorted(name for name in contents.keys() | others.keys() if contents.get(name) != others.get(name))
 
 
@@ -43,7 +43,7 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 def _content(path: Path) -> bytes:
-    """A file's bytes: of scores without the facts of their pass, of records without times and checksums of scores."""
+    """A file's bytes, without the facts of a pass (score files), times and score checksums (key files)."""
     if not path.name.endswith((_CONTEXTS, _RECORD)):
         return path.read_bytes()
     content = json.loads(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Reads all heads' scores for the zero-shot study (some 40 minutes on two quiet cores). README.md has the commands."""
+"""Computes the scores of all heads for the zero-shot study (about 40 minutes on two idle cores). See README.md."""
 
 import argparse
 import json
@@ -11,12 +11,12 @@ from headrank.data.first_stage import CandidateLists
 from headrank.io.files import atomic_write
 from headrank.model import BackboneSettings, Order, PromptSettings, load_backbone
 
-MAX_PASSAGE_TOKENS = 96  # longer passages are cut: MS MARCO's have about 75 tokens, BEIR's up to several hundred
-TRAIN_SEEDS = (0, 1, 2)  # shuffled orders in which the labelled lists are read
+MAX_PASSAGE_TOKENS = 96  # longer passages are truncated: MS MARCO's have about 75 tokens, BEIR's up to several hundred
+TRAIN_SEEDS = (0, 1, 2)  # seeds of the shuffled context orders of the labelled lists
 
 
 def load(source: str, depth: int, cache: Path) -> CandidateLists:
-    """Candidate lists of `SOURCE[:MAX_QUERIES]`; a folder with one run uses it, everything else bm25s' BM25."""
+    """Candidate lists of `SOURCE[:MAX_QUERIES]`. A folder with one run uses that run, any other source BM25."""
     name, _, most = source.partition(":")
     collection = load_collection(name)
     return candidate_lists(
@@ -30,10 +30,10 @@ def load(source: str, depth: int, cache: Path) -> CandidateLists:
 
 
 def main() -> None:
-    """Read everything that is not there yet."""
+    """Compute all scores that do not exist yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--train", required=True, help="the labelled collection that chooses heads: SOURCE[:MAX_QUERIES]"
+        "--train", required=True, help="the labelled collection for head selection: SOURCE[:MAX_QUERIES]"
     )
     parser.add_argument("--test", action="append", required=True, help="NAME=SOURCE[:MAX_QUERIES]@DEPTH:ORDER,ORDER")
     parser.add_argument("--output", type=Path, default=Path("outputs/zero_shot"))

@@ -1,6 +1,6 @@
-"""Reads every head's scores of candidate lists once, so that any system can be scored from them afterwards.
+"""Computes and stores the scores of every head on candidate lists, from which every system is evaluated.
 
-Columns are put back into first-stage order.
+Columns are in first-stage order.
 """
 
 import json
@@ -31,14 +31,14 @@ from headrank.ranking import CandidateList
 
 @dataclass(frozen=True)
 class ListScores:
-    """All heads' scores of a list, columns in first-stage order; `order[c]` is the candidate at context position c."""
+    """The scores of all heads on a list, in first-stage order; `order[c]` is the candidate at context position c."""
 
     order: tuple[int, ...]
     scores: HeadScores
 
 
 def read_list(backbone: Backbone, prompts: PromptBuilder, item: CandidateList, order: tuple[int, ...]) -> ListScores:
-    """One pass over one list."""
+    """Score one list in one forward pass."""
     prompt = prompts.build(item.query.text, [item.passages[i].text for i in order], with_null=True)
     heads = all_heads(backbone.depth, backbone.heads_per_layer)
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def read_lists(
     *,
     seed: int = 0,
 ) -> list[ListScores]:
-    """The scores of all lists in one context order, from `path` if it exists, else read and written there."""
+    """The scores of all lists in one context order, loaded from `path` or computed and saved there."""
     if not path.is_file():
         tensors: dict[str, Tensor] = {}
         builder = PromptBuilder(backbone.tokenizer, prompts)
@@ -74,7 +74,7 @@ def read_lists(
 
 
 def stored_lists(path: Path) -> list[ListScores]:
-    """What `read_lists` put into a file."""
+    """Load the scores that `read_lists` saved."""
     with safe_open(path, framework="pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         heads = tuple(Head(*pair) for pair in json.loads(file.metadata()["heads"]))

@@ -1,4 +1,4 @@
-"""Scores every system of the zero-shot study from what `read.py` read, and writes the tables of results.md."""
+"""Evaluates every system of the zero-shot study on the scores that `read.py` saved, and writes results.md."""
 
 import argparse
 import json
@@ -16,14 +16,14 @@ from headrank.io.files import atomic_write
 from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Qrels, Ranking
 
-ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0)  # fusion weights among which the training queries choose
+ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0)  # candidate fusion weights, chosen on the training queries
 BM25 = "BM25"
-KINDS = ("all heads", "8 heads by disc - .1 H")  # whose calibrations are compared
+KINDS = ("all heads", "8 heads by disc - .1 H")  # systems for the comparison of calibrations
 
 
 @dataclass(frozen=True)
 class Test:
-    """A benchmark read at one depth in one context order."""
+    """A benchmark at one depth in one context order."""
 
     name: str
     depth: int
@@ -35,7 +35,7 @@ class Test:
 
 
 def load_tests(output: Path, study: dict) -> list[Test]:
-    """Every test of the study whose readings are there."""
+    """Every test of the study whose scores exist."""
     tests = []
     for entry in study["tests"]:
         collection = load_collection(entry["source"].partition(":")[0])
@@ -50,7 +50,7 @@ def load_tests(output: Path, study: dict) -> list[Test]:
 
 
 def choose_alpha(system: System, selection: Selection, lists: Sequence[CandidateList], table, orders) -> float:
-    """The fusion weight that is best on the training queries, in their first shuffled order."""
+    """The best fusion weight on the training queries in their first shuffled order."""
     by_id = {item.query_id: item for item in table.lists}
     best, chosen = -1.0, 0.0
     for alpha in ALPHAS:
@@ -65,7 +65,7 @@ def choose_alpha(system: System, selection: Selection, lists: Sequence[Candidate
 
 
 def evaluate(test: Test, scores: dict[str, Sequence]) -> BenchmarkResult:
-    """nDCG@10 and selectivity of every system (name -> z of each list), BM25 as the reference."""
+    """nDCG@10 and selectivity of every system (name -> z of each list), with BM25 as the reference."""
     threshold = 1 if test.name in ("nfcorpus", "arguana") else 2
     runs: dict[str, SystemRun] = {}
     for name, zs in scores.items():
@@ -89,12 +89,12 @@ def evaluate(test: Test, scores: dict[str, Sequence]) -> BenchmarkResult:
 
 
 def number(value: float) -> str:
-    """A value in [0, 1] as the field writes it."""
+    """Format a value in [0, 1] without its leading zero."""
     return f"{value:.3f}".replace("0.", ".", 1)
 
 
 def signed(comparison: Comparison) -> str:
-    """A difference and its p."""
+    """Format a difference and its p-value."""
     return f"{comparison.difference:+.3f} (p {comparison.p_randomization:.3f})".replace("0.", ".", 2)
 
 
@@ -129,7 +129,7 @@ def main() -> None:
         file.write(text)
     record = {
         name: {
-            "heads": [tuple(h) for h in selection.heads][:40],  # all of them but where every head is used
+            "heads": [tuple(h) for h in selection.heads][:40],  # at most 40, for systems that use every head
             "depth": selection.depth,
             "fusion_alpha": alphas[name],
             "ndcg@10": {r.name: r.systems[name].means["ndcg@10"] for r in results.values()},
@@ -153,7 +153,7 @@ def report(
     chosen: dict[str, Selection],
     alphas: dict[str, float],
 ) -> str:
-    """The tables as Markdown."""
+    """Format the tables as Markdown."""
     lines: list[str] = []
     shuffled = [key for key in results if key[2] == "shuffled"]
     main = [s.name for s in every if s.name.endswith("residual 0.5")]

@@ -1,4 +1,4 @@
-"""The systems that the zero-shot study compares: a head criterion and a calibration each."""
+"""The systems of the zero-shot study: combinations of a head criterion and a calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from headrank.heads import (
 from headrank.model import HeadScores, ScorerSettings
 from headrank.ranking import CandidateList, Qrels
 
-GRADE = 2  # from which a passage is relevant (TREC DL's rule)
+GRADE = 2  # lowest relevant grade (the rule of TREC DL)
 
 CALIBRATIONS = {
     "none": ScorerSettings(calibration="none"),
@@ -34,18 +34,18 @@ CALIBRATIONS = {
 
 @dataclass(frozen=True)
 class System:
-    """A way to score a list from what was read of it."""
+    """A head criterion and a scorer."""
 
     name: str
     criterion: Criterion
     scorer: ScorerSettings
 
     def choose(self, table: HeadTable) -> Selection:
-        """The heads that the criterion takes, seen through the calibration that will use them."""
+        """Select heads by the criterion, with the calibration of the scorer."""
         return select_heads(table, self.criterion, calibration_of(self.scorer))
 
     def score(self, one: ListScores, selection: Selection) -> Tensor:
-        """z of a list's passages in first-stage order."""
+        """z of a list's passages, in first-stage order."""
         return self.scorer.passage_scores(one.scores.pick(selection.heads))
 
 
@@ -65,7 +65,7 @@ def systems() -> list[System]:
 
 
 def training_table(lists: Sequence[CandidateList], qrels: Qrels, readings: Sequence[Sequence[ListScores]]) -> HeadTable:
-    """The labelled lists' head scores, averaged over the context orders they were read in; one-grade lists left out."""
+    """Head scores of the labelled lists, averaged over context orders. Lists of a single grade are omitted."""
     labelled = []
     for n, item in enumerate(lists):
         one = label(item, qrels.get(item.query.id, {}), GRADE)

@@ -1,4 +1,4 @@
-"""Seconds a query of each system at its own depth, through the scorer that runs use: interleaved, medians, one process.
+"""Median seconds per query of each system at its depth, with the scorer of real runs, interleaved in one process.
 
 python -m experiments.zero_shot.time_systems --collection FOLDER
 """
@@ -41,7 +41,7 @@ def main() -> None:
     for candidates in (20, 40):
         lists = load(f"{options.collection}:{LISTS}", candidates, options.output).lists
         for scorer in scorers.values():
-            scorer.score(lists[:1])  # warm
+            scorer.score(lists[:1])  # warm-up
         for item in lists:
             for name, scorer in scorers.items():
                 begin = time.perf_counter()
