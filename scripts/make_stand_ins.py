@@ -1,9 +1,9 @@
-"""Place stand-ins of every collection that `conf/` names, in the formats in which ir_datasets keeps the real ones.
+"""Write stand-ins of every collection in `conf/`, in the formats and folders that ir_datasets uses.
 
     python scripts/make_stand_ins.py /tmp/irds
     export IR_DATASETS_HOME=/tmp/irds IR_DATASETS_SKIP_DISK_FREE=true
 
-The texts are synthetic, from a seeded vocabulary: the folder shows that an experiment runs, nothing about quality.
+The texts are synthetic, from a random vocabulary. They show that an experiment runs; its results are meaningless.
 """
 
 import argparse
@@ -13,20 +13,21 @@ from pathlib import Path
 
 
 def make_stand_ins(home: Path, *, queries: int, seed: int) -> list[str]:
-    """Write the files of all configured ids under `home`; the ids.
+    """Write the files of all configured ids to `home` and return the ids.
 
-    Raises `FileExistsError` if `home` holds files (ir_datasets would mix what it made of them with the new ones) and
-    `ValueError` for an id of a family that has no stand-in.
+    Raises:
+        FileExistsError: if `home` is not empty (ir_datasets would mix old and new files).
+        ValueError: for an id of a family without stand-in.
     """
     if home.exists() and any(home.iterdir()):
-        raise FileExistsError(f"{home} is not empty: give a new folder")
+        raise FileExistsError(f"{home} is not empty; expected a new folder")
     home.mkdir(parents=True, exist_ok=True)
     os.environ["IR_DATASETS_HOME"] = str(home)  # read when ir_datasets is imported
     import ir_datasets
     from stand_ins import beir, msmarco
-    from stand_ins.ids import DownloadPlaces, configured_ids
+    from stand_ins.ids import DownloadPaths, configured_ids
 
-    place, ids = DownloadPlaces(home), configured_ids()
+    place, ids = DownloadPaths(home), configured_ids()
     families: dict[str, dict[str, None]] = {}
     for dataset_id in ids:
         family, _, rest = dataset_id.partition("/")

@@ -1,10 +1,10 @@
-"""Serve tiny random models on the loopback address as the Hugging Face hub would, under the ids of `conf/`.
+"""Serve tiny random models on the loopback address like the Hugging Face hub, under the ids in `conf/`.
 
     python scripts/stand_in_hub.py /tmp/hub --port 8901 &
     export HF_ENDPOINT=http://127.0.0.1:8901 HF_HOME=/tmp/hub-cache
 
-Use a new HF_HOME: a cache that holds the real models would be used instead. Random weights show that an experiment
-runs, nothing about quality.
+Use a new HF_HOME, because a cache with the real models would be used instead. Random weights show that an experiment
+runs; its results are meaningless.
 """
 
 import argparse
@@ -12,13 +12,13 @@ import contextlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the tiny tokenizer is that of the tests
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for the tiny tokenizer of the tests
 
 
 def main() -> None:
-    """The command line: makes the models, prints the endpoint, serves until it is interrupted."""
+    """Make the models, print the endpoint, and serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where the models are written")
+    parser.add_argument("folder", type=Path, help="folder of the models")
     parser.add_argument("--port", type=int, default=0, help="0 (default): any free one")
     options = parser.parse_args()
     from stand_ins.hub import StandInHub

@@ -1,4 +1,4 @@
-"""Stand-ins of BEIR data sets: one `source.zip` each, with the ids, grades and fields of the original."""
+"""Stand-ins of BEIR data sets: a `source.zip` per data set, with ids, grades and fields like those of the original."""
 
 import json
 import random
@@ -10,7 +10,7 @@ from typing import Any
 
 from stand_ins.texts import Passage, SyntheticCollection, make_collection
 
-# level (3: perfect .. 0: irrelevant) -> grade, of data sets that grade otherwise than "1 or not judged"
+# level (3: perfect .. 0: irrelevant) -> grade, for data sets with other grades than "1 or not judged"
 _GRADES = {
     "trec-covid": {3: 2, 2: 2, 1: 1, 0: 0},
     "nfcorpus": {3: 2, 2: 1, 1: 1},
@@ -20,7 +20,7 @@ _GRADES = {
 }
 _BINARY = {3: 1}
 _QUERIES_ARE_PASSAGES = ("arguana", "quora")  # a query is a passage of the same id
-_SPLITS = {"nfcorpus": ("train", "dev", "test")}  # the splits that conf/ names; others have `test`
+_SPLITS = {"nfcorpus": ("train", "dev", "test")}  # the splits in conf/; all others have `test`
 
 
 def _numbered(prefix: str) -> Callable[[int, random.Random], str]:

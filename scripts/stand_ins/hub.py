@@ -1,4 +1,4 @@
-"""A small HTTP server that answers like the Hugging Face hub, for models that lie in local folders."""
+"""A small HTTP server that answers like the Hugging Face hub, for models in local folders."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/(.*)
 
 @dataclass(frozen=True, slots=True)
 class HubModel:
-    """A model that the hub serves: its folder, and the commit under which it is known, which is also its `main`."""
+    """A served model: its folder, and its commit, which is also its `main`."""
 
     folder: Path
     commit: str

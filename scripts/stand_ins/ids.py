@@ -1,4 +1,4 @@
-"""The ir_datasets ids that `conf/` names, and where ir_datasets keeps their files."""
+"""The ir_datasets ids in `conf/`, and the paths of their files in ir_datasets."""
 
 import json
 import pkgutil
@@ -21,8 +21,8 @@ def configured_ids(conf: Path = CONF) -> list[str]:
     return sorted(ids)
 
 
-class DownloadPlaces:
-    """Where ir_datasets looks for a file before it downloads it."""
+class DownloadPaths:
+    """The paths where ir_datasets looks for a file before it downloads it."""
 
     def __init__(self, home: Path) -> None:
         content = pkgutil.get_data("ir_datasets", "etc/downloads.json")

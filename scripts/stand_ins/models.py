@@ -1,4 +1,4 @@
-"""Tiny random models under the hub ids and revisions that `conf/model` and `conf/baselines` name."""
+"""Tiny random models under the hub ids and revisions of `conf/model` and `conf/baselines`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from stand_ins.texts import CONSONANTS, VOWELS
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredModel:
-    """A hub model that `conf/` names. kind: `decoder` or `cross_encoder`."""
+    """A hub model in `conf/`. kind: `decoder` or `cross_encoder`."""
 
     model_id: str
     commit: str
@@ -23,7 +23,7 @@ class ConfiguredModel:
 
 
 def configured_models(conf: Path = CONF) -> list[ConfiguredModel]:
-    """Every hub model of `conf/model` and `conf/baselines` with the commit that it names."""
+    """Every hub model in `conf/model` and `conf/baselines`, with its commit."""
     found = []
     for file in sorted((conf / "model").glob("*.yaml")):
         found.append((yaml.safe_load(file.read_text(encoding="utf-8")), "decoder"))

@@ -99,7 +99,7 @@ def _with_ids(queries: list[Query], number: int, count: int, *, first: int) -> l
 
 
 def _run(query: Query, passages: int, depth: int, drawn: random.Random) -> list[int]:
-    """A first stage: judged passages, better ones rather early, among others drawn at random."""
+    """A first-stage ranking: judged passages, better ones rather early, mixed with random passages."""
     others = [i for i in drawn.sample(range(passages), min(passages, depth)) if i not in query.levels]
     keys = {i: drawn.random() * (5 - level) for i, level in query.levels.items()}
     keys |= {i: drawn.random() * 6 for i in others}

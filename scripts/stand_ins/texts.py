@@ -1,11 +1,11 @@
-"""Synthetic passages, queries and graded judgements, made from a seeded vocabulary of syllables."""
+"""Synthetic passages, queries and graded judgements from a random vocabulary of syllables."""
 
 import random
 from dataclasses import dataclass
 
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
-_COMMON_WORDS, _FREQUENT_WORDS = 150, 20  # the frequent ones are five times as frequent, and in every query
-_PASSAGES = 250  # of a collection, at least: a query's frequent words are in half of them, so that BM25 finds 40
+_COMMON_WORDS, _FREQUENT_WORDS = 150, 20  # frequent words are five times as frequent, and in every query
+_PASSAGES = 250  # minimum per collection: a query's frequent words are in half of them, so BM25 finds 40
 _TOPIC_WORDS = 6  # rare words of one query
 _JUDGED = {3: 2, 2: 3, 1: 3, 0: 4}  # level -> judged passages of a query
 _TOPIC_SHARE = {3: 0.6, 2: 0.4, 1: 0.25, 0: 0.1}  # level -> share of the query's rare words in a passage
@@ -39,7 +39,7 @@ class SyntheticCollection:
 def make_collection(seed: str, *, queries: int, passages: int = 0, titles: bool = True) -> SyntheticCollection:
     """A collection of at least `passages` passages; the same seed gives the same texts on every machine."""
     drawn = random.Random(seed)
-    common = _new_words(drawn, _COMMON_WORDS, syllables=(2, 2))  # shorter ones can be stop words
+    common = _new_words(drawn, _COMMON_WORDS, syllables=(2, 2))  # shorter words can be stop words
     made: list[Passage] = []
     asked: list[Query] = []
     for _ in range(queries):
