@@ -14,7 +14,7 @@ from headrank.baselines import RerankerSettings
 from headrank.data import DataSettings
 from headrank.evaluation import ReportSettings
 from headrank.evaluation.measures.metrics import Metric
-from headrank.evaluation.measures.systems import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
+from headrank.evaluation.measures.results import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import Criterion, EntropyRegularized
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
 from headrank.settings import Ge, Listed, meant, one_of, settings, wrong

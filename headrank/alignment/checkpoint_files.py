@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from headrank.alignment.epoch_log import read_record
+from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def prepare_restart(work: Path) -> None:
 
 def _is_record(path: Path) -> bool:
     try:
-        read_record(path)
+        read_epoch_log(path)
     except (ValueError, KeyError, TypeError, csv.Error):
         return False
     return True

@@ -26,7 +26,6 @@ from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.distributed import Crew, cluster, spawn
-from headrank.alignment.epoch_log import read_record
 from headrank.alignment.epoch_progress import EpochLog
 from headrank.alignment.export import export_aligned
 from headrank.alignment.module import AlignmentModule
@@ -36,6 +35,7 @@ from headrank.alignment.sharding import ShardedStrategy
 from headrank.alignment.training_spec import AlignmentJob
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.heads import HeadsFile
+from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write
 from headrank.io.launch import Started
 from headrank.logs import quiet_lightning
@@ -63,7 +63,7 @@ class EpochRecord(Callback):
         values = {
             k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/", "heads/"))
         }
-        rows = [row for row in read_record(self.path) if row["epoch"] < trainer.current_epoch]
+        rows = [row for row in read_epoch_log(self.path) if row["epoch"] < trainer.current_epoch]
         rows.append({"epoch": trainer.current_epoch, **values})
         names = list(dict.fromkeys(name for row in rows for name in row))
         with atomic_write(self.path) as file:

@@ -13,9 +13,8 @@ from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
 from headrank.evaluation.measures.score import SystemRun, score_benchmark
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
 from headrank.evaluation.measures.significance import Comparison, compare, holm
-from headrank.evaluation.measures.suite import SuiteComparison, compare_systems
-from headrank.evaluation.report.figures.rendered_figure import Drawing
-from headrank.evaluation.report.positions import positions_table
+from headrank.evaluation.measures.suite import SuiteComparison, compare_systems, pooled_selectivity
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.report import write_report
 from headrank.evaluation.report.settings import ReportSettings
 from headrank.evaluation.report.table import Column, Layout, Table
@@ -25,7 +24,7 @@ from headrank.evaluation.report.tables import (
     main_table,
     metrics_table,
     middle_zone_table,
-    pooled_selectivity,
+    positions_table,
     suite_table,
 )
 from headrank.evaluation.run_folder import RunResults, read_results

@@ -1,16 +1,13 @@
-"""Run folders found and read back: state, overrides, configuration and results of each, finished or not.
-
-runs = [read_run_folder(path) for path in find_run_folders([Path("outputs/qwen3_4b/alignment_ablation")])]
-
-A run as its report and its figures see it: results, heads, training, the passes' facts; and its folder read back.
+"""Run folders read back: `RunResults` of one run for its report, `CollectedRun` of each run for a comparison of many.
 
     run = read_results(Path("outputs/nano"))
     run.benchmarks[0].systems[run.main].means[run.metric]
 
-Everything is plain data out of the run folder's files, so a figure needs neither models nor judgements.
+    runs = [read_run_folder(path) for path in find_run_folders([Path("outputs/qwen3_4b/alignment_ablation")])]
+
+All values are plain data from the files of the folder; neither models nor judgements are needed.
 """
 
-import csv
 import json
 import os
 import re
@@ -20,28 +17,40 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from headrank.errors import ArtifactError
-from headrank.evaluation.measures.results import BenchmarkResult
-from headrank.evaluation.measures.systems import MAIN_SYSTEM, UNALIGNED_SYSTEM
-from headrank.evaluation.report.tables import check_results, system_names
+from headrank.evaluation.measures.results import (
+    MAIN_SYSTEM,
+    UNALIGNED_SYSTEM,
+    BenchmarkResult,
+    check_results,
+    system_names,
+)
 from headrank.io.artifacts import RunFolder
+from headrank.io.epoch_log import read_epoch_log
+
+FINISHED = "finished"
+NO_STATUS = "no status"  # a folder with results but without status.json, for example a copy
+NOT_STARTED = "not started"  # a job's folder that holds only its overrides
+_RUN_SUBFOLDERS = frozenset(
+    ("metrics", "runs", "heads", "checkpoint", "training", "figures", "tables", "wandb", ".hydra", ".keys", ".submitit")
+)  # never searched for other runs
 
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """What a run came to.
+    """The results of one run, as its report and its figures read them.
 
-    benchmarks: at least one, with the same metrics and reference (the first stage).
-    main: the system the run is about. metric: the metric that leads. name: of the run, where several stand together.
-    before: the main system before alignment, among the systems; None where nothing was aligned.
-    heads, heads_before: contents of the main system's heads file and of the one before alignment; None: not known.
+    benchmarks: at least one, all with the same metrics and reference (the first stage).
+    main: the main system. metric: the leading metric. name: the run's name, for figures that compare runs.
+    before: the main system before alignment, one of `systems`; None if nothing was aligned.
+    heads, heads_before: contents of the main system's heads file and of the one before alignment; None if unknown.
     head_curves: `head_curves.json`, quality against depth and number of heads on the labelled lists.
-    epochs: rows of the epoch record, the empty fields left out. passes: (system, benchmark) -> facts of its reranking.
+    epochs: rows of the epoch log (`read_epoch_log`). passes: (system, benchmark) -> facts of its reranking pass.
     config: the composed configuration.
 
-    Raises `ValueError` if the results do not fit together, or `metric`, `main` or `before` is not among them.
+    Raises:
+        ValueError: the results do not fit together, or `metric`, `main` or `before` is not among them.
     """
 
     benchmarks: tuple[BenchmarkResult, ...]
@@ -52,7 +61,7 @@ class RunResults:
     heads: Mapping[str, Any] | None = None
     heads_before: Mapping[str, Any] | None = None
     head_curves: Mapping[str, Any] | None = None
-    epochs: tuple[Mapping[str, float], ...] = ()
+    epochs: tuple[Mapping[str, float | int], ...] = ()
     passes: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,23 +76,23 @@ class RunResults:
 
     @property
     def reference(self) -> str:
-        """The system that others are compared with: the first stage."""
+        """The system that all others are compared with: the first stage."""
         return self.benchmarks[0].reference
 
     @property
     def systems(self) -> list[str]:
-        """All systems, in order of appearance."""
+        """The names of all systems, in order of first appearance."""
         return system_names(self.benchmarks)
 
     @property
     def model(self) -> str:
-        """The model's name without its folder or owner; the run's name where it is not known."""
+        """The model's name without folder or owner; the run's name if the model is unknown."""
         found = str(((self.heads or {}).get("model") or {}).get("id", ""))
         return found.rstrip("/").split("/")[-1] or self.name
 
 
 def run_labels(runs: Sequence[RunResults]) -> list[str]:
-    """What tells runs apart: their models; where two have the same, their names."""
+    """A label for each run: its model, or, if two runs share a model, the run's name."""
     models = [run.model for run in runs]
     return models if len(set(models)) == len(models) else [run.name or run.model for run in runs]
 
@@ -91,22 +100,21 @@ def run_labels(runs: Sequence[RunResults]) -> list[str]:
 def read_results(
     folder: Path, benchmarks: Sequence[BenchmarkResult] | None = None, *, metric: str | None = None
 ) -> RunResults:
-    """The results of a run folder.
+    """Read the results of a run folder.
 
-    benchmarks: results at hand; None: those of `metrics/*.json`, as far as the folder's `config.yaml` names them, in
-        its order.
-    metric: the one that leads; None: the configuration's objective.
+    Args:
+        folder: the run folder.
+        benchmarks: results in memory; None: those of `metrics/*.json` that the folder's `config.yaml` names.
+        metric: the leading metric; None: the configuration's objective.
 
-    Raises `ValueError` that names the folder if it holds no results or they do not fit together, and `ArtifactError`
-    for metrics that were edited or are damaged.
+    Raises:
+        ValueError: the folder holds no results, or they do not fit together.
+        ArtifactError: a metrics file was edited or is damaged.
     """
     folder = Path(folder)
-    config = _config(folder / "config.yaml")
+    config = _read_config(folder)
     if benchmarks is None:
-        edited = RunFolder(folder).edited_file("metrics/")
-        if edited is not None:
-            raise ArtifactError(f"{folder / edited} was edited or is damaged: start that run again, which rebuilds it")
-        benchmarks = [BenchmarkResult.from_dict(_json(path)) for path in _metrics_files(folder, config)]
+        benchmarks = _read_benchmarks(folder, config)
     if not benchmarks:
         raise ValueError(f"{folder} holds no results: expected metrics/<benchmark>.json, which a finished run writes")
     names = system_names(benchmarks)
@@ -123,7 +131,7 @@ def read_results(
             heads=_json(folder / "checkpoint" / "heads.json") if aligned else heads,
             heads_before=heads if aligned else None,
             head_curves=_json(folder / "head_curves.json"),
-            epochs=_epochs(folder / "training" / "epochs.csv") if aligned else (),
+            epochs=tuple(read_epoch_log(folder / "training" / "epochs.csv")) if aligned else (),
             passes=_passes(_json(folder / "facts.json") or {}),
             config=config,
         )
@@ -131,52 +139,19 @@ def read_results(
         raise ValueError(f"{folder}: {error}") from error
 
 
-def _metrics_files(folder: Path, config: Mapping[str, Any]) -> list[Path]:
-    """The files of the benchmarks that the configuration names; of a folder without one, all."""
-    sources = (config.get("debug") or {}).get("benchmarks") or config.get("benchmarks") or {}
-    named = [folder / "metrics" / f"{source['name']}.json" for source in sources.values()]
-    return [path for path in named if path.is_file()] or sorted((folder / "metrics").glob("*.json"))
-
-
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _epochs(path: Path) -> tuple[dict[str, float], ...]:
-    if not path.is_file():
-        return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        return tuple({k: float(v) for k, v in row.items() if k and v} for row in csv.DictReader(file))
-
-
 def _passes(facts: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """Facts by system and benchmark, out of keys `system/benchmark`; a benchmark's name has no slash."""
+    """Facts by (system, benchmark), from keys `system/benchmark`; a benchmark's name has no slash."""
     return {(key.rpartition("/")[0], key.rpartition("/")[2]): values for key, values in facts.items()}
-
-
-FINISHED = "finished"
-NO_STATUS = "no status"  # of a folder with results alone, copied or made by other means
-NOT_STARTED = "not started"  # of a job of which there is nothing but its overrides
-_OWN = frozenset(
-    ("metrics", "runs", "heads", "checkpoint", "training", "figures", "tables", "wandb", ".hydra", ".keys", ".submitit")
-)  # folders of a run in which no other run lies
 
 
 @dataclass(frozen=True, slots=True)
 class CollectedRun:
-    """A run folder's content.
+    """The content of a run folder, finished or not.
 
-    state: `finished`, `failed`, `interrupted`, `running` (or killed), `same` (a sweep's job equal to another's, which
-        `reason` names), `no status`, `not started`, `unreadable`. reason: why it is not finished, as far as known.
-    overrides: what the command line and the sweep said, key -> value. config: the composed configuration, flat, key ->
-        value; empty if there is none. results: only of runs that are finished or have no status.
+    state: `finished`, `failed`, `interrupted`, `running` (or killed), `same` (a sweep's job that equals another, named
+        by `reason`), `no status`, `not started`, `unreadable`. reason: why the run is not finished, if known.
+    overrides: key -> value, from the command line and the sweep. config: the composed configuration, flat, key ->
+        value; empty without `config.yaml`. results: of runs that are finished or have no status, else empty.
     """
 
     folder: Path
@@ -190,26 +165,27 @@ class CollectedRun:
 
     @property
     def seed(self) -> Any:
-        """The configuration's seed; None if it is not known."""
+        """The configuration's seed; None if unknown."""
         return self.config.get("seed")
 
 
 def find_run_folders(roots: Iterable[Path]) -> list[Path]:
-    """All run folders at and below these, in the order of their paths, each once.
+    """Find all run folders at and below `roots`, each once, in natural order of their paths.
 
-    Raises `ValueError` for a root that holds none.
+    Raises:
+        ValueError: a root holds no run folder.
     """
     found: dict[Path, Path] = {}
     for root in roots:
         below = list(_below(root))
         if not below:
-            raise ValueError(f"{root} is no run folder and holds none: expected folders with status.json or metrics/")
+            raise ValueError(f"{root} holds no run folder: expected folders with status.json or metrics/")
         found |= {path.resolve(): path for path in below}
     return sorted(found.values(), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """A key that orders heads_4 before heads_16."""
+    """A sort key that orders heads_4 before heads_16."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
@@ -217,32 +193,22 @@ def _below(root: Path) -> Iterator[Path]:
     for here, folders, files in os.walk(root):
         path = Path(here)
         if "status.json" in files or "metrics" in folders or (path / ".hydra" / "overrides.yaml").is_file():
-            folders[:] = [name for name in folders if name not in _OWN]
+            folders[:] = [name for name in folders if name not in _RUN_SUBFOLDERS]
             yield path
 
 
 def read_run_folder(folder: Path) -> CollectedRun:
-    """A run folder's content. What cannot be read makes the run `unreadable`, with the reason; nothing is raised."""
+    """Read a run folder. A folder that cannot be read has state `unreadable` and the reason; nothing is raised."""
     try:
-        return _read(folder)
+        return _collect(folder)
     except (ValueError, ArtifactError, OSError, yaml.YAMLError) as error:
         return CollectedRun(folder, "unreadable", reason=f"{type(error).__name__}: {error}")
 
 
-def _read(folder: Path) -> CollectedRun:
-    path = folder / "status.json"
-    status = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    files = sorted((folder / "metrics").glob("*.json"))
-    state = status.get("state") or (NO_STATUS if files else NOT_STARTED)
-    config = _yaml(folder / "config.yaml") or {}
-    results: list[BenchmarkResult] = []
-    if state in (FINISHED, NO_STATUS):
-        edited = RunFolder(folder).edited_file("metrics/")
-        if edited is not None:
-            raise ArtifactError(f"{edited} was edited or is damaged: run it again, which rebuilds it")
-        named = _benchmarks(config)
-        wanted = [file for file in files if not named or file.stem in named]  # others are left of an earlier start
-        results = [BenchmarkResult.from_dict(json.loads(file.read_text(encoding="utf-8"))) for file in wanted]
+def _collect(folder: Path) -> CollectedRun:
+    status = _json(folder / "status.json") or {}
+    state = status.get("state") or (NO_STATUS if any((folder / "metrics").glob("*.json")) else NOT_STARTED)
+    config = _read_config(folder)
     same = status.get("same_as")
     return CollectedRun(
         folder,
@@ -252,17 +218,8 @@ def _read(folder: Path) -> CollectedRun:
         reason=f"the same as {same}" if same else status.get("error", ""),
         overrides=dict(_override(text) for text in _yaml(folder / ".hydra" / "overrides.yaml") or []),
         config=dict(_flat(config)),
-        results=tuple(results),
+        results=tuple(_read_benchmarks(folder, config)) if state in (FINISHED, NO_STATUS) else (),
     )
-
-
-def _yaml(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _benchmarks(config: Mapping[str, Any]) -> set[str]:
-    sources = (config.get("debug") or {}).get("benchmarks") or config.get("benchmarks") or {}
-    return {source["name"] for source in sources.values()}
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -276,3 +233,31 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _read_benchmarks(folder: Path, config: Mapping[str, Any]) -> list[BenchmarkResult]:
+    """The results of the benchmarks that the configuration names, in its order; all of them if it names none.
+
+    Other files in `metrics/` come from an earlier start with other benchmarks.
+    """
+    edited = RunFolder(folder).edited_file("metrics/")
+    if edited is not None:
+        raise ArtifactError(f"{folder / edited} was edited or is damaged: run it again, which rebuilds the file")
+    sources = (config.get("debug") or {}).get("benchmarks") or config.get("benchmarks") or {}
+    named = [folder / "metrics" / f"{source['name']}.json" for source in sources.values()]
+    paths = [path for path in named if path.is_file()] if named else sorted((folder / "metrics").glob("*.json"))
+    return [BenchmarkResult.from_dict(_json(path)) for path in paths]
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The composed configuration; interpolations stay unresolved. Empty without `config.yaml`."""
+    content = _yaml(folder / "config.yaml")
+    return {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _yaml(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrank.alignment.epoch_log import read_record
 from headrank.data.batches import check_shares
 from headrank.data.labelled import split
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.io.artifacts import RunFolder, artifact_key
+from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write, finish_replacing
 from headrank.io.launch import Started
 from headrank.model import BackboneSettings, count_layers
@@ -138,7 +138,7 @@ class AlignStage:
 
     def epochs(self) -> list[dict[str, float | int]]:
         """What was logged after each epoch of the alignment."""
-        return read_record(self.folder.path / TRAINING / "epochs.csv")
+        return read_epoch_log(self.folder.path / TRAINING / "epochs.csv")
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         # late: Lightning takes seconds to import, and belongs to the extra `train`

@@ -1,6 +1,6 @@
-"""Tracking: what a run tells a dashboard. The pipeline knows `Tracker` alone; `run.py` chooses one.
+"""Tracking of runs in a dashboard. The pipeline depends on `Tracker` only; `run.py` chooses the implementation.
 
-Nothing of Weights & Biases (extra `wandb`) is imported before a run is tracked there, and nowhere outside this package.
+Only this package imports Weights & Biases (extra `wandb`), and only once a run is tracked there.
 """
 
 from headrank.tracking.base import NoTracker, Tracker

@@ -1,4 +1,4 @@
-"""What the pipeline tells a tracker, and the tracker that keeps nothing."""
+"""The interface between the pipeline and a tracker, and a tracker that does nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,28 +9,35 @@ from headrank.evaluation import BenchmarkResult
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows one run. Whatever it is told comes from the run folder, so that a tracker only shows, never keeps."""
+    """Shows one run. All values also lie in the run folder, so a tracker never has to keep anything."""
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """The run begins, before any work. An exception here stops it."""
+        """Called before any work. An exception stops the run."""
 
     def status(self, status: Mapping[str, Any]) -> None:
-        """The content of `status.json`, each time it is written; before `start`, too, where that failed."""
+        """Called with the content of `status.json` after each write; also before `start`, if an earlier step failed."""
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Files or folders of the run folder that are final: kind `heads`, `aligned-heads` or `model`."""
+        """Called when files or folders of the run folder are final. kind: `heads`, `aligned-heads` or `model`."""
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """All epochs of the alignment so far (`epochs.csv`), after each of them and again at its end."""
+        """Called with all rows of the epoch log so far, after each epoch and at the end of the alignment."""
 
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
-        """All benchmarks are scored and the report is written. metric: the main one. numbers: `facts.run_numbers`."""
+        """Called when all benchmarks are scored and the report is written.
+
+        Args:
+            results: one per benchmark.
+            folder: the run folder.
+            metric: the leading metric.
+            numbers: further numbers by name (`facts.run_numbers`).
+        """
 
     def finish(self, *, failed: bool) -> None:
-        """The run is over. Always called, once."""
+        """Called exactly once, at the end of the run."""
 
 
 class NoTracker(Tracker):
-    """Tells nobody: every method does nothing."""
+    """A tracker whose methods do nothing."""

@@ -1,4 +1,4 @@
-"""What the W&B run of a run folder holds, in `tracking.json`: a resumed run logs nothing twice and loses nothing."""
+"""What was already logged to a run folder's W&B run, kept in `tracking.json`, so a resumed run logs nothing twice."""
 
 import json
 import uuid
@@ -11,13 +11,17 @@ NAME = "tracking.json"
 
 
 class Ledger:
-    """The W&B run that a folder belongs to, and what was logged to it.
+    """The W&B run of a run folder and what was logged to it.
 
-    configuration: its key; another one starts a new ledger with a new run id. offline: whether this start is
-    offline. A start that is offline, or that follows an offline one, logs everything again, because W&B keeps each
-    offline start in a separate folder; until it holds all that the earlier start held (`whole`), the file is not
-    written. A run that is killed between logging and writing logs an epoch again, at the same step, which W&B refuses
-    when online.
+    W&B keeps each offline start in a separate folder. So a start that is offline, or follows an offline start, logs
+    everything again, and the file is not written until this start has logged as much as the earlier one (`whole`).
+    A run that is killed between logging an epoch and saving the ledger logs that epoch again at the same step; W&B
+    ignores the duplicate when online.
+
+    Args:
+        path: `tracking.json` in the run folder.
+        configuration: key of the configuration; another key starts a new ledger with a new run id.
+        offline: whether this start is offline.
     """
 
     def __init__(self, path: Path, configuration: str, *, offline: bool = False) -> None:
@@ -31,15 +35,15 @@ class Ledger:
         self.earlier: dict[str, Any] = content if again else {}
         if again:
             content = {}
-        self.epochs: int = content.get("epochs", 0)  # how many are logged
-        self.step: int = content.get("step", 0)  # of the next row of history, unless W&B knows a later one
-        self.results: str | None = content.get("results")  # the key of the results that are logged
+        self.epochs: int = content.get("epochs", 0)  # number of epochs logged
+        self.step: int = content.get("step", 0)  # of the next history row, unless W&B has a later one
+        self.results: str | None = content.get("results")  # key of the logged results
         self.files: dict[str, str] = content.get("files", {})  # artifact -> digest
         self.save()
 
     @property
     def whole(self) -> bool:
-        """Whether this start has logged at least as much as the earlier start, except a model, which is optional."""
+        """Whether this start has logged at least as much as the earlier one, apart from models (optional uploads)."""
         earlier = self.earlier
         files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
         return (
@@ -49,7 +53,7 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write the file, atomically, once this start is `whole`."""
+        """Write the file atomically, if this start is `whole`."""
         if not self.whole:
             return
         with atomic_write(self.path) as file:

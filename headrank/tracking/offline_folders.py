@@ -1,7 +1,7 @@
-"""The folders that W&B keeps for an offline run: one for each start, of which `wandb sync` must see one alone.
+"""The folders that W&B keeps for an offline run, one per start. `wandb sync` must see only one of them.
 
-`wandb sync` replays every folder that it finds, several of one run at once and in no order, and each overwrites what
-another uploaded. So a later start logs everything again, and its folder replaces the earlier ones.
+`wandb sync` replays every folder it finds, in arbitrary order, and folders of the same run overwrite each other. So a
+later start logs everything again, and its folder replaces the earlier ones.
 """
 
 import shutil
@@ -9,9 +9,12 @@ from pathlib import Path
 
 
 class OfflineFolders:
-    """The folders of one W&B run.
+    """The offline folders of one W&B run.
 
-    current: the folder of this start, which `wandb sync` skips until it `replaces` the others. folder: the run folder.
+    Args:
+        folder: the run folder.
+        run_id: the id of the W&B run.
+        current: the folder of this start. `wandb sync` skips it until `replace` is called, if older folders exist.
     """
 
     def __init__(self, folder: Path, run_id: str, current: Path) -> None:
@@ -22,15 +25,19 @@ class OfflineFolders:
             _hide(self.current)
 
     def replace(self) -> None:
-        """Have `wandb sync` take this start's folder in place of the older ones."""
+        """Make `wandb sync` upload this start's folder instead of the older ones."""
         for path in self.older:
             _hide(path)
         if self.older:
             _marker(self.current).unlink(missing_ok=True)
 
     def remove(self, *, whole: bool) -> None:
-        """Delete the older folders if this start's, now closed, is `whole`; otherwise delete this start's, an offline
-        folder that holds less than the older ones."""
+        """Delete the folders that are no longer needed, after this start has closed its own.
+
+        Args:
+            whole: whether this start logged at least as much as the older ones. True: delete the older folders;
+                False: delete this start's offline folder.
+        """
         if whole:
             for path in self.older:
                 shutil.rmtree(path, ignore_errors=True)
@@ -39,7 +46,7 @@ class OfflineFolders:
 
 
 def _hide(folder: Path) -> None:
-    """Mark a folder as one that was uploaded, which `wandb sync` skips."""
+    """Mark a folder as uploaded, so that `wandb sync` skips it."""
     if folder.is_dir():
         _marker(folder).touch()
 

@@ -1,6 +1,6 @@
-"""The dashboard as plain data: sections of panels, each with the keys that it shows. Knows no W&B.
+"""The dashboard as plain data: sections of panels with the keys they show. Independent of W&B.
 
-Which keys there are follows from the experiment, so a dashboard is made with the words that a run is made with.
+The experiment determines the keys, so the dashboard command takes the same overrides as a run.
 """
 
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from headrank.tracking.names import (
 class Kind(StrEnum):
     """How a panel shows its keys."""
 
-    BARS = "bars"  # the last value of each key, a bar per run
+    BARS = "bars"  # last value of each key, one bar per run
     LINES = "lines"  # over `x`
-    SCATTER = "scatter"  # one key over `x`, a point per run, x on a log scale
+    SCATTER = "scatter"  # one key over `x` on a log scale, one point per run
     PAGES = "pages"  # logged pages: figures, the report
     TABLE = "table"  # a logged table
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What one panel shows. `x` goes with lines and scatter."""
+    """One panel of the dashboard. `x` is the key of the horizontal axis of lines and scatter plots."""
 
     kind: Kind
     title: str
@@ -53,13 +53,13 @@ class Section:
 
 
 def systems_of(experiment: Experiment) -> list[str]:
-    """The systems that a run reports: the first stage, the main one, what it was before alignment, the others."""
+    """The systems of a run: first stage, main system, main system before alignment (if aligned), then the others."""
     main = [MAIN_SYSTEM] + ([UNALIGNED_SYSTEM] if experiment.alignment is not None else [])
     return [FIRST_STAGE_SYSTEM, *main, *(name for name in experiment.systems if name != MAIN_SYSTEM)]
 
 
 def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
-    """All sections; those of alignment only where the experiment aligns."""
+    """All sections of the dashboard. The section on alignment needs an experiment with alignment."""
     sections = [
         Section("Middle zone", _middle_zone(experiment)),
         Section("Ranking", _ranking(experiment)),
@@ -72,7 +72,7 @@ def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
 
 
 def pinned_keys(experiment: Experiment) -> list[str]:
-    """The keys that stand beside each run's name."""
+    """The keys shown next to each run's name."""
     main = [mean_key(MAIN_SYSTEM, experiment.objective), selectivity_key(None, MAIN_SYSTEM, "difference")]
     return [key("status", "state"), *main, key("model", "parameters")]
 
@@ -85,9 +85,9 @@ def _middle_zone(e: Experiment) -> tuple[Panel, ...]:
         by_system = tuple(selectivity_key(name, system, "difference") for system in systems)
         panels.append(Panel(Kind.BARS, f"Selectivity, {name}", by_system))
         at_places = tuple(place_key(name, system, "difference") for system in systems)
-        panels.append(Panel(Kind.LINES, f"Selectivity by place in the context (%), {name}", at_places, PLACE))
+        panels.append(Panel(Kind.LINES, f"Selectivity by position in the context (%), {name}", at_places, PLACE))
     panels.append(Panel(Kind.TABLE, "Selectivity with intervals", (table_key("middle_zone"),)))
-    panels.append(Panel(Kind.TABLE, "By place, with intervals", (table_key("positions"),)))
+    panels.append(Panel(Kind.TABLE, "By position, with intervals", (table_key("positions"),)))
     return tuple(panels)
 
 
@@ -104,7 +104,7 @@ def _ranking(e: Experiment) -> tuple[Panel, ...]:
 
 def _homogenization(e: Experiment) -> tuple[Panel, ...]:
     titles = dict(zip(HOMOGENIZATION, ("Deviation of z", "Entropy", "Nearly equal neighbours"), strict=True))
-    # The deviation is in each system's own unit: only before and after alignment can be set side by side.
+    # Each system has its own unit of z, so deviations compare only before and after alignment.
     comparable = {"deviation": [name for name in systems_of(e) if name in (MAIN_SYSTEM, UNALIGNED_SYSTEM)]}
     return tuple(
         Panel(

@@ -1,4 +1,4 @@
-"""From results to what is tracked: plain numbers by key, rows by place in the context, tables. Knows no tracker."""
+"""Results as tracked values: numbers by key, rows by position in the context, tables. Independent of the tracker."""
 
 from collections.abc import Mapping, Sequence
 
@@ -29,9 +29,14 @@ from headrank.tracking.names import (
 
 
 def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, float | int]) -> dict[str, float | int]:
-    """Every number of the results by its key, at full precision; what was not measured is absent.
+    """All numbers of the results by key, at full precision.
 
-    numbers: further numbers by name, such as `model/parameters`.
+    Args:
+        results: one per benchmark.
+        numbers: further numbers by name, such as `model/parameters`.
+
+    Returns:
+        Key -> value. Values that were not measured are absent.
     """
     values: dict[str, float | int | None] = {logged(name): value for name, value in numbers.items()}
     for result in results:
@@ -51,7 +56,7 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
 
 
 def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
-    """A row for each part of the context, first part first: its `place` and the selectivity of every system there."""
+    """One row per part of the context, from first to last: its `place` in percent and each system's selectivity."""
     rows: dict[int, dict[str, float | int]] = {}
     for result in results:
         for name, system in result.systems.items():
@@ -73,7 +78,7 @@ def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int
 
 
 def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, Table]:
-    """The report's tables over all benchmarks, and those of each benchmark, by key."""
+    """The tables of the report by key, over all benchmarks and per benchmark."""
     tables = {
         table_key("main"): main_table(results, metric),
         table_key("changes"): changes_table(results, metric),
@@ -87,7 +92,7 @@ def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, 
 
 
 def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
-    """An epoch's row by key."""
+    """One row of the epoch log by key."""
     return {EPOCH if name == EPOCH else logged(name): value for name, value in row.items()}
 
 

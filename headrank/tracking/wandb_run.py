@@ -1,15 +1,15 @@
-"""A run in Weights & Biases: configuration, heads, training curves as they come, results, report, status and times.
+"""A run in Weights & Biases: configuration, heads, training curves after each epoch, results, report, status, times.
 
-Everything is read from the run folder or the results, so the local report says the same. Checked on wandb 0.31.
+All values come from the run folder or the results, so the local report shows the same. Checked with wandb 0.31.
+Functions import wandb only when a run is tracked: it is an optional package.
 """
 
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import wandb
 from pydantic import StringConstraints
 
 from headrank.evaluation import BenchmarkResult, Table
@@ -22,21 +22,28 @@ from headrank.tracking.names import EPOCH, PLACE, REPORT, check_names, figure_ke
 from headrank.tracking.offline_folders import OfflineFolders
 from headrank.tracking.values import epoch_values, place_rows, result_tables, result_values
 
+if TYPE_CHECKING:
+    import wandb
+
+logger = logging.getLogger(__name__)
+
 MODES = ("online", "offline", "disabled")
+_MAX_NAME_LENGTH = 128  # of a run's or a group's name; W&B refuses longer ones
+_LOCATION_KEYS = ("tracking", "paths")  # keys of the configuration that say where, not what, a run is
 
 
 @settings
 class WandbSettings:
-    """Where in Weights & Biases a run goes."""
+    """The destination of a run in Weights & Biases."""
 
     project: str = "headrank"
     entity: str | None = None  # user or team; None: the account's default
-    group: str | None = None  # None: a sweep's jobs share the name of its folder, a single run has no group
-    tags: Listed[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = ()  # W&B refuses others
-    # online | offline (kept in the run folder, for `wandb sync`) | disabled (nothing is written)
+    group: str | None = None  # None: jobs of a sweep share the name of its folder; a single run has no group
+    tags: Listed[Annotated[str, StringConstraints(min_length=1, max_length=64)]] = ()  # lengths that W&B accepts
+    # online | offline (written to the run folder, for `wandb sync`) | disabled (nothing is written)
     mode: Annotated[str, one_of(MODES)] = "online"
-    log_model: bool = False  # upload the aligned checkpoint, too; heads always are
-    max_model_gb: Annotated[float, Gt(0)] = 5.0  # a larger checkpoint stays where it is, and a warning says so
+    log_model: bool = False  # also upload the aligned checkpoint; heads are always uploaded
+    max_model_gb: Annotated[float, Gt(0)] = 5.0  # a larger checkpoint is not uploaded, with a warning
 
     def __post_init__(self) -> None:
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):  # W&B's own rule
@@ -44,82 +51,91 @@ class WandbSettings:
 
 
 def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, name: str, group: str | None) -> Tracker:
-    """The tracker of one run.
+    """Make the tracker of one run.
 
-    settings: None for none. config: the composed configuration in plain values. name: of the run. group: of the sweep
-    that the run is a job of, where the settings name none.
+    Under distributed training every process runs the pipeline; only the process of rank 0 is tracked.
 
-    Under distributed training every process runs the pipeline; only the first of them is tracked. Raises
-    `MissingExtraError` if W&B is not installed; nothing has been computed by then.
+    Args:
+        settings: None: the run is not tracked.
+        config: the composed configuration as plain values.
+        name: the name of the run.
+        group: the name of the sweep that the run belongs to, used if the settings name no group.
+
+    Raises:
+        MissingExtraError: W&B is not installed. Nothing has been computed by then.
     """
     if settings is None or settings.mode == "disabled" or process_rank() != 0:
         return NoTracker()
     require_extra("wandb", "tracking=wandb", "wandb")
-    from headrank.tracking.wandb_run import WandbTracker
-
     return WandbTracker(settings, config, name=name, group=settings.group or group)
 
 
 def process_rank() -> int:
-    """This process's rank, as torchrun, Lightning or SLURM says in the environment; 0 where nobody does."""
+    """The rank of this process, from the environment variables of torchrun, Lightning or SLURM; 0 if none is set."""
     for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])
     return 0
 
 
-logger = logging.getLogger(__name__)
-
-_LONGEST = 128  # characters of a run's or a group's name, beyond which W&B refuses a run
-_PLACE_OF_RUN = ("tracking", "paths")  # parts of a configuration that say where, not what, a run is
-
-
 class WandbTracker:
-    """One run folder's W&B run.
+    """The W&B run of a run folder.
 
-    config: plain values. name, group: the run's. A folder that is run again with the same configuration continues the
-    same W&B run; offline, the new start's folder holds everything and replaces the earlier one.
+    A folder that is run again with the same configuration resumes the same W&B run. Offline, the folder of the new
+    start holds everything and replaces the earlier one.
+
+    Args:
+        settings: the destination in W&B.
+        config: the composed configuration as plain values.
+        name: the name of the run.
+        group: the name of its group; None: no group.
     """
 
     def __init__(self, settings: WandbSettings, config: Mapping[str, Any], *, name: str, group: str | None) -> None:
         self.settings, self.config, self.name, self.group = settings, dict(config), name, group
-        self._run: wandb.Run | None = None
+        self._run: "wandb.Run | None" = None
         self._ledger: Ledger | None = None
         self._folders: OfflineFolders | None = None
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Open the W&B run. Raises wandb's own errors if an online run cannot be opened (no key, no network), and
-        `ValueError` where two names would share a key."""
+        """Open the W&B run.
+
+        Raises:
+            ValueError: two systems or two benchmarks have the same key.
+            wandb.Error: an online run cannot be opened (no key, no network).
+        """
+        import wandb
+
         check_names("systems", systems)
         check_names("benchmarks", benchmarks)
         s = self.settings
-        what = {name: value for name, value in self.config.items() if name not in _PLACE_OF_RUN}
+        identity = {name: value for name, value in self.config.items() if name not in _LOCATION_KEYS}
         offline = s.mode == "offline"
-        self._ledger = Ledger(folder / NAME, artifact_key(what, s.project, s.entity), offline=offline)
+        self._ledger = Ledger(folder / NAME, artifact_key(identity, s.project, s.entity), offline=offline)
         self._run = run = wandb.init(
             entity=s.entity,
             project=s.project,
             dir=str(folder),
             id=self._ledger.run_id,
-            resume=None if offline else "allow",  # offline: it holds everything, and replaces an uploaded run
-            name=self.name[:_LONGEST],
-            group=self.group and self.group[:_LONGEST],
+            resume=None if offline else "allow",  # offline: it holds everything and replaces an uploaded run
+            name=self.name[:_MAX_NAME_LENGTH],
+            group=self.group and self.group[:_MAX_NAME_LENGTH],
             tags=list(s.tags),
             config=self.config,
-            allow_val_change=True,  # of what may change between starts, such as paths
+            allow_val_change=True,  # paths may change between starts
             mode="offline" if offline else "online",
-            settings=wandb.Settings(silent=True),  # the log says where the run is
-            reinit="create_new",  # never the run that another job of this process left open
+            settings=wandb.Settings(silent=True),  # the log names the address
+            reinit="create_new",  # another job of this process may have left a run open
         )
         self._folders = OfflineFolders(folder, self._ledger.run_id, Path(run.dir).parent)
         self._save()
         for pattern, step in (("train/*", EPOCH), ("val/*", EPOCH), ("heads/*", EPOCH), ("places/*", PLACE)):
             run.define_metric(pattern, step_metric=step)
-        where = run.url if s.mode == "online" else f"`wandb sync {folder / 'wandb'}` uploads this run"
-        logger.info("tracking: %s", where)
+        address = run.url if s.mode == "online" else f"`wandb sync {folder / 'wandb'}` uploads this run"
+        logger.info("tracking: %s", address)
 
     def status(self, status: Mapping[str, Any]) -> None:
-        """State, stage, error and each stage's time into the summary, overwriting what stood there."""
+        """Update the summary with state, stage, error and the time of each stage."""
         if self._run is None:
             return
         values = {key("status", name): status.get(name, "") for name in ("state", "stage", "error")}
@@ -129,16 +145,18 @@ class WandbTracker:
         self._run.summary.update(values)
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """An artifact `<kind>-<run id>` with these files, unless the run has it already."""
+        """Log an artifact `<kind>-<run id>` with these files, unless it was already logged."""
+        import wandb
+
         run, ledger = self._opened()
-        if kind == "model" and not self._wants_model(folder, names):
+        if kind == "model" and not self._uploads_model(folder, names):
             return
         artifact_name = f"{kind}-{ledger.run_id}"
         artifact = wandb.Artifact(artifact_name, type=kind, metadata={"run": self.name})
         for name in names:
             path = folder / name
             if path.is_dir():
-                artifact.add_dir(str(path), name=name, policy="immutable")  # read where it is, not copied first
+                artifact.add_dir(str(path), name=name, policy="immutable")  # reads the files in place, without a copy
             else:
                 artifact.add_file(str(path), name=name)
         digest = artifact.digest
@@ -148,7 +166,7 @@ class WandbTracker:
             self._save()
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """A row of history for each epoch that has none yet, at the step of its number."""
+        """Log a history row for each epoch that has none yet, with the epoch as its step."""
         run, ledger = self._opened()
         for row in rows[ledger.epochs :]:
             step = int(row[EPOCH])
@@ -159,7 +177,7 @@ class WandbTracker:
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
-        """Values, tables, figures and the whole report as rows of history, unless they are there already."""
+        """Log values, tables, figures and the report as history rows, unless they were already logged."""
         run, ledger = self._opened()
         content = artifact_key([result.to_dict() for result in results], metric, dict(numbers))
         if ledger.results == content:
@@ -169,7 +187,7 @@ class WandbTracker:
             media[figure_key(path.stem)] = _page(path)
         media[REPORT] = _page(folder / "report.html")
         rows = [*place_rows(results), {**result_values(results, numbers), **media}]
-        first = max(run.step, ledger.step)  # W&B takes no row before one that it has
+        first = max(run.step, ledger.step)  # W&B refuses a row before its latest one
         for step, row in enumerate(rows, first):
             run.log(row, step=step, commit=True)
         ledger.results, ledger.step = content, first + len(rows)
@@ -183,7 +201,7 @@ class WandbTracker:
         run.finish(exit_code=1 if failed else 0)
         if self._folders is not None and self._ledger is not None:
             if not self._ledger.whole:
-                logger.info("tracking: the earlier offline run is kept, this start logged less")
+                logger.info("tracking: this start logged less than the earlier offline run, which is kept")
             self._folders.remove(whole=self._ledger.whole)
 
     def _save(self) -> None:
@@ -193,30 +211,35 @@ class WandbTracker:
         if ledger.whole and self._folders is not None:
             self._folders.replace()
 
-    def _wants_model(self, folder: Path, names: Sequence[str]) -> bool:
+    def _uploads_model(self, folder: Path, names: Sequence[str]) -> bool:
         if not self.settings.log_model:
             return False
         size = sum(path.stat().st_size for name in names for path in (folder / name).rglob("*") if path.is_file()) / 1e9
         if size > self.settings.max_model_gb:
             logger.warning(
-                "tracking: %s has %.2f GB, above tracking.max_model_gb=%g: it stays in %s alone",
+                "tracking: %s has %.2f GB, more than tracking.max_model_gb=%g: not uploaded, kept in %s",
                 *(", ".join(names), size, self.settings.max_model_gb, folder),
             )
             return False
         return True
 
-    def _opened(self) -> tuple[wandb.Run, Ledger]:
+    def _opened(self) -> "tuple[wandb.Run, Ledger]":
         if self._run is None or self._ledger is None:
-            raise RuntimeError("the tracker was not started, or is finished")
+            raise RuntimeError("expected an open W&B run: call start() first, and nothing after finish()")
         return self._run, self._ledger
 
 
-def _table(table: Table) -> wandb.Table:
+def _table(table: Table) -> "wandb.Table":
+    import wandb
+
     headings = table.unit_headings
-    columns: list[Any] = [f"{h} ({i})" if h in headings[:i] else h for i, h in enumerate(headings)]  # none twice
+    # W&B needs unique headings
+    columns: list[Any] = [f"{h} ({i})" if h in headings[:i] else h for i, h in enumerate(headings)]
     rows: list[Any] = table.in_units()
     return wandb.Table(columns=columns, data=rows)
 
 
-def _page(path: Path) -> wandb.Html:
+def _page(path: Path) -> "wandb.Html":
+    import wandb
+
     return wandb.Html(path.read_text(encoding="utf-8"), inject=False)

@@ -1,6 +1,6 @@
-"""The dashboard in Weights & Biases: a workspace made of the sections of `panels.py`. Checked on wandb-workspaces 0.4.
+"""The dashboard in Weights & Biases: a workspace of the sections of `panels.py`. Checked with wandb-workspaces 0.4.
 
-Building one and writing it as JSON needs neither account nor network; saving does.
+Only saving a workspace needs an account and a network.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,24 @@ import wandb_workspaces.workspaces as ws
 
 from headrank.tracking.panels import Kind, Panel, Section
 
-COLUMNS = 3  # panels beside one another
+COLUMNS = 3  # panels per row
 
 
 def make_workspace(
     sections: Sequence[Section], *, entity: str, project: str, name: str, pinned: Sequence[str]
 ) -> ws.Workspace:
-    """The workspace; `save()` puts it into the project. pinned: keys of the summary to stand beside each run's name."""
+    """Build a workspace.
+
+    Args:
+        sections: sections of the dashboard, in order.
+        entity: user or team.
+        project: the W&B project.
+        name: the name of the workspace.
+        pinned: summary keys to show next to each run's name.
+
+    Returns:
+        The workspace, not saved yet; see `save_workspace`.
+    """
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -37,8 +48,8 @@ def make_workspace(
 
 
 def workspace_json(workspace: ws.Workspace) -> dict[str, Any]:
-    """What `save()` would send, in plain values."""
-    view = workspace._to_model()  # the library has no public way to the definition
+    """The definition of the workspace as plain values, as `save_workspace` would send it."""
+    view = workspace._to_model()  # the library has no public access to the definition
     return {
         "entity": view.entity,
         "project": view.project,
@@ -48,7 +59,11 @@ def workspace_json(workspace: ws.Workspace) -> dict[str, Any]:
 
 
 def save_workspace(workspace: ws.Workspace) -> str:
-    """Put it into its project; returns its address. Raises `ConnectionError` where W&B does not take it."""
+    """Save the workspace in its project and return its URL.
+
+    Raises:
+        ConnectionError: W&B refuses the workspace or cannot be reached.
+    """
     try:
         return workspace.save().url
     except wandb.Error as error:
@@ -66,4 +81,4 @@ def _panel(panel: Panel) -> Any:
         return wr.ScatterPlot(title=panel.title, x=x, y=y, log_x=True)
     if panel.kind is Kind.PAGES:
         return wr.MediaBrowser(title=panel.title, media_keys=keys, num_columns=1)
-    return wr.WeavePanelSummaryTable(table_name=keys[0])  # has no title: it shows the table's key
+    return wr.WeavePanelSummaryTable(table_name=keys[0])  # has no title, shows the table's key

@@ -9,6 +9,7 @@ import pytest
 
 from headrank.evaluation import BenchmarkResult, Drawing
 from headrank.evaluation.measures.suite import zone_changes, zone_estimates
+from headrank.evaluation.report.figure import draw_figures
 from headrank.evaluation.report.figures import (
     AlignmentEffect,
     HeadCurves,
@@ -22,7 +23,6 @@ from headrank.evaluation.report.figures import (
     SystemSelectivity,
     TrainingCurves,
     default_figures,
-    draw,
 )
 from headrank.evaluation.report.figures.canvas import BLUE, DARK, GREY, ORANGE, system_colours
 from headrank.evaluation.report.figures.latency import seconds_per_list
@@ -39,11 +39,11 @@ def words(drawing):
 @pytest.fixture(scope="module")
 def drawn(full_run):
     """All figures of a run that has everything, beside another."""
-    return draw(default_figures(), [full_run, replace(full_run, name="other")])
+    return draw_figures(default_figures(), [full_run, replace(full_run, name="other")])
 
 
 def test_what_is_there_is_drawn_and_is_valid_xml(make_run, drawn):
-    assert [figure.name for figure in draw(default_figures(), [make_run()])] == ALWAYS
+    assert [figure.name for figure in draw_figures(default_figures(), [make_run()])] == ALWAYS
     assert [figure.name for figure in drawn] == [
         "alignment", "queries", "selectivity", "selectivity_runs", "positions", "homogenization", "training", "heads",
         "head_curves", "latency",
@@ -55,7 +55,7 @@ def test_what_is_there_is_drawn_and_is_valid_xml(make_run, drawn):
 
 
 def test_the_same_input_gives_the_same_bytes(full_run, drawn):
-    again = draw([AlignmentEffect(), HeadMaps()], [full_run])
+    again = draw_figures([AlignmentEffect(), HeadMaps()], [full_run])
     assert again == [figure for figure in drawn if figure.name in ("alignment", "heads")]
     assert not any(b"<dc:date>" in figure.image for figure in drawn)
 
@@ -199,13 +199,13 @@ def test_latency_needs_times_of_every_benchmark(full_run, make_benchmark):
 def test_names_that_look_like_markup_or_formulas_are_drawn(make_benchmark, make_run):
     names = ("first & <stage>", "$x^2$ $", "猫\n\x01 " + "long " * 40)
     run = make_run([make_benchmark("<b> $\\frac", systems=names)], main=names[1], before=names[2])
-    made = draw(default_figures(), [run])
+    made = draw_figures(default_figures(), [run])
     assert [figure.name for figure in made] == ["alignment", *ALWAYS]
     for figure in made:
         ElementTree.fromstring(figure.image.decode())
 
 
-def test_nothing_to_draw(make_benchmark, make_run):
+def test_nothing_to_draw_figures(make_benchmark, make_run):
     result = make_benchmark(systems=("first stage",))
     assert QueryChanges().make([make_run([result], main="first stage")]) is None
     content = result.to_dict()
@@ -219,7 +219,10 @@ def test_many_benchmarks_and_systems(make_benchmark, make_run):
     systems = ("first stage", *(f"system {i}" for i in range(9)))
     results = [make_benchmark(f"benchmark {i}", queries=3, seed=i, systems=systems) for i in range(6)]
     run = make_run(results, main="system 0")
-    assert [figure.name for figure in draw([QueryChanges(), SystemSelectivity()], [run])] == ["queries", "selectivity"]
+    assert [figure.name for figure in draw_figures([QueryChanges(), SystemSelectivity()], [run])] == [
+        "queries",
+        "selectivity",
+    ]
 
 
 def test_a_systems_colour_says_what_it_is(full_run):
@@ -244,13 +247,13 @@ def test_a_figure_gives_svg_or_png_or_nothing(make_run):
     svg = '<svg xmlns="http://www.w3.org/2000/svg"/>'
     png = b"\x89PNG\r\n\x1a\n"
     for image, ending, kind in ((svg, ".svg", "svg+xml"), (svg.encode(), ".svg", "svg+xml"), (png, ".png", "png")):
-        (figure,) = draw([Broken(image)], [make_run()])
+        (figure,) = draw_figures([Broken(image)], [make_run()])
         assert (figure.ending, figure.caption, figure.alternative) == (ending, "", "Broken")
         assert figure.address.startswith(f"data:image/{kind};base64,")
-    assert draw([Broken(Drawing(svg, "Seen."))], [make_run()])[0].alternative == "Broken: Seen."
-    assert draw([Broken(None)], [make_run()]) == []
+    assert draw_figures([Broken(Drawing(svg, "Seen."))], [make_run()])[0].alternative == "Broken: Seen."
+    assert draw_figures([Broken(None)], [make_run()]) == []
     with pytest.raises(ValueError, match="figure 'broken' made b'text'…, expected an SVG or a PNG"):
-        draw([Broken("text")], [make_run()])
+        draw_figures([Broken("text")], [make_run()])
     with pytest.raises(RuntimeError) as raised:
-        draw([Broken(RuntimeError("no"))], [make_run()])
+        draw_figures([Broken(RuntimeError("no"))], [make_run()])
     assert raised.value.__notes__ == ["while drawing the report's figure 'broken'"]

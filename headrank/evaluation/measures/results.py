@@ -13,6 +13,11 @@ from headrank.evaluation.measures.middle_zone import Homogenization, MiddleZone
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts
 from headrank.evaluation.measures.significance import Comparison
 
+MAIN_SYSTEM = "headrank"
+FIRST_STAGE_SYSTEM = "first stage"
+UNALIGNED_SYSTEM = "zero-shot"
+"""The main system before alignment: the same prompt and scorer on the original model, if an alignment is configured."""
+
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
@@ -70,6 +75,29 @@ class BenchmarkResult:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a benchmark's result: {type(error).__name__}: {error}") from error
+
+
+def check_results(results: Sequence[BenchmarkResult]) -> None:
+    """Check that results can share one report.
+
+    Raises `ValueError` if there are no results, two share a name, or their metrics or references differ.
+    """
+    if not results:
+        raise ValueError("expected the results of at least one benchmark, found none")
+    names = [result.name for result in results]
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected different benchmark names, found {', '.join(names)}")
+    for result in results[1:]:
+        if (result.metrics, result.reference) != (results[0].metrics, results[0].reference):
+            raise ValueError(
+                f"benchmark {result.name!r} has metrics {', '.join(result.metrics)}, reference {result.reference!r}, "
+                f"{results[0].name!r} {', '.join(results[0].metrics)} and {results[0].reference!r}: expected the same"
+            )
+
+
+def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
+    """The names of all systems, in order of first appearance."""
+    return list(dict.fromkeys(name for result in results for name in result.systems))
 
 
 def _system(content: Mapping[str, Any]) -> SystemResult:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, macro_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import mean
 from headrank.evaluation.measures.middle_zone import PLACES, MiddleZone
-from headrank.evaluation.measures.results import BenchmarkResult
-from headrank.evaluation.measures.selectivity import ZoneCounts, selectivity, selectivity_change
+from headrank.evaluation.measures.results import BenchmarkResult, system_names
+from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
 from headrank.evaluation.measures.significance import TIE, Comparison, compare, holm
 
 ALIKE = ("deviation", "entropy", "nearly_equal")
@@ -35,6 +35,17 @@ class _Pooled:
     @property
     def counts(self) -> list[ZoneCounts]:
         return [counts for zone in self.zones for counts in zone.zone]
+
+
+def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
+    """Selectivity per system over the pooled lists of all benchmarks, for systems that were measured on each."""
+    pooled = {}
+    for name in system_names(results):
+        zones = [r.systems[name].middle_zone for r in results if name in r.systems]
+        present = [zone for zone in zones if zone is not None]
+        if len(present) == len(results):
+            pooled[name] = selectivity([counts for zone in present for counts in zone.zone])
+    return pooled
 
 
 def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str, Estimate]:

@@ -1,7 +1,4 @@
-"""What the report's tables show, as data: columns, headings, forms, order. `tables.py` makes the records.
-
-`report.columns.<table>=[key, ...]` in the configuration chooses and orders the columns of a table, hidden ones too.
-"""
+"""The columns of the report's tables, as data: keys, headings, forms, order. `tables.py` fills them with values."""
 
 from headrank.evaluation.report.formatting import Form
 from headrank.evaluation.report.table import Column, Layout, Shape
@@ -16,18 +13,16 @@ CHANGES = Layout(
         Column("{metric}", Form.METRIC, key="metric", shape=Shape.PAIR),
         Column("Change", Form.CHANGE, key="change", signed=True),
         Column("{judged}", Form.METRIC, key="judged", shape=Shape.PAIR, optional=True),
-        Column("p (t)", Form.P, key="p_t"),
         Column("p", Form.P, key="p"),
         Column("p (Holm)", Form.P, key="p_holm"),
         Column("Won", Form.COUNT, key="won"),
         Column("Tied", Form.COUNT, key="tied"),
         Column("Lost", Form.COUNT, key="lost"),
     ),
-    hidden=frozenset({"p_t"}),
 )
 """A row for each system and benchmark, and one for each system's mean over several. Pairs are before and after."""
 
-BASELINE = Layout("baseline", "{reference} → {main}", CHANGES.columns, CHANGES.hidden | {"system"})
+BASELINE = Layout("baseline", "{reference} → {main}", CHANGES.columns[1:])
 """The same of the main system alone against a named baseline."""
 
 SUITE = Layout(
@@ -58,9 +53,7 @@ MIDDLE_ZONE = Layout(
         Column("Std z", Form.NUMBER, key="deviation", shape=Shape.INTERVAL),
         Column("Entropy", Form.METRIC, key="entropy", shape=Shape.INTERVAL),
         Column("Alike %", Form.PERCENT, key="nearly_equal", shape=Shape.INTERVAL),
-        Column("Lists", Form.COUNT, key="lists"),
     ),
-    hidden=frozenset({"lists"}),
 )
 
 TRAINING = Layout(
@@ -77,5 +70,3 @@ TRAINING = Layout(
 )
 """The columns of an epoch record that are known by name; a loss's parts are put after the loss, other values last."""
 NOT_SHOWN = ("heads/depth_change",)  # of an epoch record: what `heads/depth` shows
-
-LAYOUTS = {layout.name: layout for layout in (CHANGES, BASELINE, SUITE, MIDDLE_ZONE, TRAINING)}

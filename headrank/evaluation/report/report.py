@@ -12,9 +12,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from headrank.evaluation.report.figures.rendered_figure import Illustration
+from headrank.evaluation.report.figure import Illustration, draw_figures
 from headrank.evaluation.report.formatting import Form, one_line
-from headrank.evaluation.report.positions import positions_table
 from headrank.evaluation.report.settings import ReportSettings
 from headrank.evaluation.report.summary import change_lines, headline
 from headrank.evaluation.report.table import Table, markdown_text
@@ -24,6 +23,7 @@ from headrank.evaluation.report.tables import (
     main_table,
     metrics_table,
     middle_zone_table,
+    positions_table,
     suite_table,
     training_table,
 )
@@ -117,10 +117,8 @@ def write_report(
     baseline = settings.baseline or run.before
     if baseline is not None and baseline not in run.systems:
         raise ValueError(f"report.baseline {baseline!r} was not measured: expected one of {', '.join(run.systems)}")
-    from headrank.evaluation.report.figures import draw  # late: matplotlib takes a second
-
-    tables = _tables(run, baseline, settings)
-    figures = draw(settings.drawn(), (run, *beside))
+    tables = _tables(run, baseline)
+    figures = draw_figures(settings.chosen_figures(), (run, *beside))
     facts = dict(facts or {})
     content = _Content(
         title=f"{one_line(run.main)}: reranking report",
@@ -142,17 +140,17 @@ def write_report(
     return folder / "report.html"
 
 
-def _tables(run: RunResults, baseline: str | None, settings: ReportSettings) -> dict[str, Table]:
-    results, metric, columns = run.benchmarks, run.metric, settings.columns
+def _tables(run: RunResults, baseline: str | None) -> dict[str, Table]:
+    results, metric = run.benchmarks, run.metric
     made = (
         main_table(results, metric),
-        suite_table(results, metric, run.main, baseline, columns),
-        changes_table(results, metric, columns),
-        baseline_table(results, metric, run.main, baseline, columns) if baseline not in (None, run.reference) else None,
+        suite_table(results, metric, run.main, baseline),
+        changes_table(results, metric),
+        baseline_table(results, metric, run.main, baseline) if baseline not in (None, run.reference) else None,
         metrics_table(results),
-        middle_zone_table(results, columns),
+        middle_zone_table(results),
         positions_table(results),
-        training_table(run.epochs, columns),
+        training_table(run.epochs),
     )
     return {table.name: table for table in made if table is not None}
 

@@ -1,13 +1,12 @@
 """A table as data: columns with a form, rows of raw values; written as Markdown, CSV, LaTeX, or by the HTML template.
 
-What a table shows is a `Layout`: its columns in order, each with the key of the value it takes from a record. Columns
-are chosen and ordered by their keys, so a layout can be changed without touching what makes the records.
+A `Layout` declares a table's columns; each column names the record key it shows.
 """
 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -170,44 +169,29 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a table shows: its name, a title, and all columns that it can have. `{names}` in title and headings are
-    filled in. `hidden` are the keys of columns that are shown only where they are asked for."""
+    """A table's name, title and columns. `{names}` in the title and the headings are filled in by `table`."""
 
     name: str
     title: str
     columns: tuple[Column, ...]
-    hidden: frozenset[str] = frozenset()
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of all columns."""
-        return tuple(column.key for column in self.columns)
+    def table(self, records: Iterable[Mapping[str, Value]], *, note: str = "", **names: str) -> Table:
+        """Build the table of these records.
 
-    def table(
-        self,
-        records: Iterable[Mapping[str, Value]],
-        *,
-        shown: Sequence[str] | None = None,
-        note: str = "",
-        **names: str,
-    ) -> Table:
-        """The table of these records (key -> value; a missing one is empty), with the columns `shown`, in that order.
-
-        Raises `ValueError` on a column that the layout does not have.
+        Args:
+            records: one per row, column key -> value. A missing key gives an empty cell; an optional column without
+                any value is left out.
+            note: how to read the table.
+            names: replacements for `{names}` in the title and the headings.
         """
-        by_key = {column.key: column for column in self.columns}
-        unknown = [key for key in shown or () if key not in by_key]
-        if unknown:
-            raise ValueError(f"table {self.name} has no column {unknown[0]!r}: expected some of {', '.join(self.keys)}")
         records = list(records)
-        keys = [key for key in self.keys if key not in self.hidden] if shown is None else shown
-        columns = [
-            replace(by_key[key], heading=by_key[key].heading.format(**names))
-            for key in keys
-            if not by_key[key].optional or any(record.get(key) is not None for record in records)
-        ]
+        columns = tuple(
+            replace(column, heading=column.heading.format(**names))
+            for column in self.columns
+            if not column.optional or any(record.get(column.key) is not None for record in records)
+        )
         rows = tuple(tuple(record.get(column.key) for column in columns) for record in records)
-        return Table(self.name, self.title.format(**names), tuple(columns), rows, note)
+        return Table(self.name, self.title.format(**names), columns, rows, note)
 
 
 def markdown_text(text: str) -> str:

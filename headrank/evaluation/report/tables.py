@@ -7,35 +7,13 @@ from typing import Any
 
 from headrank.evaluation.measures.bootstrap import mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean
-from headrank.evaluation.measures.results import BenchmarkResult
-from headrank.evaluation.measures.selectivity import Selectivity, selectivity
-from headrank.evaluation.measures.suite import SuiteComparison, compare_systems
+from headrank.evaluation.measures.middle_zone import BINS
+from headrank.evaluation.measures.results import BenchmarkResult, system_names
+from headrank.evaluation.measures.selectivity import Selectivity
+from headrank.evaluation.measures.suite import ALIKE, SuiteComparison, compare_systems, pooled_selectivity
 from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
 from headrank.evaluation.report.formatting import Form, Value, one_line
 from headrank.evaluation.report.table import Column, Layout, Table
-
-ALIKE = ("deviation", "entropy", "nearly_equal")
-Columns = Mapping[str, Sequence[str] | None]  # table -> keys of the columns that it shows; None: its own choice
-
-
-def check_results(results: Sequence[BenchmarkResult]) -> None:
-    """Refuse what cannot stand in one report (`ValueError`): no results, equal names, other metrics or references."""
-    if not results:
-        raise ValueError("a report needs at least one benchmark's result")
-    names = [result.name for result in results]
-    if len(set(names)) != len(names):
-        raise ValueError(f"benchmark names must differ, these are {', '.join(names)}")
-    for result in results[1:]:
-        if (result.metrics, result.reference) != (results[0].metrics, results[0].reference):
-            raise ValueError(
-                f"benchmark {result.name!r} has metrics {', '.join(result.metrics)}, reference {result.reference!r}, "
-                f"{results[0].name!r} {', '.join(results[0].metrics)} and {results[0].reference!r}: expected the same"
-            )
-
-
-def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
-    """All systems, in order of appearance."""
-    return list(dict.fromkeys(name for result in results for name in result.systems))
 
 
 def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
@@ -54,18 +32,16 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
     return Table("main", Metric.parse(metric).label, columns, tuple(rows))
 
 
-def changes_table(results: Sequence[BenchmarkResult], metric: str, columns: Columns | None = None) -> Table | None:
+def changes_table(results: Sequence[BenchmarkResult], metric: str) -> Table | None:
     """Every system against the reference on every benchmark; None if there is only the reference."""
     compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
-    return _comparison_table(CHANGES, results, [c for c in compared if c is not None], columns)
+    return _comparison_table(CHANGES, results, [c for c in compared if c is not None])
 
 
-def baseline_table(
-    results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str, columns: Columns | None = None
-) -> Table | None:
+def baseline_table(results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str) -> Table | None:
     """The main system against a named one on every benchmark that has both; None where none has."""
     compared = compare_systems(results, metric, main, baseline)
-    return None if compared is None else _comparison_table(BASELINE, results, [compared], columns)
+    return None if compared is None else _comparison_table(BASELINE, results, [compared])
 
 
 def suite_table(
@@ -73,7 +49,6 @@ def suite_table(
     metric: str,
     main: str,
     baseline: str | None = None,
-    columns: Columns | None = None,
 ) -> Table | None:
     """Means and tallies of every system against the reference, and of the main one against the baseline.
 
@@ -104,11 +79,11 @@ def suite_table(
         "higher mean, and significantly where the randomization test's p, Holm-corrected over its row's benchmarks, "
         "is below .05 (tied: not significant). Queries are counted over all benchmarks."
     )
-    return SUITE.table(records, shown=(columns or {}).get("suite"), note=note, metric=label)
+    return SUITE.table(records, note=note, metric=label)
 
 
 def _comparison_table(
-    layout: Layout, results: Sequence[BenchmarkResult], compared: Sequence[SuiteComparison], columns: Columns | None
+    layout: Layout, results: Sequence[BenchmarkResult], compared: Sequence[SuiteComparison]
 ) -> Table | None:
     if not compared:
         return None
@@ -129,7 +104,6 @@ def _comparison_table(
                     "judged": shares[-1],
                     "metric": (part.before, part.after),
                     "change": part.test.difference,
-                    "p_t": part.test.p_t,
                     "p": part.test.p_randomization,
                     "p_holm": part.p_holm,
                     "won": part.test.wins,
@@ -162,10 +136,7 @@ def _comparison_table(
     names = {"reference": one_line(compared[0].against), "main": one_line(compared[0].system)}
     if layout is CHANGES:
         names["reference"] = names["reference"].capitalize()
-    shown = (columns or {}).get(layout.name)
-    return layout.table(
-        records, shown=shown, note=note, metric=metric.label, judged=Metric.parse(judged).label, **names
-    )
+    return layout.table(records, note=note, metric=metric.label, judged=Metric.parse(judged).label, **names)
 
 
 def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
@@ -195,7 +166,7 @@ def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
     return Table("metrics", "All metrics", columns, tuple(rows), " ".join(parts))
 
 
-def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | None = None) -> Table | None:
+def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
     """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over several.
 
     None where no system has scores in context order.
@@ -208,7 +179,7 @@ def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | Non
             if system.middle_zone is not None and system.selectivity is not None:
                 zone, short = system.middle_zone, max(short, system.middle_zone.short_lists)
                 measured.append(system.selectivity)
-                record: dict[str, Value] = {"benchmark": result.name, "system": name, "lists": zone.lists}
+                record: dict[str, Value] = {"benchmark": result.name, "system": name}
                 for measure in ALIKE:
                     found = mean_estimate([getattr(one, measure) for one in zone.per_list])
                     value = getattr(zone.homogenization, measure)  # alone where values per list were not kept
@@ -234,10 +205,37 @@ def middle_zone_table(results: Sequence[BenchmarkResult], columns: Columns | Non
         )
     if short:
         note += f" Lists with fewer than 4 passages are left out (up to {short} per benchmark)."
-    return MIDDLE_ZONE.table(records, shown=(columns or {}).get("middle_zone"), note=note)
+    return MIDDLE_ZONE.table(records, note=note)
 
 
-def training_table(epochs: Sequence[Mapping[str, Any]], columns: Columns | None = None) -> Table | None:
+def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
+    """Every system on every benchmark, a row for each of the context's 8 equal parts; None where none was measured."""
+    rows: list[tuple[Value, ...]] = []
+    for result in results:
+        for name, system in result.systems.items():
+            if system.middle_zone is None or not system.middle_zone.lists:
+                continue
+            zone = system.middle_zone
+            for i, (counts, interval) in enumerate(zip(zone.positions, zone.position_intervals, strict=True)):
+                shares = (counts.relevant_share, counts.irrelevant_share, counts.difference)
+                low, high = interval or (None, None)
+                rows.append((result.name, name, i / BINS, (i + 1) / BINS, *shares, low, high))
+    if not rows:
+        return None
+    columns = (
+        *(Column("Benchmark"), Column("System")),
+        *(Column("Place from %", Form.PERCENT), Column("to %", Form.PERCENT)),
+        *(Column("Relevant %", Form.PERCENT), Column("Irrelevant %", Form.PERCENT), Column("Selectivity", Form.POINTS)),
+        *(Column("95 % from", Form.POINTS), Column("to", Form.POINTS)),
+    )
+    note = (
+        "Of the passages in that part of the context, how many of each kind reach the top quartile, and their "
+        "difference in percentage points with its bootstrap interval over queries."
+    )
+    return Table("positions", "Selectivity by place in the context", columns, tuple(rows), note)
+
+
+def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:
     """The epoch record of an alignment: loss and its parts, what was measured on held-out lists, the heads.
 
     None without epochs. Epochs are counted from 1.
@@ -256,18 +254,7 @@ def training_table(epochs: Sequence[Mapping[str, Any]], columns: Columns | None 
         {**epoch, "epoch": int(epoch["epoch"]) + 1, "heads/depth": _whole(epoch.get("heads/depth"))} for epoch in epochs
     ]
     note = "Loss is the mean over training lists, with its parts unweighted. Held-out queries are of the labelled ones."
-    return replace(TRAINING, columns=tuple(known)).table(records, shown=(columns or {}).get("training"), note=note)
-
-
-def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
-    """Selectivity per system with the lists of all benchmarks put together, for systems that have it on each."""
-    pooled = {}
-    for name in system_names(results):
-        zones = [r.systems[name].middle_zone for r in results if name in r.systems]
-        present = [zone for zone in zones if zone is not None]
-        if len(present) == len(results):
-            pooled[name] = selectivity([counts for zone in present for counts in zone.zone])
-    return pooled
+    return replace(TRAINING, columns=tuple(known)).table(records, note=note)
 
 
 def _selectivity_values(s: Selectivity) -> dict[str, Value]:

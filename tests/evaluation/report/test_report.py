@@ -180,18 +180,15 @@ def test_figures_are_those_of_the_settings_and_strange_ones_come_last(write, tmp
     assert "<b>My figure.</b>" in html
 
 
-def test_columns_and_baseline_are_those_of_the_settings(write):
-    settings = ReportSettings(figures={}, columns={"baseline": ["p_t", "benchmark"]}, baseline="random")
-    markdown, _ = write(settings=settings)
-    assert re.search(r"random → headrank:\n\n\| +p \(t\) \| Benchmark +\|\n", markdown)
+def test_the_baseline_is_that_of_the_settings(write):
+    markdown, _ = write(settings=ReportSettings(figures={}, baseline="random"))
+    assert re.search(r"random → headrank:\n\n\| Benchmark +\| +Queries \|", markdown)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"columns": {"x": []}}, "columns is 'x', expected"),
-        ({"columns": {"changes": ["y"]}}, r"columns\.changes is \['y'\], expected"),
-        ({"columns": {"changes": []}}, r"columns\.changes is \[\]"),
+        ({"columns": {"changes": ["benchmark"]}}, "columns: unknown; expected one of figures, baseline, beside"),
         ({"figures": {"a": object()}}, "figures.a is <object"),
         ({"figures": {"a": Mine(), "b": Mine()}}, "figures.b.name is 'mine'"),
     ],

@@ -4,8 +4,8 @@ A figure is a class with a `name`, a `title` and `make(runs)` (figure.py); which
 configuration, `report.figures`.
 """
 
+from headrank.evaluation.report.figure import Figure
 from headrank.evaluation.report.figures.alignment import AlignmentEffect
-from headrank.evaluation.report.figures.figure import Figure, draw
 from headrank.evaluation.report.figures.heads import HeadCurves, HeadMaps
 from headrank.evaluation.report.figures.latency import LatencyQuality
 from headrank.evaluation.report.figures.orders import OrderSensitivity
@@ -28,7 +28,6 @@ __all__ = [
     "SystemSelectivity",
     "TrainingCurves",
     "default_figures",
-    "draw",
 ]
 
 

@@ -6,11 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from headrank.evaluation.measures.bootstrap import Estimate
-from headrank.evaluation.measures.suite import zone_changes, zone_estimates
+from headrank.evaluation.measures.suite import pooled_selectivity, zone_changes, zone_estimates
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import INK, SOFT, interval_mark, svg, system_colours
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import Form, one_line, written
-from headrank.evaluation.report.tables import pooled_selectivity
 from headrank.evaluation.run_folder import RunResults
 
 PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, which side is better

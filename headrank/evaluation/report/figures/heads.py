@@ -11,8 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Canvas
 
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import BLUE, HALO, SOFT, svg
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.run_folder import RunResults
 
 MEASURES = ("discriminability", "entropy", "score")

@@ -7,8 +7,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import GREY, svg, system_colours
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults, run_labels
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure as Canvas
 
 from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import BLUE, GREY, svg
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure as Canvas
 from headrank.evaluation.measures.middle_zone import BINS, PLACES
 from headrank.evaluation.measures.selectivity import ZoneCounts
 from headrank.evaluation.measures.suite import spread_estimates
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import GREY, ZONE, svg, system_colours
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import one_line
 from headrank.evaluation.run_folder import RunResults
 

@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from headrank.evaluation.measures.selectivity import Selectivity
-from headrank.evaluation.measures.suite import zone_estimates
+from headrank.evaluation.measures.suite import pooled_selectivity, zone_estimates
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import (
     BLUE,
     FAINT,
@@ -17,9 +18,7 @@ from headrank.evaluation.report.figures.canvas import (
     svg,
     system_colours,
 )  # fmt: skip
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import Form, one_line, written
-from headrank.evaluation.report.tables import pooled_selectivity
 from headrank.evaluation.run_folder import RunResults, run_labels
 
 RANDOM = 0.25  # of all passages reach the top quartile by chance

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
+from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import BLUE, FAINT, GREEN, INK, PINK, SKY, SOFT, svg
-from headrank.evaluation.report.figures.rendered_figure import Drawing
 from headrank.evaluation.report.formatting import one_line
 from headrank.evaluation.run_folder import RunResults
 
