@@ -1,4 +1,4 @@
-"""Evaluation: metrics, middle zone, significance, tables, figures, report. Knows rankings and judgements, no models."""
+"""Evaluation: metrics, middle zone, significance tests, tables, figures, report. Independent of models."""
 
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean, score_queries

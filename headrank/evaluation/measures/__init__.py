@@ -1,1 +1,1 @@
-"""What is computed from rankings and judgements, and its file format."""
+"""Measures of rankings against judgements, and the file format of the results."""

@@ -1,7 +1,7 @@
-"""Percentile bootstrap (Efron 1979) over lists: what a sum, a mean or a difference of ratios would be on other queries.
+"""Percentile bootstrap (Efron 1979) over lists: intervals of sums, means and differences of ratios.
 
-Lists are drawn with replacement, as many as there are; a list stands for its query, so passages of one query stand or
-fall together. The same seed gives the same interval.
+Each resample draws n of the n lists with replacement. One list belongs to one query, so the passages of a query are
+drawn together. The same seed gives the same interval.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-RESAMPLES = 2000  # puts a percentile's own error well below the one decimal that is shown
+RESAMPLES = 2000  # keeps the error of a percentile well below the one decimal shown
 CONFIDENCE = 0.95
-_CELLS = 2_000_000  # of the matrix of draws that is held at a time: 16 MB
+_CELLS = 2_000_000  # of the matrix of draws held at a time: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 % bootstrap interval over queries; `interval` is None for fewer than two lists."""
+    """A value with its 95 % bootstrap interval over queries. `interval` is None for fewer than two lists."""
 
     value: float
     interval: tuple[float, float] | None
@@ -25,7 +25,7 @@ class Estimate:
 
     @property
     def cells(self) -> tuple[float, float | None, float | None]:
-        """Value, lower and upper end, as a table's interval column takes them."""
+        """Value, lower end and upper end: a cell of a table's interval column."""
         low, high = self.interval or (None, None)
         return self.value, low, high
 
@@ -33,9 +33,18 @@ class Estimate:
 def resampled_sums(
     rows: Float[np.ndarray, "lists columns"], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[np.ndarray, "resamples columns"]:
-    """The columns' sums over each resample of the rows.
+    """Sum the columns over each resample of the rows.
 
-    Raises `ValueError` if `resamples` is below 1000 or there are no rows.
+    Args:
+        rows: one row of summands per list.
+        resamples: number of resamples, 1000 or more.
+        seed: of the random draws.
+
+    Returns:
+        The sums of each resample.
+
+    Raises:
+        ValueError: `resamples` is below 1000, or there are no rows.
     """
     if resamples < 1000:
         raise ValueError(f"{resamples} bootstrap resamples: expected 1000 or more for 95 % percentiles")
@@ -45,13 +54,13 @@ def resampled_sums(
 
 
 def percentiles(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    """The ends of the 95 % interval of resampled values."""
+    """The lower and upper end of the 95 % interval of resampled values."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def mean_estimate(values: Sequence[float | None], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate | None:
-    """The mean over lists with its interval; lists that have no value are left out, and None where none has one."""
+    """The mean over lists with its interval. Lists without a value are left out; None if no list has a value."""
     present = np.array([value for value in values if value is not None], dtype=np.float64)
     n = len(present)
     if not n:
@@ -65,9 +74,10 @@ def mean_estimate(values: Sequence[float | None], *, resamples: int = RESAMPLES,
 def change_estimate(
     before: Sequence[float | None], after: Sequence[float | None], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate | None:
-    """The mean of after - before over the lists that have both, paired list by list.
+    """The mean of after - before over the lists that have both values (paired bootstrap).
 
-    Raises `ValueError` if the numbers of lists differ.
+    Raises:
+        ValueError: the numbers of lists differ.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} lists before and {len(after)} after: expected the same lists")
@@ -76,17 +86,28 @@ def change_estimate(
 
 
 def macro_estimate(values: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The mean of several benchmarks' means, each of one value a query; queries are drawn within their benchmark.
+    """The macro mean over benchmarks. Queries are resampled within their benchmark.
 
-    No interval where a benchmark has a single query. Raises `ValueError` if one has none.
+    Args:
+        values: for each benchmark one value per query.
+        resamples: number of resamples, 1000 or more.
+        seed: of the random draws.
+
+    Returns:
+        The mean of the benchmarks' means; without an interval if a benchmark has a single query.
+
+    Raises:
+        ValueError: a benchmark has no queries.
     """
     means = []
-    for number, of in enumerate(values):
-        column = np.asarray(of, dtype=np.float64)[:, None]
-        means.append(resampled_sums(column, resamples=resamples, seed=seed + number)[:, 0] / len(of))
-    value = float(np.mean([np.mean(of) for of in values]))
-    several = all(len(of) > 1 for of in values)
-    return Estimate(value, percentiles(np.mean(means, axis=0)) if several else None, sum(len(of) for of in values))
+    for number, per_query in enumerate(values):
+        column = np.asarray(per_query, dtype=np.float64)[:, None]
+        means.append(resampled_sums(column, resamples=resamples, seed=seed + number)[:, 0] / len(per_query))
+    value = float(np.mean([np.mean(per_query) for per_query in values]))
+    several = all(len(per_query) > 1 for per_query in values)
+    return Estimate(
+        value, percentiles(np.mean(means, axis=0)) if several else None, sum(len(per_query) for per_query in values)
+    )
 
 
 def _draws(
@@ -95,5 +116,5 @@ def _draws(
     lists = len(rows)
     at_once = max(1, _CELLS // lists)
     for start in range(0, resamples, at_once):
-        # how often each list is drawn, when as many lists as there are are drawn with replacement
+        # how often each list is drawn in n draws with replacement
         yield rng.multinomial(lists, np.full(lists, 1 / lists), size=min(at_once, resamples - start)) @ rows

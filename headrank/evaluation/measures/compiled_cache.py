@@ -1,4 +1,4 @@
-"""Where numba keeps compiled code: in a folder that nobody but the user can write, since loading it runs it."""
+"""The folder of numba's compiled code. Loading that code runs it, so only the user may write to the folder."""
 
 import atexit
 import logging
@@ -14,17 +14,20 @@ logger = logging.getLogger(__name__)
 
 
 def compiled_code_folder() -> Path:
-    """The folder `headrank-compiled` in the user's cache folder, made if it is absent.
+    """The folder `headrank-compiled` in the user's cache folder, created if absent.
 
-    Not in `$HEADRANK_CACHE`, which several users may share: the files are pickles, so whoever can write them runs code
-    in the process that reads them. If the folder is not private (another owner, others can write it or replace it) or
-    cannot be made, a new temporary folder, with a warning; it is removed when the process ends.
+    It does not lie in `$HEADRANK_CACHE`, which several users may share: the files are pickles, so a user who can write
+    them runs code in the process that reads them.
+
+    Returns:
+        The folder. If it is not private (see `is_private`) or cannot be created, a new temporary folder that is removed
+        when the process ends, with a warning.
     """
     folder = user_cache_path("headrank-compiled")
     try:
         for path in (folder.parent, folder):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        reason = "others can write it or a folder above it" if not is_private(folder) else None
+        reason = "other users can write to it or to a folder above it" if not is_private(folder) else None
     except OSError as error:
         reason = str(error)
     if reason is None:
@@ -32,17 +35,19 @@ def compiled_code_folder() -> Path:
     temporary = Path(tempfile.mkdtemp(prefix="headrank-numba-"))  # mode 700
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     logger.warning(
-        "%s cannot keep compiled code (%s): this process compiles again, half a minute. Remove it, or fix "
-        "its owner and mode, or set NUMBA_CACHE_DIR",
+        "%s cannot keep compiled code (%s): this process compiles again, which takes half a minute. Remove the folder, "
+        "fix its owner and mode, or set NUMBA_CACHE_DIR",
         *(folder, reason),
     )
     return temporary
 
 
 def is_private(folder: Path) -> bool:
-    """Whether only this user (and root) can write into the folder or replace it: it is a folder of this user's that no
-    group and no others can write, and so are the folders above it (root's and sticky ones are fine too), up to one that
-    lets nobody else in."""
+    """Whether only this user and root can write to the folder or replace it.
+
+    The folder must belong to this user, and neither group nor others may write to it. The same holds for each folder
+    above it, up to the first that nobody else can enter; folders of root and sticky folders are accepted there.
+    """
     if not hasattr(os, "geteuid"):
         return True  # Windows: the user's cache folder is private by its access list
     user = os.geteuid()

@@ -1,23 +1,24 @@
 """Ranking metrics per query: nDCG, MRR, MAP and recall (computed by ranx) and judged (ours), each at a cutoff.
 
-A metric's name is its measure and cutoff: `ndcg@10`, `mrr@10`, `map@100`, `recall@100`, `judged@10`. What is measured
-is a ranking's own order; scores are only checked. Definitions, k the cutoff:
+A metric is named by its measure and cutoff: `ndcg@10`, `mrr@10`, `map@100`, `recall@100`, `judged@10`. Metrics use
+the order of a ranking; its scores are only checked. Definitions, with cutoff k:
 - ndcg: linear gain, discount log2(rank + 1), the ideal order over all judged passages, candidates or not (trec_eval's
   ndcg_cut; Järvelin and Kekäläinen 2002). Grades below 0 gain 0.
 - mrr: 1 / rank of the first relevant passage within k, else 0.
-- map: mean over all relevant passages of the precision at their ranks, 0 for those beyond k (trec_eval's map_cut).
+- map: mean over all relevant passages of the precision at their ranks, 0 beyond rank k (trec_eval's map_cut).
 - recall: share of all relevant passages within k.
-- judged [ours]: share of the first k ranked passages that have a grade, whatever it is; of all where fewer are ranked.
+- judged [ours]: share of the first k ranked passages that have any grade; of all passages if fewer are ranked.
 Relevant in mrr, map and recall means a grade >= the benchmark's relevance threshold.
 
-Every query counts in the mean. One without ranked passages has 0 in all of them. One whose judgements hold no relevant
-passage has 0 in ndcg, mrr, map and recall, as in trec_eval; leaving it out would make means incomparable.
+Every query counts in the mean. A query without ranked passages has 0 in all metrics. A query without any relevant
+passage in its judgements has 0 in ndcg, mrr, map and recall, as in trec_eval; leaving it out would make means
+incomparable.
 
-Rank-based measures by ranx, which compiles them with numba: the one place that knows either.
+ranx computes the rank-based measures and compiles them with numba. Only this module uses either.
 
-ranx is handed arrays, not dicts of ids. From dicts it makes floats of Python's string hashes (other ones in every
-process, 53 bits of 64) and orders passages by score with an unstable sort; in arrays a passage is its position in the
-ranking, and the ranking's own order, ties broken, is what is measured.
+ranx receives arrays, not dicts of ids. From dicts it would make floats of Python's string hashes (different in every
+process, 53 of 64 bits) and sort passages by score with an unstable sort. In the arrays a passage is its position in the
+ranking, so the metrics use the ranking's order with ties already broken.
 """
 
 import math
@@ -39,12 +40,16 @@ from headrank.ranking import Qrels, Ranking, Run
 def ranx_scores(
     measure: str, ranked: Sequence[Sequence[int]], unranked: Sequence[Sequence[int]]
 ) -> Float[np.ndarray, " queries"]:
-    """A measure such as `ndcg@10` for every query.
+    """Compute a measure such as `ndcg@10` for every query.
 
-    ranked: per query the grades of its ranked passages, best first; 0 for the unjudged ones.
-    unranked: per query the grades of the judged passages that the ranking lacks. Ideal orders and recall need them.
+    Args:
+        measure: measure and cutoff in ranx's notation.
+        ranked: per query the grades of its ranked passages, best first; 0 for unjudged passages.
+        unranked: per query the grades of the judged passages that the ranking lacks, for ideal orders and recall.
 
-    Grades below 1 count as not relevant. A query without a grade of 1 or more, or without ranked passages, has 0.
+    Returns:
+        One value per query. Grades below 1 count as not relevant. A query without a grade of 1 or more, or without
+        ranked passages, has 0.
     """
     if not ranked:
         return np.zeros(0)
@@ -56,17 +61,17 @@ def ranx_scores(
         qrels.append(np.array([[i, grade] for grade, i in judged], dtype=np.float64).reshape(-1, 2))
     evaluate, typed_list, harmless = _ranx()
     with warnings.catch_warnings():
-        # numba on ranx's parallel loops, when it compiles them: a loop counter's cast, of no consequence here
+        # numba warns about the cast of a loop counter when it compiles ranx's parallel loops; harmless
         warnings.simplefilter("ignore", harmless)
-        # one thread: the work is small, and numba's threads would fight torch's for the cores
-        # twice the same: ranx 0.3.21 loses a single measure with a cutoff where no mean is asked for (KeyError: 'ndcg')
+        # one thread: the work is small, and numba's threads would compete with torch's
+        # the measure twice: without a mean, ranx 0.3.21 fails on a single measure with a cutoff (KeyError: 'ndcg')
         scores = evaluate(typed_list(qrels), typed_list(run), [measure, measure], return_mean=False, threads=1)
     return np.asarray(scores[measure], dtype=np.float64)
 
 
 @cache
 def _ranx() -> tuple[Callable[..., Any], Any, type[Warning]]:
-    """ranx's `evaluate`, numba's typed list and the warning to ignore, imported late: together they take seconds."""
+    """ranx's `evaluate`, numba's typed list and the warning to ignore. Imported lazily: the imports take seconds."""
     _set_up_numba()
     from numba.core.errors import NumbaTypeSafetyWarning
     from numba.typed import List
@@ -76,12 +81,12 @@ def _ranx() -> tuple[Callable[..., Any], Any, type[Warning]]:
 
 
 def _set_up_numba() -> None:
-    """Have numba keep ranx's compiled code between processes (compiling takes half a minute), and leave torch's threads
-    alone.
+    """Make numba cache ranx's compiled code across processes, and keep it from changing torch's threads.
 
-    A `NUMBA_CACHE_DIR` of the user's stays; numba's default lies next to ranx's sources, which may be read-only.
-    numba's OpenMP layer sets the number of OpenMP threads, which torch shares. ranx asks for numba's own threads
-    instead, but numba forgets that when it reads a changed environment, so the environment says it.
+    Compiling takes half a minute. A `NUMBA_CACHE_DIR` set by the user is kept; numba's default lies next to ranx's
+    sources, which may be read-only. numba's OpenMP layer sets the number of OpenMP threads, which torch shares. ranx
+    selects numba's `workqueue` threads instead, but numba drops that choice when it reads a changed environment, so the
+    choice is set in the environment.
     """
     changed = {"THREADING_LAYER": "workqueue"}
     if not os.environ.get("NUMBA_CACHE_DIR"):
@@ -107,7 +112,11 @@ class Metric:
 
     @classmethod
     def parse(cls, name: str) -> "Metric":
-        """The metric of a name such as `ndcg@10`. Raises `ValueError` that lists what is known."""
+        """Parse a name such as `ndcg@10`.
+
+        Raises:
+            ValueError: the name is no known measure with a cutoff.
+        """
         measure, _, cutoff = name.partition("@")
         # str() gives one spelling: `ndcg@010` and `ndcg@10` would be two columns of the same numbers
         if measure not in MEASURES or not cutoff.isdecimal() or str(int(cutoff)) != cutoff or cutoff == "0":
@@ -130,13 +139,21 @@ def score_queries(
     metrics: Sequence[str],
     relevance_threshold: int = 1,
 ) -> dict[str, tuple[float, ...]]:
-    """Every metric for every query: metric name -> values in the order of `query_ids`, each in [0, 1].
+    """Compute every metric for every query.
 
-    Rankings of other queries are not looked at (a run over all topics may be scored on a sample of them); a query of
-    `query_ids` without a ranking has 0.
+    Args:
+        rankings: query id -> ranking. Rankings of other queries are ignored; a query without a ranking has 0.
+        qrels: query id -> passage id -> grade.
+        query_ids: the queries to score, all of them judged.
+        metrics: names such as `ndcg@10`.
+        relevance_threshold: the lowest grade that counts as relevant in mrr, map and recall.
 
-    Raises `ValueError` on an unknown metric, on no queries, a repeated query or one without judgements, on a threshold
-    below 1, and on a ranking that belongs to another query, names a passage twice or has a NaN or infinite score.
+    Returns:
+        Metric name -> one value in [0, 1] per query, in the order of `query_ids`.
+
+    Raises:
+        ValueError: an unknown metric; no queries, a repeated query or a query without judgements; a threshold below 1;
+            a ranking that belongs to another query, contains a passage twice or has a score that is not finite.
     """
     parsed = {name: Metric.parse(name) for name in metrics}
     check_queries(query_ids, qrels)
@@ -165,7 +182,7 @@ def score_queries(
 
 
 def judged_share(passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
-    """Share of the passages that have a grade, whatever it is; 0 where there are no passages."""
+    """The share of passages that have any grade; 0 without passages."""
     return sum(passage in grades for passage in passage_ids) / max(1, len(passage_ids))
 
 
@@ -175,7 +192,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 def check_queries(query_ids: Sequence[str], qrels: Qrels) -> None:
-    """Refuse no queries, a repeated one, and one without judgements (which no metric can score)."""
+    """Check the queries to score.
+
+    Raises:
+        ValueError: there are no queries, a query is repeated, or a query has no judgements.
+    """
     if not query_ids:
         raise ValueError("no queries to score; expected at least one judged query id")
     seen: set[str] = set()
@@ -188,13 +209,22 @@ def check_queries(query_ids: Sequence[str], qrels: Qrels) -> None:
 
 
 def check_threshold(relevance_threshold: int) -> None:
-    """Refuse a threshold below 1: unjudged passages count as grade 0 and would be relevant."""
+    """Check the relevance threshold.
+
+    Raises:
+        ValueError: the threshold is below 1. Unjudged passages count as grade 0 and would be relevant.
+    """
     if relevance_threshold < 1:
         raise ValueError(f"relevance threshold {relevance_threshold}; expected 1 or more")
 
 
 def check_ranking(query_id: str, ranking: Ranking) -> None:
-    """Refuse a ranking of another query, a repeated passage, and a NaN or infinite score (sorts would hide it)."""
+    """Check a ranking.
+
+    Raises:
+        ValueError: it belongs to another query, contains a passage twice, or has a score that is not finite (sorting
+            would hide it).
+    """
     if ranking.query_id != query_id:
         raise ValueError(f"the ranking under query {query_id!r} belongs to query {ranking.query_id!r}")
     seen: set[str] = set()
@@ -204,7 +234,7 @@ def check_ranking(query_id: str, ranking: Ranking) -> None:
                 f"query {query_id!r}, passage {result.id!r}: score {result.score}; expected a finite number"
             )
         if result.id in seen:
-            raise ValueError(f"query {query_id!r}: passage {result.id!r} stands twice in the ranking")
+            raise ValueError(f"query {query_id!r}: passage {result.id!r} appears twice in the ranking")
         seen.add(result.id)
 
 

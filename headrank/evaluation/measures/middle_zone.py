@@ -1,23 +1,16 @@
-"""The middle zone: what becomes of the passages in the middle of the context. Definitions are ours, after the paper's.
+"""Measures of the middle zone, the middle half of the context. The definitions are ours, after the paper.
 
-Of N passages in context order, position p counting from 0, the zone holds those with N/4 <= p < 3N/4. The top quartile
-are final ranks <= N/4, rank counting from 1. Lists with fewer than 4 passages have no top quartile, so nothing could
-reach it: they are left out of all figures here and counted as `short_lists`.
+Of N passages in context order, with position p from 0, the zone holds N/4 <= p < 3N/4. The top quartile is final ranks
+<= N/4, with ranks from 1. Lists with fewer than 4 passages have no top quartile; they are left out of all measures and
+counted as `short_lists`. Relevant means a grade >= the benchmark's threshold; unjudged passages are irrelevant.
 
 - Selectivity (`selectivity.py`): P(top quartile | relevant, in zone) - P(top quartile | irrelevant, in zone).
-- Homogenization (`homogenization.py`): how alike the zone's scores are, and the scores of each quarter of the context,
-  per list and then averaged over lists.
-
-Relevant means a grade >= the benchmark's threshold. Unjudged passages are irrelevant.
-
-How alike a list's scores are in parts of its context. Definitions are ours, after the paper's homogenization.
-
-- Of the zone, per list: the standard deviation of the scores z (in the system's own unit, so to be compared between
-  variants of one system only); the normalised entropy of the attention masses' shares within the zone (1: all the
-  same); the share of neighbours that are nearly equal, where neighbours are adjacent scores of the zone in sorted order
-  and nearly equal means closer than 1 % of the whole list's range of z.
-- By place: the standard deviation of z within each of 7 overlapping quarters of the context over that of the whole
-  list, so without a unit: 1 is as spread out as the list, 0 all the same.
+- Homogenization of the zone, per list and averaged over lists: the standard deviation of the scores z, in the system's
+  own unit (comparable between variants of one system only); the normalised entropy of the attention masses within the
+  zone (1: uniform); the share of nearly equal neighbours, where neighbours are adjacent scores of the zone in sorted
+  order, and nearly equal means closer than 1 % of the whole list's range of z.
+- Homogenization by position: the standard deviation of z within each of 7 overlapping quarters of the context, divided
+  by that of the whole list (1: as spread out as the list, 0: all equal).
 """
 
 import math
@@ -31,17 +24,17 @@ from headrank.evaluation.measures.metrics import check_ranking, check_threshold
 from headrank.evaluation.measures.selectivity import ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Qrels, Run
 
-BINS = 8  # of the context, of equal width; the zone is bins 2 to 5 exactly, a quarter two neighbouring ones
-PLACES = BINS - 1  # quarters of the context, each starting an eighth after the one before
+BINS = 8  # equal parts of the context; the zone is exactly bins 2 to 5, a quarter is two neighbouring bins
+PLACES = BINS - 1  # overlapping quarters of the context; each starts an eighth after the previous one
 NEARLY_EQUAL = 0.01  # of the list's range of scores
 
 
 @dataclass(frozen=True, slots=True)
 class Homogenization:
-    """How alike the zone's scores are, of a list or averaged over lists. None where no list has what it needs.
+    """How similar the scores of the zone are, in one list or averaged over lists. None: not defined for any list.
 
     deviation: standard deviation of z, in units of z.
-    entropy: of the masses' shares within the zone, over log of the zone's size, in [0, 1].
+    entropy: entropy of the masses within the zone over the log of the zone's size, in [0, 1].
     nearly_equal: share of neighbouring scores closer than 1 % of the list's range, in [0, 1].
     """
 
@@ -51,16 +44,20 @@ class Homogenization:
 
 
 def zone_slice(n: int) -> slice:
-    """The zone of a list of `n` passages, as positions in context order: N/4 <= p < 3N/4."""
+    """The positions of the zone in a list of `n` passages: n/4 <= p < 3n/4."""
     return slice(-(-n // 4), -(-3 * n // 4))  # rounded up
 
 
 def homogenization(context: ContextScores) -> Homogenization:
-    """How alike the scores in the zone of one list are.
+    """Measure how similar the scores in the zone of one list are.
 
-    A zone without passages has None throughout; entropy and neighbours need two passages in it. Scores that are all the
-    same have deviation 0 and only nearly equal neighbours. Entropy is None without masses, or where all of them are 0;
-    everything is where there are ranks alone.
+    Args:
+        context: scores and attention masses in context order.
+
+    Returns:
+        The three measures. All are None for an empty zone and for a context without scores. Entropy and neighbours need
+        two passages in the zone; entropy also needs masses that are not all 0. Equal scores have deviation 0 and only
+        nearly equal neighbours.
     """
     if context.scores is None:
         return Homogenization(None, None, None)
@@ -73,16 +70,17 @@ def homogenization(context: ContextScores) -> Homogenization:
     nearly_equal = None
     if zone.size > 1:
         gaps, width = np.diff(np.sort(zone)), float(np.ptp(scores))
-        # gaps <= 0 too: where all scores are the same the range is 0 and no gap is below a hundredth of it
+        # gaps <= 0 count too: if all scores are equal, the range is 0 and no gap is below 1 % of it
         nearly_equal = float(np.mean((gaps < NEARLY_EQUAL * width) | (gaps <= 0)))
     return Homogenization(deviation, entropy, nearly_equal)
 
 
 def spread_by_place(context: ContextScores) -> tuple[float | None, ...]:
-    """The standard deviation of z within each quarter of the context over the whole list's, first quarter first.
+    """The standard deviation of z within each quarter of the context, divided by that of the whole list.
 
-    None for a quarter of fewer than two passages, and throughout where all scores of the list are the same or there are
-    ranks alone.
+    Returns:
+        One value per quarter, from first to last. None for a quarter of fewer than two passages; all None if the scores
+        are equal or the context has no scores.
     """
     if context.scores is None:
         return (None,) * PLACES
@@ -102,23 +100,23 @@ def _normalised_entropy(masses: Float[np.ndarray, " zone"]) -> float | None:
     if masses.size < 2 or total <= 0:
         return None
     p = masses / total
-    p = p[p > 0]  # after dividing: a tiny mass may become 0 there
+    p = p[p > 0]  # after the division, where a tiny mass may become 0
     return min(1.0, max(0.0, float(-(p * np.log(p)).sum() / math.log(masses.size))))  # rounding may leave [0, 1]
 
 
-SHORTEST = 4  # passages of a list that has a top quartile
+MIN_PASSAGES = 4  # a shorter list has no top quartile
 
 
 @dataclass(frozen=True, slots=True)
 class MiddleZone:
     """The middle zone of one system on one benchmark.
 
-    zone: counts per list, in the order of the contexts (kept per list: intervals resample them).
-    positions: counts over all lists for each of 8 equal parts of the context, first part first.
+    zone: counts per list, in the order of the contexts; the bootstrap resamples them.
+    positions: counts over all lists for each of 8 equal parts of the context, from first to last.
     position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
-    homogenization: averaged over lists. per_list: of each list, in the order of `zone`.
-    spread: of each list, in the order of `zone`: spread of the scores by place (`spread_by_place`).
-    lists, short_lists: lists that were used, and those with fewer than 4 passages that were not.
+    homogenization: averaged over lists. per_list: homogenization of each list, in the order of `zone`.
+    spread: `spread_by_place` of each list, in the order of `zone`.
+    lists: number of measured lists. short_lists: number of lists left out because they have fewer than 4 passages.
     """
 
     zone: tuple[ZoneCounts, ...]
@@ -134,13 +132,18 @@ class MiddleZone:
 def measure_middle_zone(
     contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1, seed: int = 0
 ) -> MiddleZone:
-    """Measure the zone over lists as the model read them and the rankings it made of them.
+    """Measure the middle zone of one system.
 
-    A final rank is a passage's rank among the list's own passages, so a ranking may hold more than the list. `seed` is
-    the bootstrap's.
+    Args:
+        contexts: the lists in context order, with scores and masses, one per query.
+        rankings: query id -> final ranking. A final rank counts only passages of the list, so a ranking may be longer.
+        qrels: query id -> passage id -> grade.
+        relevance_threshold: the lowest grade that counts as relevant.
+        seed: of the bootstrap.
 
-    Raises `ValueError` on a query with two lists, on a list without a ranking or with a passage that its ranking lacks
-    or that stands twice, on NaN or infinite scores or masses, on negative masses, on a threshold below 1.
+    Raises:
+        ValueError: a query has two lists; a list has no ranking, a passage that its ranking lacks, or a passage twice;
+            a score or mass is not finite, or a mass is negative; the threshold is below 1.
     """
     check_threshold(relevance_threshold)
     zone: list[ZoneCounts] = []
@@ -155,7 +158,7 @@ def measure_middle_zone(
         _check_numbers(context)
         top = _top_quartile(context, rankings)
         n = len(context.passage_ids)
-        if n < SHORTEST:
+        if n < MIN_PASSAGES:
             continue
         bins = _bin_counts(context.passage_ids, top, qrels.get(context.query_id, {}), relevance_threshold)
         for part, counts in zip(parts, bins, strict=True):
@@ -190,10 +193,10 @@ def _top_quartile(context: ContextScores, rankings: Run) -> frozenset[str]:
     """The passages of a list whose final rank, among the list's passages, is <= N/4."""
     query_id, listed = context.query_id, frozenset(context.passage_ids)
     if len(listed) != len(context.passage_ids):
-        raise ValueError(f"query {query_id!r}: a passage stands twice in its context order")
+        raise ValueError(f"query {query_id!r}: a passage appears twice in its context order")
     ranking = rankings.get(query_id)
     if ranking is None:
-        raise ValueError(f"query {query_id!r} has scores in context order and no ranking")
+        raise ValueError(f"query {query_id!r} has scores in context order but no ranking")
     check_ranking(query_id, ranking)
     ranked = [passage for passage in ranking.passage_ids if passage in listed]
     if len(ranked) < len(listed):

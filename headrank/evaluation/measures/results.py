@@ -1,7 +1,6 @@
-"""What a benchmark came to, as plain data that goes through JSON and comes back the same: `metrics/<benchmark>.json`.
+"""The result of a benchmark as plain data, written to and read from `metrics/<benchmark>.json` without loss.
 
-Values per query are kept, so that means, tests and figures can be made again, or made over several benchmarks, without
-the runs.
+Values per query are kept, so means, tests and figures over one or several benchmarks need no rankings.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ class SystemResult:
     """One system on one benchmark.
 
     means: metric -> mean over the queries. per_query: metric -> values in the order of the benchmark's `query_ids`.
-    middle_zone and selectivity: None where no scores in context order were given.
+    middle_zone, selectivity: None without scores in context order.
     comparisons: metric -> comparison with the benchmark's reference; empty for the reference itself.
     """
 
@@ -39,9 +38,9 @@ class SystemResult:
 class BenchmarkResult:
     """All systems on one benchmark.
 
-    systems: in the order they were given. reference: the system the others are compared with (the first stage).
-    queries_without_relevant, queries_without_candidates: how many of `query_ids` have no passage judged relevant, and
-    no candidates from the reference. Both kinds count in every mean.
+    systems: name -> result, in the given order. reference: the system that all others are compared with (first stage).
+    queries_without_relevant: number of queries without a relevant passage. queries_without_candidates: number of
+        queries without candidates from the reference. Both kinds count in every mean.
     """
 
     name: str
@@ -54,14 +53,15 @@ class BenchmarkResult:
     queries_without_candidates: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON. Tuples stay tuples, which JSON writes as lists."""
+        """The result as plain values for JSON. Tuples stay tuples, which JSON writes as lists."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "BenchmarkResult":
-        """The result that `to_dict` gave, straight or through JSON.
+        """The inverse of `to_dict`, also after a round trip through JSON.
 
-        Raises `ValueError` that says what is missing or of the wrong kind.
+        Raises:
+            ValueError: a field is missing or has the wrong type.
         """
         try:
             rest = {key: content[key] for key in ("name", "relevance_threshold", "reference")}

@@ -1,4 +1,4 @@
-"""Score a benchmark: from the systems' rankings and the judgements to one result.
+"""Score a benchmark: rankings of several systems and judgements give one result.
 
 result = score_benchmark("dl20", {"first stage": SystemRun(bm25), "headrank": SystemRun(run, contexts)}, qrels,
                          query_ids=ids, relevance_threshold=2, reference="first stage", metrics=["ndcg@10"])
@@ -18,8 +18,11 @@ from headrank.ranking import ContextScores, Qrels, Run
 
 @dataclass(frozen=True, slots=True)
 class SystemRun:
-    """A system's output on a benchmark: its rankings, and its scores in context order where it has any (one list per
-    query; they are what the middle zone is measured on)."""
+    """The output of a system on a benchmark.
+
+    rankings: query id -> ranking. contexts: scores in context order, one list per query, from which the middle zone is
+    measured; empty for a system without such scores.
+    """
 
     rankings: Run
     contexts: tuple[ContextScores, ...] = ()
@@ -36,14 +39,21 @@ def score_benchmark(
     metrics: Sequence[str],
     seed: int = 0,
 ) -> BenchmarkResult:
-    """Metrics, middle zone and comparison with the reference for every system.
+    """Compute metrics, middle zone and the comparison with the reference for every system.
 
-    query_ids: the judged queries, all of which count in every mean; rankings and contexts of others are not looked at.
-    relevance_threshold: the grade from which a passage is relevant in binary measures and in the middle zone.
-    seed: of the bootstrap and the randomization test; the same seed gives the same result.
+    Args:
+        name: the benchmark.
+        systems: name -> output.
+        qrels: query id -> passage id -> grade.
+        query_ids: the judged queries. All count in every mean; rankings and contexts of other queries are ignored.
+        relevance_threshold: the lowest grade that counts as relevant in binary measures and in the middle zone.
+        reference: the system that all others are compared with.
+        metrics: names such as `ndcg@10`.
+        seed: of the bootstrap and the randomization test; the same seed gives the same result.
 
-    Raises `ValueError`, naming benchmark and system, on a reference that is not among the systems, on no or repeated
-    metrics, and on all that `score_queries` and `measure_middle_zone` refuse.
+    Raises:
+        ValueError: the reference is not among the systems, metrics are missing or repeated, or `score_queries` or
+            `measure_middle_zone` raises. The message names benchmark and system.
     """
     if reference not in systems:
         raise ValueError(

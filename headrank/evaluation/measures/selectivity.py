@@ -1,7 +1,7 @@
 """Selectivity: how much likelier a relevant passage of the middle zone reaches the top quartile than an irrelevant one.
 
-Both shares are pooled over lists, so each passage counts the same. The interval comes from a bootstrap over queries,
-not passages: passages of one query stand or fall together. A random reranker has 25 % in both, a difference of 0.
+Both shares are pooled over lists, so each passage has the same weight. The bootstrap resamples queries, not passages,
+because passages of one query depend on each other. A random reranker has 25 % in both: a difference of 0.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,10 @@ from headrank.evaluation.measures.bootstrap import RESAMPLES, Estimate, percenti
 
 @dataclass(frozen=True, slots=True)
 class ZoneCounts:
-    """Passages of a zone, or of a part of the context: the relevant ones, how many of them are in the top quartile,
-    and the same of the irrelevant ones. Counts add up."""
+    """Number of relevant and irrelevant passages in a part of the context, and of those in the top quartile.
+
+    Counts can be added.
+    """
 
     relevant: int = 0
     relevant_top: int = 0
@@ -33,17 +35,17 @@ class ZoneCounts:
 
     @property
     def relevant_share(self) -> float | None:
-        """Share of the relevant passages that reach the top quartile; None if there are none."""
+        """Share of the relevant passages that reach the top quartile; None without relevant passages."""
         return self.relevant_top / self.relevant if self.relevant else None
 
     @property
     def irrelevant_share(self) -> float | None:
-        """Share of the irrelevant passages that reach the top quartile; None if there are none."""
+        """Share of the irrelevant passages that reach the top quartile; None without irrelevant passages."""
         return self.irrelevant_top / self.irrelevant if self.irrelevant else None
 
     @property
     def difference(self) -> float | None:
-        """Relevant share minus irrelevant share, in [-1, 1]; None where passages of a kind are missing."""
+        """Relevant share minus irrelevant share, in [-1, 1]; None if there are no passages of either kind."""
         relevant, irrelevant = self.relevant_share, self.irrelevant_share
         return None if relevant is None or irrelevant is None else relevant - irrelevant
 
@@ -52,8 +54,8 @@ class ZoneCounts:
 class Selectivity:
     """Shares in [0, 1] of the zone's passages that reach the top quartile, and their difference.
 
-    None if the zone holds no passage of a kind. `interval` is the 95 % bootstrap interval of the difference; None
-    where the difference is, and for fewer than two lists.
+    A share is None without passages of its kind; `difference` is None if a share is. `interval` is the 95 % bootstrap
+    interval of the difference; None without a difference and for fewer than two lists.
     """
 
     relevant: float | None
@@ -65,12 +67,16 @@ class Selectivity:
 
 
 def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0) -> Selectivity:
-    """The selectivity over lists (one entry of counts each; those of several benchmarks may be put together).
+    """The selectivity over lists, with a percentile bootstrap interval (Efron 1979).
 
-    Percentile bootstrap (Efron 1979): lists are drawn with replacement `resamples` times. Resamples without a passage
-    of either kind have no difference and are left out; where that is every other one, there is no interval.
+    Args:
+        zone: counts per list; lists of several benchmarks can be pooled.
+        resamples: number of resamples, 1000 or more. Resamples without passages of both kinds have no difference and
+            are left out; if at least half are left out, the interval is None.
+        seed: of the random draws.
 
-    Raises `ValueError` if `resamples` is below 1000.
+    Raises:
+        ValueError: `resamples` is below 1000.
     """
     return selectivities([zone], resamples=resamples, seed=seed)[0]
 
@@ -78,9 +84,15 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
 def selectivities(
     parts: Sequence[Sequence[ZoneCounts]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Selectivity, ...]:
-    """The selectivity of several parts of the same lists, each as `selectivity` gives it, over the same resamples.
+    """The selectivity of several parts of the same lists, each as in `selectivity`, over the same resamples.
 
-    parts: for each part of the context one entry of counts a list, the same lists in the same order.
+    Args:
+        parts: for each part of the context the counts per list; lists have the same order in each part.
+        resamples: number of resamples, 1000 or more.
+        seed: of the random draws.
+
+    Raises:
+        ValueError: `resamples` is below 1000.
     """
     if resamples < 1000:
         raise ValueError(f"{resamples} bootstrap resamples: expected 1000 or more for 95 % percentiles")
@@ -106,9 +118,13 @@ def selectivities(
 def selectivity_change(
     before: Sequence[ZoneCounts], after: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate | None:
-    """The selectivity of `after` minus that of `before`, over the same lists in the same order (paired bootstrap).
+    """The selectivity of `after` minus that of `before`, with a paired bootstrap over the same lists in the same order.
 
-    None where either has no selectivity. Raises `ValueError` if the numbers of lists differ.
+    Returns:
+        The change; None if either has no selectivity.
+
+    Raises:
+        ValueError: the numbers of lists differ.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} lists before and {len(after)} after: expected the same lists")
@@ -129,7 +145,7 @@ def _counts(zone: Sequence[ZoneCounts]) -> Float[np.ndarray, "lists 4"]:
 
 
 def _differences(sums: Float[np.ndarray, "resamples 4"]) -> Float[np.ndarray, " resamples"]:
-    """Of each resample the difference of its shares; NaN where it lacks a kind of passage."""
+    """The difference of shares in each resample; NaN without passages of both kinds."""
     relevant, relevant_top, irrelevant, irrelevant_top = sums.T
     both = (relevant > 0) & (irrelevant > 0)
     shares = relevant_top / np.maximum(relevant, 1) - irrelevant_top / np.maximum(irrelevant, 1)

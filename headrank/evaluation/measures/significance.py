@@ -1,8 +1,9 @@
-"""Whether two systems differ by more than chance, over the queries of a benchmark.
+"""Paired significance tests of two systems over the queries of a benchmark.
 
-Two paired tests, both two-sided: Student's t, and the randomization test (Fisher; recommended for IR by Smucker, Allan
-and Carterette 2007), which assumes only that under the null hypothesis a query's difference could as well have had the
-other sign. Verdicts rest on the second, Holm-corrected over the benchmarks of a suite (`suite.py`).
+Both tests are two-sided: Student's t test, and the randomization test (Fisher; recommended for IR by Smucker, Allan and
+Carterette 2007), which only assumes that under the null hypothesis each query's difference has either sign with equal
+probability. Reports call a difference significant by the randomization test, Holm-corrected over the benchmarks of a
+suite (`suite.py`).
 """
 
 import math
@@ -13,18 +14,18 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-RESAMPLES = 20_000  # a p of .05 is then known to +-.003 (two standard errors)
-TIE = 1e-9  # differences up to this are rounding: sums of a few hundred terms err below 1e-12
-_CELLS = 2_000_000  # of the matrix of signs that is held at a time: 16 MB
+RESAMPLES = 20_000  # gives a p of .05 an error of +-.003 (two standard errors)
+TIE = 1e-9  # smaller differences are rounding: sums of a few hundred terms err below 1e-12
+_CELLS = 2_000_000  # of the matrix of signs held at a time: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A system against a reference, query by query.
 
-    difference: mean of system - reference. wins, ties, losses: queries, from the system's side.
-    p_randomization, p_t: two-sided p values; p_t is None where t is not defined (one query; or the same difference,
-    not 0, on every query).
+    difference: mean of system - reference. wins, ties, losses: number of queries that the system wins, ties, loses.
+    p_randomization, p_t: two-sided p values. p_t is None if t is not defined: a single query, or the same difference
+        other than 0 on every query.
     """
 
     difference: float
@@ -38,9 +39,15 @@ class Comparison:
 def compare(
     system: Sequence[float], reference: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare values of one metric, one per query in the same order.
+    """Compare two systems in one metric.
 
-    Raises `ValueError` if the lengths differ or there are no queries.
+    Args:
+        system, reference: one value per query, in the same order.
+        resamples: number of sign flips of the randomization test.
+        seed: of the random sign flips.
+
+    Raises:
+        ValueError: the lengths differ, or there are no queries.
     """
     if len(system) != len(reference):
         raise ValueError(f"{len(system)} values of the system and {len(reference)} of the reference: expected pairs")
@@ -60,7 +67,7 @@ def compare(
 
 
 def t_test(differences: Float[np.ndarray, " queries"]) -> float | None:
-    """Two-sided p of Student's paired t test. 1 where all differences are 0; None where t is not defined."""
+    """Two-sided p of Student's paired t test. 1 if all differences are 0; None if t is not defined."""
     if not differences.any():
         return 1.0
     if len(differences) < 2 or np.ptp(differences) <= TIE:
@@ -73,9 +80,9 @@ def randomization_test(
 ) -> float:
     """Two-sided p of the paired randomization test: the share of sign flips with a mean as far from 0 as the observed.
 
-    All 2^n flips where those are no more than `resamples` (differences of 0 have no sign and are not among the n); else
-    `resamples` random ones and the observed one (Phipson and Smyth 2010), so p is never 0. Sums are compared with a
-    margin for rounding. The same p as `scipy.stats.permutation_test(permutation_type="samples")`, without its sorts.
+    With n differences other than 0, all 2^n flips are counted if there are at most `resamples`. Otherwise the test uses
+    `resamples` random flips and the observed one (Phipson and Smyth 2010), so p is never 0. Sums are compared with a
+    margin for rounding. p equals that of `scipy.stats.permutation_test(permutation_type="samples")`, without its sorts.
     """
     moved = differences[differences != 0]
     n = len(moved)
@@ -99,12 +106,13 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Holm's step-down adjusted p values, in the order given.
 
     With p_(1) <= ... <= p_(m) the sorted values, adjusted p_(i) = min(1, max over j <= i of (m - j + 1) p_(j)).
-    Called significant below .05, they keep the chance of even one false claim among the m at .05, whatever the
-    dependence between tests. Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+    Calling values below .05 significant keeps the probability of any false claim among the m tests at or below .05 for
+    any dependence between the tests. Holm, A simple sequentially rejective multiple test procedure, Scandinavian
     Journal of Statistics 6 (1979); in this form Wright, Adjusted p-values for simultaneous inference, Biometrics 48
     (1992).
 
-    Raises `ValueError` on a value outside [0, 1].
+    Raises:
+        ValueError: a value lies outside [0, 1].
     """
     for p in p_values:
         if not 0 <= p <= 1:  # also NaN

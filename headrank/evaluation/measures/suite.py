@@ -1,12 +1,10 @@
-"""A system against another over a suite: benchmark by benchmark, Holm-corrected, and on average.
+"""Measures over a suite of benchmarks: paired comparisons of two systems, selectivity and homogenization.
 
-Each comparison of two systems is a family of its own: its p values, one per benchmark, are corrected for the number of
-benchmarks. Averages over a suite are macro means: every benchmark counts the same, however many queries it has.
+Each comparison of two systems is a separate family of tests: its p values, one per benchmark, are Holm-corrected for
+the number of benchmarks. Averages are macro means: every benchmark has the same weight, regardless of its queries.
 
-Selectivity and homogenization of a system over the lists of all benchmarks, and what changes between two systems.
-
-Lists are pooled over benchmarks; intervals are percentile bootstraps over queries, paired where two systems are set
-against each other. The measures' definitions are in selectivity.py and homogenization.py.
+Selectivity and homogenization pool the lists of all benchmarks. Intervals are percentile bootstraps over queries,
+paired when two systems are compared. `selectivity.py` and `middle_zone.py` define the measures.
 """
 
 from collections.abc import Sequence
@@ -49,7 +47,7 @@ def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectiv
 
 
 def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str, Estimate]:
-    """Each measure with its interval, for those that the system has on every benchmark."""
+    """Measure -> value with its interval, for the measures that the system has on every benchmark."""
     pooled = _pool(results, system)
     if pooled is None:
         return {}
@@ -61,7 +59,7 @@ def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str,
 
 
 def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) -> dict[str, Estimate]:
-    """Each measure's change from one system to another that read the same lists in the same context order."""
+    """Measure -> change from one system to another. Both must read the same lists in the same context order."""
     first, second = _pool(results, before), _pool(results, after)
     if first is None or second is None or len(first.counts) != len(second.counts):
         return {}
@@ -71,15 +69,18 @@ def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) ->
 
 
 def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Estimate | None]:
-    """The spread of scores in each quarter of the context (`spread_by_place`), first quarter first; [] where the
-    system was not measured on every benchmark."""
+    """The spread of scores in each quarter of the context (`spread_by_place`), from first to last.
+
+    Returns:
+        One value per quarter; empty if the system was not measured on every benchmark.
+    """
     pooled = _pool(results, system)
     lists = [] if pooled is None else [spread for zone in pooled.zones for spread in zone.spread]
     return [mean_estimate([spread[place] for spread in lists]) for place in range(PLACES)] if lists else []
 
 
 def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:
-    """The macro mean over the benchmarks, queries resampled within each; None if the system is missing on one."""
+    """The macro mean over benchmarks with its interval; None if the system is missing on a benchmark."""
     values = [r.systems[system].per_query[metric] for r in results if system in r.systems]
     if len(values) < len(results):
         return None
@@ -92,11 +93,11 @@ def _pool(results: Sequence[BenchmarkResult], system: str) -> _Pooled | None:
     return _Pooled(zones) if zones and len(zones) == len(results) else None
 
 
-SIGNIFICANT = 0.05  # the level at which a corrected p value is called significant
+SIGNIFICANT = 0.05  # significance level of a corrected p value
 
 
 class Tally(NamedTuple):
-    """How often a system was better, the same, worse."""
+    """The number of wins, ties and losses of a system."""
 
     won: int
     tied: int
@@ -105,7 +106,7 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkComparison:
-    """One benchmark of a suite's comparison: both systems' means, the paired test, its p corrected over the suite."""
+    """Two systems on one benchmark: both means, the paired test, and its p Holm-corrected over the suite."""
 
     benchmark: str
     before: float
@@ -116,13 +117,13 @@ class BenchmarkComparison:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is called significant."""
+        """Whether the corrected p is below `SIGNIFICANT`."""
         return self.p_holm < SIGNIFICANT
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteComparison:
-    """A system against another (`against`) in one metric, on every benchmark that has both, in the results' order."""
+    """A system against another (`against`) in one metric, on every benchmark that has both, in order of the results."""
 
     system: str
     against: str
@@ -141,20 +142,20 @@ class SuiteComparison:
 
     @property
     def benchmarks(self) -> Tally:
-        """Benchmarks won, tied and lost, by their means."""
+        """Number of benchmarks won, tied and lost, by their means."""
         signs = [0 if abs(d := part.test.difference) <= TIE else (1 if d > 0 else -1) for part in self.parts]
         return Tally(signs.count(1), signs.count(0), signs.count(-1))
 
     @property
     def significant(self) -> Tally:
-        """Benchmarks significantly won, undecided, and significantly lost."""
+        """Number of benchmarks won significantly, without a significant difference, and lost significantly."""
         sure = [part.test.difference for part in self.parts if part.significant]
         won, lost = sum(d > 0 for d in sure), sum(d < 0 for d in sure)
         return Tally(won, len(self.parts) - won - lost, lost)
 
     @property
     def queries(self) -> Tally:
-        """Queries won, tied and lost over all benchmarks."""
+        """Number of queries won, tied and lost over all benchmarks."""
         return Tally(
             sum(part.test.wins for part in self.parts),
             sum(part.test.ties for part in self.parts),
@@ -165,7 +166,7 @@ class SuiteComparison:
 def compare_systems(
     results: Sequence[BenchmarkResult], metric: str, system: str, against: str
 ) -> SuiteComparison | None:
-    """Compare two systems over the benchmarks that have both; None where none has, or the two are one."""
+    """Compare two systems on the benchmarks that have both; None without such benchmarks or for equal names."""
     both = [result for result in results if system in result.systems and against in result.systems]
     if not both or system == against:
         return None
