@@ -1,5 +1,5 @@
-"""What an experiment needs, and what of it is there: `python -m headrank.doctor +experiment=qwen3_4b`.
+"""The doctor reports what an experiment needs and what is missing: `python -m headrank.doctor +experiment=qwen3_4b`.
 
-Nothing is downloaded, loaded, built or written. `examine.examine` gives the findings, `__main__.py` is the command
-line. Nothing is imported here: packages are what it looks for first.
+It downloads, loads, builds and writes nothing. `examine.examine` returns the findings, `__main__.py` is the command
+line. This file imports nothing, because the doctor checks the installed packages first.
 """

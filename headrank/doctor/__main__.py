@@ -1,15 +1,15 @@
-"""The command line of the doctor: what an experiment needs, and what of it is there.
+"""Report what an experiment needs, what is missing, and how to fix it.
 
 python -m headrank.doctor +experiment=qwen3_4b                          overrides as for headrank.run
 python -m headrank.doctor +experiment=qwen3_4b benchmarks=beir14 --json
 
 | exit code | meaning |
 | --- | --- |
-| 0 | all is there, or made by the first run of what is there |
+| 0 | everything is available, or the first run makes it from available files |
 | 1 | something is missing |
-| 2 | the configuration is bad |
+| 2 | the configuration is invalid |
 
-Nothing is downloaded, loaded, built or written, and no network is asked.
+The doctor downloads, loads, builds and writes nothing, and uses no network.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_TRUE = {"1", "ON", "YES", "TRUE"}  # what huggingface_hub takes for yes
+_TRUE = {"1", "ON", "YES", "TRUE"}  # values that huggingface_hub reads as true
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the findings; the exit code."""
+    """Print the findings and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="headrank-doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="findings as JSON")
     options = parser.parse_args(arguments)
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
-    os.environ["HF_HUB_OFFLINE"] = "1"  # before its import: the doctor asks no network
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: the doctor uses no network
 
     from headrank.doctor.examine import examine, unchecked
     from headrank.doctor.packages import package_findings
@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config, extras = _compose(options.overrides)
     except ModuleNotFoundError as error:
-        return _say(options.json, None, [*package_findings(set()), unchecked("everything else", error)])
+        return _print_findings(options.json, None, [*package_findings(set()), unchecked("everything else", error)])
     except Exception as error:
-        return _bad(options.json, error)
+        return _print_error(options.json, error)
     findings = package_findings(extras)
     try:
         from headrank.run import experiment_from_config
@@ -56,22 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         findings.append(unchecked("everything else", error))
     except (ValueError, FileNotFoundError) as error:
-        return _bad(options.json, error)
+        return _print_error(options.json, error)
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ModuleNotFoundError):
-            cause = cause.__cause__  # Hydra reports what a setting's own import raises
+            cause = cause.__cause__  # Hydra wraps exceptions of a setting's import
         if isinstance(cause, ModuleNotFoundError):
             findings.append(unchecked("everything else", cause))
         elif type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
-            return _bad(options.json, error)
+            return _print_error(options.json, error)
         else:
             raise
-    return _say(options.json, config.name, findings)
+    return _print_findings(options.json, config.name, findings)
 
 
 def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
-    """The configuration without Hydra's part, and the extras that it needs."""
+    """Compose the configuration without the `hydra` section, and collect the extras that it needs."""
     from omegaconf import OmegaConf
 
     from headrank.extras import LAUNCHERS, needed_extras
@@ -79,7 +79,7 @@ def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
 
     launcher = "hydra/launcher="
     extras = {LAUNCHERS.get(word.removeprefix(launcher), "") for word in overrides if word.startswith(launcher)}
-    words = [word for word in overrides if not word.startswith(launcher)]  # whose plugin may be missing
+    words = [word for word in overrides if not word.startswith(launcher)]  # the launcher's plugin may be missing
     config = compose_config(words, with_hydra=True)
     extras |= set(needed_extras(config))
     OmegaConf.set_struct(config, False)
@@ -87,14 +87,15 @@ def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
     return config, extras - {""}
 
 
-def _say(as_json: bool, name: str | None, findings: list[Any]) -> int:
+def _print_findings(as_json: bool, name: str | None, findings: list[Any]) -> int:
     from headrank.doctor.findings import as_text, exit_code
 
     code = exit_code(findings)
     if as_json:
         print(
             json.dumps(
-                {"experiment": name, "exit_code": code, "findings": [one.to_dict() for one in findings]}, indent=1
+                {"experiment": name, "exit_code": code, "findings": [finding.to_dict() for finding in findings]},
+                indent=1,
             )
         )
     else:
@@ -102,7 +103,7 @@ def _say(as_json: bool, name: str | None, findings: list[Any]) -> int:
     return code
 
 
-def _bad(as_json: bool, error: Exception) -> int:
+def _print_error(as_json: bool, error: Exception) -> int:
     from headrank.errors import ConfigError
 
     cause = f"; {error.__cause__}" if error.__cause__ and not isinstance(error, ConfigError) else ""

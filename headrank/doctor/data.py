@@ -1,4 +1,4 @@
-"""The data sets: their files, their first stages, their terms; and the disk that all of it needs."""
+"""Findings about data sets (files, first stages, terms of use) and the disk space they need."""
 
 import shutil
 from collections import defaultdict
@@ -11,13 +11,17 @@ from headrank.doctor.findings import Finding, State, gib
 from headrank.doctor.presence import Presence, look_for
 from headrank.experiment import DataSettings, Experiment
 
-INDEX_BYTES = 350  # a passage of 55 words in a BM25 index; twice that while it is built (experiments/first_stage)
-INDEX_SECONDS = 80e-6  # a passage, one core of a laptop or small server (the same)
-STORE_FACTOR = 2  # ir_datasets' unpacked files and store, in sizes of the download [ours: a rough guess]
+INDEX_BYTES = 350  # per passage of 55 words in a BM25 index; twice that during the build (experiments/first_stage)
+INDEX_SECONDS = 80e-6  # per passage, on one core of a laptop or small server (same source)
+STORE_FACTOR = 2  # size of ir_datasets' unpacked files and store over the download [ours: a rough guess]
 
 
 def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int]]:
-    """What is there of each data set, and the bytes that what is not will take, by the folder that they go to."""
+    """Check the data sets of an experiment.
+
+    Returns:
+        The findings, and path -> bytes that a missing file or index will take there.
+    """
     findings: list[Finding] = []
     space: dict[Path, int] = {}
     for settings in dict.fromkeys((*experiment.train, *experiment.benchmarks)):
@@ -32,7 +36,12 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
 
 
 def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Finding]:
-    """The free space of each file system that something goes to, against what goes there."""
+    """Compare the free space of each file system with the space needed there.
+
+    Args:
+        experiment: its cache and output folders are checked as well.
+        space: path -> bytes needed there.
+    """
     needed: dict[int, int] = defaultdict(int)
     places: dict[int, Path] = {}
     for path, size in [*space.items(), (experiment.cache, 0), (experiment.folder, 0)]:
@@ -50,7 +59,7 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
                 str(places[device]),
                 State.THERE if enough else State.MISSING,
                 f"{gib(free)} free, about {gib(size)} needed for the missing files",
-                None if enough else "IR_DATASETS_HOME and HEADRANK_CACHE (or paths.cache) can lie elsewhere",
+                None if enough else "set IR_DATASETS_HOME and HEADRANK_CACHE (or paths.cache) to another disk",
             )
         )
     return findings
@@ -67,17 +76,17 @@ def _files(settings: DataSettings, presence: Presence) -> Finding:
             + (f", unpacked from {file.url}" if file.unpacked else f" from {file.url}" if file.url else "")
             for file in missing
         ]
-        how = "a run with a network downloads it; or place" if any(one.url for one in missing) else "expected:"
+        how = "a run with a network downloads it; or place" if any(file.url for file in missing) else "expected:"
         return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))
     if not presence.store:
-        unpacked = f"{settings.collection}: its files are there, ir_datasets unpacks them at first use"
+        unpacked = f"{settings.collection}: its files are available, ir_datasets unpacks them at first use"
         return Finding("data", name, State.MADE, unpacked)
     return Finding("data", name, State.THERE, f"{settings.collection}: in {presence.place}")
 
 
 def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space: dict[Path, int]) -> Finding:
     if settings.first_stage == FirstStage.SCOREDDOCS:
-        state = State.NOTE if presence.missing else State.THERE  # its file is among those
+        state = State.NOTE if presence.missing else State.THERE  # the missing files include the scoreddocs
         return Finding("data", settings.name, state, f"first stage: the collection's scoreddocs, top {settings.depth}")
     auto_run = settings.first_stage == FirstStage.AUTO and (presence.runs or settings.run_path is not None)
     if settings.first_stage == FirstStage.RUN or auto_run:
@@ -89,13 +98,13 @@ def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space:
     detail = "first stage: BM25 index"
     if presence.passages:
         size = 2 * INDEX_BYTES * presence.passages
-        space[cache / "bm25" / presence.passages_id] = size  # once for all benchmarks over the same passages
+        space[cache / "bm25" / presence.passages_id] = size  # benchmarks over the same passages share one index
         minutes = round(INDEX_SECONDS * presence.passages / 60)
         time = f"about {minutes} min" if minutes else "less than a minute"
-        detail += f" of {presence.passages:,} passages ({time}, {gib(size)} while it is built)"
+        detail += f" of {presence.passages:,} passages ({time}, {gib(size)} during the build)"
     made = f"{detail}, built at first use"
     return Finding(
-        "data", settings.name, State.MADE, made + ("" if presence.passages else ", unless an earlier run did")
+        "data", settings.name, State.MADE, made + ("" if presence.passages else " if no earlier run built it")
     )
 
 
@@ -115,6 +124,6 @@ def _run_file(settings: DataSettings, presence: Presence) -> Finding:
 
 
 def _existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that there is."""
+    """The path itself, or the nearest existing folder above it."""
     path = path.expanduser().absolute()
     return path if path.exists() else _existing(path.parent)

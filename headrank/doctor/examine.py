@@ -1,21 +1,27 @@
-"""All findings about an experiment, in the order in which they are read."""
+"""All findings about an experiment, in the order of the report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from headrank.doctor.findings import Finding, State
 
-if TYPE_CHECKING:  # each part imports what it needs when it is checked: one missing package hides no other part
+if TYPE_CHECKING:  # each check imports its packages itself, so that a missing package hides no other check
     from headrank.experiment import Experiment
 
 
 def examine(experiment: "Experiment", *, offline: bool = False) -> list[Finding]:
-    """What the experiment needs besides packages: machine, memory, model, data, disk.
+    """Check what the experiment needs apart from packages: machine, model, memory, data, disk.
 
-    offline: whether the Hugging Face hub is switched off for runs (HF_HUB_OFFLINE), which a remedy then mentions.
+    Args:
+        experiment: the experiment to check.
+        offline: whether runs have no access to the Hugging Face hub (HF_HUB_OFFLINE); remedies mention it.
 
-    A part that cannot be checked because a package is missing is a finding. Raises `UnknownCollectionError` and
-    `FileNotFoundError` for collections that do not exist.
+    Returns:
+        The findings. A part that cannot be checked because a package is missing gives one finding.
+
+    Raises:
+        UnknownCollectionError: an ir_datasets id does not exist.
+        FileNotFoundError: a sample collection does not exist.
     """
 
     def machine() -> list[Finding]:
@@ -24,7 +30,7 @@ def examine(experiment: "Experiment", *, offline: bool = False) -> list[Finding]
         return machine_findings(experiment)
 
     def model() -> list[Finding]:
-        from headrank.doctor.machine import model_findings
+        from headrank.doctor.model_files import model_findings
 
         return model_findings(experiment, offline=offline)
 
@@ -51,5 +57,5 @@ def _checked(parts: Sequence[Callable[[], list[Finding]]]) -> Iterator[Finding]:
 
 
 def unchecked(part: str, error: ModuleNotFoundError) -> Finding:
-    """The finding for a part that a missing package leaves unchecked."""
-    return Finding(part, "not checked", State.MISSING, f"this needs the package {error.name}, which is not installed")
+    """The finding for a part that cannot be checked without a missing package."""
+    return Finding(part, "not checked", State.MISSING, f"needs the package {error.name}, which is not installed")

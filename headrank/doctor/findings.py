@@ -1,4 +1,4 @@
-"""What the doctor says: one finding for each thing that an experiment needs."""
+"""Findings of the doctor: one per requirement of an experiment."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,17 +7,17 @@ from typing import Any
 
 
 class State(StrEnum):
-    """Whether a thing is there."""
+    """The state of a requirement."""
 
     THERE = "ok"
-    MADE = "made"  # not there; the first run makes it of what is there, which takes time and disk
-    NOTE = "note"  # nothing to have; something to know
-    MISSING = "missing"  # has to come from elsewhere: installed, downloaded, placed, or another machine
+    MADE = "made"  # missing, but the first run makes it from available files; takes time and disk space
+    NOTE = "note"  # information only
+    MISSING = "missing"  # needs an installation, a download, a file or another machine
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing, whether it is there, and what to do where it is not."""
+    """One requirement, its state, and how to fix it if it is missing."""
 
     part: str  # packages | machine | memory | model | data | disk
     name: str
@@ -26,17 +26,17 @@ class Finding:
     remedy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The finding as plain values for JSON."""
         return asdict(self)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0: all is there or made by the first run; 1: something is missing. (2, a bad configuration, has no findings.)"""
+    """0: everything is available or made by the first run; 1: something is missing. (2: invalid configuration.)"""
     return int(any(finding.state == State.MISSING for finding in findings))
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """The findings as lines under their parts, and a last line that counts what is missing."""
+    """Format the findings as lines grouped by part, with the number of missing requirements in the last line."""
     width = max((len(finding.name) for finding in findings), default=0)
     lines: list[str] = []
     part = ""
@@ -52,5 +52,5 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def gib(size: int) -> str:
-    """Bytes as text, in GiB from half of one on."""
+    """Format a number of bytes, in GiB from half a GiB, else in MiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

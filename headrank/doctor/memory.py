@@ -1,6 +1,6 @@
-"""The memory that an experiment's stages need, the largest prompts assumed, against what the device has.
+"""Findings about memory: what each stage needs for the longest prompts, and what the device has.
 
-The formulas are those of `headrank.model.cost`.
+`headrank.model.cost` holds the formulas.
 """
 
 from dataclasses import replace
@@ -16,19 +16,19 @@ from headrank.io.memory import device_memory
 from headrank.model import ModelShape, ScorerSettings, model_shape
 from headrank.model.backbone import DTYPES
 
-_LABEL = 8  # tokens of a separator and a passage's label, at most: CoRe's "[document 40]"
-_TAIL = 64  # tokens of a tail beside its query: instruction, labels, the end of the turn
-_UNCUT = 512  # tokens of a text where the prompt cuts none [ours: a long passage of BEIR]
+_LABEL = 8  # maximum tokens of a separator and a passage's label: CoRe's "[document 40]"
+_TAIL = 64  # tokens of a tail without its query: instruction, labels, end of the turn
+_UNCUT = 512  # tokens of a text that the prompt does not truncate [ours: a long passage of BEIR]
 
 
 def memory_findings(experiment: Experiment) -> list[Finding]:
-    """A finding for each stage; one that says that nothing is known where the model's configuration is not there."""
+    """Compare the memory needed by each stage with the device. One note if the model's configuration is missing."""
     files = model_files(experiment.model)
     if files.makes or "config.json" in files.missing:
-        return [Finding("memory", "needed", State.NOTE, "not known without the model's config.json")]
+        return [Finding("memory", "needed", State.NOTE, "unknown without the model's config.json")]
     device = device_of(experiment.model.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        return [Finding("memory", "needed", State.NOTE, "not compared: there is no such device")]
+        return [Finding("memory", "needed", State.NOTE, "not compared: the configured device is not available")]
     shape = model_shape(experiment.model)
     total, free = device_memory(device)
     findings = []
@@ -41,14 +41,14 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
         findings.append(Finding("memory", stage, state, f"about {gib(need)}: {made_of}", remedy))
     longest = longest_prompt(experiment, (*experiment.train, *experiment.benchmarks))
     if shape.max_tokens is not None and longest > shape.max_tokens:
-        said = f"{shape.max_tokens:,} tokens; {longest:,} would be needed if every passage were as long as allowed"
+        detail = f"{shape.max_tokens:,} tokens; {longest:,} would be needed if every passage were as long as allowed"
         remedy = "lower depth or prompt.max_passage_tokens: a longer prompt stops the run"
-        findings.append(Finding("memory", "context", State.NOTE, said, remedy))
+        findings.append(Finding("memory", "context", State.NOTE, detail, remedy))
     return findings
 
 
 def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str]]:
-    """Stage -> the bytes it needs at most, and what they are made of."""
+    """Stage -> (maximum number of bytes it needs, description of their parts)."""
     e = experiment
     competing = min(shape.layers, e.selection.max_layer or shape.layers)
     labelled = _tokens(e, e.train, shape)
@@ -66,39 +66,41 @@ def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str
 
 
 def _at_once(tokens: int, batches: SelectionSettings | ScorerSettings) -> int:
-    """Tokens of one pass where a list has `tokens`: as many lists as the settings allow, and at least one."""
+    """Tokens per pass for lists of `tokens` tokens: the number of lists that the settings allow, at least one list."""
     return max(tokens, min(batches.batch_size * tokens, batches.tokens_per_batch))
 
 
 def _reading(shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
-    weights, beside = shape.weight_bytes(depth), shape.reading_bytes(tokens)
+    weights, activations = shape.weight_bytes(depth), shape.reading_bytes(tokens)
     return (
-        weights + beside,
-        f"{gib(weights)} weights of {depth} layers, {gib(beside)} to read {tokens:,} tokens at once",
+        weights + activations,
+        f"{gib(weights)} weights of {depth} layers, {gib(activations)} to read {tokens:,} tokens at once",
     )
 
 
 def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
-    if alignment.part == "head_weights":  # nothing is computed backwards through the model
+    if alignment.part == "head_weights":  # no backward pass through the model
         return _reading(shape, depth, tokens)
     if alignment.part == "full":
-        shape = replace(shape, number_bytes=DTYPES["float32"].itemsize)  # in which matrices are trained
+        shape = replace(shape, number_bytes=DTYPES["float32"].itemsize)  # full training is in float32
     trained = shape.matrix_parameters(alignment.matrices, depth, alignment.rank if alignment.part == "lora" else None)
     weights = shape.weight_bytes(depth)
-    beside = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
-    made_of = f"{gib(weights)} weights, {gib(beside)} to train {trained / 1e6:.1f} M parameters on {tokens:,} tokens"
-    return weights + beside, made_of
+    activations = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
+    made_of = (
+        f"{gib(weights)} weights, {gib(activations)} to train {trained / 1e6:.1f} M parameters on {tokens:,} tokens"
+    )
+    return weights + activations, made_of
 
 
 def selected_depth(experiment: Experiment) -> int | None:
-    """The layers that the heads of an earlier start of this run need, where those of all systems are there."""
+    """The number of layers that the selected heads of an earlier start need; None without heads of all systems."""
     names = ["heads.json" if name == MAIN_SYSTEM else f"heads/{name}.json" for name in experiment.systems]
     paths = [experiment.folder / name for name in names]
     return max(HeadsFile.load(path).depth for path in paths) if all(path.is_file() for path in paths) else None
 
 
 def longest_prompt(experiment: Experiment, data: tuple[DataSettings, ...]) -> int:
-    """Tokens of the longest prompt that the data could give: every passage and query as long as they may be."""
+    """Tokens of the longest possible prompt, with every passage and query at its maximum length."""
     candidates = max((one.depth for one in data), default=0)
     return max(
         candidates * ((prompt.max_passage_tokens or _UNCUT) + _LABEL) + (prompt.max_query_tokens or _UNCUT) + 2 * _TAIL

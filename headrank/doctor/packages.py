@@ -1,4 +1,4 @@
-"""Packages: installed, and within the ranges of pyproject.toml."""
+"""Findings about packages: whether they are installed, with versions in the ranges of pyproject.toml."""
 
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from headrank.extras import PYPROJECT, install_command
 
 
 def requirements(extras: set[str]) -> Iterator[Requirement]:
-    """What this project requires with those extras: by the checkout's pyproject.toml, else by installed metadata."""
+    """Requirements of this project with these extras, from the checkout's pyproject.toml or the installed metadata."""
     if PYPROJECT.is_file():
         project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
         listed = [
@@ -28,7 +28,7 @@ def requirements(extras: set[str]) -> Iterator[Requirement]:
 
 
 def package_findings(extras: set[str]) -> list[Finding]:
-    """One finding for all packages within their ranges, and one for each that is missing or of another version."""
+    """One finding for all packages in their ranges, and one per package that is missing or has another version."""
     findings: list[Finding] = []
     checked = 0
     for extra in ("", *sorted(extras)):
@@ -52,7 +52,7 @@ def package_findings(extras: set[str]) -> list[Finding]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers") if _installed(name))
     return [
         Finding(
-            "packages", "all others" if findings else "all", State.THERE, f"{fine} within their ranges; {versions}"
+            "packages", "all others" if findings else "all", State.THERE, f"{fine} in their version ranges; {versions}"
         ),
         *findings,
     ]

@@ -1,7 +1,7 @@
-"""Which of a collection's files are on this machine, found out without downloading, unpacking or reading them.
+"""Which files of a collection are on this machine, found without downloading, unpacking or reading them.
 
-ir_datasets has no such function: private attributes of its handlers hold what it downloads and where it keeps it, and
-are walked here. With a version that holds them elsewhere nothing would look missing; the tests ask real ids and fail.
+ir_datasets offers no such function, so this module walks private attributes of its handlers, which hold downloads and
+their paths. With a version that stores them elsewhere, nothing would appear missing; tests with real ids fail then.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from headrank.data.irds import IrDatasetsCollection
 from headrank.data.local import LocalCollection, run_files
 from headrank.data.open_collection import is_local, load_collection, local_folder
 
-_LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",))  # one of each
+_LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",))  # one file of each group is needed
 
 
 @dataclass(frozen=True, slots=True)
 class MissingFile:
     """A missing file.
 
-    path: where ir_datasets reads it without a network. url: where it can be downloaded (None: see the collection's
-        page). size: bytes of the download. unpacked: whether `path` holds the unpacked content of the file at `url`.
+    path: where ir_datasets reads it without a network. url: its download address (None: see the collection's page).
+        size: bytes of the download. unpacked: whether `path` holds the unpacked content of the file at `url`.
     """
 
     path: Path
@@ -33,12 +33,12 @@ class MissingFile:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What is there of a collection.
+    """The available and missing files of a collection.
 
-    place: the folder that it lies in, or the ir_datasets home. missing: files that have to come from elsewhere.
-    store: whether passages can be looked up at once; else ir_datasets makes its store when they are first read.
-    passages_id: names the passages alone, the same for collections that share them. passages: how many there are, as
-        far as known without reading them. collection: where its passages can be read now.
+    place: its folder, or the ir_datasets home. missing: files to download or provide.
+    store: whether passages can be looked up now; otherwise ir_datasets builds its store when they are first read.
+    passages_id: identifies the passages; collections over the same passages share it. passages: their number, if known
+        without reading them. collection: the collection, if its passages can be read now.
     """
 
     place: Path
@@ -51,10 +51,16 @@ class Presence:
 
 
 def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Presence:
-    """What is present of the collection that `source` names (see `load_collection`); with its `scoreddocs` on request.
+    """Look for the files of a collection, without reading them.
 
-    A local folder's files are looked for, not read. Raises `UnknownCollectionError` for an unknown ir_datasets id and
-    `FileNotFoundError` for a sample that there is not.
+    Args:
+        source: the collection (see `load_collection`).
+        title: whether passages include titles.
+        scoreddocs: whether to look for its `scoreddocs` as well.
+
+    Raises:
+        UnknownCollectionError: the ir_datasets id does not exist.
+        FileNotFoundError: the sample collection does not exist.
     """
     if is_local(source):
         folder = local_folder(source)
@@ -83,12 +89,12 @@ def _look_for_id(collection: IrDatasetsCollection, *, scoreddocs: bool) -> Prese
     handlers += [] if store else [docs]
     missing = {one.path: one for handler in handlers for one in _missing_files(handler, set())}
     count = data.metadata().get("docs", {}).get("count")
-    passages_id = f"{docs.docs_namespace()} {count}"  # ir_datasets.docs_parent_id would write
+    passages_id = f"{docs.docs_namespace()} {count}"  # ir_datasets.docs_parent_id would write files
     return Presence(home_path(), tuple(missing.values()), passages_id, store, count, collection if store else None)
 
 
 def _docs_handler(data: Any) -> Any:
-    """A data set's handler of passages, past the `Migrator` whose first call may write and delete files."""
+    """The handler of a data set's passages, without the `Migrator`, whose first call may write and delete files."""
     (found, *_) = [one for one in data._constituents if hasattr(one, "docs_handler")]
     if "_constituents" in vars(found):
         return _docs_handler(found)
@@ -98,15 +104,18 @@ def _docs_handler(data: Any) -> Any:
 def _store_is_made(docs: Any) -> bool:
     from ir_datasets.datasets.msmarco_passage_v2 import MsMarcoV2Passages
 
-    if isinstance(docs, MsMarcoV2Passages):  # asking for its store would make a folder
+    if isinstance(docs, MsMarcoV2Passages):  # opening its store would create a folder
         return Path(f"{docs.docs_path(force=False)}.extracted", "_built").exists()
     return bool(docs.docs_store().built())
 
 
 def _missing_files(node: Any, seen: set[int], cache: Any = None) -> Iterator[MissingFile]:
-    """The missing downloads below an ir_datasets object, except those from which everything needed was already made.
+    """Yield the missing downloads below an ir_datasets object, except those whose unpacked content is cached.
 
-    cache: the nearest `Cache` above, which keeps the unpacked download.
+    Args:
+        node: the object.
+        seen: ids of visited objects.
+        cache: the nearest `Cache` above, which keeps the unpacked download.
     """
     from ir_datasets.util import Cache, Download
 
@@ -117,7 +126,7 @@ def _missing_files(node: Any, seen: set[int], cache: Any = None) -> Iterator[Mis
         places = [Path(place) for place in (node._cache_path, *_by_hand(node)) if place]
         if not any(place.exists() for place in places):
             url = next((url for mirror in node.mirrors if (url := getattr(mirror, "url", None))), None)
-            # ir_datasets looks for no local copy of a small file without a place: only its unpacked content is read
+            # without a path ir_datasets reads only the unpacked content of a small file, not a local copy
             place = places[0] if places else Path(cache._path)
             yield MissingFile(place, url, node._size_hint, unpacked=not places and cache._streamer is not node)
         return
@@ -131,5 +140,5 @@ def _missing_files(node: Any, seen: set[int], cache: Any = None) -> Iterator[Mis
 
 
 def _by_hand(download: Any) -> list[Path]:
-    """The places for a copy of the file, besides the download's cache path."""
+    """Paths for a manual copy of the file, in addition to the download's cache path."""
     return [mirror._path for mirror in download.mirrors if hasattr(mirror, "_path")]

@@ -2,7 +2,7 @@
 
     write_comparison(Path("outputs/qwen3_4b/alignment_ablation"), runs)
 
-The page is whole in itself. Runs that are not finished are listed with their state.
+The HTML page is self-contained. Unfinished runs are listed with their state.
 """
 
 from collections import Counter
@@ -22,17 +22,25 @@ from headrank.io.files import atomic_write
 
 ALL_RUNS = "all runs"
 STATES = "Runs that are not finished"
-STATES_NOTE = f"Their results do not count, but for those of runs with {NO_STATUS}."
+STATES_NOTE = f"Their results are not used, except those of runs with {NO_STATUS}."
 
 _Statistics: TypeAlias = tuple[float | None, float | None, int]  # mean, sample standard deviation, number of runs
 _Row: TypeAlias = tuple[tuple[Value, ...], str, list[_Statistics]]  # a variant's name, a system, its columns
 
 
 def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str | None = None) -> Path:
-    """Write the report into `folder` and return the path of the Markdown file.
+    """Write the comparison into `folder`.
 
-    metric: the one that leads; None: the objective of the first run with results, as its configuration says.
-    Raises `ValueError` if no run has results or the metric was not measured.
+    Args:
+        folder: where the files go.
+        runs: the runs to compare.
+        metric: the leading metric; None: the configured objective of the first run with results.
+
+    Returns:
+        The path of the Markdown file.
+
+    Raises:
+        ValueError: no run has results, or the metric was not measured.
     """
     measured = [run for run in runs if run.results]
     if not measured:
@@ -57,10 +65,10 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
 
 
 def main_table(variants: Variants, metric: str) -> Table:
-    """One metric: a row for each variant and system, a column for each benchmark, their mean where there are several.
+    """One metric: a row per variant and system, a column per benchmark, and their mean if there are several.
 
-    A system that came to the same in every variant (the first stage) has one row. A variant that lacks a benchmark has
-    no mean.
+    A system with equal results in every variant (the first stage) has one row. A variant that lacks a benchmark has no
+    mean.
     """
     benchmarks = list(dict.fromkeys(r.name for v in variants.variants for run in v.runs for r in run.results))
     averaged = len(benchmarks) > 1
@@ -81,12 +89,12 @@ def main_table(variants: Variants, metric: str) -> Table:
         (*name, system, *(v for m, s, _ in cells for v in ((m, s) if spreads else (m,))), max(n for *_, n in cells))
         for name, system, cells in rows
     )
-    note = "Means and sample standard deviations (±) over runs that differ in their seed alone." if spreads else ""
+    note = "Means and sample standard deviations (±) over runs that differ only in their seed." if spreads else ""
     return Table("main", Metric.parse(metric).label, tuple(columns), body, note)
 
 
 def results_table(variants: Variants, metrics: Sequence[str]) -> Table:
-    """Every metric: a row for each variant, system and benchmark."""
+    """All metrics: a row per variant, system and benchmark."""
     rows = []
     for variant in variants.variants:
         for system in _systems(variant):
@@ -107,7 +115,7 @@ def results_table(variants: Variants, metrics: Sequence[str]) -> Table:
 
 
 def state_lines(runs: Sequence[CollectedRun]) -> list[str]:
-    """A line for each run that is not finished: folder, state, and why, as far as known."""
+    """A line per unfinished run: folder, state, and the reason if known."""
     lines = []
     for run in runs:
         if run.state != FINISHED:
@@ -119,7 +127,7 @@ def state_lines(runs: Sequence[CollectedRun]) -> list[str]:
 
 
 def runs_table(runs: Sequence[CollectedRun], metrics: Sequence[str]) -> Table:
-    """Each run by itself: a row for each of its systems and benchmarks, and one for a run without results."""
+    """All runs: a row per run, system and benchmark; a run without results has one row."""
     keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
     rows: list[tuple[Value, ...]] = []
     for run in runs:
@@ -145,7 +153,7 @@ def _systems(variant: Variant) -> list[str]:
 
 
 def _once(rows: list[_Row], variants: Variants) -> list[_Row]:
-    """The rows, with those of a system that came to the same in every variant made one, at the top."""
+    """Merge the rows of each system that has equal results in every variant; merged rows come first."""
     by_system: dict[str, list[_Row]] = {}
     for row in rows:
         by_system.setdefault(row[1], []).append(row)
@@ -165,14 +173,14 @@ def _key_columns(variants: Variants) -> list[Column]:
 
 
 def _states(runs: Sequence[CollectedRun]) -> str:
-    """How many runs are in which state, the finished ones first."""
+    """The number of runs per state, finished runs first."""
     counts = Counter(run.state for run in runs)
     first = sorted(counts, key=lambda state: state != FINISHED)
     return ", ".join(f"{counts[state]} {state}" for state in first)
 
 
 def _markdown(title: str, main: Table, states: Sequence[str], results: Table) -> str:
-    """All that comes before the last second-level heading is printed by the command."""
+    """The Markdown report. The command prints the part before the last second-level heading."""
     parts = [
         f"# {markdown_text(title)}",
         f"## {markdown_text(main.title)}",

@@ -1,6 +1,6 @@
-"""Runs put together: those that differ in their seed alone are one variant; what differs between variants names them.
+"""Variants: groups of runs that differ only in their seed, named by the settings that differ between variants.
 
-Pure data: nothing is read or written here.
+This module reads and writes no files.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from headrank.evaluation.report.formatting import Value
 from headrank.evaluation.run_folder import CollectedRun
 
 SEED = "seed"
-_PLACES = "paths."  # where results go says nothing of what they are
-_MOST_KEYS = 4  # keys of the configuration that name variants whose overrides are the same; more say less than a folder
+_PLACES = "paths."  # paths do not affect results
+_MOST_KEYS = 4  # of the configuration in a name, if overrides are equal; with more keys the folder is the clearer name
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Runs of one configuration and several seeds; the values that tell it from the others, by `Variants.keys`."""
+    """Runs of one configuration with different seeds. `name` holds the values of `Variants.keys`."""
 
     runs: tuple[CollectedRun, ...]
     name: tuple[Value, ...]
 
     def statistics(self, values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
-        """Mean, sample standard deviation (None for fewer than two) and number of the values that are there."""
+        """Mean, sample standard deviation (None for fewer than two values) and number of the values other than None."""
         present = [value for value in values if value is not None]
         spread = stdev(present) if len(present) > 1 else None
         return (fmean(present) if present else None), spread, len(present)
@@ -32,18 +32,18 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """All variants, and the headings of what names them."""
+    """All variants, and the keys whose values name them."""
 
     keys: tuple[str, ...]
     variants: tuple[Variant, ...]
 
 
 def make_variants(runs: Sequence[CollectedRun]) -> Variants:
-    """Group runs by all of their configuration but what comes from the seed, in the order of the runs.
+    """Group runs by their configuration without the keys that follow the seed, in the order of the runs.
 
-    Variants are named by the overrides that differ between them; where these are the same (another version, other
-    files in conf), by what differs in their configurations; in the end by their folders. Runs without a configuration,
-    and runs of the same seed, are not put together.
+    Variants are named by the overrides that differ between them. If overrides are equal (another version, other files
+    in conf), differing keys of the configuration name them, and as a last resort their folders. Runs without a
+    configuration and runs with equal seeds are not grouped.
     """
     seeded = _seed_keys(runs)
     groups: dict[Any, list[CollectedRun]] = {}
@@ -71,13 +71,13 @@ def make_variants(runs: Sequence[CollectedRun]) -> Variants:
 
 
 def _seed_keys(runs: Sequence[CollectedRun]) -> set[str]:
-    """Keys that follow the seed: called so, and equal to it in every run that has them."""
+    """Keys that follow the seed: named `seed`, and equal to it in every run that has them."""
     keys = {key for run in runs for key in run.config if key == SEED or key.endswith(f".{SEED}")}
     return {key for key in keys if all(run.config[key] == run.seed for run in runs if key in run.config)}
 
 
 def _differing(settings: Sequence[dict[str, Any]], without: set[str]) -> list[str]:
-    """Keys whose value is not the same, or not there, in all of them, in order of appearance."""
+    """Keys that differ in value or are missing in some of the settings, in order of first appearance."""
     keys = dict.fromkeys(key for one in settings for key in one)
     return [
         key
@@ -89,7 +89,7 @@ def _differing(settings: Sequence[dict[str, Any]], without: set[str]) -> list[st
 
 
 def _short(keys: Sequence[str]) -> list[str]:
-    """Each key's shortest ending of whole words that no other key has."""
+    """The shortest unique suffix of each key, in whole parts."""
     result = []
     for key in keys:
         parts = key.split(".")

@@ -20,10 +20,10 @@ CHANGES = Layout(
         Column("Lost", Form.COUNT, key="lost"),
     ),
 )
-"""A row for each system and benchmark, and one for each system's mean over several. Pairs are before and after."""
+"""A row per system and benchmark, and one per system for the mean over benchmarks. Pairs are before and after."""
 
 BASELINE = Layout("baseline", "{reference} → {main}", CHANGES.columns[1:])
-"""The same of the main system alone against a named baseline."""
+"""The same columns for the main system against a named baseline."""
 
 SUITE = Layout(
     "suite",
@@ -39,7 +39,7 @@ SUITE = Layout(
         Column("Queries w/t/l", Form.COUNT, key="queries", shape=Shape.TALLY),
     ),
 )
-"""A row for each comparison of two systems over all benchmarks."""
+"""A row per comparison of two systems over all benchmarks."""
 
 MIDDLE_ZONE = Layout(
     "middle_zone",
@@ -68,5 +68,5 @@ TRAINING = Layout(
         Column("Depth", Form.COUNT, key="heads/depth", optional=True),
     ),
 )
-"""The columns of an epoch record that are known by name; a loss's parts are put after the loss, other values last."""
-NOT_SHOWN = ("heads/depth_change",)  # of an epoch record: what `heads/depth` shows
+"""The known columns of the epoch log. Parts of the loss follow the loss; other values come last."""
+NOT_SHOWN = ("heads/depth_change",)  # value of the epoch log that `heads/depth` already shows

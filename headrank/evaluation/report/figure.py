@@ -1,4 +1,4 @@
-"""A figure of the report, drawn. Apart from the figures, so that it can be spoken of without importing matplotlib."""
+"""The interface of the report's figures. Importing it does not import matplotlib."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class Drawing(NamedTuple):
-    """What a figure makes: the image (an SVG element as text, or the bytes of an SVG or PNG file) and a caption that
-    says in a sentence or two what is seen; it is also the image's text for those who do not see it."""
+    """The output of a figure.
+
+    image: an SVG element as text, or the bytes of an SVG or PNG file. caption: one or two sentences on what it shows,
+    also used as the alternative text of the image.
+    """
 
     image: str | bytes
     caption: str = ""
@@ -20,9 +23,10 @@ class Drawing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Illustration:
-    """The name of its file without ending, a title, a caption, and the image's bytes, an SVG's or a PNG's.
+    """A rendered figure: the name of its file without suffix, title, caption, and the bytes of an SVG or PNG image.
 
-    Raises `ValueError` on an image that is neither.
+    Raises:
+        ValueError: the image is neither SVG nor PNG.
     """
 
     name: str
@@ -36,41 +40,45 @@ class Illustration:
 
     @property
     def ending(self) -> str:
-        """The file's ending: .svg or .png."""
+        """The suffix of its file: .svg or .png."""
         return ".png" if self.image.startswith(PNG) else ".svg"
 
     @property
     def alternative(self) -> str:
-        """The text that stands for the image."""
+        """The alternative text of the image."""
         return f"{self.title}: {self.caption}" if self.caption else self.title
 
     @property
     def address(self) -> str:
-        """The figure as a data address. As an image its ids stay its own; inline, those of several figures clash."""
+        """The image as a data URL. Inline SVG elements would share one namespace of ids and clash."""
         kind = "png" if self.ending == ".png" else "svg+xml"
         return f"data:image/{kind};base64," + base64.b64encode(self.image).decode()
 
 
 @runtime_checkable
 class Figure(Protocol):
-    """A figure of the report: any class with these, from this package or another (see CONTRIBUTING.md).
+    """A figure of the report: any class with these members, from any package (see CONTRIBUTING.md).
 
-    name: of its file, letters, digits, - and _. title: what stands above its caption.
+    name: the name of its file; letters, digits, - and _. title: the heading of its caption.
     """
 
     name: str
     title: str
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | str | bytes | None:
-        """Draw: an SVG or PNG image, with a caption as a `Drawing`; None if the data is not there.
+        """Draw the figure.
 
-        runs: the report's own run first, then those that are set beside it (`report.beside`).
+        Args:
+            runs: the run of the report, then the runs to compare with it (`report.beside`).
+
+        Returns:
+            An SVG or PNG image, or a `Drawing` with a caption; None without data.
         """
         ...
 
 
 def draw_figures(figures: Iterable[Figure], runs: Sequence[RunResults]) -> list[Illustration]:
-    """The figures that have something to show. What a figure raises is raised with its name noted."""
+    """Draw the figures that have data. An exception of a figure gets a note with the figure's name."""
     drawn = []
     for figure in figures:
         try:

@@ -1,4 +1,4 @@
-"""How numbers and names are written in reports: metrics as the field does (.5012), shares as percentages (57.4)."""
+"""Numbers and names as text in reports: metrics without leading zero (.5012), shares as percentages (57.4)."""
 
 import re
 from enum import StrEnum
@@ -7,12 +7,12 @@ from typing import TypeAlias
 Number: TypeAlias = float | int | None
 Value: TypeAlias = str | Number | tuple[Number, ...]
 
-MISSING = "–"  # what None is shown as
-_LONGEST_NAME = 48  # characters of a name; longer ones would squeeze a table's numbers out of sight
+MISSING = "–"  # shown for None
+_LONGEST_NAME = 48  # characters of a name; longer names would push a table's numbers out of view
 
 
 class Form(StrEnum):
-    """What kind of value a column holds, and so how it is written."""
+    """The kind of value in a column, which determines its format."""
 
     TEXT = "text"
     COUNT = "count"  # 53
@@ -21,11 +21,15 @@ class Form(StrEnum):
     P = "p"  # .031, or <.001
     PERCENT = "percent"  # a share, times 100: 57.4
     POINTS = "points"  # a difference of shares in percentage points: +43.2
-    NUMBER = "number"  # in a unit of its own, three significant digits: 1.23
+    NUMBER = "number"  # in any unit, three significant digits: 1.23
 
 
 def written(value: Value, form: Form) -> str:
-    """A value as text; None is a dash. Raises `TypeError` on text in a column of numbers."""
+    """Format a value; None is a dash.
+
+    Raises:
+        TypeError: the value is text or a tuple, and the form is a number's.
+    """
     if value is None:
         return MISSING
     if form is Form.TEXT:
@@ -39,7 +43,7 @@ def written(value: Value, form: Form) -> str:
     if form is Form.CHANGE:
         return _decimal(value, 4, sign=True)
     if form is Form.P:
-        return "<.001" if value < 0.0005 else _decimal(value, 3)  # below .0005 three decimals would say .000
+        return "<.001" if value < 0.0005 else _decimal(value, 3)  # below .0005 three decimals would show .000
     if form is Form.PERCENT:
         return f"{100 * value:.1f}"
     if form is Form.POINTS:
@@ -49,13 +53,13 @@ def written(value: Value, form: Form) -> str:
 
 
 def one_line(text: str, longest: int = _LONGEST_NAME) -> str:
-    """Text on one line: runs of white space and control characters become a space; a long one ends in an ellipsis."""
+    """Put text on one line: white space and control characters become a space; long text ends in an ellipsis."""
     flat = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
     return flat if len(flat) <= longest else flat[: longest - 1] + "…"
 
 
 def _decimal(value: float, places: int, *, sign: bool = False) -> str:
-    """Fixed decimals without a leading zero; what rounds to 0 has no sign."""
+    """Fixed decimals without a leading zero. A number that rounds to 0 has no sign."""
     text = f"{value:{'+' if sign else ''}.{places}f}"
     if float(text) == 0:
         text = text.lstrip("+-")

@@ -1,7 +1,7 @@
-"""The report of a run: `report.md` for terminals and repositories, `report.html` for people, figures, and tables as CSV
-and LaTeX.
+"""The report of a run: `report.md` for terminals and repositories, `report.html` for browsers, figures, and tables as
+CSV and LaTeX.
 
-Both begin with the same sentence and main table. The HTML file is whole in itself: figures are inside, none is loaded.
+Both reports begin with the same sentence and the same main table. The HTML file is self-contained.
 """
 
 import re
@@ -30,25 +30,27 @@ from headrank.evaluation.report.tables import (
 from headrank.evaluation.run_folder import RunResults
 from headrank.io.files import atomic_write
 
-NOTICE = "notice"  # the fact that is said at the top of the report, beside the numbers
+NOTICE = "notice"  # the fact shown at the top of the report
 ZONE_TEXT = (
     "The middle zone is the middle half of the context, where a model's attention tends to give passages nearly the "
-    "same score, so that relevant ones stay unseen. Selectivity says whether a system still tells them apart there: "
-    "how much likelier a relevant passage of the zone reaches the top quartile of the ranking than an irrelevant one "
+    "same score, so relevant passages are overlooked. Selectivity measures whether a system still separates them: how "
+    "much likelier a relevant passage of the zone reaches the top quartile of the ranking than an irrelevant one "
     "(chance: 25 % for both)."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the report: a heading, a paragraph, and the names of its tables and figures, in order. One of which
-    nothing is there is left out."""
+    """A section of the report: heading, paragraph, and the names of its tables and figures, in order.
+
+    A section without any existing table or figure is left out.
+    """
 
     title: str
     tables: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     text: str = ""
-    folded: tuple[str, ...] = ()  # long tables: folded up on the page, in Markdown their files alone are named
+    folded: tuple[str, ...] = ()  # long tables: collapsed in HTML, only their files are named in Markdown
 
 
 LAYOUT = (
@@ -69,7 +71,7 @@ LAYOUT = (
     Section("Context order", figures=("orders",)),
     Section("Cost", figures=("latency",)),
 )
-"""The order of the report after its main table; figures of other names come last, under a heading of their own."""
+"""The sections after the main table. Figures of other names come last, in a separate section."""
 OTHERS = "More figures"
 
 
@@ -84,7 +86,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What both reports say."""
+    """The content of both reports."""
 
     title: str
     headline: str
@@ -105,13 +107,24 @@ def write_report(
     config_yaml: str = "",
     beside: Sequence[RunResults] = (),
 ) -> Path:
-    """Write `report.md`, `report.html`, `figures/*` and `tables/*.csv`, `*.tex` into `folder`; the path of the HTML.
+    """Write `report.md`, `report.html`, `figures/*` and `tables/*.csv`, `*.tex` into `folder`.
 
-    facts: labels and values to list; the one called `notice` stands at the top.
-    beside: other runs for the figures that compare runs.
+    Each file is written atomically, `report.html` last. Figures and tables of an earlier report that this report lacks
+    are removed.
 
-    Each file is written atomically, `report.html` last; figures and tables of an earlier report that this one lacks are
-    removed. Raises `ValueError` on a baseline that was not measured, and what a figure raises.
+    Args:
+        folder: the run folder.
+        run: the results of the run.
+        settings: figures and baseline; None: the defaults.
+        facts: label -> value, listed at the end. The fact `notice` is shown at the top instead.
+        config_yaml: the composed configuration.
+        beside: other runs for figures that compare runs.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        ValueError: the baseline was not measured. Exceptions of figures are raised as they are.
     """
     settings = settings or ReportSettings()
     baseline = settings.baseline or run.before
@@ -173,7 +186,7 @@ def _parts(tables: Mapping[str, Table], figures: Sequence[Illustration]) -> list
 
 
 def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write these files; others of the same kinds in the folder are of an earlier report and go."""
+    """Write these files and remove other figures and tables of an earlier report from the folder."""
     for name, content in files.items():
         with atomic_write(folder / name, "wb") as file:
             file.write(content)
@@ -183,7 +196,7 @@ def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _markdown(content: _Content) -> str:
-    """All that comes before the first second-level heading is printed at the end of a run."""
+    """The Markdown report. A run prints the part before the first second-level heading at its end."""
     texts = [f"# {markdown_text(content.title)}", markdown_text(content.headline)]
     if content.notice:
         texts.append(f"**Notice:** {markdown_text(one_line(content.notice, longest=2000))}")
@@ -203,7 +216,7 @@ def _markdown(content: _Content) -> str:
         texts += ["## Facts", "\n".join(rows)]
     if content.config_yaml:
         longest = max((len(run) for run in re.findall(r"`+", content.config_yaml)), default=0)
-        fence = "`" * max(3, longest + 1)  # longer than any in the text, which would end the block
+        fence = "`" * max(3, longest + 1)  # longer than any fence in the text
         texts += ["## Configuration", f"{fence}yaml\n{content.config_yaml.rstrip()}\n{fence}"]
     return "\n\n".join(text for text in texts if text) + "\n"
 

@@ -1,4 +1,4 @@
-"""What the report says in words: the first sentence, and a line for each benchmark."""
+"""The sentences of the report: a headline, and a line per benchmark."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from headrank.evaluation.report.table import markdown_text
 
 
 def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
-    """The report's first sentence, in plain text: the main system against the reference."""
+    """The first sentence of the report, in plain text: the main system against the reference."""
     label, reference = Metric.parse(metric).label, results[0].reference
     with_main = [result for result in results if main in result.systems]
     after = mean([result.systems[main].means[metric] for result in with_main])
@@ -29,7 +29,7 @@ def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
 
 
 def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> list[str]:
-    """A Markdown line per benchmark: `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`."""
+    """One Markdown line per benchmark: `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`."""
     compared = compare_systems(results, metric, main, results[0].reference)
     lines = []
     for part in compared.parts if compared else ():

@@ -1,4 +1,4 @@
-"""A table as data: columns with a form, rows of raw values; written as Markdown, CSV, LaTeX, or by the HTML template.
+"""A table as data: columns with a form and rows of raw values, written as Markdown, CSV, LaTeX or HTML.
 
 A `Layout` declares a table's columns; each column names the record key it shows.
 """
@@ -14,20 +14,20 @@ from headrank.evaluation.report.formatting import MISSING, Form, Number, Value, 
 
 
 class Shape(StrEnum):
-    """How many numbers a cell holds, all of them in the column's form."""
+    """The numbers in a cell, all in the column's form."""
 
     ONE = "one"  # .5012
     PAIR = "pair"  # before and after: .4796 → .5012
     TALLY = "tally"  # won, tied and lost: 9 / 1 / 4
-    INTERVAL = "interval"  # a value and its 95 % interval: +43.2 [+38.1, +48.0]
+    INTERVAL = "interval"  # a value with its 95 % interval: +43.2 [+38.1, +48.0]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column's heading and the form of its values.
 
-    key: the record's value that it shows. best: the largest value is set in bold. signed: gains and losses are coloured
-    in the HTML report. optional: left out where no row has a value.
+    key: the key of its value in a record. best: the largest value is bold. signed: gains and losses are coloured in the
+    HTML report. optional: the column is left out if no row has a value.
     """
 
     heading: str
@@ -39,7 +39,7 @@ class Column:
     optional: bool = False
 
     def text(self, value: Value) -> str:
-        """A value as it is shown, not escaped."""
+        """The text of a value, not escaped."""
         if not isinstance(value, tuple):
             return written(value, self.form)
         parts = [written(part, self.form) for part in value]
@@ -51,7 +51,7 @@ class Column:
 
     @property
     def csv_headings(self) -> tuple[str, ...]:
-        """The headings of the columns that it becomes in a CSV file."""
+        """The headings in a CSV file, one per number of a cell."""
         endings = {
             Shape.PAIR: (" before", " after"),
             Shape.TALLY: (" won", " tied", " lost"),
@@ -62,9 +62,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows; `name` is a file's name without its ending, `note` says below the table how to read it.
+    """Columns and rows of raw values.
 
-    Raises `ValueError` on a row that does not fit the columns, or a cell that does not fit its column's shape.
+    name: the name of its files, without suffix. note: how to read the table, printed below it.
+
+    Raises:
+        ValueError: a row does not fit the columns, or a cell does not fit its column's shape.
     """
 
     name: str
@@ -89,7 +92,7 @@ class Table:
         return [[column.text(value) for value, column in zip(row, self.columns, strict=True)] for row in self.rows]
 
     def best_rows(self, index: int) -> set[int]:
-        """The rows that hold the largest value, as shown, of a column that is marked `best`; none for a single row."""
+        """The rows with the largest shown value of a `best` column; empty for other columns and for a single row."""
         column = self.columns[index]
         present = [(value, i) for i, row in enumerate(self.rows) if isinstance(value := row[index], float | int)]
         if not column.best or len(present) < 2:
@@ -98,7 +101,7 @@ class Table:
         return {i for value, i in present if column.text(value) == top}
 
     def tone(self, row: int, index: int) -> str:
-        """`up` or `down` for a gain or a loss in a signed column, as shown; else nothing."""
+        """`up` for a gain and `down` for a loss in a signed column, else an empty string."""
         value, column = self.rows[row][index], self.columns[index]
         first = value[0] if isinstance(value, tuple) else value
         if not column.signed or not isinstance(first, float | int) or column.text(first)[0] not in "+-":
@@ -106,7 +109,7 @@ class Table:
         return "up" if first > 0 else "down"
 
     def to_markdown(self) -> str:
-        """A GitHub table, padded to be read in a terminal too; numbers to the right, the best in bold."""
+        """A GitHub table, padded for terminals. Numbers are right-aligned, the best values bold."""
         head = [markdown_text(column.heading) for column in self.columns]
         body = self._marked(markdown_text, "**{}**")
         widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
@@ -120,10 +123,10 @@ class Table:
         return "\n".join([line(head), line(rule), *(line(row) for row in body)])
 
     def to_csv(self) -> str:
-        r"""Headings and values, comma-separated, lines ended by `\n`; None is an empty field.
+        r"""Headings and values, comma-separated, with line ends `\n`; None is an empty field.
 
-        Numbers are at full precision and in the heading's unit: shares whose heading says % are times 100. Pairs and
-        intervals have a column for each of their numbers.
+        Numbers have full precision and the unit of the heading: shares under a heading with % are multiplied by 100.
+        Pairs and intervals have one column per number.
         """
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -133,11 +136,11 @@ class Table:
 
     @property
     def unit_headings(self) -> list[str]:
-        """The headings of `in_units`: pairs and intervals have one for each of their numbers."""
+        """The headings of `in_units`; pairs and intervals have one per number."""
         return [heading for column in self.columns for heading in column.csv_headings]
 
     def in_units(self) -> list[list[str | Number]]:
-        """The rows, one number a field, in their headings' units: shares, whose heading says % or points, times 100."""
+        """The rows with one number per field, in the units of the headings: shares are multiplied by 100."""
         rows = []
         for row in self.rows:
             fields: list[str | Number] = []
@@ -149,7 +152,7 @@ class Table:
         return rows
 
     def to_latex(self) -> str:
-        r"""A `tabular` with booktabs' rules, to be `\input`; the best in bold, the note as a comment above it."""
+        r"""A booktabs `tabular` for `\input`. The best values are bold; the note is a comment above it."""
         columns = "".join("l" if column.form is Form.TEXT else "r" for column in self.columns)
         head = [latex_text(column.heading) for column in self.columns]
         body = self._marked(latex_text, r"\textbf{{{}}}")
@@ -159,7 +162,7 @@ class Table:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
     def _marked(self, escape: Callable[[str], str], bold: str) -> list[list[str]]:
-        """The cells, escaped, the best ones within `bold`."""
+        """The escaped cells, with the best values formatted by `bold`."""
         best = [self.best_rows(index) for index in range(len(self.columns))]
         return [
             [bold.format(escape(cell)) if i in best[j] else escape(cell) for j, cell in enumerate(row)]
@@ -195,9 +198,9 @@ class Layout:
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no cell border.
+    """Escape text so that Markdown shows it verbatim.
 
-    An underscore between letters or digits is no markup and stays, so that names read well in a terminal.
+    Underscores between letters or digits are no markup and stay, so that names are readable in a terminal.
     """
     escaped = re.sub(r"([\\`*\[\]<>|&~$#])", r"\\\1", text)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
@@ -222,7 +225,10 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    r"""Text that LaTeX sets as it is. Brackets are put in braces: after `\\` they would be an argument. Minus signs of
-    numbers become real ones."""
+    r"""Escape text so that LaTeX shows it verbatim.
+
+    Brackets are enclosed in braces, because after `\\` they would be an argument. Hyphens before numbers become minus
+    signs.
+    """
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r"(?<![\w.])-(?=\.?\d)", "$-$", escaped)

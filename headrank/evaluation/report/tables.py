@@ -1,5 +1,4 @@
-"""The report's tables: what is put beside what. Columns are data (layouts.py), writing is table.py's, sentences are in
-sentences.py; nothing is measured here."""
+"""The tables of the report, from results. `columns.py` holds the columns, `table.py` writes tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +16,9 @@ from headrank.evaluation.report.table import Column, Layout, Table
 
 
 def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
-    """Systems x benchmarks in one metric, with the macro mean over benchmarks where there are several.
+    """Systems x benchmarks in one metric, with the macro mean if there are several benchmarks.
 
-    A system that is missing on a benchmark has no mean: it would be one over other benchmarks.
+    A system that is missing on a benchmark has no mean, because it would not be comparable.
     """
     rows: list[tuple[Value, ...]] = []
     for system in system_names(results):
@@ -33,13 +32,13 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
 
 
 def changes_table(results: Sequence[BenchmarkResult], metric: str) -> Table | None:
-    """Every system against the reference on every benchmark; None if there is only the reference."""
+    """Every system against the reference on every benchmark; None if the reference is the only system."""
     compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
     return _comparison_table(CHANGES, results, [c for c in compared if c is not None])
 
 
 def baseline_table(results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str) -> Table | None:
-    """The main system against a named one on every benchmark that has both; None where none has."""
+    """The main system against a named baseline on every benchmark that has both; None without such benchmarks."""
     compared = compare_systems(results, metric, main, baseline)
     return None if compared is None else _comparison_table(BASELINE, results, [compared])
 
@@ -50,9 +49,9 @@ def suite_table(
     main: str,
     baseline: str | None = None,
 ) -> Table | None:
-    """Means and tallies of every system against the reference, and of the main one against the baseline.
+    """Means, wins and losses of every system against the reference, and of the main system against the baseline.
 
-    None for a single benchmark, of which the other tables say all.
+    None for a single benchmark, which the other tables cover.
     """
     pairs = [(name, results[0].reference) for name in system_names(results)]
     pairs += [(main, baseline)] if baseline and baseline != results[0].reference else []
@@ -75,9 +74,9 @@ def suite_table(
         )
     label = Metric.parse(metric).label
     note = (
-        f"{label}, macro means: every benchmark counts the same. w/t/l: won, tied, lost. A benchmark is won by the "
-        "higher mean, and significantly where the randomization test's p, Holm-corrected over its row's benchmarks, "
-        "is below .05 (tied: not significant). Queries are counted over all benchmarks."
+        f"{label}, macro means: every benchmark has the same weight. w/t/l: won, tied, lost. The higher mean wins a "
+        "benchmark; the win is significant if p of the randomization test, Holm-corrected over the benchmarks of the "
+        "row, is below .05 (tied: not significant). Queries are counted over all benchmarks."
     )
     return SUITE.table(records, note=note, metric=label)
 
@@ -94,8 +93,8 @@ def _comparison_table(
     for c in compared:
         shares = []
         for part in c.parts:
-            of = [means[part.benchmark][name].get(judged) for name in (c.against, c.system)]
-            shares.append(None if of[0] is None or of[1] is None else (of[0], of[1]))
+            both = [means[part.benchmark][name].get(judged) for name in (c.against, c.system)]
+            shares.append(None if both[0] is None or both[1] is None else (both[0], both[1]))
             records.append(
                 {
                     "system": c.system,
@@ -126,7 +125,7 @@ def _comparison_table(
             )
     note = (
         f"{metric.label}, before → after. p: two-sided paired randomization test over queries; p (Holm): corrected for "
-        "the number of benchmarks on which two systems are compared"
+        "the number of benchmarks in the comparison of two systems"
     )
     note += f" ({max(len(c.parts) for c in compared)} here). Won, tied and lost count queries."
     if any(record["judged"] for record in records):
@@ -167,9 +166,9 @@ def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
 
 
 def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over several.
+    """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over benchmarks.
 
-    None where no system has scores in context order.
+    None if no system has scores in context order.
     """
     records: list[dict[str, Value]] = []
     measured: list[Selectivity] = []
@@ -182,7 +181,7 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
                 record: dict[str, Value] = {"benchmark": result.name, "system": name}
                 for measure in ALIKE:
                     found = mean_estimate([getattr(one, measure) for one in zone.per_list])
-                    value = getattr(zone.homogenization, measure)  # alone where values per list were not kept
+                    value = getattr(zone.homogenization, measure)  # without interval if values per list were not kept
                     record[measure] = found.cells if found else None if value is None else (value, None, None)
                 records.append(record | _selectivity_values(system.selectivity))
     if not records:
@@ -193,15 +192,16 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
             for name, pooled in pooled_selectivity(results).items()
         ]
     note = (
-        "Relevant and irrelevant: how many of the zone's passages of that kind reach the top quartile; selectivity is "
-        "their difference in percentage points. Std z, of the zone's scores, is in each system's own unit; entropy (1: "
-        "no differences) is of the attention masses within the zone; alike are neighbouring scores closer than 1 % of "
-        "a list's range. In brackets: 95 % bootstrap intervals over queries. These definitions are this project's."
+        "Relevant and irrelevant: share of those passages in the zone that reach the top quartile; selectivity is "
+        "their difference in percentage points. Std z is the standard deviation of the zone's scores, in each system's "
+        "own unit; entropy is that of the attention masses within the zone (1: uniform); alike is the share of "
+        "neighbouring scores closer than 1 % of a list's range. In brackets: 95 % bootstrap intervals over queries. "
+        "These definitions are this project's."
     )
     if any(0 == zone.relevant == zone.irrelevant for zone in measured):
         note += (
-            " A system that ranks in context order (a first stage, where lists are read in its order) lifts nothing "
-            "out of the zone by construction."
+            " A system that ranks in context order (such as a first stage whose order the lists keep) promotes no "
+            "passage out of the zone by construction."
         )
     if short:
         note += f" Lists with fewer than 4 passages are left out (up to {short} per benchmark)."
@@ -209,7 +209,7 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
 
 
 def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Every system on every benchmark, a row for each of the context's 8 equal parts; None where none was measured."""
+    """Selectivity per system, benchmark and eighth of the context; None if nothing was measured."""
     rows: list[tuple[Value, ...]] = []
     for result in results:
         for name, system in result.systems.items():
@@ -229,16 +229,16 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
         *(Column("95 % from", Form.POINTS), Column("to", Form.POINTS)),
     )
     note = (
-        "Of the passages in that part of the context, how many of each kind reach the top quartile, and their "
+        "Share of relevant and irrelevant passages in that part of the context that reach the top quartile, and their "
         "difference in percentage points with its bootstrap interval over queries."
     )
     return Table("positions", "Selectivity by place in the context", columns, tuple(rows), note)
 
 
 def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:
-    """The epoch record of an alignment: loss and its parts, what was measured on held-out lists, the heads.
+    """The epoch log of an alignment: loss and its parts, held-out measures, heads. Epochs are counted from 1.
 
-    None without epochs. Epochs are counted from 1.
+    None without epochs.
     """
     if not epochs:
         return None
@@ -253,7 +253,7 @@ def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:
     records = [
         {**epoch, "epoch": int(epoch["epoch"]) + 1, "heads/depth": _whole(epoch.get("heads/depth"))} for epoch in epochs
     ]
-    note = "Loss is the mean over training lists, with its parts unweighted. Held-out queries are of the labelled ones."
+    note = "Loss is the mean over training lists; its parts are unweighted. Held-out queries are labelled queries."
     return replace(TRAINING, columns=tuple(known)).table(records, note=note)
 
 

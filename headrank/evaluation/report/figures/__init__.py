@@ -1,7 +1,7 @@
 """The report's figures. Importing this imports matplotlib, which takes a second.
 
-A figure is a class with a `name`, a `title` and `make(runs)` (figure.py); which ones a report has is a list in the
-configuration, `report.figures`.
+A figure is a class with `name`, `title` and `make(runs)` (`report/figure.py`). The configuration `report.figures` lists
+the figures of a report.
 """
 
 from headrank.evaluation.report.figure import Figure
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def default_figures() -> list[Figure]:
-    """All of them, in the report's order; the same as conf/report/default.yaml."""
+    """All figures of this package, in the order of conf/report/default.yaml."""
     return [
         AlignmentEffect(),
         QueryChanges(),

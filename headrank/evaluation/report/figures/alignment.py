@@ -1,4 +1,4 @@
-"""Before and after alignment: how well the middle zone's passages are told apart, and how alike their scores are."""
+"""The middle zone before and after alignment: selectivity and homogenization."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from headrank.evaluation.report.figures.canvas import INK, SOFT, interval_mark, 
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults
 
-PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, which side is better
-    ("selectivity", "Selectivity", "percentage points", 100.0, Form.POINTS, "told apart →"),
+PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, better side
+    ("selectivity", "Selectivity", "percentage points", 100.0, Form.POINTS, "more selective →"),
     ("deviation", "Spread of scores", "std of z", 1.0, Form.NUMBER, "less alike →"),
     ("entropy", "Entropy of attention", "1: spread evenly", 1.0, Form.METRIC, "← less alike"),
     ("nearly_equal", "Near ties", "% of neighbouring scores", 100.0, Form.PERCENT, "← less alike"),
@@ -27,7 +27,7 @@ class AlignmentEffect:
     title = "What alignment does in the middle of the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where nothing was aligned or no scores in context order are there."""
+        """None if nothing was aligned, or without scores in context order."""
         run = runs[0]
         if run.before is None:
             return None
@@ -44,7 +44,7 @@ class AlignmentEffect:
             canvas.suptitle(seen, x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK)
             for ax, panel in zip(canvas.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
                 for y, name in enumerate(labels):
-                    # z has each system's own unit: the first stage's cannot stand on the heads' axis
+                    # each system has its own unit of z: the first stage does not share the heads' axis
                     other_unit = panel[0] == "deviation" and name == run.reference
                     _row(ax, y, None if other_unit else found[name].get(panel[0]), colours[name], panel)
                     if other_unit:
@@ -63,7 +63,9 @@ class AlignmentEffect:
         )
         shares = pooled_selectivity(run.benchmarks)[run.reference]
         if shares.relevant == shares.irrelevant == 0:
-            caption += " The first stage ranks in context order, which lifts nothing out of the zone by construction."
+            caption += (
+                " The first stage ranks in context order, so it promotes no passage out of the zone by construction."
+            )
         return Drawing(svg(draw, 10.6, 2.9), caption)
 
 
@@ -122,6 +124,6 @@ def _numbers(before: dict[str, Estimate], after: dict[str, Estimate], changes: d
 
 
 def _signed(value: float, form: Form) -> str:
-    """A change as text, with its sign in the form without one, too."""
+    """A change as text, with its sign in every form."""
     text = written(value, form)
     return f"+{text}" if form is Form.NUMBER and value > 0 else text

@@ -1,8 +1,8 @@
-"""How figures are drawn: colours, style, and SVG that follows the reader's light or dark scheme.
+"""Drawing of figures: colours, style, and SVG that follows the reader's light or dark scheme.
 
-The same input gives the same bytes: ids are salted hashes, letters are outlines (no font of the viewer's is needed),
-and no date is written. Figures are drawn in the light colours; a style sheet inside the SVG puts the dark ones in their
-place where the reader's scheme is dark, in the report as in any browser. Importing this imports matplotlib: a second.
+The same input gives the same bytes: ids are salted hashes, letters are outlines (no fonts needed), and no date is
+written. Figures are drawn in light colours; a style sheet inside the SVG replaces them in a dark scheme. Importing this
+module imports matplotlib, which takes a second.
 """
 
 import io
@@ -21,7 +21,7 @@ from headrank.evaluation.run_folder import RunResults
 
 GROUND, INK, SOFT, FAINT = "#ffffff", "#1d2329", "#5b6670", "#dfe3e6"
 ZONE = "#f0f2f4"  # the middle zone's ground
-# Okabe and Ito's palette: told apart by colour-blind readers too
+# Okabe and Ito's palette, for colour-blind readers
 BLUE, ORANGE, GREEN, PINK, SKY, AMBER = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 SYSTEM_COLOURS = (BLUE, GREEN, PINK, SKY, AMBER)
 GREY = "#777777"
@@ -64,7 +64,7 @@ STYLE: dict[Any, Any] = {
 
 
 def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
-    """Draw on a new figure, width x height in inches, and write it as an SVG element."""
+    """Draw on a new figure of width x height inches and return it as an SVG element."""
     out = io.StringIO()
     with _style():
         canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
@@ -77,8 +77,10 @@ def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
 
 
 def system_colours(run: RunResults) -> dict[str, str]:
-    """A colour for each system, the same in every figure: grey for the first stage, blue for the main system, orange
-    for the same before alignment."""
+    """System -> colour, the same in every figure.
+
+    The first stage is grey, the main system blue, and the main system before alignment orange.
+    """
     fixed = {run.reference: GREY, run.before: ORANGE}
     fixed = {name: colour for name, colour in fixed.items() if name is not None}
     fixed.setdefault(run.main, BLUE)
@@ -90,14 +92,14 @@ def system_colours(run: RunResults) -> dict[str, str]:
 def interval_mark(
     ax: Axes, x: float, y: int, interval: tuple[float, float] | None, colour: str, size: float = 6.0
 ) -> None:
-    """A dot with its interval as a line, level."""
+    """A dot with its interval as a horizontal line."""
     if interval is not None:
         ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
     ax.plot(x, y, "o", color=colour, markersize=size, zorder=3)
 
 
 def _dark_sheet() -> str:
-    """Rules that replace each light colour, as fill and as stroke, where it stands in an element's style."""
+    """CSS rules that replace each light colour in the fill and stroke of elements."""
     rules = [
         f'[style*="{part}: {light}"]{{{part}:{dark} !important}}'
         for light, dark in DARK.items()
@@ -111,10 +113,10 @@ _DARK_SHEET = _dark_sheet()
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """The figures' style, for as long as one is drawn and written, whatever the user's own matplotlibrc says."""
+    """Apply the style of figures, independent of the user's matplotlibrc."""
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
-        # names in scripts that matplotlib's own font lacks are drawn as boxes; tables and captions have them right
+        # matplotlib's font draws some scripts as boxes; tables and captions show those names correctly
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield

@@ -1,4 +1,4 @@
-"""The heads: where the model keeps them, which ones are used before and after alignment, and how many are worth it."""
+"""Heads: maps of all heads before and after alignment, and quality against the number and depth of heads."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ RING = "#c00000"  # red on the map's green and blue, in both schemes
 
 
 class HeadMaps:
-    """Discriminability, entropy and score of every head, layers x heads, the heads in use marked.
+    """Discriminability, entropy and score of every head as maps of layers x heads, with the selected heads marked.
 
-    Where heads were aligned: a row of maps before and, where they were measured again, one after.
+    With alignment there is a row of maps before it, and a row after it if heads were measured again.
     """
 
     name = "heads"
     title = "Heads"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no head was measured on labelled lists."""
+        """None if no head was measured on labelled lists."""
         run = runs[0]
         rows = {"": _maps(run.heads)}
         if run.before is not None:
@@ -57,7 +57,7 @@ class HeadMaps:
                 bar = canvas.colorbar(
                     ScalarMappable(norm), ax=axes[:, column].tolist(), location="bottom", shrink=0.9,
                 )  # fmt: skip
-                bar.ax.locator_params(axis="x", nbins=3)  # long labels of a narrow range would run into one another
+                bar.ax.locator_params(axis="x", nbins=3)  # long labels of a narrow range would overlap
             for ax in axes[:, 0]:
                 ax.set_ylabel("layer")
             handles = axes[0, 0].get_legend_handles_labels()
@@ -68,13 +68,13 @@ class HeadMaps:
 
 
 class HeadCurves:
-    """nDCG@10 on the labelled lists against the number of heads and against the depth they may come from."""
+    """nDCG@10 on the labelled lists against the number of heads and their maximum depth."""
 
     name = "head_curves"
     title = "How many heads, how deep"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if a run has no such curves: heads chosen without labels, or too few lists."""
+        """None without curves: heads were selected without labels, or there are too few lists."""
         curves = runs[0].head_curves
         if not curves or not (curves.get("heads") or curves.get("depth")):
             return None
@@ -97,7 +97,7 @@ class HeadCurves:
 
         return Drawing(
             svg(draw, 8.4, 3.1),
-            f"On the {curves['lists']} labelled training lists, not on a benchmark, with the model as it came: nDCG@10 "
+            f"On the {curves['lists']} labelled training lists, not on a benchmark, with the original model: nDCG@10 "
             f"(ideal order within a list), each list scored by heads that {curves['criterion']} chose on other lists "
             f"({curves['folds']}-fold cross-validation). Dotted: what this run uses.",
         )
@@ -123,7 +123,7 @@ def _chosen(heads: Mapping[str, Any] | None) -> set[tuple[int, int]]:
 
 
 def _marks(ax: Axes, before: set[tuple[int, int]] | None, after: set[tuple[int, int]]) -> None:
-    """A ring around the heads in use; a cross through those that were given up, a square around new ones."""
+    """Mark kept heads with a ring, new heads with a square, dropped heads with a cross."""
     kept = after if before is None else before & after
     groups = (("kept", kept, "o"), ("new", after - kept, "s"), ("given up", (before or set()) - after, "X"))
     for label, heads, marker in groups:
@@ -136,9 +136,9 @@ def _marks(ax: Axes, before: set[tuple[int, int]] | None, after: set[tuple[int, 
 
 def _caption(before: set | None, after: set, rows: list[str]) -> str:
     text = (
-        "What was measured of every head on the labelled lists, layer by layer"
-        + (", of the model as it came" if rows == ["before alignment"] else "")
-        + ". Discriminability .5 is chance, entropy 1 a head that attends to all passages alike; the score ranks "
+        "Measures of every head on the labelled lists, layer by layer"
+        + (", of the original model" if rows == ["before alignment"] else "")
+        + ". Discriminability .5 is chance, entropy 1 a head with uniform attention over passages; the score ranks "
         "heads. "
     )
     if before is None:

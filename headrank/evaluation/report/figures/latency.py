@@ -1,4 +1,4 @@
-"""What quality costs: seconds a query against the metric, a point for each system that was timed."""
+"""Time against quality: seconds per query and the metric, one point per timed system."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from headrank.evaluation.report.figures.canvas import GREY, svg, system_colours
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults, run_labels
 
-WIDE = 8  # the slowest over the fastest from which the axis is logarithmic
+WIDE = 8  # ratio of slowest to fastest above which the axis is logarithmic
 
 
 class LatencyQuality:
-    """Wall time a query against quality, over all benchmarks, with the first stage's quality as a line."""
+    """Wall time per query against quality, over all benchmarks, with the quality of the first stage as a line."""
 
     name = "latency"
     title = "Time and quality"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no system's time was recorded on every benchmark."""
+        """None if no system was timed on every benchmark."""
         first = runs[0]
         points = []
         labels = run_labels(runs)
@@ -47,7 +47,7 @@ class LatencyQuality:
                 if estimate.interval is not None:
                     ax.plot([seconds, seconds], estimate.interval, color=colour, linewidth=2.2)
                 ax.plot(seconds, estimate.value, marker, color=colour, markersize=7)
-                # to the left where another point stands close by to the right
+                # to the left if another point is close to the right
                 left = any(seconds < other < 1.15 * seconds for other, *_ in points)
                 ax.annotate(
                     name, (seconds, estimate.value), (-8 if left else 8, -11 if i % 2 else 4), fontsize=8.5,
@@ -68,11 +68,11 @@ class LatencyQuality:
                 ax.xaxis.set_minor_formatter(NullFormatter())
             else:
                 ax.set_xlim(0, 1.35 * max(times))
-            ax.set(xlabel="seconds a query", ylabel=label)
+            ax.set(xlabel="seconds per query", ylabel=label)
 
         return Drawing(
             svg(draw, 8.4, 3.6),
-            f"{label}, with 95 % bootstrap intervals over queries, against wall time a query on this run's machine: "
+            f"{label}, with 95 % bootstrap intervals over queries, against wall time per query on this run's machine: "
             "tokenisation, forward pass and scores, without loading the model. "
             + "; ".join(f"{name} {written(seconds, Form.NUMBER)} s" for seconds, _, name, *_ in points)
             + ".",
@@ -80,7 +80,7 @@ class LatencyQuality:
 
 
 def seconds_per_list(run: RunResults, system: str) -> float | None:
-    """Wall seconds a list over all benchmarks; None where one of them was not timed."""
+    """Wall seconds per list over all benchmarks; None if a benchmark was not timed."""
     passes = [run.passes.get((system, result.name), {}) for result in run.benchmarks]
     if not all(facts.get("seconds") and facts.get("lists") for facts in passes):
         return None

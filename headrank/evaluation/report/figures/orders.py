@@ -1,4 +1,4 @@
-"""Order sensitivity: the same system on the same lists, read in other context orders, in runs of their own."""
+"""Order sensitivity: the same system on the same lists in different context orders, one run per order."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from headrank.evaluation.report.figures.canvas import BLUE, GREY, svg
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults
 
-BESIDES_ORDER = ("name", "paths", "report", "debug")  # parts of a configuration that runs of one system may differ in
+IGNORED_KEYS = ("name", "paths", "report", "debug")  # keys of the configuration that may differ as well
 
 
 class OrderSensitivity:
-    """The main system's metric in each context order, among the runs that differ from this one in the order alone."""
+    """The main system's metric per context order, over the runs that differ from this run only in the order."""
 
     name = "orders"
     title = "Order sensitivity"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no other run reads the same lists in another order."""
+        """None if no other run reads the same lists in another order."""
         first = runs[0]
         alike = [run for run in runs if same_but_order(run, first)]
         found = [(order_of(run), metric_estimate(run.benchmarks, run.main, first.metric)) for run in alike]
@@ -57,21 +57,21 @@ class OrderSensitivity:
         values = [estimate.value for _, estimate in points]
         return Drawing(
             svg(draw, 8.4, 3.2),
-            f"{label} of {one_line(first.main)} when the same lists are read in other orders, with 95 % bootstrap "
-            "intervals over queries; between the best and the worst order lie "
+            f"{label} of {one_line(first.main)} on the same lists in different context orders, with 95 % bootstrap "
+            "intervals over queries. The best and the worst order differ by "
             f"{written(max(values) - min(values), Form.METRIC)}.",
         )
 
 
 def order_of(run: RunResults) -> str:
-    """The context order that the main system reads, with its seed where it is shuffled."""
+    """The context order of the main system, with its seed if it is shuffled."""
     scorer = (run.heads or {}).get("scorer") or {}
     order = str(scorer.get("order", "")).replace("_", " ")
     return f"{order} {scorer.get('seed', 0)}" if order == "shuffled" else order
 
 
 def same_but_order(run: RunResults, other: RunResults) -> bool:
-    """Whether two runs have the same benchmarks, heads and configuration, but for the context order."""
+    """Whether two runs have the same benchmarks, model and configuration except for the context order."""
     same_lists = [(b.name, b.query_ids) for b in run.benchmarks] == [(b.name, b.query_ids) for b in other.benchmarks]
     return same_lists and run.metric == other.metric and _rest(run) == _rest(other) != ""
 
@@ -81,7 +81,7 @@ def _rest(run: RunResults) -> str:
     if not heads:
         return ""
     scorer = {k: v for k, v in (heads.get("scorer") or {}).items() if k not in ("order", "seed", "batch_size")}
-    config: dict[str, Any] = {k: v for k, v in run.config.items() if k not in BESIDES_ORDER}
+    config: dict[str, Any] = {k: v for k, v in run.config.items() if k not in IGNORED_KEYS}
     if isinstance(config.get("scorer"), Mapping):
         config["scorer"] = scorer
     return json.dumps([heads.get("model"), scorer, config], sort_keys=True, default=str)

@@ -1,4 +1,4 @@
-"""Position in the context: who reaches the top from where, and how alike scores are there."""
+"""Position in the context: shares of passages in the top quartile, and homogenization of scores."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ from headrank.evaluation.report.figures.canvas import GREY, ZONE, svg, system_co
 from headrank.evaluation.report.formatting import one_line
 from headrank.evaluation.run_folder import RunResults
 
-RANDOM = 0.25  # of all passages reach the top quartile by chance
+RANDOM = 0.25  # share of passages that reach the top quartile by chance
 TICKS = [0, 25, 50, 75, 100]
 
 
 class PositionShares:
-    """Share of passages in the top quartile by place in the context, relevant and irrelevant, a line per system."""
+    """Share of relevant and irrelevant passages in the top quartile by position, a line per system."""
 
     name = "positions"
     title = "Place in the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no system has scores in context order."""
+        """None if no system has scores in context order."""
         counts: dict[str, list[ZoneCounts]] = {}
         for result in runs[0].benchmarks:
             for name, system in result.systems.items():
@@ -53,20 +53,20 @@ class PositionShares:
 
         return Drawing(
             svg(draw, 8.4, 3.4),
-            "Share of passages that end in the top quartile, by where in the context the model read them; the middle "
-            "zone is shaded, chance is dotted. Without position bias lines are level: high for relevant, low for "
-            "irrelevant.",
+            "Share of passages in the top quartile by their position in the context. The middle zone is shaded, chance "
+            "is dotted. Without position bias the lines are horizontal: high for relevant, low for irrelevant "
+            "passages.",
         )
 
 
 class PositionSpread:
-    """How far apart the scores are by place in the context, a line with its interval per system."""
+    """Spread of the scores by position in the context, a line with its interval per system."""
 
     name = "homogenization"
     title = "Homogenization by place in the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no system has scores in context order."""
+        """None if no system has scores in context order."""
         run = runs[0]
         found = {name: spread_estimates(run.benchmarks, name) for name in run.systems}
         found = {name: estimates for name, estimates in found.items() if any(estimates)}
@@ -97,7 +97,7 @@ class PositionSpread:
 
         return Drawing(
             svg(draw, 8.4, 3.5),
-            "Standard deviation of the scores within each quarter of the context over that of the whole list: lower "
-            "means more alike. The middle zone is shaded, bands are 95 % bootstrap intervals over queries. A line that "
-            "sags in the middle is homogenization; an even one is none.",
+            "Standard deviation of the scores within each quarter of the context, divided by that of the whole list: "
+            "lower means more alike. The middle zone is shaded, bands are 95 % bootstrap intervals over queries. A dip "
+            "in the middle shows homogenization.",
         )

@@ -1,4 +1,4 @@
-"""Query by query: what reranking changes."""
+"""The change of the metric by reranking, query by query."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class QueryChanges:
     title = "Query by query"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if there is only the reference."""
+        """None if the reference is the only system."""
         run = runs[0]
         compared = compare_systems(run.benchmarks, run.metric, run.main, run.reference)
         if compared is None:
@@ -36,7 +36,7 @@ class QueryChanges:
             for ax, result, part in zip(panels, shown, compared.parts, strict=False):
                 values = [np.array(result.systems[name].per_query[run.metric]) for name in (run.main, run.reference)]
                 differences = np.sort(values[0] - values[1])[::-1]
-                # every bar's edges: queries are counted from 1, so their bars are centred on whole numbers
+                # edges of bars: queries are counted from 1, and bars are centred on whole numbers
                 edges = np.arange(len(differences) + 1) + 0.5
                 ax.stairs(np.maximum(differences, 0), edges, fill=True, color=BLUE)
                 ax.stairs(np.minimum(differences, 0), edges, fill=True, color=ORANGE)
@@ -48,13 +48,13 @@ class QueryChanges:
                 ax.text(0.97, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=8)
             for ax in panels[len(shown) :]:
                 ax.set_visible(False)
-            for ax in panels[max(0, len(shown) - columns) : len(shown)]:  # those with no panel below
+            for ax in panels[max(0, len(shown) - columns) : len(shown)]:  # panels of the bottom row
                 ax.set_xlabel("queries, best change first")
             for ax in panels[::columns]:
                 ax.set_ylabel(f"change in {label}")
 
         return Drawing(
             svg(draw, 8.4 if columns > 1 else 6.4, 2.9 * rows + (0.3 if rows > 1 else 0.0)),
-            f"{label} of {one_line(run.main)} minus that of {one_line(run.reference)} for each query, sorted; above "
-            "the line it is better.",
+            f"{label} of {one_line(run.main)} minus that of {one_line(run.reference)} for each query, sorted. Bars "
+            "above the line are improvements.",
         )

@@ -1,4 +1,4 @@
-"""Selectivity in the middle zone: per system, and from model to model where several runs are there."""
+"""Selectivity in the middle zone: by system, and by run."""
 
 from collections.abc import Sequence
 
@@ -21,17 +21,17 @@ from headrank.evaluation.report.figures.canvas import (
 from headrank.evaluation.report.formatting import Form, one_line, written
 from headrank.evaluation.run_folder import RunResults, run_labels
 
-RANDOM = 0.25  # of all passages reach the top quartile by chance
+RANDOM = 0.25  # share of passages that reach the top quartile by chance
 
 
 class SystemSelectivity:
-    """Both shares of each system and their difference with its interval, over the lists of all benchmarks."""
+    """Both shares of each system, and their difference with its interval, over the lists of all benchmarks."""
 
     name = "selectivity"
     title = "Selectivity in the middle zone"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where no system has scores in context order."""
+        """None if no system has scores in context order."""
         results = runs[0].benchmarks
         pooled = {name: s for name, s in pooled_selectivity(results).items() if s.difference is not None}
         if not pooled:
@@ -52,9 +52,9 @@ class SystemSelectivity:
 
         return Drawing(
             svg(draw, 8.4, 1.5 + 0.42 * len(pooled)),
-            "How many of the middle zone's relevant and irrelevant passages a system lifts into the top quartile"
+            "Share of the middle zone's relevant and irrelevant passages that a system ranks in the top quartile"
             + (", over all benchmarks." if len(results) > 1 else ".")
-            + " The farther apart the two, the better it tells them apart there.",
+            + " The larger the difference, the better the system separates them.",
         )
 
 
@@ -112,7 +112,7 @@ class RunSelectivity:
 def _row(shares: Axes, differences: Axes, y: int, s: Selectivity, colour: str) -> None:
     if s.relevant is None or s.irrelevant is None or s.difference is None:
         return
-    labels = ("relevant", "irrelevant") if y == 0 else ("_", "_")  # one legend entry each
+    labels = ("relevant", "irrelevant") if y == 0 else ("_", "_")  # one legend entry per kind
     shares.plot([100 * s.irrelevant, 100 * s.relevant], [y, y], color=FAINT, linewidth=3, zorder=1)
     shares.plot(100 * s.relevant, y, "o", color=BLUE, label=labels[0])
     shares.plot(100 * s.irrelevant, y, "o", color=ORANGE, label=labels[1])

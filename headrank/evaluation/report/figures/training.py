@@ -13,10 +13,10 @@ from headrank.evaluation.report.formatting import one_line
 from headrank.evaluation.run_folder import RunResults
 
 LOSS = "train/loss"
-CHOICE = "val/ndcg@10"  # by which the epoch that is exported is chosen
-COLUMNS = 3  # panels beside one another
+CHOICE = "val/ndcg@10"  # selects the exported epoch
+COLUMNS = 3  # panels per row
 PART_COLOURS = (GREEN, PINK, SKY)
-PANELS = (  # a value of the epoch record, title, unit, scale
+PANELS = (  # name in the epoch log, title, unit, scale
     (CHOICE, "Held-out ranking", "nDCG@10", 1.0),
     ("val/selectivity", "Held-out selectivity", "percentage points", 100.0),
     ("heads/overlap", "Heads kept when selected again", "% of heads", 100.0),
@@ -25,13 +25,13 @@ PANELS = (  # a value of the epoch record, title, unit, scale
 
 
 class TrainingCurves:
-    """A panel for the loss with its parts, and one for each other value that the epoch record has."""
+    """A panel for the loss with its parts, and one per further value in the epoch log."""
 
     name = "training"
     title = "Training curves"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None where nothing was trained."""
+        """None if nothing was trained."""
         epochs = runs[0].epochs
         panels = [panel for panel in PANELS if any(panel[0] in epoch for epoch in epochs)]
         if not epochs or not any(LOSS in epoch for epoch in epochs):
@@ -62,19 +62,19 @@ class TrainingCurves:
                     ax.axvline(chosen, color=SOFT, linestyle=":", linewidth=1.2, zorder=0)
 
         caption = "After each epoch: the loss over the training lists with its parts, unweighted"
-        caption += "; the other panels are of held-out labelled queries and of the heads in use." if panels else "."
+        caption += "; the other panels show held-out labelled queries and the selected heads." if panels else "."
         if chosen is not None:
-            caption += f" Dotted: epoch {chosen}, whose held-out nDCG@10 is the best."
+            caption += f" Dotted: epoch {chosen}, which has the best held-out nDCG@10."
         return Drawing(svg(draw, max(5.0, 3.0 * columns), 2.9 * rows), caption)
 
 
-def _chosen(epochs: Sequence[Mapping[str, float]]) -> int | None:
-    """The epoch, counted from 1, with the best held-out nDCG@10; None where none was held out."""
+def _chosen(epochs: Sequence[Mapping[str, float | int]]) -> int | None:
+    """The epoch (from 1) with the best held-out nDCG@10; None without held-out queries."""
     measured = [epoch for epoch in epochs if CHOICE in epoch]
     return int(max(measured, key=lambda epoch: epoch[CHOICE])["epoch"]) + 1 if measured else None
 
 
-def _loss(ax: Axes, epochs: Sequence[Mapping[str, float]]) -> None:
+def _loss(ax: Axes, epochs: Sequence[Mapping[str, float | int]]) -> None:
     parts = dict.fromkeys(name for epoch in epochs for name in epoch if name.startswith("train/") and name != LOSS)
     _line(ax, epochs, LOSS, INK, label="loss")
     if len(parts) > 1:  # a single part is the loss itself
@@ -88,7 +88,7 @@ def _loss(ax: Axes, epochs: Sequence[Mapping[str, float]]) -> None:
 
 def _line(
     ax: Axes,
-    epochs: Sequence[Mapping[str, float]],
+    epochs: Sequence[Mapping[str, float | int]],
     value: str,
     colour: str,
     *,
