@@ -300,7 +300,7 @@ def test_a_checkpoint_above_the_limit_stays_local(tiny, caplog):
     )
     (run,) = offline_runs(tiny.folder)
     assert set(run.artifacts) == {f"heads-{run.id}", f"aligned-heads-{run.id}"}
-    assert "above tracking.max_model_gb=1e-06" in caplog.text
+    assert "tracking.max_model_gb=1e-06" in caplog.text
 
 
 def test_names_that_would_share_a_key_are_told_before_any_work(tiny):
