@@ -59,14 +59,15 @@ def test_the_ablation(outside):
 
 def test_the_sweep(outside):
     files = sorted((run(outside, "+sweep=") / "heads_and_orders").rglob("heads.json"))
-    orders = {json.loads(file.read_text())["scorer"]["order"] for file in files}
-    assert (len(files), orders) == (2, {"first_stage", "reversed"})
+    found = [json.loads(file.read_text()) for file in files]
+    assert [len(heads["heads"]) for heads in found] == [2, 2]
+    assert {heads["scorer"]["order"] for heads in found} == {"first_stage", "reversed"}
 
 
 def test_the_loss(outside):
     folder = run(outside, "loss=hinge", "alignment.epochs=1")
     assert "mypackage.Hinge" in (folder / "config.yaml").read_text()
-    assert len((folder / "epochs.csv").read_text().splitlines()) == 2
+    assert len((folder / "training" / "epochs.csv").read_text().splitlines()) == 2
 
 
 def test_the_reranker(outside):
