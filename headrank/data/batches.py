@@ -137,7 +137,7 @@ def check_shares(training: int, validation: int, world_size: int) -> None:
 class ListBatches:
     """The loader that `train_dataloader` and `val_dataloader` return: one process's batches, rebuilt for each epoch.
 
-    It is no torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning would insert a
+    It is not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning would add a
     `DistributedSampler`, which repeats validation queries. `Trainer(use_distributed_sampler=...)` has no effect on it.
 
     lists: the labelled lists.
