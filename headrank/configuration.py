@@ -39,7 +39,10 @@ LISTS = ("data", "benchmarks", "baselines")
 """Groups of which several options are chosen, each an entry with a name."""
 OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
 
-REPLACED = {"relevance_threshold": "that of each data set, such as data.local.relevance_threshold=1"}
+REPLACED = {
+    "relevance_threshold": "that of each data set, such as data.local.relevance_threshold=1",
+    "shared_runs": "the cache (paths.cache), which keeps runs of untrained systems without an option: remove the key",
+}
 """Keys of earlier versions -> what to give instead."""
 
 NONE = "_none_"
@@ -55,7 +58,6 @@ class MainSettings:
     depth: Annotated[int, Ge(1)]
     max_queries: Annotated[int, Ge(1)] | None
     first_stage_runs: str | None
-    shared_runs: str | None
     metrics: Listed[str]
     objective: str
     objective_from: str
@@ -116,7 +118,6 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
             rerankers={name: one for name, one in lists["baselines"].items() if name not in with_heads},
             selection=parts["reading"],
             states=build(states) if states and states.folder else None,
-            shared_runs=Path(main.shared_runs) if main.shared_runs else None,
             alignment=alignment_from_config(config),
             metrics=tuple(main.metrics),
             objective=main.objective,

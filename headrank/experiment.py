@@ -70,7 +70,7 @@ class Experiment:
 
     name: str
     folder: Path  # where its artifacts go
-    cache: Path  # where BM25 indexes and head tables are kept between runs
+    cache: Path  # BM25 indexes, head tables, runs of untrained systems
     model: BackboneSettings
     train: tuple[DataSettings, ...]  # the labelled lists that choose and align the heads
     benchmarks: tuple[DataSettings, ...]
@@ -78,7 +78,6 @@ class Experiment:
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
-    shared_runs: Path | None = None  # a folder of runs that several jobs have in common; None: each makes its own
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: Listed[Annotated[str, AfterValidator(known_metric)]] = (
         "ndcg@10",

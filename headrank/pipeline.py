@@ -32,7 +32,6 @@ from headrank.stages.prompt_lengths import check_prompt_lengths
 from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
 from headrank.stages.select import SelectStage, heads_name
 from headrank.stages.shared_queries import shared_notice, shared_queries
-from headrank.stages.shared_runs import SharedRuns
 from headrank.stages.wording import worded
 from headrank.tracking import NoTracker, Tracker
 
@@ -104,10 +103,8 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
             }
         stage = "rerank"
         folder.set_status("running", stage)
-        kept_runs = SharedRuns(experiment.shared_runs) if experiment.shared_runs else None
-        rerank = RerankStage(
-            folder, experiment.states, kept_runs, benchmarks=[one.name for one in experiment.benchmarks]
-        )
+        names = [benchmark.name for benchmark in experiment.benchmarks]
+        rerank = RerankStage(folder, experiment.cache, experiment.states, benchmarks=names)
         reranked = {
             (name, benchmark.settings.name): rerank.run(
                 name,

@@ -9,7 +9,7 @@ from headrank.data.bm25.index import BM25Parameters, bm25_run, index_folder
 from headrank.data.local import LocalCollection
 from headrank.io.checksums import damaged_file, write_folder_sums
 from headrank.model.loading import default_model as embedded
-from headrank.stages.shared_runs import SharedRuns
+from headrank.stages.run_cache import RunCache
 from tests.io.test_artifacts import cut, edit_text
 
 
@@ -73,8 +73,8 @@ def test_damaged_bm25_results_are_searched_again(collection, tmp_path, caplog, d
 
 
 @pytest.mark.parametrize("damage", [cut, edit_text])
-@pytest.mark.parametrize("name", ["one.trec", "one.contexts.json"])
-def test_a_damaged_shared_run_is_made_again(tmp_path, caplog, damage, name):
+@pytest.mark.parametrize("name", ["run.trec", "contexts.json"])
+def test_a_damaged_cached_run_is_computed_again(tmp_path, caplog, damage, name):
     made = []
 
     def write(run):
@@ -85,15 +85,13 @@ def test_a_damaged_shared_run_is_made_again(tmp_path, caplog, damage, name):
     def make(place):
         folder = tmp_path / place
         folder.mkdir()
-        SharedRuns(tmp_path / "shared").make(
-            ("key",), "cpu", folder / "one.trec", folder / "one.contexts.json", "t", write
-        )
+        RunCache(tmp_path / "cache").make("key", folder / "one.trec", folder / "one.contexts.json", "t", write)
         return (folder / "one.trec").read_text().split()[:5], (folder / "one.contexts.json").read_text()
 
     first = make("a")
     assert make("b") == first
     assert len(made) == 1
-    (path,) = (tmp_path / "shared").glob(f"*/{name}")
+    path = tmp_path / "cache/runs/key" / name
     damage(path)
     assert make("c") == first
     assert len(made) == 2

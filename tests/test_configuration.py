@@ -30,7 +30,7 @@ def experiment(*words: str) -> Experiment:
         (["depth=true"], "depth is True"),
         (["max_queries=0"], "max_queries is 0"),
         (["name=3"], "name is 3"),
-        (["shared_runs=true"], "shared_runs is True"),
+        (["shared_runs=/runs"], "paths.cache"),
         (["paths.cache=3"], "paths.cache is 3"),
         (["scorer.batch_size=1.5"], "scorer.batch_size is 1.5"),
         (["scorer.eps=nan"], "scorer.eps is nan"),

@@ -74,7 +74,8 @@ def test_sigterm_within_a_training_resumes_from_its_last_epoch(experiment, monke
         systems={MAIN_SYSTEM: experiment.systems[MAIN_SYSTEM]},
         benchmarks=experiment.benchmarks[:1],
     )
-    undisturbed = run_experiment(replace(small, folder=experiment.folder.with_name("undisturbed")))
+    other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
+    undisturbed = run_experiment(replace(small, **other))
     from headrank.alignment.training import EpochRecord
 
     write, epochs = EpochRecord.on_train_epoch_end, []

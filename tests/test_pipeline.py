@@ -113,7 +113,8 @@ def test_a_benchmarks_own_instruction_is_read_there_alone(experiment):
 
 
 def test_a_failure_is_recorded_and_the_next_run_goes_on(experiment, monkeypatch):
-    undisturbed = run_experiment(replace(experiment, folder=experiment.folder.with_name("undisturbed")))
+    other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
+    undisturbed = run_experiment(replace(experiment, **other))
     write = rerank_module.write_run
 
     def fail_on_two(path, *rest, **options):

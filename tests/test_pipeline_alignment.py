@@ -85,7 +85,8 @@ def test_one_query_in_two_training_sets_is_refused_before_a_model_is_loaded(expe
 
 def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
-    undisturbed = run_experiment(replace(aligned, folder=experiment.folder.with_name("undisturbed")))
+    other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
+    undisturbed = run_experiment(replace(aligned, **other))
     from headrank.alignment.training import EpochRecord
 
     write = EpochRecord.on_train_epoch_end

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import headrank.stages.run_cache as run_cache_module
 import headrank.stages.select as select_module
-import headrank.stages.shared_runs as shared_runs_module
 from headrank.experiment import MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings
 from headrank.pipeline import finished_objective, run_experiment
+from headrank.stages.run_cache import cache_key
 from tests.baselines.test_pipeline import Backwards
 from tests.pipelines import ALIGNMENT, files, no_model
 
@@ -91,7 +92,7 @@ run_experiment(pickle.load(open(sys.argv[1], "rb")))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, env=environment, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
-    undisturbed = run_experiment(replace(experiment, folder=tmp_path / "undisturbed"))
+    undisturbed = run_experiment(replace(experiment, folder=tmp_path / "undisturbed", cache=tmp_path / "other_cache"))
     assert run_experiment(experiment).results == undisturbed.results
 
 
@@ -128,35 +129,66 @@ def full_disk(*_):
     raise OSError("no space left on device")
 
 
-def test_runs_that_nothing_was_trained_for_are_shared_on_request(experiment, monkeypatch, caplog):
-    backwards = {"backwards": Backwards()}
-    experiment = replace(experiment, rerankers=backwards)
-    shared = experiment.folder.with_name("shared")
-    first = run_experiment(replace(experiment, shared_runs=shared))
+def cached_runs(experiment):
+    return sorted(path.parent for path in (experiment.cache / "runs").glob("*/.checksums.json"))
+
+
+def test_runs_of_untrained_systems_are_copied_from_the_cache(experiment, monkeypatch, caplog):
+    experiment = replace(experiment, rerankers={"backwards": Backwards()})
+    first = run_experiment(experiment)
     other = replace(experiment, folder=experiment.folder.with_name("other"))
     with monkeypatch.context() as patch:
         no_model(patch)
-        with pytest.raises(AssertionError, match="a model was loaded"):
-            run_experiment(other)
         patch.setattr(Backwards, "load", None)
-        again = run_experiment(replace(other, shared_runs=shared))
-    assert again.results == first.results
+        assert run_experiment(other).results == first.results
     for name in ("runs/headrank/one.trec", "runs/random/one.trec", "runs/icr/one.contexts.json"):
         assert (other.folder / name).read_bytes() == (experiment.folder / name).read_bytes()
-    # Of an aligned experiment the heads before training are the plain one's, under another name.
-    kept = sorted(path.parent for path in shared.glob("*/.checksums.json"))
-    assert len(kept) == 4 * 2, "systems times benchmarks"
-    aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT, shared_runs=shared)
+    cached = cached_runs(experiment)
+    assert len(cached) == 4 * 2, "systems times benchmarks"
+    # The heads before alignment are the plain experiment's, under another name; an aligned system is not cached.
+    aligned = replace(other, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT)
     outcome = run_experiment(aligned)
     assert outcome.results[0].systems[UNALIGNED_SYSTEM] == first.results[0].systems[MAIN_SYSTEM]
     assert (aligned.folder / "runs/zero-shot/one.trec").read_text().split()[5] == "headrank-zero-shot"
-    assert sorted(path.parent for path in shared.glob("*/.checksums.json")) == kept, "what was trained is no one else's"
-    # Half of one (a kill between its files) is made again, and a disk that is full costs no run.
-    (kept[0] / ".checksums.json").unlink()
+    assert cached_runs(experiment) == cached
+    # A kill between the files of an entry leaves no checksums: it is rebuilt.
+    (cached[0] / ".checksums.json").unlink()
     shutil.rmtree(other.folder)
-    assert run_experiment(replace(other, shared_runs=shared)).results == first.results
-    assert (kept[0] / ".checksums.json").is_file()
+    assert run_experiment(other).results == first.results
+    assert cached_runs(experiment) == cached
+    # A full disk costs no run.
     shutil.rmtree(other.folder)
-    monkeypatch.setattr(shared_runs_module.shutil, "copyfile", full_disk)
-    assert run_experiment(replace(other, shared_runs=other.folder.with_name("empty"))).results == first.results
-    assert "could not be kept for other jobs" in caplog.text
+    shutil.rmtree(experiment.cache / "runs")
+    monkeypatch.setattr(run_cache_module.shutil, "copyfile", full_disk)
+    assert run_experiment(other).results == first.results
+    assert "could not be cached" in caplog.text
+
+
+def test_a_cache_that_cannot_be_locked_costs_no_run(experiment, monkeypatch, caplog):
+    first = run_experiment(experiment)
+    monkeypatch.setattr(run_cache_module, "cache_lock", full_disk)
+    shutil.rmtree(experiment.folder)
+    assert run_experiment(experiment).results == first.results
+    assert "without the cache" in caplog.text
+
+
+def test_a_seed_counts_only_for_the_systems_that_use_it(experiment):
+    """As in `sweep=seeds`: the shuffled system is computed again, the others are copied."""
+    run_experiment(experiment)
+    cached = cached_runs(experiment)
+    systems = {
+        name: replace(system, scorer=replace(system.scorer, seed=7)) for name, system in experiment.systems.items()
+    }
+    run_experiment(replace(experiment, folder=experiment.folder.with_name("seed7"), systems=systems))
+    assert len(cached) == 3 * 2
+    assert len(cached_runs(experiment)) == 3 * 2 + 2
+
+
+def test_settings_of_speed_count_in_the_cache(experiment):
+    """Times of one batch size or kernel are not reported for another."""
+    scorer, model = ScorerSettings(), experiment.model
+    key = cache_key("run", "cpu", model, scorer)
+    assert cache_key("run", "cpu", model, replace(scorer, seed=3)) == key
+    assert cache_key("run", "cpu", model, replace(scorer, batch_size=3)) != key
+    assert cache_key("run", "cpu", replace(model, compile=True), scorer) != key
+    assert cache_key("other run", "cpu", model, scorer) != key

@@ -68,6 +68,16 @@ def in_key(value: Any) -> Any:
     return value
 
 
+def not_in_key(value: Any) -> dict[str, Any]:
+    """The fields of nested settings that `in_key` leaves out, with their values; empty for other objects."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return {}
+    left_out = LEFT_OUT.get(type(value), {})
+    values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    nested = {name: not_in_key(item) for name, item in values.items() if name not in left_out}
+    return {name: values[name] for name in left_out} | {name: fields for name, fields in nested.items() if fields}
+
+
 def scorer_in_key(scorer: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a scorer's settings, given as plain values, on which scores depend.
 

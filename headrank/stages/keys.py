@@ -30,7 +30,7 @@ def experiment_key(experiment: Experiment) -> str | None:
     content = dict(experiment.config)
     if not content:
         return None
-    for where in ("paths", "tracking", "shared_runs"):  # where results go and come from, not what they are
+    for where in ("paths", "tracking"):  # where results go and come from, not what they are
         content.pop(where, None)
     runs = {one.run_path for one in experiment.benchmarks if one.run_path}  # named by a pattern, it may be
     local = {text: _files(Path(text)) for text in _texts(content) | runs}

@@ -25,7 +25,7 @@ from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateS
 from headrank.ranking import CandidateList, ContextScores, Run
 from headrank.stages.keys import ALIGNED, reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
-from headrank.stages.shared_runs import SharedRuns
+from headrank.stages.run_cache import RunCache, cache_key
 
 logger = logging.getLogger(__name__)
 
@@ -45,25 +45,29 @@ class RerankedBenchmark:
 class RerankStage:
     """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for.
 
-    states: where states of passages are kept, for systems whose prompt is in blocks. In what dtype they are kept is
-    part of a run's key, since scores depend on it, and where they are is not.
-    shared: where runs are kept for other jobs and taken over from them; not those of a model that was trained in this
-        experiment, which no other has, and not those that read or fill kept states, whose seconds are their own.
-    benchmarks: the names of all benchmarks, for the log.
+    Runs of untrained systems are copied from the cache if they are in it (see `run_cache.py`). A model that this
+    experiment trained is in no other one; runs that read or fill kept states have their own timing. Both bypass it.
+
+    Args:
+        folder: the run folder.
+        cache: the cache folder.
+        states: the store of passage states for systems whose prompt is in blocks. The dtype of the states changes
+            scores and is part of a run's key; the folder is not.
+        benchmarks: the names of all benchmarks, for the log.
     """
 
     def __init__(
         self,
         folder: RunFolder,
+        cache: Path,
         states: StateSettings | None = None,
-        shared: SharedRuns | None = None,
         *,
         benchmarks: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.benchmarks = list(benchmarks)
         self.states = states
-        self.shared = shared
+        self.run_cache = RunCache(cache)
         self._backbone: Backbone | None = None
         self._reranker: tuple[RerankerSettings, ListReranker] | None = None
 
@@ -80,8 +84,9 @@ class RerankStage:
         def write(path: Path) -> None:
             self._rerank(system, model, heads, benchmark, path)
 
-        own = ALIGNED in identity or (self.states is not None and heads.prompt.in_blocks)
-        return self._make(system, benchmark, key, write, None if own else model.torch_device)
+        if ALIGNED in identity or (self.states is not None and heads.prompt.in_blocks):
+            return self._make(system, benchmark, key, write)
+        return self._make(system, benchmark, key, write, cache_key(key, model.torch_device, model, heads.scorer))
 
     def run_reranker(
         self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData
@@ -92,8 +97,7 @@ class RerankStage:
         def write(path: Path) -> None:
             self._run(system, settings, own, benchmark, path)
 
-        kind = f"{type(settings).__module__}.{type(settings).__qualname__}"  # two may describe themselves alike
-        return self._make(system, benchmark, key, write, own.torch_device, kind)
+        return self._make(system, benchmark, key, write, cache_key(key, own.torch_device, own, settings))
 
     def _make(
         self,
@@ -101,16 +105,16 @@ class RerankStage:
         benchmark: BenchmarkData,
         key: str,
         write: Callable[[Path], None],
-        shared_on: str | None,
-        *kind: str,
+        cached_as: str | None = None,
     ) -> RerankedBenchmark:
+        """The run, which `write` computes unless the run folder or, under the key `cached_as`, the cache has it."""
         name = f"runs/{system}/{benchmark.settings.name}.trec"
 
         def make(path: Path) -> None:
-            if self.shared is None or shared_on is None:
+            if cached_as is None:
                 write(path)
             else:
-                self.shared.make((key, *kind), shared_on, path, _contexts_path(path), _tag(system), write)
+                self.run_cache.make(cached_as, path, _contexts_path(path), _tag(system), write)
 
         made = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
         path = self.folder.path / name

@@ -47,7 +47,7 @@ BY_PARTS = {
     SystemSettings: {"criterion", "heads", "entropy_weight", "scorer", "prompt", "instructions"},
     Experiment: {
         "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "selection", "states",
-        "shared_runs", "alignment", "metrics", "objective", "objective_from", "report", "config", "config_yaml",
+        "alignment", "metrics", "objective", "objective_from", "report", "config", "config_yaml",
     },
 }  # fmt: skip
 
