@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from headrank.errors import ConfigError
 from headrank.io.cache import cache_folder
-from headrank.records import recorded, resolved
+from headrank.interpolation import recorded, resolved
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 
 if TYPE_CHECKING:

@@ -54,11 +54,11 @@ class DebugSettings:
         return found
 
     def _shrunk(
-        self, key: str, own: tuple[DataSettings, ...], others: Mapping[str, DataSettings]
+        self, key: str, chosen: tuple[DataSettings, ...], others: Mapping[str, DataSettings]
     ) -> tuple[DataSettings, ...]:
-        found = tuple(others.values()) if own and others else own
-        if found is not own:
-            names = (", ".join(one.name for one in part) for part in (own, found))
+        found = tuple(others.values()) if chosen and others else chosen
+        if found is not chosen:
+            names = (", ".join(one.name for one in part) for part in (chosen, found))
             logger.info("debug: %s %s -> %s", key, *names)
         logger.info("debug: %s: at most %d queries, %d candidates each", key, self.max_queries, self.depth)
         return tuple(

@@ -29,10 +29,15 @@ from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
 from headrank.stages.lists import BenchmarkData, DataLoader
 from headrank.stages.prompt_lengths import check_prompt_lengths
-from headrank.stages.rerank import RerankedBenchmark, RerankStage, first_stage_contexts, ranked_contexts
+from headrank.stages.rerank import (
+    RerankedBenchmark,
+    RerankStage,
+    first_stage_contexts,
+    ranked_contexts,
+    with_instruction,
+)
 from headrank.stages.select import SelectStage, heads_name
 from headrank.stages.shared_queries import shared_notice, shared_queries
-from headrank.stages.wording import worded
 from headrank.tracking import NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
@@ -110,7 +115,9 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
                 name,
                 model,
                 identity,
-                worded(used, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark.settings.name),
+                with_instruction(
+                    used, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark.settings.name
+                ),
                 benchmark,
             )
             for name, (model, identity, used) in systems.items()  # each system has its own depth of the model
@@ -220,8 +227,8 @@ def _score(
         with atomic_write(path) as out:
             json.dump({**result.to_dict(), "replies": replies}, out, indent=1)
 
-    made = folder.make(f"metrics/{name}.json", key, write)
-    logger.info("score: metrics/%s.json %s", name, "written" if made else "reused")
+    written = folder.make(f"metrics/{name}.json", key, write)
+    logger.info("score: metrics/%s.json %s", name, "written" if written else "reused")
     return BenchmarkResult.from_dict(json.loads((folder.path / f"metrics/{name}.json").read_text(encoding="utf-8")))
 
 

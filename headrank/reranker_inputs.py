@@ -96,18 +96,18 @@ def find_heads(settings: BackboneSettings, heads: object) -> HeadsFile:
     `TypeError` for items that are no pairs, `FormatError` for a damaged file, and `ModelError` if they do not fit.
     Warns if the heads were chosen in another model.
     """
-    own = Path(settings.model).expanduser() / HEADS_FILE
+    bundled = Path(settings.model).expanduser() / HEADS_FILE
     if heads is None:
-        if not own.is_file():
+        if not bundled.is_file():
             raise ConfigError(
                 f"{settings.model} has no {HEADS_FILE}: give heads=, a heads.json of this model (the select stage of "
                 "`python -m headrank.run` writes one), (layer, head) pairs, or 'all'"
             )
-        heads = own
+        heads = bundled
     if isinstance(heads, str | Path) and str(heads) != "all":
         path = _heads_path(heads)
         file = HeadsFile.load(path)
-        check_model(file, settings, own=own.is_file() and path.samefile(own))
+        check_model(file, settings, own=bundled.is_file() and path.samefile(bundled))
         return file
     if isinstance(heads, HeadsFile):
         check_model(heads, settings)

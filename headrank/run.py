@@ -33,9 +33,9 @@ from headrank.configuration import CONFIG_FOLDER, NONE, REPLACED, build, chosen,
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interruption import interruptible
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.logs import set_up_logging
-from headrank.records import recorded
+from headrank.interpolation import recorded
 from headrank.settings import meant, wrong
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
@@ -137,20 +137,20 @@ def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> 
 
 
 def main() -> None:
-    """The command line. If torchrun or srun started several processes, the first runs and the others help it.
+    """The command line. If torchrun or srun launched several processes, rank 0 runs the stages and the others train.
 
     A bad configuration ends with one line and exit code 2, another error of this package with one line and exit code 1;
     `HYDRA_FULL_ERROR=1` adds the traceback.
     """
-    if Started.of().rank:
-        sys.argv.append("hydra.output_subdir=null")  # the run's folder is the first's
+    if Launch.from_environment().rank:
+        sys.argv.append("hydra.output_subdir=null")  # rank 0 writes the run folder
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what is printed is decided here
     try:
         check_launcher(sys.argv[1:])
         check_options(sys.argv[1:])
         sys.argv[1:] = for_jobs(sys.argv[1:])
-        with interruptible(log=not Started.of().rank):  # one line, not one of each process
+        with interruptible(log=not Launch.from_environment().rank):  # one line instead of one per process
             _main()
     except (HeadRankError, HydraException, OmegaConfBaseException) as error:
         if full:
@@ -167,7 +167,7 @@ def main() -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def _main(config: DictConfig) -> float | None:
-    """Run the configured experiment; the return value is what a search maximises, None in a helping process.
+    """Run the configured experiment; returns what a search maximises, None on ranks above 0.
 
     A sweep's job that finished before returns at once. The job's `status.json` and `traceback.txt` record a failure.
     """
@@ -176,24 +176,24 @@ def _main(config: DictConfig) -> float | None:
     from headrank.io.artifacts import RunFolder
     from headrank.pipeline import finished_objective, help_experiment, run_experiment
 
-    job, started = HydraConfig.get(), Started.of()
+    job, launch = HydraConfig.get(), Launch.from_environment()
     folder = Path(job.runtime.output_dir)
-    set_up_logging(logging.WARNING if started.rank else logging.INFO)
-    if started.count > 1 and job.mode == RunMode.MULTIRUN:
+    set_up_logging(logging.WARNING if launch.rank else logging.INFO)
+    if launch.world_size > 1 and job.mode == RunMode.MULTIRUN:
         raise ConfigError(
-            f"a sweep in {started.count} processes of {started.by}: their jobs would not stay in step. On one machine "
-            "set only trainer.devices, which starts processes for each job; on several, start each job separately"
+            f"a sweep in {launch.world_size} processes of {launch.launcher}: their jobs would not stay in step. On one "
+            "machine set trainer.devices, which starts processes for each job; on several, start each job separately"
         )
     try:
         experiment = experiment_from_config(config, folder)
     except Exception as error:
-        if not started.rank:
+        if not launch.rank:
             text = traceback.format_exc()
-            place = RunFolder(folder)
-            with suppress(InUseError), place.lock():  # the status of a run in progress stays
-                place.set_status("failed", "configuration", error=str(error), traceback=text)
+            run_folder = RunFolder(folder)
+            with suppress(InUseError), run_folder.lock():  # the status of a run in progress stays
+                run_folder.set_status("failed", "configuration", error=str(error), traceback=text)
         raise
-    if started.rank:
+    if launch.rank:
         help_experiment(experiment)
         return None
     name, group = folder.name, None

@@ -82,18 +82,18 @@ def settings(cls: type[T]) -> type[T]:
 
     Instances are hashable where their values are, equal if their values are, and picklable.
     """
-    made: Any = pydantic_dataclass(frozen=True, config=STRICT)(cls)
-    checked = made.__init__
+    checked_class: Any = pydantic_dataclass(frozen=True, config=STRICT)(cls)
+    checked = checked_class.__init__
 
     @wraps(checked)
     def __init__(self: Any, *args: Any, **values: Any) -> None:
         try:
             checked(self, *args, **values)
         except ValidationError as error:
-            raise _translated(made, error) from None
+            raise _translated(checked_class, error) from None
 
-    made.__init__ = __init__
-    return made
+    checked_class.__init__ = __init__
+    return checked_class
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:

@@ -129,7 +129,7 @@ class ReselectHeads(Callback):
         heads = all_heads(module.max_layer or 0, module.backbone.heads_per_layer)
         # All read as many lists, the last perhaps for nothing: sharded layers are fetched together, pass by pass.
         share = [*lists[rank::ranks], *lists[:1]][: math.ceil(len(lists) / ranks)]
-        own = HeadTable(heads, ())
+        table = HeadTable(heads, ())
         query_ids = {one.item.query.id for one in lists}
         if len(query_ids) != len(lists):
             raise ValueError(
@@ -142,8 +142,8 @@ class ReselectHeads(Callback):
             )
             filtered = self.criterion.needs_filtered
             with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):
-                own = read_head_table(reader, share, heads, seeds=self.seeds, filtered=filtered)
-        parts = gather(own.lists)
+                table = read_head_table(reader, share, heads, seeds=self.seeds, filtered=filtered)
+        parts = gather(table.lists)
         together: list[LabelledScores] = [parts[n % ranks][n // ranks] for n in range(len(lists))]  # in `lists`' order
         return HeadTable(heads, tuple(together))
 

@@ -1,10 +1,10 @@
-"""The processes of one alignment, one for each device: how they come to be, and how they hear what to do.
+"""The processes of one alignment, one per device: how they are started and receive their work.
 
-- On one machine `spawn` starts them from the process that runs the pipeline, which waits. Where one fails the others
-  are ended and its traceback is raised.
-- Under torchrun or srun (several machines) they are there from the start. All join a `Crew` at once; the first goes on
-  with the pipeline, the others wait to be told what to train. Who waits for a process that has died gets an error: the
-  waiting goes over gloo, which notices.
+- On one machine `spawn` starts them from the process that runs the pipeline, which waits for them. If one fails, the
+  others are killed and its traceback is raised.
+- torchrun and srun (several machines) launch them before the pipeline starts. All join a `ProcessGroup` at once. Rank 0
+  runs the pipeline; the other ranks wait until it broadcasts the job. They wait on gloo, which raises an error if a
+  process dies.
 """
 
 import os
@@ -25,25 +25,25 @@ from torch.multiprocessing.spawn import spawn as start
 
 from headrank.alignment.settings import TrainerSettings
 from headrank.alignment.training_spec import AlignmentJob
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.logs import join_logging, quiet_lightning
 
-LONGEST_WAIT = timedelta(days=7)  # for the first process's selection, which may read thousands of lists
+LONGEST_WAIT = timedelta(days=7)  # for head selection in rank 0, which may read thousands of lists
 
 
-def cluster(started: Started) -> ClusterEnvironment:
-    """What Lightning asks for rank and address. Said to it, since it takes any SLURM job for one started by srun."""
-    if started.by == "torchrun":
+def cluster(launch: Launch) -> ClusterEnvironment:
+    """The cluster environment of the launcher. Lightning's own guess takes any SLURM job for one launched by srun."""
+    if launch.launcher == "torchrun":
         return TorchElasticEnvironment()
-    if started.by == "srun":
-        return SLURMEnvironment(auto_requeue=False)  # a job that is started again resumes by itself
+    if launch.launcher == "srun":
+        return SLURMEnvironment(auto_requeue=False)  # a requeued job resumes without Lightning
     return LightningEnvironment()
 
 
 def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: int) -> None:
-    """Run `work(job)` in `processes` new processes of this machine, and wait for them. Both have to be picklable.
+    """Run `work(job)` in `processes` new processes on this machine and wait for them. Both must be picklable.
 
-    Raises `torch.multiprocessing.ProcessRaisedException`, with its traceback, where one of them raised.
+    Raises `torch.multiprocessing.ProcessRaisedException`, with the traceback, if one of them raises.
     """
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -55,7 +55,7 @@ def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: in
         while not context.join():
             pass
     finally:
-        for process in context.processes:  # where this one was interrupted
+        for process in context.processes:  # alive only if this process was interrupted
             assert process is not None
             process.kill()
 
@@ -69,31 +69,31 @@ def _worker(rank: int, work: Callable[[AlignmentJob], None], job: AlignmentJob, 
     work(job)
 
 
-class Crew:
-    """All processes that torchrun or srun started. Made in each of them, at the start, by the same settings."""
+class ProcessGroup:
+    """All processes that torchrun or srun launched. Each creates it at its start, with the same settings."""
 
-    def __init__(self, machine: TrainerSettings, started: Started) -> None:
+    def __init__(self, machine: TrainerSettings, launch: Launch) -> None:
         quiet_lightning()
-        self.started = started
+        self.launch = launch
         fabric = Fabric(
             accelerator=machine.accelerator,
             devices=machine.devices,
             num_nodes=machine.num_nodes,
             strategy=DDPStrategy(),
-            plugins=[cluster(started)],
+            plugins=[cluster(launch)],
         )
         fabric.launch()
-        # Beside NCCL's group, whose waiting would keep a GPU busy and end after minutes.
+        # Separate from NCCL's group, which keeps a GPU busy while it waits and times out after minutes.
         group = distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
         assert isinstance(group, distributed.ProcessGroup)
         self._group = group
 
-    def share(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
-        """The first process's job, None if it has none; all have to call it. Raises where the first has died."""
-        box = [job]
-        distributed.broadcast_object_list(box, src=0, group=self._group)
-        return box[0]
+    def broadcast_job(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
+        """The job of rank 0, None if it has none. Every rank must call this. Raises if rank 0 has died."""
+        jobs = [job]
+        distributed.broadcast_object_list(jobs, src=0, group=self._group)
+        return jobs[0]
 
-    def leave(self) -> None:
-        """Go on alone."""
+    def destroy(self) -> None:
+        """Leave the group; rank 0 continues alone."""
         distributed.destroy_process_group()

@@ -12,7 +12,7 @@ import torch
 from headrank.alignment.adapters import MATRICES, TrainedPart
 from headrank.alignment.losses import Loss, WeightedLosses
 from headrank.alignment.pairs import PairSettings
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.settings import Ge, Gt, Le, Listed, SettingsError, one_of, settings, wrong
 
 ACCELERATORS = ("auto", "cpu", "gpu")
@@ -45,19 +45,19 @@ class TrainerSettings:
         """Processes that train together, on all machines."""
         return self.devices * self.num_nodes
 
-    def check(self, started: Started) -> None:
+    def check(self, launch: Launch) -> None:
         """Raise `ValueError` if this machine lacks the devices, or another number of processes was started."""
         gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
         if self.accelerator == "gpu" and not gpus:
             raise ValueError("trainer.accelerator is gpu, and PyTorch finds no GPU on this machine")
         if self.accelerator != "cpu" and 0 < gpus < self.devices:
             raise ValueError(f"trainer.devices is {self.devices}, and this machine has {gpus}")
-        if started.by and started.count != self.processes:
+        if launch.launcher and launch.world_size != self.processes:
             raise ValueError(
-                f"{started.by} started {started.count} processes, and trainer.devices {self.devices} times "
+                f"{launch.launcher} started {launch.world_size} processes, and trainer.devices {self.devices} times "
                 f"trainer.num_nodes {self.num_nodes} is {self.processes}: expected the same"
             )
-        if self.num_nodes > 1 and not started.by:
+        if self.num_nodes > 1 and not launch.launcher:
             raise ValueError(
                 f"trainer.num_nodes is {self.num_nodes}: start one process for each device with torchrun or srun"
             )

@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
-from headrank.alignment.distributed import Crew, cluster, spawn
+from headrank.alignment.distributed import ProcessGroup, cluster, spawn
 from headrank.alignment.epoch_progress import EpochLog
 from headrank.alignment.export import export_aligned
 from headrank.alignment.module import AlignmentModule
@@ -37,7 +37,7 @@ from headrank.data.datamodule import ListwiseDataModule
 from headrank.heads import HeadsFile
 from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.logs import quiet_lightning
 from headrank.model import load_backbone
 
@@ -100,17 +100,16 @@ class EarlyEnd(EarlyStopping):
             trainer.should_stop = True
 
 
-def align(job: AlignmentJob, crew: Crew | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
-    """Train, export the best epoch to `job.folder`, return its heads. Called in one process, the crew's first.
+def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
+    """Train, export the best epoch to `job.folder` and return its heads. Called in one process, rank 0 of the group.
 
-    With several devices and no crew the processes are started here, and `on_epoch` is not called: it lives in this
-    process, the training in others. Raises what module, data and export raise, before
-    any step where the input is at fault.
+    With several devices and no group this function starts the processes. `on_epoch` is then not called, since training
+    runs in other processes. Raises what module, data and export raise; wrong input raises before the first step.
     """
-    if crew is not None:
-        crew.share(job)
+    if group is not None:
+        group.broadcast_job(job)
         train(job, on_epoch)
-        crew.leave()
+        group.destroy()
     elif job.settings.trainer.processes > 1:
         spawn(train, job, job.settings.trainer.processes)
     else:
@@ -168,7 +167,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     if settings.patience:
         callbacks.append(EarlyEnd(MONITOR, mode="max", patience=settings.patience))
     trainer = Trainer(
-        **machine_options(machine, Started.of()),
+        **machine_options(machine, Launch.from_environment()),
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.lists_per_step // (settings.lists_per_batch * machine.processes),
         gradient_clip_val=settings.clip,
@@ -205,7 +204,7 @@ def without_cudnn_attention() -> Iterator[None]:
         torch.backends.cuda.enable_cudnn_sdp(before)
 
 
-def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any]:
+def machine_options(machine: TrainerSettings, launch: Launch) -> dict[str, Any]:
     """The options of a Lightning Trainer that choose devices and processes."""
     strategy = "ddp" if machine.processes > 1 else "auto"
     return {
@@ -213,7 +212,7 @@ def machine_options(machine: TrainerSettings, started: Started) -> dict[str, Any
         "devices": machine.devices,
         "num_nodes": machine.num_nodes,
         "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
-        "plugins": [cluster(started), AtomicCheckpointIO()],
+        "plugins": [cluster(launch), AtomicCheckpointIO()],
         "precision": machine.precision,
         "enable_progress_bar": False,  # EpochLog shows it
     }

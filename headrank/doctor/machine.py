@@ -6,7 +6,7 @@ import torch
 
 from headrank.doctor.findings import Finding, State, gib
 from headrank.experiment import Experiment
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.io.memory import device_memory
 from headrank.model.loading.compiled import can_compile
 
@@ -38,7 +38,7 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
     trainer = getattr(experiment.alignment, "trainer", None)
     if trainer is not None:
         try:
-            trainer.check(Started.of())
+            trainer.check(Launch.from_environment())
         except ValueError as error:
             findings.append(Finding("machine", "trainer", State.MISSING, str(error), "trainer=default"))
     kernel = experiment.model.kernel

@@ -1,6 +1,6 @@
-"""Which of the processes that torchrun or srun started together this one is; alone where neither did.
+"""The rank of this process among those that torchrun or srun launched together.
 
-Read from the environment, before torch is imported: only the first process writes the run's folder.
+Read from the environment, before torch is imported: only the process of rank 0 writes to the run folder.
 """
 
 import os
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A process among those started together."""
+class Launch:
+    """How this process was launched: the launcher, its rank and the number of processes."""
 
-    by: str | None = None  # torchrun | srun, or None
+    launcher: str | None = None  # torchrun | srun | None: this process runs alone
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     @classmethod
-    def of(cls, environment: Mapping[str, str] = os.environ) -> "Started":
-        """From the variables that torchrun and srun set. Several tasks of a batch script without srun are none."""
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
+        """Read the variables that torchrun and srun set. Tasks of a batch script without srun do not count."""
         if "TORCHELASTIC_RUN_ID" in environment:
             return cls("torchrun", int(environment["RANK"]), int(environment["WORLD_SIZE"]))
         if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:

@@ -20,14 +20,14 @@ from headrank.heads import Criterion, EntropyRegularized, HeadsFile
 from headrank.io.artifacts import RunFolder, artifact_key
 from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write, finish_replacing
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 from headrank.model import BackboneSettings, count_layers
 from headrank.stages.key_fields import in_key
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader, LabelledData
 
 if TYPE_CHECKING:
-    from headrank.alignment.distributed import Crew
+    from headrank.alignment.distributed import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ class AlignStage:
         self.experiment, self.on_epoch = experiment, on_epoch
         self.folder = folder
         self.data = data
-        experiment.alignment.trainer.check(Started.of())
-        self._crew = _crew(experiment)
+        experiment.alignment.trainer.check(Launch.from_environment())
+        self._group = _process_group(experiment)
         finish_replacing(folder.path / CHECKPOINT)
 
     def check(self) -> None:
@@ -117,19 +117,19 @@ class AlignStage:
             self.folder.check(name, key)  # training takes hours: not again because of an edit
         else:
             (self.folder.path / name).unlink(missing_ok=True)  # heads without their model
-        made = self.folder.make(
+        written = self.folder.make(
             name, key, lambda path: self._align(heads, system, key, path.parent), parts=[CHECKPOINT]
         )
-        if made:
+        if written:
             self.folder.record(RECORD, key)
         elif (self.folder.path / RECORD).is_file():
             self.folder.check(RECORD, key)
-        if not made and self._crew is not None:
-            self._crew.share(None)
-            self._crew.leave()
+        if not written and self._group is not None:
+            self._group.broadcast_job(None)
+            self._group.destroy()
         for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # of no use once the model is there, and large
             _remove(spent)
-        logger.info("align: %s %s", name, "written" if made else "reused")
+        logger.info("align: %s %s", name, "written" if written else "reused")
         path = self.folder.path / CHECKPOINT
         settings = replace(
             self.experiment.model, model=str(path), revision=None, random_weights=False, overrides=None, family=None
@@ -167,7 +167,7 @@ class AlignStage:
             folder=checkpoint,
             cache=e.cache,
         )
-        align(job, self._crew, self.on_epoch)
+        align(job, self._group, self.on_epoch)
 
 
 def help_aligning(experiment: Experiment) -> None:
@@ -177,13 +177,13 @@ def help_aligning(experiment: Experiment) -> None:
     """
     from headrank.alignment.training import train
 
-    experiment.alignment.trainer.check(Started.of())
-    crew = _crew(experiment)
-    assert crew is not None
-    job = crew.share()
+    experiment.alignment.trainer.check(Launch.from_environment())
+    group = _process_group(experiment)
+    assert group is not None
+    job = group.broadcast_job()
     if job is not None:
         train(job)
-    crew.leave()
+    group.destroy()
 
 
 def _key(marker: Path) -> str | None:
@@ -201,13 +201,13 @@ def _remove(checkpoint: Path) -> None:
         checkpoint.unlink()
 
 
-def _crew(experiment: Experiment) -> "Crew | None":
-    started = Started.of()
-    if started.count == 1:
+def _process_group(experiment: Experiment) -> "ProcessGroup | None":
+    launch = Launch.from_environment()
+    if launch.world_size == 1:
         return None
-    from headrank.alignment.distributed import Crew
+    from headrank.alignment.distributed import ProcessGroup
 
-    return Crew(experiment.alignment.trainer, started)
+    return ProcessGroup(experiment.alignment.trainer, launch)
 
 
 def _criterion(system: SystemSettings, heads: HeadsFile) -> Criterion:

@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import torch
 
 from headrank.baselines import ListReranker, RerankerSettings
 from headrank.data import read_run, write_run
-from headrank.experiment import FIRST_STAGE_SYSTEM
+from headrank.experiment import FIRST_STAGE_SYSTEM, SystemSettings
 from headrank.heads import HeadsFile
 from headrank.io.artifacts import RunFolder
 from headrank.io.files import atomic_write
@@ -89,15 +89,15 @@ class RerankStage:
         return self._make(system, benchmark, key, write, cache_key(key, model.torch_device, model, heads.scorer))
 
     def run_reranker(
-        self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData
+        self, system: str, settings: RerankerSettings, model: BackboneSettings, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
-        """The same for a system without heads. `own`: the experiment's model."""
-        key = reranker_key(settings.identity(own), benchmark)
+        """The run of a system without heads. `model`: the model of the experiment."""
+        key = reranker_key(settings.identity(model), benchmark)
 
         def write(path: Path) -> None:
-            self._run(system, settings, own, benchmark, path)
+            self._run(system, settings, model, benchmark, path)
 
-        return self._make(system, benchmark, key, write, cache_key(key, own.torch_device, own, settings))
+        return self._make(system, benchmark, key, write, cache_key(key, model.torch_device, model, settings))
 
     def _make(
         self,
@@ -116,10 +116,10 @@ class RerankStage:
             else:
                 self.run_cache.make(cached_as, path, _contexts_path(path), _tag(system), write)
 
-        made = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
+        written = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
         path = self.folder.path / name
         contexts, facts = _read_contexts(_contexts_path(path))
-        done = f"{facts['lists']} lists in {seconds_text(facts['seconds'])}" if made else "reused"
+        done = f"{facts['lists']} lists in {seconds_text(facts['seconds'])}" if written else "reused"
         logger.info("%s: %s", self._label(system, benchmark), done)
         return RerankedBenchmark(read_run(path), contexts, facts, key)
 
@@ -160,9 +160,9 @@ class RerankStage:
         write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=_tag(system))
 
     def _run(
-        self, system: str, settings: RerankerSettings, own: BackboneSettings, benchmark: BenchmarkData, path: Path
+        self, system: str, settings: RerankerSettings, model: BackboneSettings, benchmark: BenchmarkData, path: Path
     ) -> None:
-        reranker = self._load_reranker(settings, own)
+        reranker = self._load_reranker(settings, model)
         output, facts = _timed(reranker.rerank, self._label(system, benchmark), benchmark, reranker.device)
         facts |= output.facts
         if output.replies:
@@ -170,10 +170,10 @@ class RerankStage:
         _write_contexts(_contexts_path(path), output.contexts, facts)
         write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=_tag(system))
 
-    def _load_reranker(self, settings: RerankerSettings, own: BackboneSettings) -> ListReranker:
+    def _load_reranker(self, settings: RerankerSettings, model: BackboneSettings) -> ListReranker:
         if self._reranker is None or self._reranker[0] is not settings:
             self._backbone = self._reranker = None  # free the old one first
-            self._reranker = (settings, settings.load(own))
+            self._reranker = (settings, settings.load(model))
         return self._reranker[1]
 
     def _load(self, model: BackboneSettings, depth: int) -> Backbone:
@@ -181,6 +181,12 @@ class RerankStage:
             self._backbone = None  # free the old one first
             self._backbone = load_backbone(model, depth=depth)
         return self._backbone
+
+
+def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -> HeadsFile:
+    """The heads with the system's instruction for this benchmark, or unchanged if it has none."""
+    instruction = system.instructions.get(benchmark)
+    return heads if instruction is None else replace(heads, prompt=replace(heads.prompt, instruction=instruction))
 
 
 def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:

@@ -71,8 +71,8 @@ class SelectStage:
         result = {}
         for name, system in e.systems.items():
             file, key = heads_name(name), heads_key(e, system, train)
-            made = self.folder.make(file, key, lambda path, s=system, n=name: self._select(n, s, train).save(path))
-            logger.info("select: %s %s", file, "written" if made else "reused")
+            written = self.folder.make(file, key, lambda path, s=system, n=name: self._select(n, s, train).save(path))
+            logger.info("select: %s %s", file, "written" if written else "reused")
             result[name] = HeadsFile.load(self.folder.path / file)
             if name == MAIN_SYSTEM and train is not None:
                 self._curves(system, result[name], train, key)
@@ -115,7 +115,7 @@ class SelectStage:
     def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:
         """Write what more heads and more layers would be worth, for the report, if the head table is at hand."""
         criterion, key = system.criterion, artifact_key("head curves", key)
-        table_path = self._table_place(system, train)[0]
+        table_path = self._table_path(system, train)[0]
         if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and is_whole(table_path)):
             (self.folder.path / HEAD_CURVES).unlink(missing_ok=True)  # of other heads
             return
@@ -128,10 +128,10 @@ class SelectStage:
             with atomic_write(path) as file:
                 json.dump(curves, file, indent=1)
 
-        made = self.folder.make(HEAD_CURVES, key, write)
-        logger.info("select: %s %s", HEAD_CURVES, "written" if made else "reused")
+        written = self.folder.make(HEAD_CURVES, key, write)
+        logger.info("select: %s %s", HEAD_CURVES, "written" if written else "reused")
 
-    def _table_place(self, system: SystemSettings, train: LabelledData) -> tuple[Path, bool]:
+    def _table_path(self, system: SystemSettings, train: LabelledData) -> tuple[Path, bool]:
         """Where the head table that the system chooses from is kept, and whether it holds token-filtered scores.
 
         One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
@@ -146,7 +146,7 @@ class SelectStage:
         return e.cache / "head_tables" / f"{table_key(e, system, train, filtered=filtered)}.safetensors", filtered
 
     def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
-        path, filtered = self._table_place(system, train)
+        path, filtered = self._table_path(system, train)
         if path not in self._tables:
             # another job of a sweep that needs the same table waits for it
             with cache_lock(self.experiment.cache, f"head_table_{path.stem}"):

@@ -70,8 +70,8 @@ def _parsed(parser: OverridesParser, word: str) -> Override | None:
 
 def _choice(parser: OverridesParser, override: Override, word: str) -> str:
     key, _, value = word.partition("=")
-    made = f"{key}=choice({value})"
-    parsed = _parsed(parser, made)
+    swept = f"{key}=choice({value})"
+    parsed = _parsed(parser, swept)
     if parsed is None or not parsed.is_sweep_override():
         return word
-    return made if list(parsed.sweep_string_iterator()) == [override.get_value_element_as_str()] else word
+    return swept if list(parsed.sweep_string_iterator()) == [override.get_value_element_as_str()] else word

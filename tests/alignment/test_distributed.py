@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from headrank.alignment.settings import TrainerSettings
-from headrank.io.launch import Started
+from headrank.io.launch import Launch
 
 ROOT = Path(__file__).parents[2]
 WORDS = (
@@ -129,9 +129,9 @@ def test_killed_and_started_again_with_another_number_of_processes(alone, tmp_pa
 @pytest.mark.parametrize(
     ("settings", "started", "said"),
     [
-        ({"accelerator": "cpu", "devices": 2}, Started("torchrun", 0, 3), "torchrun started 3 processes"),
-        ({"accelerator": "cpu", "num_nodes": 2}, Started(), "start one process for each device"),
-        ({"accelerator": "gpu"}, Started(), "finds no GPU"),
+        ({"accelerator": "cpu", "devices": 2}, Launch("torchrun", 0, 3), "torchrun started 3 processes"),
+        ({"accelerator": "cpu", "num_nodes": 2}, Launch(), "start one process for each device"),
+        ({"accelerator": "gpu"}, Launch(), "finds no GPU"),
     ],
 )
 def test_devices_that_are_not_there_are_refused(settings, started, said, monkeypatch):
@@ -143,10 +143,10 @@ def test_devices_that_are_not_there_are_refused(settings, started, said, monkeyp
 
 def test_more_devices_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    TrainerSettings().check(Started())
-    TrainerSettings(accelerator="cpu", devices=2).check(Started("torchrun", 1, 2))
+    TrainerSettings().check(Launch())
+    TrainerSettings(accelerator="cpu", devices=2).check(Launch("torchrun", 1, 2))
     with pytest.raises(ValueError, match="this machine has 1"):
-        TrainerSettings(devices=2).check(Started())
+        TrainerSettings(devices=2).check(Launch())
     with pytest.raises(ValueError, match="devices above 1"):
         TrainerSettings(strategy="fsdp")
 
@@ -154,11 +154,11 @@ def test_more_devices_than_there_are_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("environment", "found"),
     [
-        ({}, Started()),
-        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2"}, Started("torchrun", 1, 2)),
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Started("srun", 3, 4)),
-        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, Started()),
+        ({}, Launch()),
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2"}, Launch("torchrun", 1, 2)),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, Launch("srun", 3, 4)),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}, Launch()),
     ],
 )
 def test_which_of_the_processes_this_is(environment, found):
-    assert Started.of(environment) == found
+    assert Launch.from_environment(environment) == found

@@ -102,9 +102,9 @@ class LambdaRank(NoReference):
             return nothing(x.z)
         gain = x.grades.to(x.z.dtype)
         discount = self._discount(torch.arange(len(gain), device=gain.device), gain.dtype)
-        place = discount[_ranks(x.z.detach(), x.grades)]
+        at_rank = discount[_ranks(x.z.detach(), x.grades)]
         ideal = (gain.sort(descending=True).values * discount).sum()  # > 0, since one grade is above another
-        delta = (gain[better] - gain[worse]) * (place[better] - place[worse]).abs() / ideal
+        delta = (gain[better] - gain[worse]) * (at_rank[better] - at_rank[worse]).abs() / ideal
         return -(delta * logsigmoid(self.sigma * (x.z[better] - x.z[worse]))).sum()
 
     def _discount(self, rank: Int[Tensor, " docs"], dtype: torch.dtype) -> Float[Tensor, " docs"]:

@@ -1,4 +1,4 @@
-"""The composed configuration as plain values for the record, and the resolver of the run folder."""
+"""Interpolations of the composed configuration: resolved to plain values, and the resolver of the run folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,17 @@ from headrank.settings import wrong
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values, all interpolations resolved. Not for records: see `recorded`."""
+    """The configuration as plain values, with all interpolations resolved. Never written to disk: see `recorded`."""
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
 def recorded(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values for records: resolved except for `${oc.env:...}`, which may hold a secret."""
+    """The configuration as plain values to write: resolved except for `${oc.env:...}`, which may hold a secret."""
 
-    def unresolved(*words: Any) -> str:
-        return f"${{oc.env:{','.join('null' if word is None else str(word) for word in words)}}}"
+    def unresolved(*names: Any) -> str:
+        return f"${{oc.env:{','.join('null' if name is None else str(name) for name in names)}}}"
 
     OmegaConf.register_new_resolver("oc.env", unresolved, replace=True)
     try:
@@ -32,7 +32,7 @@ def recorded(config: DictConfig) -> dict[str, Any]:
 def inside(folder: str, name: Any) -> str:
     """The folder `name` within `folder`: the resolver of `paths.run`, called before anything is written.
 
-    Raises `ConfigError` for an absolute name, `..`, and a name that is no text.
+    Raises `ConfigError` for an absolute name, a name with `..` and a name that is not text.
     """
     parts = Path(name).parts if isinstance(name, str) else ()
     if not parts or name.startswith(("/", "~")) or set(parts) & {"..", "."} or name != name.strip():
