@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headrank.errors import ConfigError
-from headrank.io.cache import cache_folder
 from headrank.interpolation import recorded, resolved
+from headrank.io.cache import cache_folder
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 
 if TYPE_CHECKING:

@@ -32,10 +32,10 @@ from omegaconf.errors import OmegaConfBaseException
 from headrank.configuration import CONFIG_FOLDER, NONE, REPLACED, build, chosen, experiment_from_config, explained
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
+from headrank.interpolation import recorded
 from headrank.interruption import interruptible
 from headrank.io.launch import Launch
 from headrank.logs import set_up_logging
-from headrank.interpolation import recorded
 from headrank.settings import meant, wrong
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
