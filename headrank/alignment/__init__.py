@@ -1,6 +1,7 @@
-"""Alignment: training the chosen heads with preference pairs and a regularizer.
+"""Alignment: trains the chosen heads with preference pairs and a regularizer.
 
-Pairs and losses are here, in plain torch; training itself needs the extra `train` and is imported by its own name.
+This package exports pairs and losses, which need only torch. Import `headrank.alignment.training` for training, which
+needs the extra `train`.
 """
 
 from headrank.alignment.losses import (

@@ -1,9 +1,8 @@
-"""Which parameters alignment trains: LoRA adapters on chosen matrices (q_proj and k_proj unless said otherwise), those
-matrices in full, or head weights only.
+"""The parameters that alignment trains: LoRA adapters on chosen matrices, those matrices in full, or head weights only.
 
-The rest of the backbone is frozen, above all what the readout does not reach (values, output and MLP of the deepest
-layer, the final norm): a parameter without a gradient would stop distributed training. Called by `module.py`, which
-owns the model, and by `export.py`, which wants plain weights back.
+The rest of the backbone is frozen. That includes what the readout does not reach (values, output and MLP of the deepest
+layer, the final norm): a trainable parameter without a gradient would stop distributed training. `module.py` prepares
+the model with these functions, and `export.py` merges the adapters into plain weights.
 """
 
 import re
@@ -18,16 +17,16 @@ from transformers import PreTrainedModel
 
 from headrank.settings import Ge, Gt, Listed, one_of, settings, wrong
 
-if TYPE_CHECKING:  # of the extra `train`; the settings of alignment are read without it
+if TYPE_CHECKING:  # needs the extra `train`; alignment settings are read without it
     from peft.tuners.lora import LoraLayer
 
 READ_LAST = ("q_proj", "k_proj")
-"""The matrices that the readout reaches in the deepest layer too."""
+"""The matrices that the readout reaches even in the deepest layer."""
 MATRICES: dict[str, str] = {
     **dict.fromkeys((*READ_LAST, "v_proj", "o_proj"), "self_attn"),
     **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp"),
 }
-"""The matrices of a decoder layer that can be trained, and the part of the layer that each lies in."""
+"""The trainable matrices of a decoder layer -> the submodule of the layer that holds them."""
 
 
 class TrainedPart(StrEnum):
@@ -40,9 +39,9 @@ class TrainedPart(StrEnum):
 
 @settings
 class TrainedSettings:
-    """What is trained, and the shape of the adapters (LoRA: Hu et al., arXiv 2106.09685)."""
+    """What is trained, and the shape of the LoRA adapters (Hu et al., arXiv 2106.09685)."""
 
-    # lora | full: the matrices themselves | head_weights: w_h alone, the backbone stays as it is
+    # lora | full: the matrices themselves | head_weights: only w_h, the backbone is frozen
     part: Annotated[str, one_of(TrainedPart)] = "lora"
     matrices: Listed[Annotated[str, one_of(MATRICES)]] = READ_LAST  # of each layer; see MATRICES
     rank: Annotated[int, Ge(1)] = 16  # of the adapters [ours]
@@ -55,16 +54,18 @@ class TrainedSettings:
 
 
 def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSettings) -> dict[str, nn.Parameter]:
-    """Freeze the model, make what is trained of its first `depth` layers trainable; name in the model -> parameter.
+    """Freeze the model and make the chosen matrices of its first `depth` layers trainable, in place.
 
-    LoRA layers are put into the model in place; they start as a change of nothing. Nothing for `head_weights`. All
-    dropout of the model is set to 0: the readout would not see it, only be disturbed by it.
+    LoRA layers start as the identity. Dropout is set to 0: it would only add noise to the readout.
 
-    Raises `ValueError` if the model has adapters already, where a layer lacks one of the matrices, and for `full`
-    training of half-precision weights, whose steps are lost in rounding.
+    Returns:
+        Name in the model -> trainable parameter; empty for `head_weights`.
+
+    Raises `ValueError` if the model has adapters already, if a layer lacks one of the matrices, and for `full` training
+    of half-precision weights, whose steps are lost in rounding.
     """
     if lora_layers(model):
-        raise ValueError("the backbone has adapters already: load it anew, or export what they learned first")
+        raise ValueError("the backbone has adapters already: load it again, or export them first")
     model.requires_grad_(False)
     _remove_dropout(model)
     if settings.part == TrainedPart.HEAD_WEIGHTS:
@@ -85,7 +86,7 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             inject_adapter_in_model(config, model)
-        # Adapters learn in fp32 whatever the frozen weights are in.
+        # Adapters are in fp32 whatever the dtype of the frozen weights.
         parameters = {name: p for name, p in model.named_parameters() if ".lora_" in name}
         for parameter in parameters.values():
             parameter.data = parameter.data.float()
@@ -104,27 +105,26 @@ def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
 def decoder_layers(model: PreTrainedModel) -> str:
     """The name of the list of decoder layers within the model (`layers`, or `language_model.layers`).
 
-    Raises `ValueError` if it cannot be told.
+    Raises `ValueError` if the model has no such list.
     """
     layers = getattr(model.get_decoder(), "layers", None)
     for name, module in model.named_modules():
         if module is layers:
             return name
-    raise ValueError(f"{type(model).__name__} has no list of decoder layers that is known here")
+    raise ValueError(f"{type(model).__name__} has no known list of decoder layers")
 
 
 def layer_of(name: str, layers: str) -> int | None:
-    """The number of the decoder layer that a parameter belongs to, None for one outside of all layers."""
+    """The number of the decoder layer that a parameter belongs to, None if it belongs to no layer."""
     found = re.match(rf"{re.escape(layers)}\.(\d+)\.", name)
     return int(found.group(1)) if found else None
 
 
 class StartModel:
-    """The frozen model that training started from: made before the first step, entered for reference scores.
+    """The frozen model before training, for reference scores. Create it before the first step.
 
-    Adapters are switched off; matrices that are trained in full are swapped for copies of what they were (kept only
-    where `keep` says that they will be needed). Enter it before the pass whose gradients are taken, not between that
-    pass and its backward.
+    `entered` switches adapters off and swaps fully trained matrices for copies of their start values (copied only if
+    `keep` is True). Enter it before the forward pass whose gradients are taken, not between that pass and its backward.
     """
 
     def __init__(self, model: PreTrainedModel, trained: Mapping[str, nn.Parameter], *, keep: bool) -> None:
@@ -135,13 +135,13 @@ class StartModel:
 
     @property
     def sharable(self) -> bool:
-        """Whether the model may be sharded: copies of whole matrices cannot be swapped for shards of them."""
+        """Whether the model may be sharded: copies of whole matrices cannot be swapped with shards."""
         return not self._pairs
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """The model computes as it did at the start."""
-        self._scale(0.0)  # peft's enable_adapters() would change requires_grad, which distributed training counts on
+        """Within this context the model computes with its start weights."""
+        self._scale(0.0)  # peft's enable_adapters() would change requires_grad, on which distributed training relies
         self._swap()
         try:
             yield
@@ -161,9 +161,9 @@ class StartModel:
 
 @torch.no_grad()
 def plain_weights(model: PreTrainedModel, depth: int) -> dict[str, Tensor]:
-    """The state of the model's first `depth` layers with adapters merged, by the plain model's names, on the CPU.
+    """The state dict of the model's first `depth` layers, adapters merged, under the plain model's names, on the CPU.
 
-    A merged matrix is W + alpha / rank * B A, summed in fp32 and kept in W's dtype. The model itself stays as it is.
+    A merged matrix is W + alpha / rank * B A, summed in fp32 and cast to W's dtype. The model is not changed.
     """
     layers, adapters = decoder_layers(model), lora_layers(model)
     state: dict[str, Tensor] = {}
@@ -198,7 +198,7 @@ def _parameter(module: nn.Linear) -> nn.Parameter:
 
 
 def reached(name: str, layer: int, depth: int) -> bool:
-    """Whether a matrix of a layer bears on heads of the first `depth` layers: in the deepest only q_proj and k_proj."""
+    """Whether the readout of the first `depth` layers reaches a matrix: in the deepest layer only q_proj and k_proj."""
     return layer < depth - 1 or (layer == depth - 1 and name in READ_LAST)
 
 
@@ -214,8 +214,7 @@ def _targets(model: PreTrainedModel, depth: int, matrices: Sequence[str]) -> dic
     missing = [name for name in names if not isinstance(modules.get(name), nn.Linear)]
     if missing:
         raise ValueError(
-            f"{type(model).__name__} has no {missing[0]}: name matrices that are modules of their own there, some of "
-            + ", ".join(MATRICES)
+            f"{type(model).__name__} has no module {missing[0]}: choose other matrices, from " + ", ".join(MATRICES)
         )
     return {name: module for name in names if isinstance(module := modules[name], nn.Linear)}
 

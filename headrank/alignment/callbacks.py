@@ -1,9 +1,9 @@
-"""Heads selected again while training goes on.
+"""Selects heads again during training.
 
     Trainer(callbacks=[ReselectHeads(EntropyRegularized(), reselect_every=1)]).fit(module, datamodule=data)
 
-Attention changes under training, and with it which heads read relevance best. The selection comes after an epoch's
-last step and before its validation, so that the epoch's measures and its checkpoint are those of the new heads.
+Training changes attention, and with it which heads rank best. Heads are selected after an epoch's last step and before
+its validation, so that the epoch's measures and its checkpoint are those of the new heads.
 """
 
 import logging
@@ -36,19 +36,22 @@ logger = logging.getLogger(__name__)
 
 
 class ReselectHeads(Callback):
-    """Selects heads anew on the training lists, with the current weights, among the layers up to `max_layer`.
+    """Selects heads again on the training lists with the current weights, from the layers up to `max_layer`.
 
-    criterion, count: as in selection before training; count None keeps the number of heads.
-    reselect_every: epochs between selections; 0: only after the last. After the last epoch there is always one. Where
-        training ends early (EarlyStopping, max_steps) it comes without a validation of its own.
-    lists: the labelled lists; None: the data module's `training_lists`.
-    seeds: of the shuffled context orders. batch_size: lists per forward pass.
+    Args:
+        criterion: as in selection before training.
+        reselect_every: epochs between selections; 0: only after the last epoch. The last epoch always has a selection.
+            If training ends early (EarlyStopping, max_steps), no validation follows that selection.
+        count: the number of heads; None keeps the current number.
+        lists: the labelled lists; None: the data module's `training_lists`.
+        seeds: the seeds of the shuffled context orders.
+        batch_size: lists per forward pass.
 
-    Under DDP each process reads its share of the lists. Logs `heads/overlap` (share of the new heads that were there
-    before), `heads/depth` and `heads/depth_change` (layers). Lists are read at the weights' own precision, without the
-    trainer's autocast.
+    Under DDP each process reads a share of the lists. Lists are read in the dtype of the weights, without the trainer's
+    autocast. Logs `heads/overlap` (the share of heads that stay selected), `heads/depth` and `heads/depth_change`
+    (layers).
 
-    Raises `ValueError` at the start of training for a module without `max_layer`, or that trains head weights.
+    Raises `ValueError` at the start of training if the module has no `max_layer` or trains head weights.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class ReselectHeads(Callback):
             )
         self.criterion, self.reselect_every, self.count = criterion, reselect_every, count
         self.lists, self.seeds, self.batch_size = lists, tuple(seeds), batch_size
-        self._done = self._epoch = -1  # the epochs after which heads were selected last, and that were trained
+        self._done = self._epoch = -1  # the last epoch with a selection, the last trained epoch
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the module's heads can change."""
@@ -77,31 +80,33 @@ class ReselectHeads(Callback):
         if module.max_layer is None:
             raise ValueError("ReselectHeads needs AlignmentModule(max_layer=...): the layers that heads may come from")
         if module.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
-            raise ValueError("ReselectHeads with trained.part 'head_weights': the backbone stays, so do its best heads")
+            raise ValueError(
+                "ReselectHeads with trained.part 'head_weights': the backbone is frozen, its best heads stay the same"
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select where this validation ends an epoch that is due."""
+        """Select if this validation ends an epoch that is due."""
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if fitting and trainer.is_last_batch and self._due(trainer):
             self._select(trainer, _aligned(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select where the epoch is due and had no validation."""
+        """Select if the epoch is due and had no validation."""
         self._epoch = trainer.current_epoch
         if self._due(trainer) and self._done != self._epoch:
             self._select(trainer, _aligned(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select where training ended before its last epoch."""
+        """Select if training ended before its last epoch."""
         if self._done != self._epoch:
             self._select(trainer, _aligned(pl_module), log=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """When heads were selected last."""
+        """The epochs of the last selection and of the last training."""
         return {"done": self._done, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore the epochs."""
         self._done, self._epoch = state_dict["done"], state_dict["epoch"]
 
     def _due(self, trainer: Trainer) -> bool:
@@ -111,8 +116,8 @@ class ReselectHeads(Callback):
     def _select(self, trainer: Trainer, module: AlignmentModule, *, log: bool = True) -> None:
         lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
         table = self._read(module, [x for x in lists if x.has_pairs], trainer.global_rank, trainer.world_size)
-        wanted = self.count or len(module.heads)
-        chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=wanted)
+        count = self.count or len(module.heads)
+        chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=count)
         before, depth = set(module.heads), module.depth
         self._done = trainer.current_epoch if log else self._epoch
         module.set_heads(chosen.heads, self._origin(chosen, table, module))
@@ -125,16 +130,14 @@ class ReselectHeads(Callback):
         if log:
             module.log_dict({f"heads/{name}": value for name, value in values.items()}, sync_dist=True)
 
-    def _read(self, module: AlignmentModule, lists: Sequence[LabelledList], rank: int, ranks: int) -> HeadTable:
+    def _read(self, module: AlignmentModule, lists: Sequence[LabelledList], rank: int, world_size: int) -> HeadTable:
         heads = all_heads(module.max_layer or 0, module.backbone.heads_per_layer)
-        # All read as many lists, the last perhaps for nothing: sharded layers are fetched together, pass by pass.
-        share = [*lists[rank::ranks], *lists[:1]][: math.ceil(len(lists) / ranks)]
+        # All ranks read the same number of lists, some one twice: they fetch sharded layers together in each pass.
+        share = [*lists[rank::world_size], *lists[:1]][: math.ceil(len(lists) / world_size)]
         table = HeadTable(heads, ())
         query_ids = {one.item.query.id for one in lists}
         if len(query_ids) != len(lists):
-            raise ValueError(
-                f"{len(lists)} training lists with {len(query_ids)} query ids; expected a different id each"
-            )
+            raise ValueError(f"{len(lists)} training lists with {len(query_ids)} query ids; expected distinct ids")
         if share:
             scorer = module.reader.scorer
             reader = ListReader(
@@ -144,7 +147,9 @@ class ReselectHeads(Callback):
             with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):
                 table = read_head_table(reader, share, heads, seeds=self.seeds, filtered=filtered)
         parts = gather(table.lists)
-        together: list[LabelledScores] = [parts[n % ranks][n // ranks] for n in range(len(lists))]  # in `lists`' order
+        together: list[LabelledScores] = [
+            parts[n % world_size][n // world_size] for n in range(len(lists))
+        ]  # in `lists`' order
         return HeadTable(heads, tuple(together))
 
     def _origin(self, chosen: Selection, table: HeadTable, module: AlignmentModule) -> dict[str, Any]:
@@ -172,5 +177,5 @@ def _eval_mode(module: AlignmentModule):
 
 def _aligned(module: LightningModule) -> AlignmentModule:
     if not isinstance(module, AlignmentModule):
-        raise ValueError(f"ReselectHeads goes with AlignmentModule, this is {type(module).__name__}")
+        raise ValueError(f"ReselectHeads expects an AlignmentModule, found {type(module).__name__}")
     return module

@@ -1,7 +1,7 @@
-"""Checkpoints of a training on disk: written whole in their folder, with the one before kept, and checked on a restart.
+"""The checkpoint files of a training: written atomically, with the previous one kept, and checked on a restart.
 
-Lightning writes a checkpoint to the system's temporary folder and copies it from there, so that a kill or a full disk
-can leave half of one under its final name.
+Lightning itself writes a checkpoint to the system's temporary folder and copies it, so a kill or a full disk can leave
+a partial file under the final name.
 """
 
 import csv
@@ -25,7 +25,7 @@ EPOCHS = "epochs.csv"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary name in its folder, then renames it; the last but one is kept as well."""
+    """Writes a checkpoint to a temporary name in its folder and renames it; keeps the previous `last.ckpt`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint. Raises `OSError` that names the path on a disk error."""
@@ -33,12 +33,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_write(path, "wb") as file:
             torch.save(checkpoint, file)
             if path.name == LAST and path.is_file():
-                os.replace(path, path.with_name(PREVIOUS))  # a kill before the new one has its name leaves this one
+                os.replace(path, path.with_name(PREVIOUS))  # a kill before the new file is renamed leaves this one
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """Remembers the best epoch also if the folder was moved or renamed since; Lightning then forgets it, and a worse
-    epoch would take the best one's place."""
+    """A checkpoint callback that keeps its best epoch when the folder is moved or renamed.
+
+    Lightning's own forgets it, and a worse epoch would replace the best one.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state with all its paths in this callback's folder."""
@@ -52,7 +54,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a checkpoint is whole: every part of the archive has its checksum."""
+    """Whether a checkpoint is complete: every part of the archive matches its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -61,10 +63,10 @@ def is_readable(path: Path) -> bool:
 
 
 def prepare_restart(work: Path) -> None:
-    """Leave in a work folder only what a training can be continued from; called in one process, before it starts.
+    """Leave only files in the work folder from which training can resume. Call it in one process, before training.
 
-    An unreadable `last.ckpt` is replaced by the one before it. If neither can be read, or `best.ckpt` or
-    the record of epochs cannot, everything is removed and training starts anew. A warning names the file.
+    An unreadable `last.ckpt` is replaced by the previous one. If neither can be read, or if `best.ckpt` or the epoch
+    log cannot be read, all are removed and training starts from the beginning. A warning names the file.
     """
     best, last, previous = (work / name for name in (BEST, LAST, PREVIOUS))
     for path in (last, previous):
@@ -72,7 +74,7 @@ def prepare_restart(work: Path) -> None:
             logger.warning("%s cannot be read and is removed", path)
             path.unlink()
     if not last.exists() and previous.exists():
-        logger.warning("align: continuing from the epoch before, %s", previous)
+        logger.warning("align: resuming from the previous epoch, %s", previous)
         os.replace(previous, last)
     broken = next((path for path in (best,) if path.exists() and not is_readable(path)), None)
     if last.exists() and not best.exists():
@@ -80,7 +82,7 @@ def prepare_restart(work: Path) -> None:
     if not _is_record(work / EPOCHS):
         broken = work / EPOCHS
     if broken is not None:
-        logger.warning("%s is missing or cannot be read: the alignment starts anew", broken)
+        logger.warning("%s is missing or cannot be read: training starts from the beginning", broken)
     if broken is not None or not last.exists():
         for path in (best, last, previous, work / EPOCHS):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How far the training is: a line after each epoch, with its numbers and the time left, and a bar within an epoch."""
+"""The progress of training: a log line after each epoch with its metrics and the time left, and a bar within epochs."""
 
 import logging
 import time
@@ -14,9 +14,9 @@ SHOWN = {"train/loss": "loss", "val/ndcg@10": "val nDCG@10", "heads/overlap": "h
 
 
 class EpochLog(Callback):
-    """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s, about 120 s left` in the first process.
+    """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s, about 120 s left` on rank 0.
 
-    bars: whether progress within an epoch is shown.
+    bars: whether a bar shows the progress within an epoch.
     """
 
     def __init__(self, *, bars: bool = True) -> None:
@@ -26,11 +26,11 @@ class EpochLog(Callback):
         self._start, self._trained = 0.0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock; epochs of an earlier start do not count."""
+        """Start the clock; epochs before a restart do not count."""
         self._start, self._trained = time.monotonic(), 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the epoch's progress."""
+        """Open the epoch's bar."""
         if self.bars and trainer.is_global_zero:
             batches = trainer.num_training_batches
             total = int(batches) if batches != float("inf") else None
@@ -61,7 +61,7 @@ class EpochLog(Callback):
         logger.info("%s: %s", self._epoch(trainer), ", ".join(values))
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """End the bar."""
+        """Close the bar."""
         if self._progress is not None:
             self._progress.close()
 

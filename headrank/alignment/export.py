@@ -1,9 +1,9 @@
-"""From a trained module to a folder that is served: adapters merged, layers cut, heads beside the weights.
+"""Exports a trained module as a model folder: adapters merged, layers cut, with its heads file.
 
     export_aligned(module, Path("outputs/aligned"))
     Reranker.from_pretrained("outputs/aligned")
 
-The folder is an ordinary Hugging Face model folder with a `heads.json`: no peft, no trainer is needed to read it.
+The folder is an ordinary Hugging Face model folder with a `heads.json`. Reading it needs neither peft nor a trainer.
 """
 
 import importlib.metadata
@@ -24,28 +24,28 @@ from headrank.reranker import HEADS_FILE
 def export_aligned(
     module: AlignmentModule, folder: str | Path, *, overwrite: bool = False, dtype: str | None = None
 ) -> HeadsFile:
-    """Write model, tokenizer and heads as one folder, whole or not at all; returns the content of its heads file.
+    """Write model, tokenizer and heads as one folder, atomically; returns the content of its heads file.
 
-    The model holds the layers up to the deepest head now in use, adapters merged, in `dtype` (None: that of the
-    module's weights). The module stays as it is. Under DDP call it in one process; a module that FSDP sharded is not
-    exported itself, but its checkpoint, loaded into a fresh one. What a kill leaves half done is completed by the next
-    export, or by `finish_replacing(folder)`; at no moment is there neither an old nor a new whole folder.
+    The model holds the layers up to the deepest selected head, with adapters merged, in `dtype` (None: the dtype of
+    the module's weights). The module is not changed. Under DDP call this in one process. Under FSDP load the checkpoint into
+    a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the replacement;
+    an old or a new complete folder exists at any moment.
 
-    Raises `FileExistsError` if the folder is there and `overwrite` is False.
+    Raises `FileExistsError` if the folder exists and `overwrite` is False.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} is there already: remove it, choose another, or export with overwrite=True")
+        raise FileExistsError(f"{folder} exists: remove it, choose another folder, or export with overwrite=True")
     with replaced_folder(folder) as scratch:
         save_backbone(_plain_backbone(module, dtype), scratch)
         heads = aligned_heads(module)
-        heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # those that were trained
+        heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # the fingerprint of the trained weights
         heads.save(scratch / HEADS_FILE)
     return heads
 
 
 def aligned_heads(module: AlignmentModule) -> HeadsFile:
-    """The heads file of what the module reads now."""
+    """The heads file of the module's current heads."""
     settings = module.backbone.settings
     return HeadsFile(
         model={
@@ -63,7 +63,7 @@ def aligned_heads(module: AlignmentModule) -> HeadsFile:
         query_ids=tuple(module.origin["query_ids"]),
         seeds=tuple(module.origin["seeds"]),
         project_version=importlib.metadata.version("headrank"),
-        table=module.origin.get("table"),  # where heads were selected again
+        table=module.origin.get("table"),  # present if heads were reselected
     )
 
 
@@ -72,7 +72,7 @@ def _plain_backbone(module: AlignmentModule, dtype: str | None) -> Backbone:
     kept = backbone.model.dtype if dtype is None else DTYPES[dtype]
     config = type(backbone.model.config).from_dict(backbone.model.config.to_dict())
     cut_config(config.get_text_config(decoder=True), module.depth)
-    with torch.device("meta"):  # no memory: every tensor is assigned
+    with torch.device("meta"):  # allocates nothing: every tensor is assigned below
         model = AutoModel.from_config(config, dtype=kept, trust_remote_code=False)
     weights = plain_weights(backbone.model, module.depth)
     model.load_state_dict({name: weight.to(kept) for name, weight in weights.items()}, assign=True)

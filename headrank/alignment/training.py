@@ -1,10 +1,10 @@
-"""Carry out an alignment: data, module, Lightning's trainer, the best checkpoint, the exported folder.
+"""Runs an alignment: trains with Lightning and exports the best checkpoint as a model folder.
 
     align(AlignmentJob(...))
 
-A killed run is taken up from its last epoch where it is started again with the same work folder; where training had
-ended, the best checkpoint is exported at once. The export reads that checkpoint into a fresh model, so that it does not
-matter how many processes trained, or how they shared the weights.
+A killed run with the same work folder resumes after its last complete epoch; if training had finished, the best
+checkpoint is exported at once. The export loads that checkpoint into a new model, so it does not depend on the number
+of processes or on sharding.
 """
 
 import csv
@@ -46,18 +46,18 @@ logger = logging.getLogger(__name__)
 MONITOR = "val/ndcg@10"
 
 EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
-"""Called after each epoch, in one process, with the rows of the epoch record up to it."""
+"""Called after each epoch, on rank 0, with all rows of the epoch log."""
 
 
 class EpochRecord(Callback):
-    """Appends what was logged to a CSV after every epoch; a resumed run continues after the epochs it keeps."""
+    """Appends the logged values to a CSV after every epoch; a resumed run continues it."""
 
     def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
         super().__init__()
         self.path, self.observe = path, observe
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write one row an epoch."""
+        """Write the row of this epoch."""
         if not trainer.is_global_zero:
             return
         values = {
@@ -75,9 +75,10 @@ class EpochRecord(Callback):
 
 
 class PlainSigterm(Callback):
-    """Keeps the SIGTERM handler that was set before the training, if any: it ends the training at once.
+    """Restores the SIGTERM handler that was set before training, which ends training at once.
 
-    Lightning's own first broadcasts to the other processes, which may be in another collective call and wait for ever.
+    Lightning's handler first broadcasts to the other processes. They may be in another collective call and then wait
+    forever.
     """
 
     def __init__(self) -> None:
@@ -85,17 +86,17 @@ class PlainSigterm(Callback):
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Put the handler back that Lightning has replaced."""
+        """Restore the handler that Lightning replaced."""
         main = threading.current_thread() is threading.main_thread()
         if main and self._handler not in (None, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._handler)
 
 
 class EarlyEnd(EarlyStopping):
-    """Early stopping that a kill right after it does not undo: Lightning would train one more epoch on restart."""
+    """Early stopping that also holds after a restart, on which Lightning would train one more epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop at once where a resumed training had stopped."""
+        """Stop at once if the resumed training had stopped."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 
@@ -118,7 +119,7 @@ def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochO
 
 
 def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
-    """The training, as one of its processes: `best.ckpt`, `last.ckpt` and `epochs.csv` in the work folder."""
+    """Train as one process of the job; rank 0 writes `best.ckpt`, `last.ckpt` and `epochs.csv` to the work folder."""
     settings, machine, work = job.settings, job.settings.trainer, job.work
     quiet_lightning()
     seed_everything(settings.seed, workers=True, verbose=False)
@@ -134,10 +135,10 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         seed=settings.seed,
         cache_dir=job.cache,
     )
-    # Several processes would all load to the same GPU: each loads to memory, and Lightning moves to its own.
+    # Several processes would all load to the same GPU, so each loads to memory and Lightning moves it to its GPU.
     module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
     monitored = settings.validation_queries > 0
-    best = MovableCheckpoint(  # only ever exported: without the optimizer's state a third of the size
+    best = MovableCheckpoint(  # only exported, never resumed: a third of the size without the optimizer's state
         work,
         BEST.removesuffix(".ckpt"),
         monitor=MONITOR if monitored else None,
@@ -145,7 +146,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         save_weights_only=True,
         enable_version_counter=False,
     )
-    # Of its own: beside a monitor, `save_last` would write only where the monitored value improves.
+    # A separate callback: with a monitor, `save_last` writes only when the monitored value improves.
     latest = MovableCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
     callbacks: list[Callback] = [
         EpochRecord(work / "epochs.csv", on_epoch),
@@ -179,23 +180,25 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     )
     last = work / LAST
     if last.is_file():
-        logger.info("align: continuing from %s", last)
+        logger.info("align: resuming from %s", last)
     with warnings.catch_warnings():
-        # Lightning warns of a folder with checkpoints in it: a killed run is taken up from exactly there.
+        # Lightning warns of a folder that holds checkpoints, which is how a killed run resumes.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
         with without_cudnn_attention():
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     if best.best_model_score is not None and trainer.is_global_zero:
         logger.info("align: best %s %.4f", MONITOR, float(best.best_model_score))
     if module.reader.cuts:
-        logger.info("align: cut %s (over all epochs, of this process)", module.reader.cuts)
+        logger.info("align: cut %s (all epochs, this process)", module.reader.cuts)
 
 
 @contextmanager
 def without_cudnn_attention() -> Iterator[None]:
-    """Keep PyTorch from cuDNN's attention, whose gradients are not to be trusted: since 2.11 some are NaN on Hopper
-    under a mask (pytorch/pytorch#196678). Training in blocks ended in an illegal memory access with it; whether it was
-    the cause has not been tried. A Trainer of your own is to be run within this, too."""
+    """Disable cuDNN's attention within the context. Use it around your own `Trainer.fit` too.
+
+    Since PyTorch 2.11 some of its gradients under a mask are NaN on Hopper GPUs (pytorch/pytorch#196678). Training with
+    prompts in blocks also ended in an illegal memory access while it was enabled; the cause is not confirmed.
+    """
     before = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
     try:
@@ -205,7 +208,7 @@ def without_cudnn_attention() -> Iterator[None]:
 
 
 def machine_options(machine: TrainerSettings, launch: Launch) -> dict[str, Any]:
-    """The options of a Lightning Trainer that choose devices and processes."""
+    """The options of a Lightning Trainer for devices and processes."""
     strategy = "ddp" if machine.processes > 1 else "auto"
     return {
         "accelerator": machine.accelerator,

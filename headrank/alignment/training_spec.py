@@ -1,4 +1,4 @@
-"""One alignment with everything it needs, in plain data: what is handed to each process that takes part in it."""
+"""An alignment job: the plain data that each training process receives."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +11,20 @@ from headrank.model import BackboneSettings
 
 @dataclass(frozen=True, slots=True)
 class AlignmentJob:
-    """Train a model from `heads` on, and export it. Paths have to be the same for all processes."""
+    """Trains a model from `heads` and exports it. All processes must see the same paths."""
 
     model: BackboneSettings
-    depth: int  # layers to load: those that heads may be selected from
+    depth: int  # layers to load: heads are selected from these
     heads: HeadsFile
     sources: tuple[DataSettings, ...]
     settings: AlignmentSettings
-    criterion: Criterion  # by which heads are selected again
-    work: Path  # where checkpoints and `epochs.csv` go
-    folder: Path  # where the aligned model goes
-    cache: Path | None = None  # of BM25 indexes; None: the user's cache folder
+    criterion: Criterion  # selects heads again during training
+    work: Path  # the folder of checkpoints and `epochs.csv`
+    folder: Path  # the folder of the aligned model
+    cache: Path | None = None  # the cache folder; None: the user's
 
     @property
     def training_model(self) -> BackboneSettings:
-        """The model as it is trained: in float32 where its own weights are, since small steps would be rounded away."""
+        """The model settings for training: float32 for full training, in which rounding would lose small steps."""
         dtype = "float32" if self.settings.part == "full" else self.model.dtype
         return replace(self.model, dtype=dtype, compile=False)

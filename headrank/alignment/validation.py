@@ -1,8 +1,8 @@
-"""Validation of alignment: what is collected per held-out query, and what is made of it once an epoch.
+"""Validation of alignment: collects the ranking of each held-out query and scores all of them once an epoch.
 
-Ranking measures are never averaged over batches: every process collects its queries, all are put together, each query
-counts once, and `headrank.evaluation` scores them. The ideal order is that of the candidates' own grades, the only ones
-that a labelled list holds, so nDCG here is higher than on a benchmark, where the ideal holds passages that were missed.
+Measures are not averaged over batches. The queries of all processes are gathered, each query counts once, and
+`headrank.evaluation` scores them. The ideal order uses only the grades of the list's candidates, so nDCG is higher here
+than on a benchmark, whose ideal order includes relevant passages that the first stage missed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,18 +26,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
-    """A held-out query: its ranking, its scores in context order, its candidates' grades and which are relevant."""
+    """A held-out query: its ranking, its scores in context order, its candidates' grades and its threshold."""
 
     ranking: Ranking
     context: ContextScores
     grades: dict[str, int]
-    relevance_threshold: int = 1  # of the query's own data set
+    relevance_threshold: int = 1  # the threshold of the query's data set
 
     @classmethod
     def from_scores(
         cls, one: LabelledList, z: Float[Tensor, " docs"], masses: Float[Tensor, " docs"], *, fusion_alpha: float = 0.0
     ) -> "ValidationRecord":
-        """From z and attention masses in context order; fused with the first stage as the scorer would.
+        """Build a record from z and attention masses in context order, with the scorer's first-stage fusion.
 
         Raises `ValueError`, naming query and passage, on a NaN or infinite score.
         """
@@ -60,8 +60,8 @@ class ValidationRecord:
 def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
     """`ndcg@10`, and `selectivity` (in [-1, 1]) if the middle zone holds relevant and irrelevant passages.
 
-    Relevant is what reaches the threshold of the query's own data set. A query that comes several times counts once. No
-    records give nothing. Raises `ValueError` if one id belongs to lists of different passages.
+    A passage is relevant if its grade reaches the threshold of the query's data set. A repeated query counts once.
+    Without records the result is empty. Raises `ValueError` if lists with the same query id have different passages.
     """
     by_id: dict[str, ValidationRecord] = {}
     for record in records:
@@ -70,7 +70,7 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
             raise ValueError(f"validation query {record.ranking.query_id!r} has lists of different passages")
     if not by_id:
         return {}
-    ids = sorted(by_id)  # an order that does not depend on processes
+    ids = sorted(by_id)  # the same order for any number of processes
     qrels = {query_id: by_id[query_id].grades for query_id in ids}
     rankings = {query_id: by_id[query_id].ranking for query_id in ids}
     values = {METRIC: mean(score_queries(rankings, qrels, query_ids=ids, metrics=[METRIC])[METRIC])}
@@ -87,7 +87,7 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
 
 
 def gather(objects: Sequence[T]) -> list[list[T]]:
-    """Every process's objects, by rank; of this one alone outside of distributed training. All have to call it."""
+    """The objects of all processes, by rank; outside distributed training, of this one. Every rank must call it."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return [list(objects)]

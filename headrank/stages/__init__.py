@@ -1,1 +1,1 @@
-"""The stages of an experiment: select, rerank, score, report. Each knows its artifacts and skips what is there."""
+"""The stages of an experiment: select, align, rerank. Each stage reuses its existing artifacts."""

@@ -1,6 +1,6 @@
-"""Align: from selected heads to an aligned, cut checkpoint folder with its heads, `checkpoint/`.
+"""Align: trains the selected heads and writes `checkpoint/`, the cut model folder with its heads.
 
-The work folder `training/` holds what a killed run is taken up from, and `epochs.csv` with the training curves.
+The work folder `training/` holds the checkpoints that a killed run resumes from, and the training curves, `epochs.csv`.
 """
 
 import csv
@@ -36,22 +36,24 @@ RECORD = f"{TRAINING}/epochs.csv"
 
 
 def best_validation(folder: Path) -> float:
-    """The best nDCG@10 on held-out queries over an alignment's epochs, out of its run folder.
+    """The best nDCG@10 on held-out queries over the epochs of a run folder's alignment.
 
-    Raises `ValueError` if the record of its epochs is gone or holds none.
+    Raises `ValueError` if the epoch log is missing or has no such column.
     """
     path, values = folder / RECORD, []
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
             values = [float(row["val/ndcg@10"]) for row in csv.DictReader(file) if row.get("val/ndcg@10")]
     if not values:
-        raise ValueError(f"{path} holds no val/ndcg@10: remove {folder / CHECKPOINT} to align again")
+        raise ValueError(
+            f"{path}: expected a column val/ndcg@10, found none; remove {folder / CHECKPOINT} to align again"
+        )
     return max(values)
 
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
-    # The data's own depth says which queries are used and what is held out, the deeper one what is trained on.
+    # The data's depth decides which queries are used and held out; the deeper lists are what training draws from.
     sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(drawn_from(experiment, data))]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     return artifact_key(
@@ -66,15 +68,15 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 
 
 def drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
-    """The labelled lists as deep as training draws candidates from them."""
+    """The labelled lists at the depth from which training draws candidates."""
     return data.labelled([one.deepened(experiment.alignment.draw_depth) for one in experiment.train])
 
 
 class AlignStage:
-    """Runs the align stage of an experiment. Made at its start: where torchrun or srun started several processes, all
-    of them meet here, and those that are not the first wait in `help_aligning`.
+    """Runs the align stage of an experiment.
 
-    Raises `ValueError` if the trainer's devices are not there.
+    Create it when the experiment starts: if torchrun or srun launched several processes, they form their process group
+    here, and ranks above 0 wait in `help_aligning`. Raises `ValueError` if the trainer's devices do not exist.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class AlignStage:
         finish_replacing(folder.path / CHECKPOINT)
 
     def check(self) -> None:
-        """Raise `ValueError` if the labelled lists cannot be split, or are fewer than the processes that train, and
-        what loading them as deep as candidates are drawn from raises."""
+        """Load the labelled lists at the depth of training and check their number.
+
+        Raises `ValueError` if they cannot be split or are fewer than the training processes, and what loading raises.
+        """
         settings = self.experiment.alignment
         drawn_from(self.experiment, self.data)
         training, validation = split(
@@ -106,15 +110,15 @@ class AlignStage:
         check_shares(len(training), len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
-        """The aligned heads, the settings that load the aligned model, and what identifies it. A fresh checkpoint is
-        reused.
+        """The aligned heads, the settings that load the aligned model, and its identity for keys.
 
-        Raises `ArtifactError` if a file of the checkpoint, or the record of its epochs, was edited or is damaged.
+        A checkpoint with the same key is reused. Raises `ArtifactError` if a file of the checkpoint or the epoch log
+        was edited or is damaged.
         """
         name = f"{CHECKPOINT}/heads.json"
         key = align_key(self.experiment, heads, self.data)
         if any((self.folder.path / CHECKPOINT).glob("*.safetensors")):
-            self.folder.check(name, key)  # training takes hours: not again because of an edit
+            self.folder.check(name, key)  # training takes hours: an edit raises instead of starting it again
         else:
             (self.folder.path / name).unlink(missing_ok=True)  # heads without their model
         written = self.folder.make(
@@ -127,7 +131,7 @@ class AlignStage:
         if not written and self._group is not None:
             self._group.broadcast_job(None)
             self._group.destroy()
-        for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # of no use once the model is there, and large
+        for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # large, and useless once the model is exported
             _remove(spent)
         logger.info("align: %s %s", name, "written" if written else "reused")
         path = self.folder.path / CHECKPOINT
@@ -137,11 +141,11 @@ class AlignStage:
         return HeadsFile.load(path / "heads.json"), settings, {ALIGNED: key}
 
     def epochs(self) -> list[dict[str, float | int]]:
-        """What was logged after each epoch of the alignment."""
+        """The rows of the epoch log."""
         return read_epoch_log(self.folder.path / TRAINING / "epochs.csv")
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
-        # late: Lightning takes seconds to import, and belongs to the extra `train`
+        # imported here: Lightning takes seconds to import and belongs to the extra `train`
         from headrank.alignment.checkpoint_files import prepare_restart
         from headrank.alignment.training import align
         from headrank.alignment.training_spec import AlignmentJob
@@ -151,7 +155,7 @@ class AlignStage:
         marker = work / "key.json"
         if _key(marker) != key:
             if work.exists():
-                shutil.rmtree(work)  # another alignment's
+                shutil.rmtree(work)  # written by an alignment with another key
             with atomic_write(marker) as file:
                 json.dump({"key": key}, file)
         prepare_restart(work)
@@ -171,9 +175,9 @@ class AlignStage:
 
 
 def help_aligning(experiment: Experiment) -> None:
-    """What the processes beside the first do that torchrun or srun started: join, wait, train; nothing else is theirs.
+    """What ranks above 0 do under torchrun or srun: join the process group, wait for the job, train.
 
-    Raises `ValueError` if the trainer's devices are not there, and where the first process has failed.
+    Raises `ValueError` if the trainer's devices do not exist or rank 0 has failed.
     """
     from headrank.alignment.training import train
 
@@ -187,7 +191,7 @@ def help_aligning(experiment: Experiment) -> None:
 
 
 def _key(marker: Path) -> str | None:
-    """The key of the alignment whose work folder this is; None without a readable one."""
+    """The alignment key that a work folder's marker holds; None if the marker cannot be read."""
     try:
         return str(json.loads(marker.read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -195,7 +199,7 @@ def _key(marker: Path) -> str | None:
 
 
 def _remove(checkpoint: Path) -> None:
-    if checkpoint.is_dir():  # of sharded training
+    if checkpoint.is_dir():  # a sharded checkpoint
         shutil.rmtree(checkpoint)
     else:
         checkpoint.unlink()
@@ -211,7 +215,7 @@ def _process_group(experiment: Experiment) -> "ProcessGroup | None":
 
 
 def _criterion(system: SystemSettings, heads: HeadsFile) -> Criterion:
-    """The criterion that chose the heads: with the entropy weight that cross-validation found, where it was to."""
+    """The criterion that chose the heads, with the cross-validated entropy weight if the weight was `auto`."""
     if system.entropy_weight == "auto" and isinstance(system.criterion, EntropyRegularized):
         return replace(system.criterion, weight=heads.criterion["parameters"]["weight"])
     return system.criterion

@@ -1,4 +1,4 @@
-"""Checks of an experiment that need the model's configuration, but no weights: made before any work."""
+"""Checks an experiment against the model's configuration, without weights, before any work."""
 
 from contextlib import nullcontext, suppress
 
@@ -10,11 +10,11 @@ from headrank.stages.select import heads_name
 
 
 def check_model(experiment: Experiment) -> None:
-    """Check the models of an experiment, those of its rerankers too, and compare layers and heads in the settings with
-    those of the model. Reads configurations, tokenizers and the headers of weights, no weights.
+    """Check the experiment's models, including its rerankers', and the layers and heads that its settings name.
 
-    Raises `ConfigError`, and `ModelError` for a model that cannot be used or is not there. A run that has its heads may
-    be finished and not need the model: then a missing one is no error here.
+    Reads configurations, tokenizers and the headers of weight files. Raises `ConfigError` for wrong layers or heads and
+    `ModelError` for a model that is missing or cannot be used. If the run folder already has its heads, a missing model
+    is ignored: the run may be finished.
     """
     begun = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
     for settings in experiment.rerankers.values():

@@ -1,4 +1,4 @@
-"""The facts of a run in its report: the model, the heads, the data, the time."""
+"""The facts table of a run's report: model, heads, data, time."""
 
 import platform
 from collections.abc import Mapping
@@ -22,10 +22,15 @@ def report_facts(
     threads: int,
     notice: str = "",
 ) -> dict[str, str]:
-    """Labels and values for the report's table of facts; `passes` are the rerank stage's facts by system and benchmark,
-    `numbers` those of `run_numbers`, `seconds` the stages' times so far. `notice`, if given, is shown at the top.
+    """Labels and values of the report's facts table.
 
-    The time per query is wall time of the whole call: tokenisation, forward passes, scores.
+    Args:
+        passes: the rerank stage's facts by system and benchmark.
+        numbers: the output of `run_numbers`.
+        seconds: the wall time of each stage so far.
+        notice: shown at the top if it is not empty.
+
+    The time per query is the wall time of the whole call: tokenisation, forward passes, scoring.
     """
     e = experiment
     system = e.systems[MAIN_SYSTEM]
@@ -65,7 +70,7 @@ def report_facts(
 
 
 def _cost(values: Mapping[str, Any]) -> str:
-    """What a query takes, as far as a system says."""
+    """The cost of a query, as far as the system reports it."""
     lists = max(1, values["lists"])
     parts = [f"{values['seconds'] / lists:.2f} s a query"]
     if "tokens" in values:
@@ -82,13 +87,13 @@ def _cost(values: Mapping[str, Any]) -> str:
 
 
 def _rate(values: Mapping[str, Any]) -> float:
-    """Floating-point operations a second of the whole call. No utilisation: what the machine can do is not measured in
-    a run (`make bench` does)."""
-    return values["flops"] / max(values["seconds"], 1e-9)  # no list takes no time
+    """Floating-point operations per second over the whole call. A run does not measure the machine's peak rate; `make
+    bench` does."""
+    return values["flops"] / max(values["seconds"], 1e-9)  # zero lists take zero seconds
 
 
 def _formatting(counts: Mapping[str, int]) -> str:
-    """Formatting success: the share of windows whose reply is a complete permutation, and what the others were."""
+    """The share of windows whose reply is a complete permutation, and the kinds of the other replies."""
     windows = counts["windows"]
     if not windows:
         return "no window was read"
@@ -101,11 +106,12 @@ def _formatting(counts: Mapping[str, int]) -> str:
 def run_numbers(
     experiment: Experiment, heads: HeadsFile, passes: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, float | int]:
-    """The numbers among a run's facts, by name: the model's size, what of it is used, what a query costs.
+    """The numeric facts of a run by name: model size, the part in use, and the cost of a query.
 
-    Parameters are weights, embeddings included, of the model as it came and of what the main system's heads need of it.
-    Costs are under `cost/<benchmark>/<system>/`: wall seconds, prompt tokens and floating-point operations a query
-    (`headrank.model.cost`), operations a second, the peak memory in GiB, and how many passages and queries were cut.
+    Parameters count all weights, embeddings included: of the whole model, and of the layers that the main system's
+    heads need. Costs are named `cost/<benchmark>/<system>/...`: wall seconds, prompt tokens and floating-point
+    operations per query (`headrank.model.cost`), operations per second, peak memory in GiB, and the number of cut
+    passages and queries.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),

@@ -1,7 +1,7 @@
-"""The settings that are in no artifact's key, because they change no number beyond rounding.
+"""The settings that artifact keys leave out, because they change results by rounding at most.
 
-Every field that is not listed here is part of the keys of everything that is computed with its settings. A test
-(`tests/stages/test_key_fields.py`) lists the other fields and fails until a new field is in one of the two lists.
+Every other field is part of the key of each artifact computed with its settings. `tests/stages/test_key_fields.py`
+lists those fields and fails until a new field is in one of the two lists.
 """
 
 import dataclasses
@@ -14,25 +14,25 @@ from headrank.data import DataSettings
 from headrank.experiment import SelectionSettings
 from headrank.model import BackboneSettings, ScorerSettings, StateSettings
 
-MACHINE = "where and how fast it is computed; numbers are equal up to rounding"
-BATCHING = "how many are computed together; numbers are equal up to rounding"
-CONTENT = "what is read through it is in the keys: the lists, and fingerprints of passages, queries and judgements"
+MACHINE = "where and how fast it runs; results are equal up to rounding"
+BATCHING = "the size of batches; results are equal up to rounding"
+CONTENT = "the data it selects is in the keys: the lists, and fingerprints of passages, queries and judgements"
 
 LEFT_OUT: Mapping[type, Mapping[str, str]] = {
-    # Kernels compute the same attention; dtype is in the keys, since rounding to 8 bits changes rankings.
+    # Kernels compute the same attention. dtype is in the keys: rounding to 8 bits changes rankings.
     BackboneSettings: dict.fromkeys(("device", "kernel", "compile", "whole_deepest"), MACHINE),
     ScorerSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
     SelectionSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
     CrossEncoderReranker: {"batch_size": BATCHING},
     Generative: {"batch_size": BATCHING},
     Qwen3Reranker: {"batch_size": BATCHING},
-    StateSettings: {"folder": "where states are kept", "keep": "whether they are"},
-    # `lists_per_step` is in the keys, with the number of processes already counted in its default.
+    StateSettings: {"folder": "where states are stored", "keep": "whether new states are stored"},
+    # `lists_per_step` is in the keys; its default depends on the number of processes.
     TrainerSettings: dict.fromkeys(
         ("accelerator", "devices", "num_nodes", "strategy", "gradient_checkpointing", "progress_bar"), MACHINE
     ),
     AlignmentSettings: {"draw_depth": CONTENT},
-    # `relevance_threshold` is in the keys of metrics and of what is computed from labelled lists, one by one.
+    # The keys of metrics and of artifacts from labelled lists add `relevance_threshold` themselves.
     DataSettings: {
         **dict.fromkeys(
             (
@@ -49,14 +49,14 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
             CONTENT,
         ),
         "name": "names files and rows",
-        "notice": "words in the report",
-        "licence": "words in the doctor's output",
+        "notice": "text in the report",
+        "licence": "text in the doctor's output",
     },
 }
 
 
 def in_key(value: Any) -> Any:
-    """The part of nested settings that belongs into a key, as plain values and objects that `artifact_key` takes."""
+    """The part of nested settings that belongs in a key, as values that `artifact_key` accepts."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         left_out = LEFT_OUT.get(type(value), {})
         names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
@@ -79,7 +79,7 @@ def not_in_key(value: Any) -> dict[str, Any]:
 
 
 def scorer_in_key(scorer: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a scorer's settings, given as plain values, on which scores depend.
+    """The part of a scorer's settings (as plain values) on which scores depend.
 
     The seed counts only for shuffled orders, the power only for calibration `residual`.
     """

@@ -1,4 +1,4 @@
-"""The keys of the stages' artifacts: what each of them depends on."""
+"""The keys of the stages' artifacts: a hash of everything that an artifact depends on."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from headrank.model import model_identity
 from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData
 
-FORMAT = 2  # raised when the same input gives other numbers; 2: tokens as in running text, other shuffled orders
-ALIGNED = "aligned"  # the key under which the identity of a model trained here is kept
-METRICS_FORMAT = 3  # the same of `metrics/*.json`, which cost no model; 3: homogenization of each list
+FORMAT = 2  # raise it when the same input gives other numbers; 2: tokens as in running text, other shuffled orders
+ALIGNED = "aligned"  # the entry of a model's identity that marks it as trained by this experiment
+METRICS_FORMAT = 3  # the same for `metrics/*.json`, which need no model; 3: homogenization of each list
 
 
 @cache
@@ -24,26 +24,30 @@ def project_version() -> str:
 
 
 def experiment_key(experiment: Experiment) -> str | None:
-    """The key of all that a run came to, found without reading data: its configuration, this version, and size and time
-    of the local files and folders that the configuration names. None for an experiment that carries no configuration.
+    """The key of a finished run, computed without reading data.
+
+    It covers the configuration, this package's version, and the size and time of the local files that the configuration
+    names. None if the experiment has no configuration.
     """
     content = dict(experiment.config)
     if not content:
         return None
-    for where in ("paths", "tracking"):  # where results go and come from, not what they are
+    for where in ("paths", "tracking"):  # they say where results are written, not what they are
         content.pop(where, None)
-    runs = {one.run_path for one in experiment.benchmarks if one.run_path}  # named by a pattern, it may be
+    runs = {
+        one.run_path for one in experiment.benchmarks if one.run_path
+    }  # the configuration may hold only their pattern
     local = {text: _files(Path(text)) for text in _texts(content) | runs}
     named = {text: files for text, files in local.items() if files}
     return artifact_key("experiment", FORMAT, project_version(), content, named)
 
 
 def _files(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of a file, or of the files of a folder; nothing if there is none."""
+    """Name, size and modification time of a file or of the files in a folder; empty if it does not exist."""
     try:
         path = path.expanduser()
         files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    except (OSError, RuntimeError):  # no name that a file could have, or no such user's home
+    except (OSError, RuntimeError):  # not a valid file name, or an unknown user's home
         return []
     return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
@@ -58,9 +62,9 @@ def _texts(content: Any) -> set[str]:
 
 
 def lists_identity(data: BenchmarkData) -> dict[str, Any]:
-    """What identifies the lists that a reranker reads: the passages, the queries, and the first stage's ids and scores.
+    """Identifies the lists that a reranker reads: passages, queries, and the first stage's ids and scores.
 
-    Not the settings by which they were found, and not the judgements.
+    The settings that produced the lists and the judgements do not count.
     """
     lists = [
         (item.query.id, item.query.text, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists
@@ -69,7 +73,7 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
 
 
 def labelled_identity(data: LabelledData) -> dict[str, Any]:
-    """What identifies labelled lists: every part's lists, judgements and relevance threshold, and the queries' ids."""
+    """Identifies labelled lists: each part's lists, judgements and relevance threshold, and the query ids."""
     parts = [
         {
             **lists_identity(part),
@@ -82,7 +86,7 @@ def labelled_identity(data: LabelledData) -> dict[str, Any]:
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:
-    """The key of a head table: it depends on how lists are read, not on the criterion that will use it."""
+    """The key of a head table. It depends on how lists are read, not on the criterion that uses the table."""
     return artifact_key(
         "head table",
         FORMAT,
@@ -97,7 +101,7 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledData | None) -> str:
-    """The key of `heads.json`. The file holds the whole scorer, so that all of its settings count."""
+    """The key of `heads.json`. The file holds the whole scorer, so all its settings count."""
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
         "heads",
@@ -115,30 +119,33 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The parts of a heads file (as a dict) that an artifact depends on.
+    """The named parts of a heads file (as a dict), reduced to what an artifact depends on.
 
-    Of the heads layer, number and weight, not what the criterion measured; of the scorer what scores depend on.
+    Heads count by layer, number and weight, without the criterion's measures; the scorer by the settings that change
+    scores.
     """
     parts = {name: heads[name] for name in names}
-    parts["heads"] = sorted((head["layer"], head["head"], head["weight"]) for head in heads["heads"])  # sums of them
+    parts["heads"] = sorted(
+        (head["layer"], head["head"], head["weight"]) for head in heads["heads"]
+    )  # order does not matter: scores are sums over heads
     if parts["scorer"] is not None:
         parts["scorer"] = scorer_in_key(parts["scorer"])
     return parts
 
 
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a benchmark's run: the model (its identity), the heads with their scorer and prompt, the lists."""
+    """The key of a benchmark's run: the model's identity, the heads with their scorer and prompt, and the lists."""
     used = used_parts(heads, "heads", "prompt", "scorer")
     return artifact_key("run", FORMAT, in_key(model), used, lists_identity(benchmark))
 
 
 def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a benchmark's run by a system without heads: all its rankings depend on (its identity), the lists."""
+    """The key of a benchmark's run by a reranker without heads: the reranker's identity and the lists."""
     return artifact_key("run", FORMAT, in_key(identity), lists_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:
-    """The key of a benchmark's metrics: its runs, lists and judgements, the queries that count, what is measured."""
+    """The key of a benchmark's metrics: its runs, lists, judgements, scored queries and metrics."""
     return artifact_key(
         "metrics",
         METRICS_FORMAT,

@@ -1,4 +1,4 @@
-"""The data a stage works on: a collection's candidate lists and first-stage run, loaded once per process."""
+"""The data of the stages: candidate lists and first-stage runs, loaded once per process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ __all__ = ["BenchmarkData", "DataLoader", "LabelledData"]
 class LabelledData:
     """The labelled lists of one or more collections, for selection and alignment.
 
-    lists: all of them, part by part, under query ids that differ (see `distinct_ids`); each has the relevance threshold
-        of its data set.
+    lists: the lists of all parts, in order, with distinct query ids (see `distinct_ids`); each has the relevance
+        threshold of its data set.
     """
 
     parts: tuple[BenchmarkData, ...]
@@ -23,12 +23,12 @@ class LabelledData:
 
     @property
     def name(self) -> str:
-        """The parts' names."""
+        """The names of the parts."""
         return " + ".join(part.settings.name for part in self.parts)
 
 
 class DataLoader:
-    """Loads benchmarks and training lists by their settings; what was loaded is kept."""
+    """Loads benchmarks and labelled lists by their settings and keeps them."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
@@ -36,7 +36,7 @@ class DataLoader:
         self._collections: dict[tuple[str, bool], Collection] = {}
 
     def load(self, settings: DataSettings) -> BenchmarkData:
-        """The data of these settings. Raises what the data package raises: missing files, unknown ids, bad lines."""
+        """The data of these settings. Raises errors of the data package: missing files, unknown ids, bad lines."""
         if settings not in self._loaded:
             source = (settings.collection, settings.title)
             data = load_data(settings, self.cache, self._collections.get(source))

@@ -1,6 +1,6 @@
-"""Refuses lists whose prompts are longer than the model's context, before a model is loaded.
+"""Refuses lists whose prompts exceed the model's context, before a model is loaded.
 
-A list is tokenised only if its characters could make too many tokens: with the usual limits of passages none is.
+Only lists whose characters could make too many tokens are tokenised; with the usual passage limits there are none.
 """
 
 import logging
@@ -17,7 +17,9 @@ from headrank.stages.lists import BenchmarkData, LabelledData
 
 logger = logging.getLogger(__name__)
 
-_TOKENS_PER_BYTE = 3  # at most: a token is a byte or more of UTF-8, which normalisation (NFC) makes 3 times as long
+_TOKENS_PER_BYTE = (
+    3  # upper bound: a token is at least one UTF-8 byte, and normalisation (NFC) makes text up to 3 times as long
+)
 
 
 def check_prompt_lengths(
@@ -26,10 +28,13 @@ def check_prompt_lengths(
     selection: LabelledData | None = None,
     training: LabelledData | None = None,
 ) -> None:
-    """Raise `ConfigError` if a list does not fit into the context of the model that would read it.
+    """Raise `ConfigError` if a list does not fit in the context of the model that reads it.
 
-    selection, training: the labelled lists that select heads, and those that alignment draws candidates from. Rerankers
-    without heads are asked if they have a method `check(own, lists)`.
+    Args:
+        selection: the labelled lists that select heads.
+        training: the labelled lists from which alignment draws candidates.
+
+    A reranker without heads checks its lists itself if it has a method `check(model, lists)`.
     """
     e = experiment
     limit = context_tokens(e.model)
@@ -39,7 +44,9 @@ def check_prompt_lengths(
         instruction = system.instructions.get(data, system.prompt.instruction)
         prompt, with_null = replace(system.prompt, instruction=instruction), system.scorer.needs_null
         uncut = [field for field in ("max_passage_tokens", "max_query_tokens") if getattr(prompt, field) is None]
-        prompt = replace(prompt, **dict.fromkeys(uncut, limit))  # one such text is too long by itself, however long
+        prompt = replace(
+            prompt, **dict.fromkeys(uncut, limit)
+        )  # an uncut text longer than the context is too long in any case
         if (prompt, with_null) not in builders:
             builders[prompt, with_null] = PromptLengths(PromptBuilder(tokenizer, prompt), with_null=with_null)
         too_long = list(builders[prompt, with_null].too_long(lists, limit or 0, draw))
@@ -58,12 +65,14 @@ def check_prompt_lengths(
             for benchmark in benchmarks:
                 check(benchmark.candidates.lists, benchmark.settings.name, name, system)
             if selection is not None and system.criterion.needs_labels:
-                null = replace(system, scorer=replace(system.scorer, calibration="residual"))  # read in any case
+                null = replace(
+                    system, scorer=replace(system.scorer, calibration="residual")
+                )  # selection always reads the null query
                 check([one.item for one in selection.lists if one.has_pairs], selection.name, f"{name}'s heads", null)
         if training is not None:
             name, system = next(iter(e.systems.items()))
             pools = [one.item for one in training.lists if one.has_pairs]
-            deepest = max(source.depth for source in e.train)  # as many as a list itself has are drawn, at most
+            deepest = max(source.depth for source in e.train)  # a list has at most this number of candidates
             check(pools, training.name, "alignment", system, draw=min(e.alignment.draw_candidates, deepest))
     for settings in e.rerankers.values():
         refuse = getattr(settings, "check", None)
@@ -73,7 +82,7 @@ def check_prompt_lengths(
 
 
 class PromptLengths:
-    """The positions that lists take in one wording of the prompt."""
+    """The number of positions that lists take with one set of prompt settings."""
 
     def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
         self.builder, self.with_null = builder, with_null
@@ -82,23 +91,23 @@ class PromptLengths:
     def too_long(
         self, lists: Iterable[CandidateList], limit: int, draw: int = 0
     ) -> Iterator[tuple[CandidateList, int]]:
-        """The lists that take more than `limit` positions, and how many they take.
+        """The lists that take more than `limit` positions, with the number they take.
 
-        draw: the number of passages of a list that are read, which can be any of them: the longest count. 0: all.
+        draw: the number of passages read per list; any of them may be drawn, so the longest count. 0: all.
         """
         for item in lists:
             if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
                 yield item, positions
 
     def bound(self, item: CandidateList, draw: int = 0) -> int:
-        """Positions that the list takes at most, by its characters."""
+        """An upper bound on the positions of the list, from its characters."""
         s = self.builder.settings
         passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
         kept = passages[: draw or None]
         return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
 
     def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """Positions that the list takes, its texts tokenised."""
+        """The positions of the list, from its tokenised texts."""
         texts = [passage.text for passage in item.passages]
         prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
         if not draw or draw >= len(texts):

@@ -1,6 +1,6 @@
-"""Rerank: a TREC run per benchmark and system, with the scores in context order next to it.
+"""Rerank: writes a TREC run and its scores in context order for each system and benchmark.
 
-Most systems are heads of the experiment's model; those that are not (`headrank.baselines`) bring code of their own.
+Most systems are heads of the experiment's model. The others are rerankers with separate code (`headrank.baselines`).
 """
 
 import json
@@ -37,16 +37,17 @@ class RerankedBenchmark:
     """A system's output on a benchmark: rankings, scores in context order, and the facts of the pass."""
 
     rankings: Run
-    contexts: tuple[ContextScores, ...]  # none of a system that reads each passage alone
-    facts: dict[str, Any]  # seconds, lists, and as far as known: peak memory, tokens, depth, replies, ...
+    contexts: tuple[ContextScores, ...]  # empty for a pointwise system
+    facts: dict[str, Any]  # seconds, lists, and if known: peak memory, tokens, depth, replies, ...
     key: str
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment; a model is kept as long as the same one is asked for.
+    """Runs the rerank stage of an experiment. Consecutive calls with the same model reuse the loaded one.
 
-    Runs of untrained systems are copied from the cache if they are in it (see `run_cache.py`). A model that this
-    experiment trained is in no other one; runs that read or fill kept states have their own timing. Both bypass it.
+    Runs of untrained systems are copied from the cache if they are in it (see `run_cache.py`). Two kinds
+    of runs bypass the cache: those of a model that this experiment trained, and those that read or add passage states,
+    whose timing depends on the states found.
 
     Args:
         folder: the run folder.
@@ -74,9 +75,9 @@ class RerankStage:
     def run(
         self, system: str, model: BackboneSettings, identity: dict[str, Any], heads: HeadsFile, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
-        """The system's run of the benchmark, read from the run folder if it is fresh.
+        """The system's run of the benchmark, read from the run folder if it is up to date.
 
-        identity: what identifies the model's weights, part of the run's key.
+        identity: identifies the model's weights; part of the run's key.
         """
         states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
         key = run_key({**identity, **states}, heads.to_dict(), benchmark)
@@ -156,7 +157,7 @@ class RerankStage:
             "heads": len(heads.heads),
         }
         _write_contexts(_contexts_path(path), [item.context for item in scored], facts)
-        # The run is written last: with it the artifact is whole.
+        # The run is written last: it marks the artifact as complete.
         write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=_tag(system))
 
     def _run(
@@ -192,14 +193,14 @@ def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -
 def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
     """The first stage's scores in the context order of a system that read the same lists.
 
-    In its own order nothing of the middle zone could be in its top quartile; side by side with a system it is measured
-    on the passages that stood in the zone for that system.
+    The first stage is measured on the passages in that system's middle zone: in its own order no passage of the zone
+    could reach the top quartile.
     """
     by_query = {context.query_id: context.passage_ids for context in order}
     contexts = []
     for item in benchmark.candidates.lists:
         if item.first_stage_scores is None:
-            raise ValueError(f"query {item.query.id!r}: its candidates carry no scores of the {FIRST_STAGE_SYSTEM}")
+            raise ValueError(f"query {item.query.id!r}: expected scores of the {FIRST_STAGE_SYSTEM}, found none")
         scores = dict(zip(item.passage_ids, item.first_stage_scores, strict=True))
         ordered = tuple(scores[passage_id] for passage_id in by_query[item.query.id])
         masses = ordered if min(ordered) >= 0 and max(ordered) > 0 else None
@@ -208,8 +209,10 @@ def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, .
 
 
 def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """The scores of a system that reads each passage alone, in the context order of one that read the same lists: it
-    has no zone of its own, and is measured on the passages of the other's, as the first stage is."""
+    """The scores of a pointwise system in the context order of a system that read the same lists.
+
+    A pointwise system has no context and no middle zone. It is measured on the other system's zone, as the first stage.
+    """
     contexts = []
     for context in order:
         scores = {result.id: result.score for result in rankings[context.query_id].results}
@@ -221,7 +224,7 @@ def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[Co
 def _timed(
     rerank: Callable[..., T], label: str, benchmark: BenchmarkData, device: torch.device
 ) -> tuple[T, dict[str, Any]]:
-    """The result of `rerank(lists, on_list=...)`, and its seconds (without loading) and, if known, its peak memory."""
+    """The result of `rerank(lists, on_list=...)`, with its seconds (without loading) and its peak memory if known."""
     lists: Sequence[CandidateList] = benchmark.candidates.lists
     start = time.perf_counter()
     with PeakMemory(device) as peak, Progress(len(lists), label, "list", log_end=False) as progress:

@@ -1,7 +1,7 @@
-"""Select: from labelled lists to `heads.json`, for each system of the experiment, and `head_curves.json`.
+"""Select: chooses heads on labelled lists; writes `heads.json` for each system and `head_curves.json`.
 
-The head table is the only work on the model here. It is kept in the cache folder under the key of what it depends on,
-so that another criterion, another number of heads or another calibration over the same reading costs nothing.
+Only the head table needs the model. It is cached under the key of what it depends on, so another criterion, number of
+heads or calibration on the same lists needs no new forward pass.
 """
 
 import json
@@ -62,7 +62,7 @@ class SelectStage:
         self._tables: dict[Path, HeadTable] = {}
 
     def run(self) -> dict[str, HeadsFile]:
-        """The heads of every system, read from the run folder if they are fresh."""
+        """The heads of every system, read from the run folder if they are up to date."""
         e = self.experiment
         train = self.data.labelled(e.train) if e.train else None
         if train is not None:
@@ -76,7 +76,7 @@ class SelectStage:
             result[name] = HeadsFile.load(self.folder.path / file)
             if name == MAIN_SYSTEM and train is not None:
                 self._curves(system, result[name], train, key)
-        self._backbone = None  # reranking needs a shallower one
+        self._backbone = None  # reranking loads a shallower one
         return result
 
     def _select(self, name: str, system: SystemSettings, train: LabelledData | None) -> HeadsFile:
@@ -84,7 +84,9 @@ class SelectStage:
         layers, width = count_layers(e.model)
         depth = min(layers, e.selection.max_layer or layers)
         criterion = system.criterion
-        labelled = train is not None and criterion.needs_labels  # reading lists takes minutes: not for a picture alone
+        labelled = (
+            train is not None and criterion.needs_labels
+        )  # reading takes minutes; a figure alone does not justify it
         if labelled:
             assert train is not None
             table = self._table(system, train, depth)
@@ -94,7 +96,7 @@ class SelectStage:
         parameters = {k: v for k, v in vars(criterion).items() if k != "count"}
         if system.entropy_weight == "auto":
             if not isinstance(criterion, EntropyRegularized):
-                raise ValueError(f"system {name}: entropy_weight: auto goes with entropy_regularized")
+                raise ValueError(f"system {name}: expected the criterion entropy_regularized with entropy_weight: auto")
             weight, tried = choose_entropy_weight(table, criterion, system.scorer, count=system.heads)
             logger.info("select: %s: entropy weight %s by cross-validation of %s", name, weight, tried)
             criterion = replace(criterion, weight=weight)
@@ -113,11 +115,11 @@ class SelectStage:
         )
 
     def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:
-        """Write what more heads and more layers would be worth, for the report, if the head table is at hand."""
+        """Write quality against the number of heads and layers, for the report, if the head table exists."""
         criterion, key = system.criterion, artifact_key("head curves", key)
         table_path = self._table_path(system, train)[0]
         if not self.folder.is_fresh(HEAD_CURVES, key) and not (criterion.needs_labels and is_whole(table_path)):
-            (self.folder.path / HEAD_CURVES).unlink(missing_ok=True)  # of other heads
+            (self.folder.path / HEAD_CURVES).unlink(missing_ok=True)  # curves of other heads
             return
         if isinstance(criterion, EntropyRegularized):
             criterion = replace(criterion, weight=heads.criterion["parameters"]["weight"])
@@ -132,9 +134,9 @@ class SelectStage:
         logger.info("select: %s %s", HEAD_CURVES, "written" if written else "reused")
 
     def _table_path(self, system: SystemSettings, train: LabelledData) -> tuple[Path, bool]:
-        """Where the head table that the system chooses from is kept, and whether it holds token-filtered scores.
+        """The path of the system's head table, and whether the table holds token-filtered scores.
 
-        One reading serves every system that reads the same prompts, with filtered scores if any of them wants them.
+        Systems that read the same prompts share a table; it holds filtered scores if one of them needs them.
         """
         e = self.experiment
         alike = [
@@ -148,12 +150,12 @@ class SelectStage:
     def _table(self, system: SystemSettings, train: LabelledData, depth: int) -> HeadTable:
         path, filtered = self._table_path(system, train)
         if path not in self._tables:
-            # another job of a sweep that needs the same table waits for it
+            # other jobs of a sweep that need the same table wait here
             with cache_lock(self.experiment.cache, f"head_table_{path.stem}"):
                 remove_leftovers(path.parent, name=path.name)
                 if not is_whole(path):
                     if path.is_file():
-                        logger.warning("%s was edited or is damaged; the lists are read again", path)
+                        logger.warning("%s was edited or is damaged; it is rebuilt", path)
                     _write_table(path, self._read(system, train, depth, filtered=filtered))
             self._tables[path] = HeadTable.load(path)
         return self._tables[path]

@@ -1,4 +1,4 @@
-"""Queries that chose or trained the heads and are scored as well."""
+"""Queries that are used both for selecting or aligning heads and for scoring."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from headrank.stages.lists import BenchmarkData, LabelledData
 
 
 def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> dict[str, int]:
-    """Benchmark -> how many of its scored queries are among the labelled ones; benchmarks that share none are left out.
+    """Benchmark -> the number of its scored queries that are also labelled; benchmarks without any are left out.
 
-    A query is the same if its text is, apart from white space and case, whatever its id and collection; or if it has
-    the same id in the same collection.
+    Two queries are the same if their texts are equal up to white space and case, or if they have the same id in the
+    same collection.
     """
     texts = {_normalised(one.item.query.text) for one in train.lists}
     ids = {(part.settings.collection, query_id) for part in train.parts for query_id in part.query_ids}
@@ -26,14 +26,14 @@ def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> 
 
 
 def shared_notice(shared: dict[str, int], benchmarks: Sequence[BenchmarkData]) -> str:
-    """The warning of a log and a report; empty if no query is shared."""
+    """The warning for log and report; empty if no query is shared."""
     if not shared:
         return ""
     scored = {benchmark.settings.name: len(benchmark.query_ids) for benchmark in benchmarks}
     counts = ", ".join(f"{count} of the {scored[name]} queries of {name}" for name, count in shared.items())
     return (
-        f"The heads were selected or aligned on queries that are scored here ({counts}): these numbers say nothing "
-        "about other queries."
+        f"The heads were selected or aligned on queries that are scored here ({counts}): these numbers do not show "
+        "how they rank for other queries."
     )
 
 

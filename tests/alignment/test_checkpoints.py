@@ -110,7 +110,7 @@ def test_a_checkpoint_of_something_else_is_refused_before_training(
             backbone.model.layers[1].mlp.up_proj.weight[0, 0] += 1e-3
     module = toy_module(backbone, **{"trained": TrainedSettings(rank=4), **settings})
     before, losses = trained_values(module), Losses()
-    with pytest.raises(ValueError, match=f"does not belong to this model.*{message}"):
+    with pytest.raises(ValueError, match=message):
         fit(module, toy_data(tmp_path / "toy"), 2, tmp_path, ckpt_path=checkpoint[0], callbacks=[losses])
     assert not losses.values
     assert same(before, trained_values(module))
@@ -127,5 +127,5 @@ def test_a_checkpoint_with_other_tensors_is_refused(checkpoint, tokenizer):
         module.on_load_checkpoint({**content, "state_dict": {**content["state_dict"], name: torch.ones(2, 2)}})
     with pytest.raises(ValueError, match="holds 1 that are not trained here"):
         module.on_load_checkpoint({**content, "state_dict": {**content["state_dict"], "more": torch.ones(2)}})
-    with pytest.raises(ValueError, match="not one of headrank's"):
+    with pytest.raises(ValueError, match="model and heads"):
         module.on_load_checkpoint({"state_dict": {}})

@@ -144,7 +144,7 @@ def test_a_folder_is_replaced_only_when_told_and_only_by_a_whole_one(tokenizer, 
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "old").write_text("kept")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="overwrite"):
         export_aligned(module, folder)
 
     def fail(self, path: Path):

@@ -209,7 +209,7 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
     lora = prepare_trained(half.model, 2, TrainedSettings())
     assert {p.dtype for p in lora.values()} == {torch.float32}
     fused = tiny_backbone("phi3", tokenizer)
-    with pytest.raises(ValueError, match=r"Phi3Model has no layers\.0\.self_attn\.q_proj"):
+    with pytest.raises(ValueError, match=r"Phi3Model .*layers\.0\.self_attn\.q_proj"):
         toy_module(fused)
     with pytest.raises(ValueError, match=r"matrices\.1 is 'w_proj'"):
         TrainedSettings(matrices=("q_proj", "w_proj"))
