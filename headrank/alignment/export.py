@@ -27,9 +27,9 @@ def export_aligned(
     """Write model, tokenizer and heads as one folder, atomically; returns the content of its heads file.
 
     The model holds the layers up to the deepest selected head, with adapters merged, in `dtype` (None: the dtype of
-    the module's weights). The module is not changed. Under DDP call this in one process. Under FSDP load the checkpoint into
-    a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the replacement;
-    an old or a new complete folder exists at any moment.
+    the module's weights). The module is not changed. Under DDP call this in one process. Under FSDP load the checkpoint
+    into a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the
+    replacement; an old or a new complete folder exists at any moment.
 
     Raises `FileExistsError` if the folder exists and `overwrite` is False.
     """

@@ -1,15 +1,15 @@
-"""Alignment as a LightningModule: a cut backbone read through chosen heads, pairs mined, losses taken.
+"""Alignment as a LightningModule: reads a cut backbone through chosen heads, mines pairs and computes losses.
 
     backbone = load_backbone(settings, depth=heads.depth)
     module = AlignmentModule(backbone, heads.heads, losses=losses, prompt=heads.prompt, scorer=heads.scorer)
-    with without_cudnn_attention():  # of fit.py, which says why
+    with without_cudnn_attention():  # see training.py
         Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
     export_aligned(module, folder)
 
-z is the scorer's own, calibrated as at inference: both tails follow one prefix and both carry gradient. Lists are read
-in the context order that the data module gave them.
-Reference scores (the frozen start model with its start heads) are computed on the fly: the order of every list changes
-each epoch, so that there is nothing to store; it costs a forward pass more, only where a loss asks for it.
+z is calibrated as at inference; gradients flow through both tails (query and null query), which share one prefix. Lists
+are read in the context order that the data module gives them. Reference scores (of the frozen start model with its
+start heads) cannot be stored, since the order of every list changes each epoch. They cost one more forward pass,
+computed only if a loss needs it.
 """
 
 from collections.abc import Sequence
@@ -49,19 +49,22 @@ from headrank.model.head_scores import check_heads
 class AlignmentModule(LightningModule):
     """Trains a backbone's attention so that chosen heads rank passages better.
 
-    backbone: loaded at least as deep as the heads reach; it is changed in place. heads: what is read. weights: one for
-        each head, fixed, or where `head_weights` are trained their start.
-    temperature: what z is multiplied by before pairs and losses see it.
-    max_layer: heads of the first `max_layer` layers may be selected later (`ReselectHeads`), so that q_proj and k_proj
-        are made trainable up to there; those of layers deeper than any head take no steps. None: up to the deepest.
-    seed: of pairs chosen at random. origin: how the heads were chosen, for the exported heads file: its plain values
-        `criterion`, `query_ids` and `seeds`.
+    Args:
+        backbone: loaded at least to the deepest head; changed in place.
+        heads: the heads that z is read from.
+        weights: one per head; fixed, or the start values if `head_weights` are trained. None: all 1.
+        temperature: the factor of z before pairs and losses.
+        max_layer: `ReselectHeads` may select heads of the first `max_layer` layers, so the matrices up to that layer
+            are trainable; those of layers deeper than every head take no steps. None: up to the deepest head.
+        seed: the seed of random pairs.
+        origin: how the heads were chosen, for the exported heads file: plain values of `criterion`, `query_ids` and
+            `seeds`.
 
-    Logs `train/loss` and each loss by its name, means over lists with two grades or more, and once an epoch
+    Logs `train/loss` and each loss by name, as means over lists with at least two grades, and once an epoch
     `val/ndcg@10` and `val/selectivity` (see `validation.measure`).
 
-    Raises `ValueError` for heads beyond the backbone or `max_layer`, weights that do not fit them, and what
-    `prepare_trained` refuses; in training for scores that are not finite.
+    Raises `ValueError` for heads beyond the backbone or `max_layer`, for weights that do not match the heads, for what
+    `prepare_trained` refuses, and during training for scores that are not finite.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class AlignmentModule(LightningModule):
         origin: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.strict_loading = False  # a checkpoint holds the trained tensors only; on_load_checkpoint checks them
+        self.strict_loading = False  # checkpoints hold only the trained tensors; on_load_checkpoint checks them
         self.backbone, self.model = backbone, backbone.model
         self.losses, self.pairs = losses, pairs or PairSettings()
         self.reader = LabelledReader(backbone, PromptBuilder(backbone.tokenizer, prompt), scorer or ScorerSettings())
@@ -92,17 +95,17 @@ class AlignmentModule(LightningModule):
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature is {temperature}, expected a finite number above 0")
         if max_layer is not None and not 1 <= max_layer <= backbone.depth:
-            raise ValueError(f"max_layer is {max_layer}, the backbone was loaded with {backbone.depth} layers")
+            raise ValueError(f"max_layer is {max_layer}, expected at most the {backbone.depth} layers of the backbone")
         self.max_layer = max_layer
         heads = tuple(Head(*head) for head in heads)
         check_heads(heads, layers=max_layer or backbone.depth, heads_per_layer=backbone.heads_per_layer)
         weights = tuple(float(weight) for weight in weights or (1.0,) * len(heads))
         if len(weights) != len(heads) or not all(0 <= w < float("inf") for w in weights) or not sum(weights):
-            raise ValueError(f"weights {weights} for {len(heads)} heads, expected one a head, 0 or more, not all 0")
+            raise ValueError(f"weights {weights} for {len(heads)} heads, expected one per head, 0 or more, not all 0")
         self.start_heads = self.heads = heads
         self.start_weights = self.fixed_weights = weights
         self.origin = {"criterion": {"name": "given"}, "query_ids": [], "seeds": [], **(origin or {})}
-        self._depth = max_layer or max(head.layer for head in heads) + 1  # up to which parameters are made trainable
+        self._depth = max_layer or max(head.layer for head in heads) + 1  # matrices of these layers are trainable
         self._fingerprint = fingerprint(self.model, self._depth)
         inside = prepare_trained(self.model, self._depth, self.trained_settings)
         self.trained: dict[str, nn.Parameter] = {f"model.{name}": parameter for name, parameter in inside.items()}
@@ -115,36 +118,36 @@ class AlignmentModule(LightningModule):
         self._sharded: ShardedModel | None = None
         if gradient_checkpointing:
             checkpoint_activations(self.model)
-        # Frozen buffers are the same everywhere. DDP would send them in every pass, validation's too, whose number
-        # differs between processes.
+        # Frozen buffers are equal on all ranks. DDP would broadcast them in each pass, but ranks may differ in their
+        # number of validation passes.
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def configure_model(self) -> None:
-        """Under FSDP share the model out among the processes, which makes other parameters of its own."""
+        """Under FSDP shard the model over the processes, which replaces its parameters."""
         if self.device_mesh is None or self._sharded is not None:
             return
         if not self._start.sharable or self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
-            raise ValueError("FSDP goes with LoRA, or with matrices in full and no loss anchored on the start model")
+            raise ValueError("FSDP trains LoRA, or full matrices without a loss that needs the start model")
         self._sharded = ShardedModel(self.model, self.device_mesh["data_parallel"])
         now = dict(self.named_parameters())
         self.trained = {name: now[name] for name in self.trained}
 
     @property
     def depth(self) -> int:
-        """Layers that are computed: the deepest head's + 1."""
+        """The number of computed layers: that of the deepest head + 1."""
         return max(head.layer for head in self.heads) + 1
 
     @property
     def weights(self) -> Float[Tensor, " heads"]:
-        """The heads' weights: softplus of what is trained, or those given."""
+        """The heads' weights: softplus of the trained values, or the fixed weights."""
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
             return nn.functional.softplus(self.raw_weights)
         return torch.tensor(self.fixed_weights, device=self.device)
 
     @property
     def idle(self) -> list[nn.Parameter]:
-        """Trained parameters that the readout does not reach now: those of layers deeper than any head, and what comes
-        after the attention weights of the deepest layer."""
+        """Trained parameters that the current readout does not reach: those of layers deeper than every head, and those after
+        the attention weights of the deepest layer."""
         layers, idle = f"model.{decoder_layers(self.model)}", []
         for name, parameter in self.trained.items():
             layer = layer_of(name, layers)
@@ -154,10 +157,13 @@ class AlignmentModule(LightningModule):
         return idle
 
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
-        """Read other heads from now on: those kept keep their weight, new ones weigh 1. `origin`: plain values that say
-        how they were chosen. Raises `ValueError` for heads beyond `max_layer`, and where head weights are trained."""
+        """Read other heads from now on. Heads that stay keep their weight; new heads have weight 1.
+
+        origin: plain values that describe how the heads were chosen. Raises `ValueError` for heads beyond `max_layer`,
+        and if head weights are trained.
+        """
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
-            raise ValueError("head weights are trained: they belong to the heads that training began with")
+            raise ValueError("head weights are trained: the heads must stay those that training began with")
         check_heads(heads, layers=self._depth, heads_per_layer=self.backbone.heads_per_layer)
         before = dict(zip(self.heads, self.fixed_weights, strict=True))
         self.heads = tuple(Head(*head) for head in heads)
@@ -167,12 +173,14 @@ class AlignmentModule(LightningModule):
     def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
         """The sum of the lists' losses times the batch's weight (by default their mean).
 
-        A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 is read to keep
-        this process in step with the others, and does not count.
+        A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 keeps this rank
+        in step with the others and does not count.
         """
         lists = [one for one in batch if one.has_pairs]
         if not lists and self._sharded is not None:
-            raise ValueError("a batch without two grades in any list: under FSDP all processes read in every step")
+            raise ValueError(
+                "no list of the batch has two grades: under FSDP every rank must read a list in every step"
+            )
         if not lists:
             total, parts = _zero(list(self.trained.values())), dict.fromkeys(self.losses.terms, 0.0)
         else:
@@ -184,7 +192,7 @@ class AlignmentModule(LightningModule):
             total = torch.stack([loss for loss, _ in results]).sum()
             total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
-        # times the number of processes: Lightning averages these whole numbers over processes and rounds down
+        # times the world size: Lightning averages these integers over ranks and rounds down
         counted = len(lists) * self.trainer.world_size if batch.weight else 0
         means = {f"train/{name}": value / max(1, len(lists)) for name, value in parts.items()}
         means["train/loss"] = float(total.detach()) / max(1, len(lists))
@@ -210,7 +218,7 @@ class AlignmentModule(LightningModule):
             return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
 
     def validation_step(self, batch: ListBatch, batch_idx: int) -> None:
-        """Collect each list's ranking, in its context order, by z as it is at inference (no temperature)."""
+        """Collect each list's ranking by z as at inference (no temperature)."""
         scores = self.reader.read(batch.lists, self.heads)
         z = self.reader.passage_scores(batch.lists, scores, self.weights)
         alpha = self.reader.scorer.fusion_alpha
@@ -218,32 +226,32 @@ class AlignmentModule(LightningModule):
             self._records.append(ValidationRecord.from_scores(one, values, read.query.sum(0), fusion_alpha=alpha))
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what a validation that was broken off had collected."""
+        """Drop the records of an interrupted validation."""
         self._records = []
 
     def on_validation_epoch_end(self) -> None:
-        """Score all processes' queries once."""
+        """Score the queries of all ranks."""
         records, self._records = [record for part in gather(self._records) for record in part], []
         values = measure(records)
         self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Idle parameters take no step: their zero gradients would still be decayed and counted by AdamW."""
+        """Drop the gradients of idle parameters: AdamW would decay and count them even at gradient 0."""
         for parameter in self.idle:
             parameter.grad = None
 
     def configure_optimizers(self) -> Any:
-        """AdamW over what is trained, its schedule by step."""
+        """AdamW over the trained parameters, with a schedule by step."""
         steps = self.trainer.estimated_stepping_batches
         optimizer, schedule = make_optimizer(list(self.trained.values()), self.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Train mode, which activation checkpointing wants; there is no dropout that it would bring back."""
+        """Set train mode, which activation checkpointing requires; dropout is 0 in it too."""
         self.train()
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that have to be the same for a checkpoint to be continued."""
+        """Plain values that must be equal to resume from a checkpoint."""
         settings = self.backbone.settings
         scorer = {name: value for name, value in self.reader.scorer.identity.items() if name != "order"}
         return {
@@ -261,16 +269,16 @@ class AlignmentModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trained tensors only, and say what they belong to."""
+        """Keep only the trained tensors and add the module's identity."""
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self.trained}
         now = {"heads": [list(head) for head in self.heads], "weights": list(self.fixed_weights), **self.origin}
         checkpoint[KEY] = {"identity": self.identity(), "now": now}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse (`ValueError`) a checkpoint of another model, other heads, depth or settings; take over its heads."""
+        """Load the heads of a checkpoint. Raises `ValueError` if its model, start heads, depth or settings differ."""
         found = checkpoint.get(KEY) or {}
         check_identity(found.get("identity"), self.identity())
-        if "state_dict" in checkpoint:  # FSDP's strategy has put it in its place
+        if "state_dict" in checkpoint:  # FSDP's strategy loads it separately
             check_tensors(checkpoint["state_dict"], self.trained)
         now = dict(found["now"])
         self.heads = tuple(Head(*head) for head in now.pop("heads"))
@@ -278,12 +286,12 @@ class AlignmentModule(LightningModule):
         self.origin = now
 
     def load_trained(self, path: Path) -> None:
-        """Take over the trained tensors and heads of a checkpoint, for export or validation."""
+        """Load the trained tensors and heads of a checkpoint, for export or validation."""
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"], strict=False)
 
 
 def _zero(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """0 that depends on the parameters: each gets a gradient, which DDP waits for."""
+    """0 that depends on the parameters, so that each gets a gradient, which DDP waits for."""
     return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())

@@ -1,4 +1,4 @@
-"""The optimizer of alignment: AdamW with a linear warm-up and a cosine decay, as plain settings."""
+"""The optimizer of alignment: AdamW with linear warm-up and cosine decay."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from headrank.settings import Ge, Gt, Le, Lt, settings
 class OptimizerSettings:
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101). The defaults are ours."""
 
-    lr: Annotated[float, Gt(0)] = 2e-4  # at its highest
+    lr: Annotated[float, Gt(0)] = 2e-4  # the peak rate
     weight_decay: Annotated[float, Ge(0)] = 0.0
     betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
-    warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # of all steps, over which the rate rises from 0
-    cosine: bool = True  # False: the rate stays at its highest after the warm-up
+    warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # share of the steps in which the rate rises from 0
+    cosine: bool = True  # False: the rate stays at its peak after the warm-up
 
 
 def make_optimizer(
@@ -27,11 +27,11 @@ def make_optimizer(
 ) -> tuple[AdamW, LambdaLR]:
     """AdamW and a schedule by step. Vectors (head weights) are not decayed.
 
-    Raises `ValueError` without a trainable parameter, and where the number of steps is not known.
+    Raises `ValueError` without a trainable parameter, and if the number of steps is not finite.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if not trainable:
-        raise ValueError("alignment has no trainable parameter: was the module frozen after it was made?")
+        raise ValueError("alignment has no trainable parameter: was the module frozen after its creation?")
     if not 0 < steps < math.inf:
         raise ValueError(
             f"{steps} training steps: the schedule needs a number, set the trainer's max_epochs or max_steps"

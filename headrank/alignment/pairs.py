@@ -1,8 +1,8 @@
-"""Preference pairs of one labelled list: which passages are compared in training, and with what weight.
+"""Preference pairs of a labelled list: the passages that training compares, and the weight of each pair.
 
-Per list everything is in context order: index c is the passage at context position c. Pairs come from grades alone and
-are thinned by z, the scores of the model in training; no gradient flows through the choice. That pairs are hard and of
-adjacent levels is the paper's (arXiv 2604.17237); the margin, the fraction and the zone's weight are ours.
+All indices are context positions. Grades define the eligible pairs, and z (the scores of the model in training) selects
+among them; no gradient flows through the selection. Hard pairs of adjacent levels are the paper's (arXiv 2604.17237);
+the margin, the fraction and the zone weight are ours.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from headrank.settings import Ge, Gt, Le, one_of, settings
 
 
 class PairMining(StrEnum):
-    """Which of the eligible pairs are kept: those of smallest margin, a random share, or all."""
+    """The eligible pairs that are kept: those of smallest margin, a random share, or all."""
 
     HARD = "hard"
     RANDOM = "random"
@@ -25,7 +25,7 @@ class PairMining(StrEnum):
 
 
 class PairLevels(StrEnum):
-    """Which pairs are eligible: of neighbouring grades among those present in the list, or of any two grades."""
+    """The eligible pairs: of neighbouring grades among those in the list, or of any two grades."""
 
     ADJACENT = "adjacent"
     ALL = "all"
@@ -37,9 +37,9 @@ class PairSettings:
 
     mining: `hard`, `random` or `all` (which ignores the fraction).
     levels: `adjacent` or `all`.
-    fraction: rho in (0, 1], the share kept of the pairs of each (higher, lower) level pair: rounded to the nearest
-        number of pairs, halves up, at least one pair of each.
-    zone_weight: alpha >= 0; a pair with a member in the middle zone weighs 1 + alpha, any other 1.
+    fraction: rho in (0, 1], the share of pairs kept for each (higher, lower) level pair, rounded to the nearest
+        integer, halves up, at least one.
+    zone_weight: alpha >= 0; a pair with a member in the middle zone has weight 1 + alpha, any other 1.
     """
 
     mining: Annotated[str, one_of(PairMining)] = "hard"
@@ -60,7 +60,7 @@ class Pairs:
     def __post_init__(self):
         lengths = (len(self.better), len(self.worse), len(self.weight))
         if len(set(lengths)) > 1:
-            raise ValueError(f"pairs with {lengths} better, worse and weight entries, expected as many of each")
+            raise ValueError(f"pairs with {lengths} better, worse and weight entries, expected equal numbers")
         if not bool(((self.weight > 0) & self.weight.isfinite()).all()):
             raise ValueError(f"pair weights {self.weight.tolist()}, expected finite numbers above 0")
 
@@ -75,16 +75,16 @@ def middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Ten
 
 
 def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
-    """Raise `ValueError` unless z is finite and the grades are as many, 0 or more."""
+    """Raise `ValueError` unless z is finite and there is one grade per score, 0 or more."""
     if z.ndim != 1 or grades.shape != z.shape:
         raise ValueError(f"z of shape {tuple(z.shape)} with grades of shape {tuple(grades.shape)}, expected equal ones")
     check_finite("z", z)
     if bool((grades < 0).any()):
-        raise ValueError(f"grades down to {int(grades.min())}, expected 0 or more: judge negative grades as 0 first")
+        raise ValueError(f"grades down to {int(grades.min())}, expected 0 or more: set negative grades to 0 first")
 
 
 def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
-    """Raise `ValueError` that names the first position without a finite number."""
+    """Raise `ValueError` that names the first position whose score is not finite."""
     bad = (~scores.isfinite()).nonzero()
     if len(bad):
         c = int(bad[0, 0])
@@ -103,13 +103,13 @@ def mine_pairs(
     *,
     generator: torch.Generator | None = None,
 ) -> Pairs:
-    """The list's pairs, sorted by (better, worse), weights in z's dtype; none where all grades are the same.
+    """The list's pairs, sorted by (better, worse), with weights in z's dtype; empty if all grades are equal.
 
-    Hardness (ours) is the margin z_i - z_j, i of the higher grade: the smaller the harder, negative where the model has
-    the two the wrong way round. Equal margins: the pair whose better, then worse passage comes first in the context.
-    `generator` seeds the random choice, on its own device, whatever z's; without it torch's global one is used.
+    The margin of a pair (ours) is z_i - z_j, with i of the higher grade. A smaller margin is harder; it is negative if
+    the model ranks the pair wrongly. Ties go to the pair whose better, then worse passage comes first in the context.
+    `generator` draws random pairs on its device; None uses torch's global generator.
 
-    Raises `ValueError` for NaN or infinite z, negative grades, or grades of another number than z.
+    Raises `ValueError` for NaN or infinite z, negative grades, or a number of grades other than that of z.
     """
     check_list(z, grades)
     levels, level = grades.unique(return_inverse=True)  # sorted; level numbers those present from 0
@@ -129,7 +129,7 @@ def mine_pairs(
 
 
 def _first_of_each(key: Tensor, group: Int[Tensor, " pairs"], fraction: float) -> Int[Tensor, " kept"]:
-    """Indices, ascending, of the fraction with the smallest keys in each group."""
+    """Ascending indices of the fraction with the smallest keys in each group."""
     order = key.argsort(stable=True)
     order = order[group[order].argsort(stable=True)]  # by group, by key within it
     _, member, count = group[order].unique_consecutive(return_inverse=True, return_counts=True)

@@ -1,6 +1,6 @@
-"""Reading labelled lists in training: head scores and z with gradients, and the few switches the backbone needs.
+"""Reads labelled lists in training: head scores and z with gradients.
 
-The same prompts, calibration and z as at inference (`headrank.model`); what differs is that gradients flow.
+Prompts, calibration and z are those of inference (`headrank.model`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from headrank.model import Backbone, CutCounts, Head, HeadScores, PromptBuilder,
 
 @dataclass(frozen=True, slots=True)
 class LabelledReader:
-    """Reads labelled lists in their context orders; all results have a column per context position."""
+    """Reads labelled lists in their context orders; results have one column per context position."""
 
     backbone: Backbone
     prompts: PromptBuilder
     scorer: ScorerSettings
-    cuts: CutCounts = field(default_factory=CutCounts, compare=False)  # of all lists read so far
+    cuts: CutCounts = field(default_factory=CutCounts, compare=False)  # over all lists read so far
 
     def read(self, lists: Sequence[LabelledList], heads: Sequence[Head]) -> list[HeadScores]:
         """Head scores of each list; only the layers up to the deepest head are computed."""
@@ -59,8 +59,10 @@ class LabelledReader:
 
 @contextmanager
 def computed_layers(backbone: Backbone, depth: int) -> Iterator[None]:
-    """Within it the backbone computes its first `depth` layers only: transformers' models loop over as many as their
-    configuration says."""
+    """Compute only the first `depth` layers of the backbone within the context.
+
+    Transformers' models loop over `config.num_hidden_layers`.
+    """
     whole = backbone.config.num_hidden_layers
     backbone.config.num_hidden_layers = depth
     try:
@@ -70,7 +72,7 @@ def computed_layers(backbone: Backbone, depth: int) -> Iterator[None]:
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Let the layers' activations be computed again in the backward pass, wherever the model is in train mode."""
-    # Renamed within transformers 5. Reentrant checkpointing would lose the gradients of what is read on the side.
+    """Recompute the layers' activations in the backward pass while the model is in train mode."""
+    # The method was renamed in transformers 5. Reentrant checkpointing would lose the gradients of head scores.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})

@@ -1,6 +1,7 @@
-"""What an alignment is, in plain data: the losses, the pairs, what is trained, on which lists, for how long.
+"""The settings of an alignment: losses, pairs, trained parameters, lists and duration.
 
-`run.py` makes one of these from `conf/alignment` and `conf/loss`; `fit.py` carries it out. The defaults are ours.
+`configuration.py` builds them from `conf/alignment`, `conf/loss` and `conf/trainer`; `training.py` uses them. The
+defaults are ours.
 """
 
 from collections.abc import Mapping
@@ -17,23 +18,23 @@ from headrank.settings import Ge, Gt, Le, Listed, SettingsError, one_of, setting
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "fsdp")
-PRECISIONS = ("32-true", "bf16-mixed")  # bf16-true would take the adapters' fp32 from them
+PRECISIONS = ("32-true", "bf16-mixed")  # not bf16-true, which would cast the fp32 adapters
 
 
 @settings
 class TrainerSettings:
-    """How Lightning's Trainer runs: the machine, not the method.
+    """The devices and processes of Lightning's Trainer, not the method.
 
-    Several processes, one for each device, train on a step's lists together; see `processes.py`.
+    Several processes, one per device, share the lists of a step; see `distributed.py`.
     """
 
     accelerator: Annotated[str, one_of(ACCELERATORS)] = "auto"  # auto | cpu | gpu
-    devices: Annotated[int, Ge(1)] = 1  # of each machine; on the CPU the number of processes
-    num_nodes: Annotated[int, Ge(1)] = 1  # machines; more than one have to be started by torchrun or srun
-    # auto: ddp for several devices | ddp: each holds the whole model | fsdp: each holds a share
+    devices: Annotated[int, Ge(1)] = 1  # per machine; on the CPU the number of processes
+    num_nodes: Annotated[int, Ge(1)] = 1  # machines; several need torchrun or srun
+    # auto: ddp for several devices | ddp: each device holds the whole model | fsdp: each holds a shard
     strategy: Annotated[str, one_of(STRATEGIES)] = "auto"
     precision: Annotated[str, one_of(PRECISIONS)] = "32-true"  # 32-true | bf16-mixed
-    gradient_checkpointing: bool = False  # compute activations again in the backward pass: less memory, more time
+    gradient_checkpointing: bool = False  # recompute activations in the backward pass: less memory, more time
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
@@ -42,24 +43,24 @@ class TrainerSettings:
 
     @property
     def processes(self) -> int:
-        """Processes that train together, on all machines."""
+        """The world size: the number of training processes on all machines."""
         return self.devices * self.num_nodes
 
     def check(self, launch: Launch) -> None:
-        """Raise `ValueError` if this machine lacks the devices, or another number of processes was started."""
+        """Raise `ValueError` if this machine lacks the devices or the launch has another number of processes."""
         gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
         if self.accelerator == "gpu" and not gpus:
-            raise ValueError("trainer.accelerator is gpu, and PyTorch finds no GPU on this machine")
+            raise ValueError("trainer.accelerator is gpu, but PyTorch finds no GPU on this machine; set cpu or auto")
         if self.accelerator != "cpu" and 0 < gpus < self.devices:
-            raise ValueError(f"trainer.devices is {self.devices}, and this machine has {gpus}")
+            raise ValueError(f"trainer.devices is {self.devices}, expected at most {gpus}, the GPUs of this machine")
         if launch.launcher and launch.world_size != self.processes:
             raise ValueError(
-                f"{launch.launcher} started {launch.world_size} processes, and trainer.devices {self.devices} times "
-                f"trainer.num_nodes {self.num_nodes} is {self.processes}: expected the same"
+                f"{launch.launcher} started {launch.world_size} processes, but trainer.devices {self.devices} times "
+                f"trainer.num_nodes {self.num_nodes} is {self.processes}; make them equal"
             )
         if self.num_nodes > 1 and not launch.launcher:
             raise ValueError(
-                f"trainer.num_nodes is {self.num_nodes}: start one process for each device with torchrun or srun"
+                f"trainer.num_nodes is {self.num_nodes}: start one process per device with torchrun or srun"
             )
 
 
@@ -73,35 +74,35 @@ class LossTerm:
 
 @settings
 class AlignmentSettings:
-    """One alignment, start to end."""
+    """The settings of one alignment."""
 
     losses: WeightedLosses
     pairs: PairSettings = field(default_factory=PairSettings)
-    temperature: Annotated[float, Gt(0)] = 2.0  # what z is multiplied by before the losses see it
+    temperature: Annotated[float, Gt(0)] = 2.0  # factor of z in pairs and losses
     part: Annotated[str, one_of(TrainedPart)] = "lora"  # lora | full | head_weights
-    matrices: Listed[Annotated[str, one_of(MATRICES)]] = tuple(MATRICES)  # trained in each layer, by lora or in full
+    matrices: Listed[Annotated[str, one_of(MATRICES)]] = tuple(MATRICES)  # adapted or trained in each layer
     rank: Annotated[int, Ge(1)] = 16  # of LoRA adapters
     lora_alpha: Annotated[float, Gt(0)] = 32.0  # an adapter's product is scaled by lora_alpha / rank
-    lr: Annotated[float, Gt(0)] = 2e-4  # at its highest
+    lr: Annotated[float, Gt(0)] = 2e-4  # the peak rate
     weight_decay: Annotated[float, Ge(0)] = 0.0
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # of all steps
     epochs: Annotated[int, Ge(1)] = 5
-    # between two optimizer steps, of all devices together; 0: a batch on each device
+    # lists per optimizer step, over all devices; 0: one batch per device
     lists_per_step: Annotated[int, Ge(0)] = 0
-    lists_per_batch: Annotated[int, Ge(1)] = 1  # lists in one forward pass, on each device
-    clip: Annotated[float, Gt(0)] = 1.0  # the gradient's norm
-    validation_queries: Annotated[int, Ge(0)] = 10  # held out; 0: none, the last epoch is kept
-    # epochs without a better validation nDCG@10 after which training ends; 0: never early
+    lists_per_batch: Annotated[int, Ge(1)] = 1  # lists per forward pass, on each device
+    clip: Annotated[float, Gt(0)] = 1.0  # the largest norm of the gradient
+    validation_queries: Annotated[int, Ge(0)] = 10  # held-out queries; 0: none, and the last epoch is exported
+    # epochs without a better validation nDCG@10 before training stops early; 0: never
     patience: Annotated[int, Ge(0)] = 0
     shuffle_candidates: bool = True
-    # candidates of a query that an epoch trains on, drawn anew each time; 0: the whole list
+    # candidates per query, drawn again each epoch; 0: the whole list
     draw_candidates: Annotated[int, Ge(0)] = 20
-    # the cutoff of the first stage that they are drawn from, unless the data's own depth is more; 0: that depth
+    # first-stage cutoff from which they are drawn, if it exceeds the data's depth; 0: the data's depth
     draw_depth: Annotated[int, Ge(0)] = 100
     query_fraction: Annotated[float, Gt(0), Le(1)] = 1.0  # share of the training queries
-    reselect_every: Annotated[int, Ge(0)] = 1  # epochs between selections of heads; 0: at the end alone
-    reselect: bool = True  # False: the heads stay those that training began with
-    reselect_seeds: Listed[int] = (0,)  # shuffled context orders read for a selection
+    reselect_every: Annotated[int, Ge(0)] = 1  # epochs between selections of heads; 0: only at the end
+    reselect: bool = True  # False: keep the heads that training began with
+    reselect_seeds: Listed[int] = (0,)  # seeds of the shuffled context orders of a selection
     seed: int = 0
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
 
@@ -123,19 +124,19 @@ class AlignmentSettings:
         if self.patience and not self.validation_queries:
             raise wrong("patience", self.patience, "0, or validation_queries above 0")
         if self.trainer.strategy == "fsdp" and self.part == "head_weights":
-            raise wrong("part", self.part, "another part, or trainer.strategy ddp: there is nothing to shard")
+            raise wrong("part", self.part, "another part, or trainer.strategy ddp: no trained matrix to shard")
         if self.trainer.strategy == "fsdp" and self.part == "full" and self.losses.needs_reference:
             expected = "lora, trainer.strategy ddp, or a loss without a reference: sharded matrices have no second copy"
             raise wrong("part", self.part, expected)
 
     @property
     def reselects(self) -> bool:
-        """Whether heads are selected again: not where head weights are trained, which belong to their heads."""
+        """Whether heads are selected again: never if head weights are trained, since each belongs to a head."""
         return self.reselect and self.part != "head_weights"
 
     @classmethod
     def from_terms(cls, terms: Mapping[str, Mapping[str, Any]], **options: Any) -> "AlignmentSettings":
-        """With the losses as `conf/loss` writes them: name -> {"weight": ..., "loss": ...}, or null for none."""
+        """Settings with losses in the format of `conf/loss`: name -> {"weight": ..., "loss": ...}, or null."""
         losses = {}
         for name, values in terms.items():
             if values is None:

@@ -1,7 +1,7 @@
-"""FSDP: a model too large for one GPU, each process holding its share of every layer (torch's FSDP2).
+"""FSDP (torch's FSDP2): each process holds a shard of every layer, for models too large for one GPU.
 
-Lightning's `ModelParallelStrategy` with data parallelism alone; `AlignmentModule.configure_model` shards. A checkpoint
-is one file, as with any other strategy: the trained tensors, gathered by the first process, and no frozen weights.
+It uses Lightning's `ModelParallelStrategy` with data parallelism only; `AlignmentModule.configure_model` shards. A
+checkpoint is one file, as with other strategies: rank 0 gathers the trained tensors, without frozen weights.
 """
 
 from typing import Any
@@ -19,23 +19,23 @@ from headrank.alignment.adapters import decoder_layers
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2 over all processes, with checkpoints of one file that hold no frozen weights."""
+    """FSDP2 over all processes, with single-file checkpoints without frozen weights."""
 
     def __init__(self, processes: int) -> None:
         super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The trained tensors, whole, in the first process; nothing in the others. All have to call it."""
+        """The full trained tensors on rank 0, empty on other ranks. Every rank must call it."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
         assert self.model is not None
         return get_model_state_dict(self.model, options=options)
 
 
 class ShardedModel:
-    """Shards a model layer by layer, and ties a loss of its readings to its last hidden states.
+    """Shards a model layer by layer and ties the loss to the model's last hidden states.
 
-    FSDP fetches a layer's weights for the backward pass when the gradient of the layer's output arrives. Readings are
-    no output: they leave the deepest layer on the side, whose output has no gradient. `tie` gives it one of zeros.
+    FSDP fetches a layer's weights in the backward pass when the gradient of the layer's output arrives. Head scores are
+    no layer output, so the deepest layer's output has no gradient; `tie` gives it a gradient of zeros.
     """
 
     def __init__(self, model: PreTrainedModel, mesh: DeviceMesh) -> None:
@@ -49,7 +49,7 @@ class ShardedModel:
         self._hidden = output.last_hidden_state if torch.is_grad_enabled() else None
 
     def tie(self, loss: Tensor) -> Tensor:
-        """The loss, whose backward pass begins at the output of the model's last forward pass."""
+        """The loss, with a backward pass that starts at the output of the last forward pass."""
         assert self._hidden is not None
         hidden, self._hidden = self._hidden, None
         return _Tie.apply(loss, hidden)  # type: ignore[no-any-return]

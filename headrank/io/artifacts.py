@@ -1,10 +1,9 @@
-"""Keys, checksums, lock and status: what lets a run be killed at any moment and finished later.
+"""Keys, checksums, lock and status of a run folder, so that a run can be killed at any moment and resumed.
 
-Every artifact has a key, a hash of what its numbers depend on. `.keys/` holds it with the checksums of the artifact's
-files. A stage whose artifact has the key that it would compute, and the recorded content, is skipped. The key is
-removed before an artifact is written and put back after, so a kill in between leaves an artifact without a key, which
-is made again. One process at a time works in a run folder: it holds the lock `.lock`, which the system releases when
-the process ends in whatever way.
+Every artifact has a key, a hash of what its numbers depend on. `.keys/` holds the key with the checksums of the
+artifact's files. A stage is skipped if its artifact has the expected key and content. The key is removed before an
+artifact is written and restored after, so a kill in between leaves an artifact without a key, which is rebuilt. One
+process at a time works in a run folder. It holds the lock `.lock`, which the system releases when the process ends.
 """
 
 import dataclasses
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def artifact_key(*parts: Any) -> str:
-    """A hash of plain values, dataclasses and paths; equal content gives an equal key on every machine."""
+    """A hash of plain values, dataclasses and paths. Equal content gives an equal key on every machine."""
     text = json.dumps(parts, sort_keys=True, default=_plain, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -57,13 +56,13 @@ class RunFolder:
         earlier = self.status().get("seconds")
         earlier = earlier if isinstance(earlier, dict) else {}
         self.seconds: dict[str, float] = {k: v for k, v in earlier.items() if isinstance(v, int | float)}
-        """Wall time of each stage, added up over all starts in this folder; of a stage that runs, up to its start."""
+        """Wall time of each stage, summed over all starts in this folder, without the running stage."""
         self._on_status = on_status
-        self._running: tuple[str, float] | None = None  # the stage and when it began
+        self._running: tuple[str, float] | None = None  # the running stage and its start time
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder's lock for the block, and remove what killed writers left in it.
+        """Hold the folder's lock for the block and remove temporary files of killed writers.
 
         Raises `InUseError`, which names the holder, at once if another process holds it.
         """
@@ -74,13 +73,13 @@ class RunFolder:
                 held.acquire(timeout=0)
             except Timeout:
                 raise InUseError(
-                    f"{self.path} is in use by {self._holder()}: wait for it or end it, or choose another folder with "
+                    f"{self.path} is in use by {self._holder()}: wait for it or stop it, or choose another folder with "
                     "name=... or paths.output=..."
                 ) from None
         holder = self.path / ".holder.json"
         try:
             for path in remove_leftovers(self.path):
-                logger.info("removed %s, which a killed process left", path)
+                logger.info("removed %s, left by a killed process", path)
             started = datetime.now(UTC).isoformat(timespec="seconds")
             with atomic_write(holder) as file:
                 json.dump({"pid": os.getpid(), "host": socket.gethostname(), "started": started}, file)
@@ -90,31 +89,30 @@ class RunFolder:
             held.release()
 
     def _holder(self) -> str:
-        """Who holds the lock, as the holder wrote it down."""
+        """The holder of the lock, as it recorded itself."""
         try:
             holder = json.loads((self.path / ".holder.json").read_text(encoding="utf-8"))
             return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
-        except (OSError, ValueError, KeyError, TypeError):  # the holder has the lock and has not written its file yet
-            return "another process, which has only just started"
+        except (OSError, ValueError, KeyError, TypeError):  # the holder has not written its file yet
+            return "another process, which has just started"
 
     def is_fresh(self, name: str, key: str) -> bool:
-        """Whether the artifact was made under this key and its files are as they were written.
+        """Whether the artifact has this key and its files have the recorded content.
 
-        A file that was edited or damaged since is named in a warning.
+        A warning names a file that was edited or damaged.
         """
         record = self._record(name)
         if record.get("key") != key or not (self.path / name).is_file() or not isinstance(record.get("files"), dict):
             return False
         damaged = self._damaged(record)
         if damaged is not None:
-            logger.warning("%s is not as it was written: it was edited or is damaged", self.path / damaged)
+            logger.warning("%s was edited or is damaged", self.path / damaged)
         return damaged is None
 
     def make(self, name: str, key: str, write: Callable[[Path], None], parts: Sequence[str] = ()) -> bool:
-        """Have `write` make the artifact unless it is fresh; returns whether it was made. `write` must be atomic.
+        """Call `write` to write the artifact unless it is fresh; returns whether it was written. `write` must be atomic.
 
-        parts: further files that `write` makes, and folders with all their files, by name in the run folder. They are
-            part of the artifact.
+        parts: names in the run folder of further files, or folders with all their files, that belong to the artifact.
         """
         if self.is_fresh(name, key):
             return False
@@ -135,25 +133,29 @@ class RunFolder:
             json.dump({"key": key, "files": sums}, out, indent=1)
 
     def check(self, name: str, key: str) -> None:
-        """Raise `ArtifactError`, naming the file, if the artifact has this key and a file of it is missing or not as it
-        was written. For artifacts that cost too much to be rebuilt without the user's consent."""
+        """Raise `ArtifactError`, naming the file, if the artifact has this key but a file is missing, edited or damaged.
+
+        For artifacts that are too expensive to rebuild without the user's consent.
+        """
         record = self._record(name)
         damaged = self._damaged(record) if record.get("key") == key else None
         if damaged is not None:
             raise ArtifactError(
-                f"{self.path / damaged} is not as it was written: it was edited or is damaged. Put the written file "
-                f"back, or delete {(self.path / damaged).parent} to have it made again"
+                f"{self.path / damaged} was edited or is damaged. Restore the original file, or delete "
+                f"{(self.path / damaged).parent} to build it again"
             )
 
     def edited_file(self, start: str = "") -> str | None:
-        """The first existing file that was edited or damaged since it was written, or None. Checks recorded artifacts
-        whose names begin with `start`."""
+        """The first existing file that was edited or damaged, or None.
+
+        start: check only artifacts whose names begin with it.
+        """
         markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
         damaged = (self._damaged(_read_record(marker), missing=False) for marker in markers)
         return next((name for name in damaged if name is not None), None)
 
     def _damaged(self, record: Mapping[str, Any], *, missing: bool = True) -> str | None:
-        """The first file of a record that does not match it. missing: whether a file that is gone counts."""
+        """The first file that does not match its record. missing: whether a missing file counts."""
         for name, expected in record.get("files", {}).items():
             path = self.path / name
             if (missing or path.exists()) and not matches(path, expected):
@@ -169,7 +171,7 @@ class RunFolder:
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
         """Write the run's state and stage to `status.json`.
 
-        The state is `running`, `finished`, `failed`, `interrupted` or (of a sweep's job that is another's copy) `same`.
+        The state is `running`, `finished`, `failed`, `interrupted`, or `same` (a sweep's job that equals another one).
         A traceback among the facts is also written to `traceback.txt`.
         """
         clock = time.monotonic()
@@ -190,7 +192,7 @@ class RunFolder:
             self._on_status(status)
 
     def status(self) -> dict[str, Any]:
-        """The content of `status.json`; nothing if there is none or it cannot be read."""
+        """The content of `status.json`; empty if it does not exist or cannot be read."""
         return _read_json(self.path / "status.json")
 
     def _marker(self, name: str) -> Path:
@@ -201,7 +203,7 @@ class RunFolder:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """An artifact's key and checksums; nothing if there are none or, with a warning, if they cannot be read."""
+    """An artifact's key and checksums; empty if they do not exist or, with a warning, cannot be read."""
     record = _read_json(path)
     files = record.get("files", {})
     if isinstance(files, dict) and all(isinstance(expected, dict) for expected in files.values()):
@@ -211,7 +213,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one if the file is not there, or with a warning if it cannot be read."""
+    """A JSON object; empty if the file does not exist or, with a warning, cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):

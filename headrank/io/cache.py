@@ -1,5 +1,5 @@
-"""The cache folder, which keeps files that can be rebuilt between runs: the converted default model, BM25 indexes, head
-tables."""
+"""The cache folder: files that can be rebuilt, shared by all runs (converted default model, BM25 indexes, head tables,
+runs of untrained systems)."""
 
 import logging
 import os
@@ -25,9 +25,9 @@ def cache_folder() -> Path:
 
 @contextmanager
 def cache_lock(folder: Path, name: str) -> Iterator[None]:
-    """Hold the cache folder's lock of this name for the block; wait as long as another process holds it.
+    """Hold the cache folder's lock of this name for the block. Waits while another process holds it.
 
-    A killed process releases it.
+    The system releases the lock of a killed process.
     """
     path = folder / "locks" / name
     with disk_errors(path):
@@ -36,7 +36,7 @@ def cache_lock(folder: Path, name: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _log.info("another process is making %s; waiting for it", name)
+            _log.info("waiting for another process, which is building %s", name)
             lock.acquire()
     try:
         yield
@@ -47,4 +47,4 @@ def cache_lock(folder: Path, name: str) -> Iterator[None]:
 def clean_cache(folder: Path) -> None:
     """Remove temporary entries of the cache folder that have not changed for a day: their writers were killed."""
     for path in remove_leftovers(folder, age=LEFTOVER_AGE):
-        _log.info("removed %s, which a killed process left", path)
+        _log.info("removed %s, left by a killed process", path)

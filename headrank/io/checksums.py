@@ -1,9 +1,8 @@
-"""Checksums of files that this package wrote: whether a file is still what was written.
+"""Checksums that detect edits and damage of files that this package wrote.
 
-A checksum is size, SHA-256 and time of change. A file of up to 16 MiB is hashed whenever it is checked (some hundredths
-of a second). A larger one is hashed only if its time of change differs from the recorded one, as after an edit or a
-copy: that takes 1.4 s a GB on one core (.7 GB/s). So a change of a large file is not noticed if both its size and its
-time of change are as before.
+A checksum is size, SHA-256 and modification time. A file of up to 16 MiB is hashed at every check (some hundredths of a
+second). A larger file is hashed only if its modification time differs from the recorded one, as after an edit or a copy
+(1.4 s per GB on one core). So an edit of a large file that keeps both size and modification time is not detected.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ def checksum(path: Path) -> Checksum:
 
 
 def matches(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Whether the file is there and has this checksum."""
+    """Whether the file exists and has this checksum."""
     if not path.is_file() or path.stat().st_size != expected.get("size"):
         return False
     if path.stat().st_size > LARGE and path.stat().st_mtime_ns == expected.get("mtime_ns"):
@@ -49,8 +48,10 @@ def write_folder_sums(folder: Path) -> None:
 
 
 def damaged_file(folder: Path) -> Path | None:
-    """The first file of the folder that is not as `write_folder_sums` recorded it, or None. Files added since are
-    ignored. If the record itself cannot be read, it is the damaged file."""
+    """The first file of the folder that differs from the record of `write_folder_sums`, or None.
+
+    Files added since are ignored. If the record itself cannot be read, it is the damaged file.
+    """
     try:
         sums = json.loads((folder / FOLDER_SUMS).read_text(encoding="utf-8"))
         return next((folder / name for name, expected in sums.items() if not matches(folder / name, expected)), None)
@@ -78,7 +79,7 @@ def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[An
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is as `checked_write` wrote it."""
+    """Whether a file has the content that `checked_write` wrote."""
     try:
         expected = json.loads(sums_path(path).read_text(encoding="utf-8"))
         return isinstance(expected, dict) and matches(path, expected)

@@ -1,8 +1,7 @@
-"""Files and folders that appear whole or not at all: written under a temporary name next to the target, then renamed.
+"""Atomic writes of files and folders: written under a temporary name next to the target, then renamed.
 
-Every artifact of a run is written through here, so a process that is killed at any moment leaves the old file or the
-new one, never half of one. A kill can leave a hidden `.<name>.<random>.tmp` entry. Nothing reads it, and
-`remove_leftovers` removes it.
+All artifacts are written with these functions, so a killed process leaves the old file or the new one, never a partial
+file. A kill can leave a hidden `.<name>.<random>.tmp` entry. Nothing reads it, and `remove_leftovers` removes it.
 """
 
 import errno
@@ -27,8 +26,8 @@ _DISK_ERRORS = {
     errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
     errno.EIO: "the device reports an input/output error",
 }
-_REPORTED = re.compile(r"\(os error (\d+)\)")  # how an error of safetensors gives the system's number
-_NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error of a full disk, without a number
+_REPORTED = re.compile(r"\(os error (\d+)\)")  # the system's error number in an error of safetensors
+_NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error on a full disk has no number
 
 
 @contextmanager
@@ -48,7 +47,7 @@ def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _disk_number(error: BaseException | None) -> int | None:
-    """The system's number of the disk error that an exception is, or was raised in the course of."""
+    """The system's error number of a disk error, from the exception or one in its chain."""
     while error is not None:
         reported = _REPORTED.search(str(error))
         number = error.errno if isinstance(error, OSError) else int(reported[1]) if reported else None
@@ -61,7 +60,7 @@ def _disk_number(error: BaseException | None) -> int | None:
 
 
 def _disk_error(number: int, path: str | os.PathLike[str]) -> DiskError:
-    text = f"{_DISK_ERRORS[number]}; fix this or choose another folder, then run the same command again, which resumes"
+    text = f"{_DISK_ERRORS[number]}; free space or choose another folder; the same command resumes"
     return DiskError(number, text, str(path))
 
 
@@ -69,7 +68,7 @@ def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: st
     """Remove the temporary entries that killed writers left in a folder and below it; returns their paths.
 
     age: in seconds; entries that changed more recently stay. Give 0 only if no other process can be writing there.
-    name: only those of this target.
+    name: remove only entries of this target.
     """
     removed: list[Path] = []
     newest = time.time() - age
@@ -90,7 +89,7 @@ def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: st
 
 
 def _changed(path: Path) -> float:
-    """When a file, or anything in a folder, changed last, in seconds since 1970."""
+    """The last modification time of a file or of anything in a folder, in seconds since 1970."""
     times = []
     for one in (path, *path.rglob("*")):
         try:
@@ -110,9 +109,8 @@ def _temporary_sibling(path: Path) -> Path:
 def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     r"""Open `path` for writing; its content changes only when the block ends without an exception.
 
-    Mode `w` is UTF-8 text whose newlines stay as written (`\n` everywhere), `wb` is bytes. Missing parent folders are
-    made. An exception inside the block removes the temporary file and leaves the target as it was. A disk error names
-    the target.
+    Mode `w` is UTF-8 text with `\n` newlines, `wb` is bytes. Missing parent folders are created. An exception inside
+    the block removes the temporary file and leaves the target unchanged. A disk error names the target.
     """
     path = Path(path)
     temporary = _temporary_sibling(path)
@@ -120,13 +118,13 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # x: never onto an existing file. tempfile is not used because its files are readable by the owner alone.
+            # x: never overwrites a file. tempfile is not used because only the owner can read its files.
             with temporary.open(
                 "x" if text else "xb", encoding="utf-8" if text else None, newline="" if text else None
             ) as handle:
                 yield handle
                 handle.flush()
-                os.fsync(handle.fileno())  # the content is on the disk before the name points at it
+                os.fsync(handle.fileno())  # the content must be on the disk before the rename
             os.replace(temporary, path)
     except BaseException:  # also on Ctrl-C
         temporary.unlink(missing_ok=True)
@@ -137,8 +135,8 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends without an exception.
 
-    For folders that are written once and named by a key. Where `path` is there by then (another process was quicker),
-    the one that is there stays and this one is removed. An exception removes it too.
+    For folders that are written once and named by a key. If another process has created `path` by then, its folder
+    stays and this one is removed. An exception removes this one too.
     """
     path = Path(path)
     temporary = _temporary_sibling(path)
@@ -160,10 +158,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path`, a folder or nothing, when the block ends without exception.
+    """Yield an empty folder that replaces the folder `path`, if any, when the block ends without an exception.
 
-    For folders that are written again under the same name. Two renames cannot be one: a kill between them leaves the
-    old and the new folder whole under hidden names, and `finish_replacing` completes the work. One process at a time.
+    For folders that are rewritten under the same name. Replacing takes two renames: a kill between them leaves the old
+    and the new folder complete under hidden names, and `finish_replacing` completes the replacement. Use it in one
+    process at a time.
     """
     path = Path(path)
     finish_replacing(path)
@@ -173,10 +172,10 @@ def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def finish_replacing(path: str | os.PathLike[str]) -> None:
-    """Complete what a kill during `replaced_folder(path)` left undone, and remove what it left behind."""
+    """Complete a `replaced_folder(path)` that was killed, and remove its temporary folders."""
     path = Path(path)
     new, old = _hidden(path, "new"), _hidden(path, "old")
-    if new.is_dir():  # it is whole: it has its name from a rename
+    if new.is_dir():  # complete: it got its name by a rename
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)

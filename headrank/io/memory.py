@@ -8,26 +8,27 @@ from typing import NamedTuple
 
 import torch
 
-_CLEAR_PEAK = "5"  # what /proc/self/clear_refs takes to reset the peak resident set (Linux 4.0)
+_CLEAR_PEAK = "5"  # resets the peak resident set when written to /proc/self/clear_refs (Linux 4.0)
 
 
 class DeviceMemory(NamedTuple):
-    """Bytes that a device has, and how many of them are free now."""
+    """Total and free memory of a device, in bytes."""
 
     total: int
     free: int
 
 
 class PeakMemory:
-    """The peak memory within a block, memory from before it included: PyTorch's allocations on a CUDA device, else the
-    resident set of this process.
+    """The peak memory during a block, including memory allocated before it.
+
+    It measures PyTorch's allocations on a CUDA device, and this process's resident set elsewhere.
 
         with PeakMemory(device) as peak:
             ...
         peak.bytes
 
-    `bytes` is None if it is not known: a peak that cannot be reset belongs to earlier work (macOS, some containers),
-    and a CUDA device on which this process allocated nothing is used by another process.
+    `bytes` is None if the peak is unknown: if it cannot be reset (macOS, some containers), or if this process allocated
+    nothing on the CUDA device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -53,7 +54,7 @@ class PeakMemory:
 
 
 def _reset_peak() -> bool:
-    """Reset the peak resident set to the present one; returns whether that worked."""
+    """Reset the peak resident set to the current one; returns whether that worked."""
     try:
         Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK)
         peak, now = _status("VmHWM"), _status("VmRSS")
@@ -63,18 +64,18 @@ def _reset_peak() -> bool:
 
 
 def _status(name: str) -> int | None:
-    """A number of bytes out of Linux's status of this process."""
+    """A number of bytes from Linux's status of this process."""
     lines = (line.split() for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return next((int(line[1]) * 1024 for line in lines if line[0] == f"{name}:"), None)
 
 
 def device_memory(device: torch.device) -> DeviceMemory:
-    """A device's memory; the processor's within the limit that a container sets (cgroup 2)."""
+    """A device's memory; for the CPU within the limit of the container (cgroup 2)."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return DeviceMemory(total, free)
     total = free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    meminfo = Path("/proc/meminfo")  # Linux; elsewhere what is free is not known
+    meminfo = Path("/proc/meminfo")  # Linux; the free memory is unknown elsewhere
     if meminfo.is_file():
         lines = (line.split() for line in meminfo.read_text().splitlines())
         free = next((int(line[1]) * 1024 for line in lines if line[0] == "MemAvailable:"), total)

@@ -186,10 +186,10 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
         toy_module(fresh, [Head(3, 0)])
     with pytest.raises(ValueError, match=r"heads 2-0 .* of 2 layers"):
         toy_module(fresh, [Head(2, 0)], max_layer=2)
-    with pytest.raises(ValueError, match="max_layer is 4, the backbone was loaded with 3"):
+    with pytest.raises(ValueError, match="max_layer is 4, .* 3 layers"):
         toy_module(fresh, max_layer=4)
     for weights in ([1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, float("nan"), 1.0]):
-        with pytest.raises(ValueError, match="for 3 heads, expected one a head"):
+        with pytest.raises(ValueError, match="for 3 heads"):
             toy_module(fresh, weights=weights)
     with pytest.raises(ValueError, match="temperature is 0"):
         toy_module(fresh, temperature=0.0)

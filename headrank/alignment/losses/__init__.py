@@ -1,4 +1,4 @@
-"""Losses of alignment, one list at a time: functions of scores and grades that know nothing of models."""
+"""Losses of alignment: functions of the scores and grades of one list, independent of models."""
 
 from headrank.alignment.losses.base import ListwiseInput, Loss
 from headrank.alignment.losses.combined import WeightedLosses

@@ -1,4 +1,4 @@
-"""What a loss sees of one list, and what a loss is."""
+"""The input of a loss (one list) and the protocol of losses."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
@@ -16,10 +16,10 @@ class ListwiseInput:
     z: the scores of the model in training, finite, already multiplied by the temperature.
     grades: 0 or more, unjudged passages 0.
     pairs: the list's preference pairs, `mine_pairs`.
-    reference: z of the frozen start model, where a loss needs it. No gradient flows into it.
+    reference: z of the frozen start model, if a loss needs it. No gradient flows into it.
 
-    Raises `ValueError` for NaN or infinite z or reference, negative grades, grades or reference of another number than
-    z, and pairs that point outside of the list.
+    Raises `ValueError` for NaN or infinite z or reference, negative grades, numbers of grades or reference scores other
+    than that of z, and pairs outside the list.
     """
 
     z: Float[Tensor, " docs"]
@@ -46,16 +46,16 @@ class ListwiseInput:
 
 @runtime_checkable
 class Loss(Protocol):
-    """What a loss is: a function of one list, in z's dtype, with its name and whether it needs the start model.
+    """A loss: a function of one list in z's dtype, with a name.
 
-    A list that says nothing to a loss (no pairs, one passage, none at all) costs 0, and backward() gives zeros.
+    A list without information for the loss (no pairs, at most one passage) costs 0, and backward() gives zeros.
     """
 
     name: ClassVar[str]
 
     @property
     def needs_reference(self) -> bool:
-        """Whether `ListwiseInput.reference` has to be there."""
+        """Whether the loss needs `ListwiseInput.reference`."""
         ...
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
@@ -64,7 +64,7 @@ class Loss(Protocol):
 
 
 class NoReference:
-    """A loss of the list alone, which needs no start model."""
+    """A loss that needs no start model."""
 
     __slots__ = ()
 
@@ -75,12 +75,12 @@ class NoReference:
 
 
 def nothing(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
-    """0 with a graph, so that backward() works: the loss of a list that says nothing."""
+    """0 with a graph, so that backward() works: the loss of a list without information."""
     return z.sum() * 0
 
 
 def relevant_passages(grades: Int[Tensor, " docs"], threshold: int | None) -> Bool[Tensor, " docs"]:
-    """True from the threshold on; without one, at the highest grade of the list."""
+    """True for grades from the threshold on; without a threshold, for the highest grade of the list."""
     if not len(grades):
         return grades.bool()
     return grades >= (grades.max() if threshold is None else threshold)

@@ -1,4 +1,4 @@
-"""Comparators that set each relevant passage against all others: InfoNCE, and QRRanker's on max-min scaled scores."""
+"""Contrastive losses: InfoNCE, and QRRanker's loss on max-min scaled scores."""
 
 from typing import Annotated, ClassVar
 
@@ -15,8 +15,8 @@ from headrank.settings import Ge, Gt, settings
 class InfoNCE(NoReference):
     """Mean over relevant i of -log( exp(z_i/t) / (exp(z_i/t) + sum over the rest j of exp(z_j/t)) ).
 
-    Each relevant passage stands against the rest of the list and not against other relevant ones. Which passages are
-    relevant is ours: those of the highest grade present, or from a threshold on. None or all relevant: 0.
+    Each relevant passage is contrasted with the irrelevant ones, not with other relevant ones. The choice of relevant
+    passages is ours: those of the highest grade present, or from a threshold on. None or all relevant: 0.
 
     Args:
         temperature: t, above 0. 1
@@ -55,10 +55,10 @@ class QRRankerLoss(NoReference):
     """InfoNCE's formula on max-min scaled scores: u_i = (z_i - min z) / (max z - min z) / temperature.
 
     Mean over relevant i of -log( exp(u_i) / (exp(u_i) + sum over the rest j of exp(u_j)) ). From QRRanker's paper: the
-    mean over several relevant passages, each against the irrelevant ones alone, and the scaling to [0, 8]. Ours: that
-    z takes the place of the summed attention, that gradient flows through max and min, the choice of relevant passages
-    from grades, and that scores which are all the same have no gradient, where the scaling divides by 0. Blind to the
-    size of z: neither a shift nor a positive factor changes it. None or all relevant: 0.
+    mean over relevant passages, each contrasted with the irrelevant ones only, and the scaling to [0, 8]. Ours: z
+    replaces the summed attention, gradient flows through max and min, grades define the relevant passages, and equal
+    scores have no gradient (the scaling would divide by 0). A shift or a positive factor of z does not change the loss.
+    None or all relevant: 0.
 
     Args:
         temperature: 1 over the width of the scaled scores, above 0. 0.125, the paper's [0, 8]

@@ -1,4 +1,4 @@
-"""Comparators from learning to rank: ListMLE and LambdaRank."""
+"""Losses from learning to rank: ListMLE and LambdaRank."""
 
 from typing import Annotated, ClassVar
 
@@ -15,13 +15,13 @@ from headrank.settings import Ge, Gt, settings
 class ListMLE(NoReference):
     """-log of the Plackett-Luce likelihood of the order by grades, divided by the number of passages drawn.
 
-    Without ties it is ListMLE: from the highest grade down, each passage i is drawn from those not drawn yet,
-    log sum exp(z_j) - z_i. Passages of one grade have no order among them; what is done with them is ours, by Efron's
-    rule of the Cox model, which has the same likelihood: with S the sum of exp(z) over the d passages of a grade and B
-    over all lower ones, sum for k = 0 .. d-1 of log(B + (1 - k/d) S), minus the sum of their z. That is exact where
-    their z are the same, depends on no order, and is smooth. Any order of the lowest grade's passages agrees with the
-    grades, so they are not drawn: otherwise the many unjudged would be trained towards scores that are all the same.
-    The mean, where the paper has the sum, makes lists of any length weigh alike; ours. Fewer than two grades: 0.
+    Without ties it is ListMLE: from the highest grade down, each passage i is drawn from those not drawn yet, at a cost
+    of log sum exp(z_j) - z_i. Passages of one grade are tied. Ties (ours) follow Efron's rule for the Cox model, which
+    has the same likelihood: with S the sum of exp(z) over the d passages of a grade and B over all lower grades, the
+    cost is the sum for k = 0 .. d-1 of log(B + (1 - k/d) S), minus the sum of their z. This is exact if the tied z are
+    equal, independent of their order, and smooth. The passages of the lowest grade are not drawn, since any order of
+    them agrees with the grades; drawing them would train the many unjudged passages towards equal scores. The mean
+    instead of the paper's sum (ours) gives lists of any length the same weight. Fewer than two grades: 0.
 
     Args:
         none.
@@ -63,11 +63,11 @@ class ListMLE(NoReference):
 class LambdaRank(NoReference):
     """Sum over pairs with y_i > y_j of |delta nDCG_ij| * log(1 + exp(-sigma (z_i - z_j))).
 
-    delta nDCG_ij is what swapping i and j in the order by z would change of nDCG@cutoff: |y_i - y_j| * |D(i) - D(j)| /
-    ideal DCG, with D = 1 / log2(1 + rank) up to the cutoff and 0 below; no gradient flows through it. So a pair with
-    both below the cutoff weighs nothing. The gain is the grade, as in the nDCG this project reports; the paper's is
-    2^y - 1. Equal z (ours): the lower grade stands first, so that a tie is a mistake that costs. The pairs are all of
-    different grades, not the mined ones. No such pair: 0.
+    delta nDCG_ij is the change of nDCG@cutoff if i and j swap places in the order by z: |y_i - y_j| * |D(i) - D(j)| /
+    ideal DCG, with D = 1 / log2(1 + rank) up to the cutoff and 0 below it. No gradient flows through it, and a pair
+    with both below the cutoff has weight 0. The gain is the grade, as in the nDCG this project reports; the paper's is
+    2^y - 1. For equal z the lower grade ranks first (ours), so that a tie costs. The pairs are all pairs of different
+    grades, not the mined ones. No such pair: 0.
 
     Args:
         cutoff: of nDCG, in ranks, at least 1. 10

@@ -15,13 +15,13 @@ class Preference:
     """-log sigmoid( beta * ((z_i - z_j) - kappa * (zref_i - zref_j)) - margin ), weighted mean over the pairs (i, j).
 
     kappa = 0 is Bradley-Terry's model, RankNet's loss; kappa = 1 is anchored on the frozen start model, DPO's shape
-    with z in the place of a reply's log probability. The paper trains on preference pairs in the continuous attention
-    domain and gives no formula: this one is ours. No pairs: 0.
+    with z instead of a reply's log probability. The paper trains on preference pairs in the continuous attention
+    domain and gives no formula; this one is ours. No pairs: 0.
 
     Args:
         beta: steepness, above 0. 1
-        kappa: share of the start model's margin that is taken off, 0 or more. 0
-        margin: what beta times the difference has to exceed by, in logits, any sign. 0
+        kappa: share of the start model's margin that is subtracted, 0 or more. 0
+        margin: in logits, any sign, subtracted from beta times the difference. 0
 
     References:
         - HeadRank, https://arxiv.org/abs/2604.17237 (pairs; no formula)
@@ -57,8 +57,8 @@ class Preference:
         better, worse = x.pairs.better, x.pairs.worse
         if self.needs_reference and x.reference is None:
             raise ValueError(
-                f"Preference with kappa {self.kappa} needs the start model's scores and reference is None: "
-                "store them before training, or set kappa to 0"
+                f"Preference with kappa {self.kappa} needs the start model's scores, but reference is None: "
+                "pass reference, or set kappa to 0"
             )
         if not len(x.pairs):
             return nothing(x.z)

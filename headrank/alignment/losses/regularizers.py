@@ -1,5 +1,5 @@
-"""Distribution regularizers: what the scores of a list should look like as a whole. The paper names one and gives no
-formula; these are ours."""
+"""Distribution regularizers, which shape the scores of a list as a whole. The paper names one without a formula; these
+are ours."""
 
 from typing import Annotated, ClassVar
 
@@ -16,11 +16,11 @@ from headrank.settings import Ge, Gt, settings
 class GradedKL(NoReference):
     """KL( softmax(y / tau) || softmax(z) ) over the passages of the list: score mass in proportion to the grades. Ours.
 
-    A list of one grade has a uniform target, so it is drawn towards scores that are all the same: train on lists of
-    two grades or more. A single passage or none: 0.
+    The target of a list with one grade is uniform, which trains equal scores: use lists of two grades or more. At most
+    one passage: 0.
 
     Args:
-        tau: temperature of the grades y, above 0; the smaller, the more of the mass the highest grade gets. 0.75
+        tau: temperature of the grades y, above 0; a smaller tau gives more mass to the highest grade. 0.75
 
     References:
         - HeadRank, https://arxiv.org/abs/2604.17237 (a distribution regularizer; no formula)
@@ -51,10 +51,10 @@ class GradedKL(NoReference):
 
 @settings
 class Spread(NoReference):
-    """relu(sigma0 - std of z in the middle zone)^2: against scores that are alike in the middle of the context. Ours.
+    """relu(sigma0 - std of z in the middle zone)^2: penalises similar scores in the middle of the context. Ours.
 
-    The std is the population's, as in the report's homogenization. A zone of fewer than two passages: 0. Scores that
-    are all the same cost sigma0^2 and have no gradient: nothing says which of them should rise.
+    The std is the population's, as in the report's homogenization. A zone of fewer than two passages: 0. Equal scores
+    cost sigma0^2 and have no gradient.
 
     Args:
         sigma0: the std that is wide enough, in units of z, 0 or more. 1
