@@ -1,6 +1,6 @@
-"""From the composed configuration to settings: the one place where keys become checked values.
+"""Builds checked settings from the composed configuration.
 
-Every error is a `ConfigError` that names the key as the command line writes it, the value, and what is expected.
+Every error is a `ConfigError` that names the key as on the command line, the value, and what is expected.
 """
 
 import copy
@@ -25,33 +25,35 @@ from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 if TYPE_CHECKING:
     from headrank.experiment import DataSettings, Experiment
 
-# torch and transformers take seconds to import. Refusing a configuration needs neither, so modules that need them are
-# imported inside the functions.
+# Modules that need torch or transformers are imported inside functions: they take seconds to import, and refusing a
+# configuration needs neither.
 
 logger = logging.getLogger("headrank")
 
 _CHECKOUT = Path(__file__).parent.parent / "conf"
-CONFIG_FOLDER = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"  # in a wheel conf/ lies inside
+CONFIG_FOLDER = (
+    _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"
+)  # a wheel holds conf/ inside the package
 
 GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report")
-"""Groups and nodes whose values always make settings."""
+"""Groups and nodes that always build settings."""
 LISTS = ("data", "benchmarks", "baselines")
-"""Groups of which several options are chosen, each an entry with a name."""
+"""Groups with several chosen options, each a named entry."""
 OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
 
 REPLACED = {
     "relevance_threshold": "that of each data set, such as data.local.relevance_threshold=1",
     "shared_runs": "the cache (paths.cache), which keeps runs of untrained systems without an option: remove the key",
 }
-"""Keys of earlier versions -> what to give instead."""
+"""Keys of earlier versions -> their replacement."""
 
 NONE = "_none_"
-"""The key by which an option (`alignment: none`) switches its group off, whatever an experiment sets below it."""
+"""The key with which an option (`alignment: none`) switches its group off, whatever an experiment sets in it."""
 
 
 @settings
 class MainSettings:
-    """The values of `conf/config.yaml` that belong to no group."""
+    """The values of `conf/config.yaml` outside the groups."""
 
     name: str
     seed: int
@@ -73,7 +75,7 @@ class PathSettings:
 
 
 def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
-    """The experiment that a composed configuration describes. `folder` is where its artifacts go.
+    """The experiment that a composed configuration describes. `folder` is its run folder.
 
     Raises `ConfigError`.
     """
@@ -88,7 +90,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
 
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ConfigError(f"{', '.join(missing)}: expected a value, found none; give it, as {missing[0]}=VALUE")
+        raise ConfigError(f"{', '.join(missing)}: expected a value, found none; set it with {missing[0]}=VALUE")
     config = chosen(config)
     main, paths = _main_settings(config), _paths(config)
     parts = {key: build(config.get(key)) for key in GROUPS}
@@ -97,7 +99,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
     rest = {"scorer": parts["scorer"], "prompt": parts["prompt"], "instructions": build(config.instructions) or {}}
     try:
         system = SystemSettings(**{**(parts["selection"] or {}), **rest})
-    except SettingsError as error:  # the other keys are the group's
+    except SettingsError as error:  # the other keys belong to the group `selection`
         inside = [p.key.split(".")[0] not in rest for p in error.problems]
         problems = zip(error.problems, inside, strict=True)
         raise SettingsError(
@@ -136,8 +138,8 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
 def chosen(config: DictConfig) -> DictConfig:
     """A copy of the configuration in which groups without a chosen option are null.
 
-    An experiment may set `alignment.epochs`, and `alignment=none` still means no alignment. The same holds for single
-    benchmarks, data sets and baselines: one without a `_target_` is not chosen.
+    `alignment=none` means no alignment even if an experiment sets `alignment.epochs`. A benchmark, data set or baseline
+    without a `_target_` is not chosen either.
     """
     config = copy.deepcopy(config)
     OmegaConf.set_struct(config, False)
@@ -161,7 +163,7 @@ def chosen(config: DictConfig) -> DictConfig:
 
 
 def _check_option(group: str, name: str, empty: bool) -> None:
-    """Raise `ConfigError` unless the entry is left over from an option of the group that is not chosen."""
+    """Raise `ConfigError` unless the entry holds values of an option of the group that is not chosen."""
     options = sorted(file.stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
     if empty or name in options:
         logger.info("%s.%s: not chosen, its values have no effect", group, name)
@@ -191,7 +193,7 @@ def _paths(config: DictConfig) -> PathSettings:
 
 
 def build(node: Any) -> Any:
-    """What a node describes by its `_target_`s, as Hydra instantiates it; plain values without one.
+    """The object that a node's `_target_`s describe, as Hydra instantiates it; plain values without a `_target_`.
 
     Raises `ConfigError` with the key of the node that failed.
     """
@@ -227,7 +229,7 @@ def _first_cause(error: BaseException | None) -> str:
 
 @contextmanager
 def keys(owners: Mapping[str, str]) -> Iterator[None]:
-    """Settings errors of these classes name these keys of the configuration instead."""
+    """Replace the class in settings errors by its key in the configuration."""
     try:
         yield
     except SettingsError as error:
@@ -237,7 +239,7 @@ def keys(owners: Mapping[str, str]) -> Iterator[None]:
 
 
 def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
-    """Warn of instructions for names that are no benchmark, here or in `conf/benchmarks`: probably misspelt."""
+    """Warn of instructions for benchmarks that are neither chosen nor in `conf/benchmarks`: probably misspelt names."""
     known = {one.name for one in benchmarks}
     if instructions.keys() <= known:
         return
@@ -250,14 +252,16 @@ def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[Da
 
 
 def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
-    """The benchmarks with the TREC runs that `pattern` names as first stage, `{name}` being a benchmark's name.
+    """The benchmarks with the TREC runs of `pattern` as first stage; `{name}` in it is a benchmark's name.
 
-    A benchmark with a `run_path` keeps it. Raises `ConfigError` if one file would serve several benchmarks.
+    A benchmark with a `run_path` keeps it. Raises `ConfigError` if several benchmarks would share a file.
     """
     if pattern is None:
         return benchmarks
     if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
-        raise wrong("first_stage_runs", pattern, f"{{name}} in it, to name {len(benchmarks)} benchmarks' runs")
+        raise wrong(
+            "first_stage_runs", pattern, f"a pattern with {{name}}, since there are {len(benchmarks)} benchmarks"
+        )
     return tuple(
         one
         if one.run_path is not None

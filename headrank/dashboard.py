@@ -3,8 +3,8 @@
 python -m headrank.dashboard --entity TEAM --project headrank +experiment=qwen3_4b alignment=lora
 python -m headrank.dashboard --print +experiment=nano       as JSON, without an account
 
-The words after the options are those that the run was started with: which benchmarks, systems and losses there are to
-show follows from them. Runs of other models and settings in the same project are shown beside one another.
+Give the overrides of the run after the options: they decide which benchmarks, systems and losses the dashboard shows.
+All runs of the project appear in it.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from headrank.run import compose_config, experiment_from_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line. Exits with 2 on words that make no experiment, with 1 where W&B does not take the dashboard."""
+    """The command line. Exits with 2 for wrong arguments, with 1 if W&B refuses the dashboard."""
     parser = argparse.ArgumentParser(prog="headrank.dashboard", description="Make the W&B dashboard of an experiment.")
     parser.add_argument("--entity", default="", help="user or team that owns the project")
     parser.add_argument("--project", default="headrank", help="the project (default: %(default)s)")
-    parser.add_argument("--name", default="HeadRank", help="of the dashboard (default: %(default)s)")
+    parser.add_argument("--name", default="HeadRank", help="the name of the dashboard (default: %(default)s)")
     parser.add_argument("--print", action="store_true", help="print the definition as JSON; needs no account")
-    parser.add_argument("overrides", nargs="*", help="the run's own words, such as +experiment=nano alignment=lora")
+    parser.add_argument("overrides", nargs="*", help="the run's overrides, such as +experiment=nano alignment=lora")
     options = parser.parse_args(arguments)
     set_up_logging(logging.WARNING)
     if not options.print and not options.entity:
-        parser.error("--entity is needed: a dashboard belongs to a user's or team's project (or --print it)")
+        parser.error("--entity is required: the user or team that owns the project (or use --print)")
     try:
         require_extra("wandb", "headrank.dashboard")
     except MissingExtraError as error:

@@ -1,4 +1,4 @@
-"""`debug`: the experiment that the user chose, shrunk until it runs in seconds; each change is logged."""
+"""`debug`: shrinks the chosen experiment until it runs in seconds, and logs each change."""
 
 import logging
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ from headrank.settings import Ge, settings
 
 logger = logging.getLogger("headrank")
 
-NOTICE = "A debug run: the model is random and tiny, lists are few and short. Nothing here says anything about quality."
+NOTICE = "A debug run: a tiny random model and few, short lists. Its numbers do not measure quality."
 
 
 @settings
 class DebugSettings:
-    """The limits and replacements of a debug run. A limit leaves a smaller value as it is.
+    """The limits and replacements of a debug run. A limit does not raise a smaller value.
 
     baselines: the name of a baseline -> values that replace those of its settings, if it is chosen.
-    data, benchmarks: data sets that replace the experiment's own; if empty, its own are shrunk.
+    data, benchmarks: data sets that replace the experiment's; if empty, the experiment's are shrunk.
     """
 
     model: BackboneSettings
-    layers: Annotated[int, Ge(1)]  # of the model, and so the most for `reading.max_layer`
+    layers: Annotated[int, Ge(1)]  # layers of the model, and the limit of `reading.max_layer`
     max_queries: Annotated[int, Ge(1)]
     depth: Annotated[int, Ge(1)]
     validation_queries: Annotated[int, Ge(1)]
@@ -33,7 +33,7 @@ class DebugSettings:
     benchmarks: Mapping[str, DataSettings] = field(default_factory=dict)
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The experiment, shrunk. Its losses, epochs, scorers, criteria and devices stay as they are, on the processor.
+        """The shrunk experiment. Losses, epochs, scorers and criteria stay unchanged.
 
         Raises `SettingsError` for values that a baseline does not have.
         """

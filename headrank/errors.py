@@ -1,7 +1,7 @@
-"""The errors that this package raises for what it is given: configuration, files, models, artifacts.
+"""The errors that this package raises for wrong configurations, files, models and artifacts.
 
-Each message names the key or the file (with its line), what was found, what is expected, and how to fix it. Catch
-`HeadRankError` to catch them all; each is also the built-in error that fits it.
+Each message names the key or the file (with its line), what was found, what is expected, and how to fix it. All derive
+from `HeadRankError`, and each also from the matching built-in error.
 """
 
 
@@ -10,7 +10,7 @@ class HeadRankError(Exception):
 
 
 class ConfigError(HeadRankError, ValueError):
-    """A setting has a value of the wrong type, an impossible value, or contradicts another setting."""
+    """A setting has a value of the wrong type or out of range, or contradicts another setting."""
 
 
 class FormatError(HeadRankError, ValueError):
@@ -26,11 +26,11 @@ class ModelError(HeadRankError, ValueError):
 
 
 class MissingModelError(ModelError, FileNotFoundError):
-    """A model or a file of it cannot be had: it is neither in a local folder nor in the hub's cache nor on the hub."""
+    """A model or one of its files is neither in a local folder, nor in the hub's cache, nor on the hub."""
 
 
 class ArtifactError(HeadRankError, RuntimeError):
-    """A file that this package wrote earlier is damaged or was changed since."""
+    """A file that this package wrote was edited or is damaged."""
 
 
 class InUseError(HeadRankError, RuntimeError):

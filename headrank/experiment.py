@@ -1,6 +1,6 @@
-"""What an experiment is, in plain data: which model, which labelled lists, which systems, which benchmarks.
+"""The definition of an experiment as plain data: model, labelled lists, systems, benchmarks.
 
-`run.py` makes one of these from the Hydra configuration; the stages know nothing of Hydra.
+`configuration.py` builds it from the Hydra configuration; the stages do not depend on Hydra.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
 
 def known_metric(name: str) -> str:
-    """The name, checked. Raises `ValueError` for a measure that does not exist and a cutoff below 1."""
+    """The name of a known metric. Raises `ValueError` for an unknown measure or a cutoff below 1."""
     Metric.parse(name)
     return name
 
@@ -34,16 +34,18 @@ def _auto_or_none(value: Any) -> Any:
 
 @settings
 class SystemSettings:
-    """A way to rerank: a head criterion, how many heads, and a scorer. The first system of an experiment is its own,
-    the others are what it is compared with."""
+    """A system that reads heads: a criterion, a number of heads and a scorer.
+
+    The first system of an experiment is the main system; the others are baselines.
+    """
 
     criterion: Criterion
-    heads: Annotated[int, Ge(1)] | None = None  # how many; None: as many as the criterion's authors take
+    heads: Annotated[int, Ge(1)] | None = None  # the number of heads; None: the number of the criterion's authors
     # "auto": chosen by cross-validation over the labelled queries
     entropy_weight: Annotated[str | None, BeforeValidator(_auto_or_none)] = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
-    instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> its own, in place of the prompt's
+    instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> instruction that replaces the prompt's
 
     def __post_init__(self) -> None:
         if self.entropy_weight is not None and not isinstance(self.criterion, EntropyRegularized):
@@ -54,22 +56,22 @@ class SystemSettings:
 class SelectionSettings:
     """How labelled lists are read for head selection."""
 
-    seeds: Listed[int] = (0, 1, 2)  # one shuffled context order each, averaged
+    seeds: Listed[int] = (0, 1, 2)  # one shuffled context order per seed, averaged
     max_layer: Annotated[int, Ge(1)] | None = None  # heads of the first max_layer layers compete; None: of all
     batch_size: Annotated[int, Ge(1)] = 64  # lists per forward pass, at most
     tokens_per_batch: Annotated[int, Ge(1)] = 16384  # tokens per forward pass, at most; a longer list goes alone
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise wrong("seeds", list(self.seeds), "at least one seed and none twice")
+            raise wrong("seeds", list(self.seeds), "at least one seed, without repetition")
 
 
 @settings
 class Experiment:
-    """Everything a run does."""
+    """The settings of a whole run."""
 
     name: str
-    folder: Path  # where its artifacts go
+    folder: Path  # the run folder
     cache: Path  # BM25 indexes, head tables, runs of untrained systems
     model: BackboneSettings
     train: tuple[DataSettings, ...]  # the labelled lists that choose and align the heads
@@ -77,7 +79,7 @@ class Experiment:
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
     selection: SelectionSettings = field(default_factory=SelectionSettings)
-    states: StateSettings | None = None  # where states of passages are kept for reranking, with prompts in blocks
+    states: StateSettings | None = None  # the store of passage states, for prompts in blocks
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: Listed[Annotated[str, AfterValidator(known_metric)]] = (
         "ndcg@10",
@@ -91,17 +93,17 @@ class Experiment:
     objective_from: Annotated[str, one_of(("benchmarks", "validation"))] = "benchmarks"
     report: ReportSettings = field(default_factory=ReportSettings)
     config: Mapping[str, Any] = field(default_factory=dict)  # the composed configuration, resolved: never written
-    config_yaml: str = ""  # the same for the record, in which `${oc.env:...}` stays unresolved
+    config_yaml: str = ""  # the same as YAML to write, with `${oc.env:...}` unresolved
 
     def __post_init__(self) -> None:
         if MAIN_SYSTEM not in self.systems:
             raise wrong("systems", list(self.systems), f"systems with {MAIN_SYSTEM!r} among them")
         others = {*self.systems, *self.rerankers}
         for name in set(self.systems) & set(self.rerankers):
-            raise wrong("rerankers", name, "a name that no system has")
+            raise wrong("rerankers", name, "a name that no other system has")
         taken = {FIRST_STAGE_SYSTEM} | ({UNALIGNED_SYSTEM} if self.alignment is not None else set())
         for name in others & taken:
-            raise wrong("systems", name, "another name: this one is reserved")
+            raise wrong("systems", name, "another name, since this one is reserved")
         for key, parts in (("benchmarks", self.benchmarks), ("data", self.train)):
             names = [part.name for part in parts]
             if len(set(names)) != len(names):

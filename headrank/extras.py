@@ -1,6 +1,6 @@
-"""The optional parts of this package: which packages each needs, and how to install them.
+"""The extras of this package: the packages that each needs and how to install them.
 
-Nothing here imports those packages, so that a missing one is an error before anything is loaded.
+This module does not import those packages, so a missing one is reported before anything is loaded.
 """
 
 import sys
@@ -31,10 +31,9 @@ class MissingExtraError(ConfigError, ModuleNotFoundError):
 
 
 def install_command(extra: str = "") -> str:
-    """The command that installs an extra, or without one the package: in a checkout with its constraints, otherwise by
-    the package's name.
+    """The command that installs an extra, or the package without one.
 
-    The extra `vllm` pins packages that `constraints.txt` has in other versions.
+    In a checkout the command uses its constraints, except for `vllm`, which pins other versions of some packages.
     """
     brackets = f"[{extra}]" if extra else ""
     if not PYPROJECT.is_file():
@@ -44,7 +43,7 @@ def install_command(extra: str = "") -> str:
 
 
 def require_extra(extra: str, purpose: str, *modules: str) -> None:
-    """Raise `MissingExtraError` unless these modules of an extra can be found; without names, all of its modules.
+    """Raise `MissingExtraError` unless these modules of an extra (without names: all of them) are installed.
 
     purpose: the setting or command that needs them, as the user wrote it.
     """
@@ -52,16 +51,16 @@ def require_extra(extra: str, purpose: str, *modules: str) -> None:
     missing = [packages[module] for module in modules or packages if not _found(module)]
     if missing:
         raise MissingExtraError(
-            f"{purpose} needs {' and '.join(missing)}, not installed here. They belong to the extra `{extra}`: "
+            f"{purpose} needs {' and '.join(missing)}, which is not installed. Install the extra `{extra}`: "
             f"{install_command(extra)}"
         )
 
 
 def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The extras that a composed configuration needs: extra -> the setting that needs it, and its modules (none: all).
+    """The extras that a composed configuration needs: extra -> the setting that needs it, and its modules (empty: all).
 
-    With Hydra's own part in the configuration, that of the sweeper too. A group counts only if an option is chosen:
-    an experiment's values below `alignment` are there with `alignment=none` as well.
+    Hydra's node, if present, adds the sweeper's extra. A group counts only if an option is chosen: an experiment's
+    values below `alignment` are also present with `alignment=none`.
     """
     needed: dict[str, tuple[str, tuple[str, ...]]] = {}
     baselines = config.get("baselines") or {}
@@ -86,8 +85,10 @@ def check_extras(config: Mapping[str, Any]) -> None:
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Raise `MissingExtraError` if a command line names a launcher whose package is missing, which Hydra would report
-    as an unknown group."""
+    """Raise `MissingExtraError` if a command line names a launcher whose package is missing.
+
+    Hydra would report an unknown group.
+    """
     for word in arguments:
         key, _, name = word.lstrip("+").partition("=")
         if key == "hydra/launcher" and name in LAUNCHERS:
@@ -104,5 +105,5 @@ def _found(module: str) -> bool:
         return sys.modules[module] is not None
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package above it
+    except ModuleNotFoundError:  # its parent package is missing
         return False

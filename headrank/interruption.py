@@ -1,7 +1,7 @@
-"""Runs that are ended from outside: Ctrl-C, SIGTERM, SIGHUP, SLURM's signals and time limits.
+"""Interruptions of a run: Ctrl-C, SIGTERM, SIGHUP, SLURM's signals and time limits.
 
-Each ends a run at once, through Python's own unwinding, so that files are closed and `status.json` says `interrupted`;
-the exit code is 128 plus the signal's number. The same command resumes the run.
+Each raises an exception in the run, so that files are closed and `status.json` has the state `interrupted`. The exit
+code is 128 plus the signal's number. The same command resumes the run.
 """
 
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run. `code` is 128 plus its number; `logged`: whether the log line is written already."""
+    """A signal ended the run. `code` is 128 plus its number; `logged`: whether it was logged already."""
 
     def __init__(self, number: int, *, logged: bool = False) -> None:
         super().__init__(128 + number)
@@ -28,9 +28,9 @@ class Interrupted(SystemExit):
 
 
 def interruption(error: BaseException) -> str | None:
-    """The cause of an interruption in words; None if the exception is a failure.
+    """The cause of an interruption as text; None if the exception is a failure.
 
-    Lightning turns Ctrl-C into `SystemExit`, and so does submitit a time limit, after it has requeued the job.
+    Lightning turns Ctrl-C into `SystemExit`. Submitit does the same with a time limit, after it has requeued the job.
     """
     if isinstance(error, Exception):
         return None
@@ -42,7 +42,7 @@ def interruption(error: BaseException) -> str | None:
             return _in_slurm(signal.Signals(seen.number).name)
         seen = seen.__cause__ or seen.__context__
     if any(_module(frame).startswith("submitit") for frame, _ in traceback.walk_tb(error.__traceback__)):
-        return "a time limit or preemption; the job is in the queue again and will resume"
+        return "a time limit or preemption; the job is requeued and will resume"
     return f"exit {error.code}" if isinstance(error, SystemExit) else type(error).__name__
 
 
@@ -57,11 +57,11 @@ def _module(frame: FrameType) -> str:
 
 @contextmanager
 def interruptible(*, log: bool = True) -> Iterator[None]:
-    """Let signals end the block, with one log line (unless `log` is False) and `SystemExit` of 128 plus the number.
+    """End the block on a signal, with one log line (unless `log` is False) and `SystemExit` of 128 plus its number.
 
-    SIGTERM and SIGHUP are taken where nothing else handles or ignores them (nohup ignores SIGHUP, submitit handles
-    SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends ahead of a time limit. Signals
-    after the first are ignored until the block has ended. Outside the main thread only Ctrl-C becomes an exit.
+    It handles SIGTERM and SIGHUP unless something else handles or ignores them (nohup ignores SIGHUP, submitit handles
+    SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends before a time limit. Further
+    signals are ignored until the block has ended. Outside the main thread it handles only Ctrl-C.
     """
     numbers = [signal.SIGTERM, signal.SIGHUP]
     numbers += [signal.SIGUSR1, signal.SIGUSR2] if "SLURM_JOB_ID" in os.environ else []

@@ -1,10 +1,10 @@
-"""Logging of all command lines: short lines of this package on stderr and in a file, warnings of others, no more.
+"""Logging of all commands: short lines of this package and warnings of other packages, on stderr and in a file.
 
     set_up_logging(file=folder / "run.log")
     with Progress(len(lists), "rerank: fiqa by headrank", "list") as progress:
         progress.update()
 
-Progress is a bar on a terminal. Elsewhere, and in the file, it is a plain line from time to time.
+Progress is a bar on a terminal. Elsewhere, and in the file, it is a log line every `SECONDS`.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 SECONDS = 30.0  # between two lines of progress
 _OURS = ("headrank", "hydra_plugins", "experiments", "__main__")
-_FILE = "HEADRANK_RUN_LOG"  # the run's file, for processes that training starts
-_PROGRESS = "progress"  # marks a record that a bar shows already
+_FILE = "HEADRANK_RUN_LOG"  # passes the run's log file to training processes
+_PROGRESS = "progress"  # marks a record of progress, which a bar shows too
 
 logger = logging.getLogger(__name__)
 
 
 class _Lines(logging.Handler):
-    """A line for each record, above any progress bar: this package's at INFO once each, warnings of any library.
+    """Writes one line per record, above any progress bar: warnings, and this package's INFO records without repetition.
 
-    file: None for stderr. bars: whether progress is shown as a bar here, so that lines of progress are left out.
+    file: None for stderr. bars: whether bars show progress here; then records of progress are omitted.
     """
 
     def __init__(self, file: TextIO | None = None, *, bars: bool = False) -> None:
@@ -42,7 +42,7 @@ class _Lines(logging.Handler):
         self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, unless it is noise."""
+        """Write the record unless it is filtered out."""
         try:
             line = self.format(record)
             if record.levelno < logging.WARNING:
@@ -69,7 +69,7 @@ class _Lines(logging.Handler):
 def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> None:
     """Log to stderr, and to `file` with times, appended. A second call replaces the first, as for a sweep's next job.
 
-    level: of this package's own records. Of libraries, warnings and errors are shown.
+    level: the level of this package's records. Other libraries log warnings and errors.
     """
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, _Lines)]:
@@ -90,7 +90,7 @@ def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> No
 
 
 def join_logging() -> None:
-    """In a process that a run started: log as the run does. Does nothing if logging is set up or no run started it."""
+    """Log as the parent run does, in a process that a run started. Does nothing if logging is already set up."""
     if _FILE in os.environ and not logging.getLogger().handlers:
         set_up_logging(file=Path(os.environ[_FILE]))
 
@@ -100,34 +100,34 @@ def _quiet_libraries() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").handlers.clear()
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")
-    ir_datasets = logging.getLogger("ir_datasets")  # writes by itself, at its own level
+    ir_datasets = logging.getLogger("ir_datasets")  # has its own handler and level
     ir_datasets.filters = [_not_a_step]
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when it is imported
-    if "transformers" in sys.modules:  # its bars last seconds; the hub shows downloads
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read at import
+    if "transformers" in sys.modules:  # its bars last seconds; the hub's bars show downloads
         sys.modules["transformers"].utils.logging.disable_progress_bar()
 
 
 def _not_a_step(record: logging.LogRecord) -> bool:
-    """Whether the record is more than a file opened or a step started or finished. A download names its address."""
+    """Whether the record is more than an opened file or a started or finished step. A download has an address."""
     message = record.getMessage()
     return "://" in message or not message.startswith(("Opening ", "[starting] ", "[finished] "))
 
 
 class _BarOnATerminal(tqdm):
-    """A bar that shows nothing where stderr is not a terminal."""
+    """A bar that is disabled if stderr is not a terminal."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"disable": None, **kwargs})
 
 
 def quiet_ir_datasets() -> None:
-    """ir_datasets' bars on terminals only: its logger draws them at every level. Called after its import."""
+    """Show ir_datasets' bars only on terminals; its logger draws them at every level. Call it after its import."""
     sys.modules["ir_datasets"].lazy_libs.tqdm = lambda: SimpleNamespace(tqdm=_BarOnATerminal)
 
 
 def quiet_lightning() -> None:
-    """Lightning's own messages from WARNING on. Called after its import, which sets its level."""
+    """Show Lightning's messages from WARNING on. Call it after its import, which sets its level."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -154,9 +154,9 @@ def quiet_model_loading() -> Iterator[None]:
 
 
 class Progress:
-    """The progress of a step: a bar on a terminal, in the log a line every `SECONDS` and one at the end.
+    """The progress of a step: a bar on a terminal, and log lines every `SECONDS` and at the end.
 
-    total: the number of units, None if not known. unit, plural: their name. initial: the number done before. log_end:
+    total: the number of units, None if unknown. unit, plural: their name. initial: the number already done. log_end:
     whether the end is logged.
     """
 
@@ -209,7 +209,7 @@ class Progress:
         logger.info("%s: %d%s %s%s", self.description, self.done, of, self.units, left, extra={_PROGRESS: True})
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, each counted when the next one is asked for."""
+        """Yield the items and count each when the next one is requested."""
         with self:
             for item in items:
                 yield item
@@ -217,9 +217,9 @@ class Progress:
 
 
 def counts_text(*counts: tuple[int, str]) -> str:
-    """`; 2 queries without candidates, 3 lists of one grade`: the counts above 0, and nothing if there are none."""
-    told = [f"{count} {name}" for count, name in counts if count]
-    return f"; {', '.join(told)}" if told else ""
+    """`; 2 queries without candidates, 3 lists of one grade`: the counts above 0; empty if all are 0."""
+    shown = [f"{count} {name}" for count, name in counts if count]
+    return f"; {', '.join(shown)}" if shown else ""
 
 
 def seconds_text(seconds: float | int) -> str:

@@ -2,9 +2,10 @@
 
     outcome = run_experiment(experiment)
 
-Run folder: `heads.json` (and `heads/<system>.json`), `head_curves.json`, `checkpoint/` and `training/` where heads are
-aligned, `runs/<system>/<benchmark>.trec` with the scores in context order beside it, `metrics/<benchmark>.json`,
-`report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`, `facts.json`.
+Run folder: `heads.json` (and `heads/<system>.json`), `head_curves.json`, with alignment `checkpoint/` and `training/`,
+`runs/<system>/<benchmark>.trec` with the scores in context order in `<benchmark>.contexts.json`,
+`metrics/<benchmark>.json`, `report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`,
+`facts.json`.
 """
 
 import json
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gives back: its results, its objective (see `Experiment.objective_from`), its report."""
+    """The outcome of a run: results, objective (see `Experiment.objective_from`) and the path of the report."""
 
     results: tuple[BenchmarkResult, ...]
     objective: float
@@ -55,8 +56,8 @@ class Outcome:
 def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
     """Run all stages; existing outputs with the same key are reused. `tracker` receives each result.
 
-    A failure is logged, written to `status.json` with its traceback, and raised. Ctrl-C, and a signal under
-    `headrank.interruption.interruptible`, leave the state `interrupted`; the next call resumes.
+    A failure is logged, written to `status.json` with its traceback, and raised. Ctrl-C, or a signal within
+    `headrank.interruption.interruptible`, sets the state `interrupted`; the next call resumes.
     Raises `InUseError` if another process works in the experiment's folder.
     """
     tracker = tracker or NoTracker()
@@ -76,7 +77,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         data = DataLoader(experiment.cache)
         align = None if experiment.alignment is None else AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
         check_model(experiment)
-        benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # all inputs are read before any work
+        benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # read all inputs before any work
         if align is not None:
             align.check()
         train = data.labelled(experiment.train) if experiment.train else None
@@ -87,7 +88,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         overlap = shared_notice(shared, benchmarks)
         if overlap:
             logger.warning("%s", overlap)
-        beside = [read_results(Path(other)) for other in experiment.report.beside]
+        compared = [read_results(Path(other)) for other in experiment.report.beside]
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
@@ -98,7 +99,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
             stage = "align"
             folder.set_status("running", stage)
             aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])
-            tracker.epochs(align.epochs())  # those of an earlier start, too
+            tracker.epochs(align.epochs())  # includes the epochs of earlier starts
             tracker.files("aligned-heads", folder.path, [f"{CHECKPOINT}/heads.json"])
             tracker.files("model", folder.path, [CHECKPOINT])
             systems = {
@@ -120,7 +121,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
                 ),
                 benchmark,
             )
-            for name, (model, identity, used) in systems.items()  # each system has its own depth of the model
+            for name, (model, identity, used) in systems.items()  # systems load the model to different depths
             for benchmark in benchmarks
         } | {
             (name, benchmark.settings.name): rerank.run_reranker(name, settings, experiment.model, benchmark)
@@ -132,7 +133,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
         stage = "report"
         folder.set_status("running", stage)
-        numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, beside, overlap)
+        numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, compared, overlap)
         tracker.results(results, folder.path, metric=experiment.objective, numbers=numbers)
         objective = _objective(experiment, folder, results)
         folder.set_status("finished", stage, objective=objective, key=experiment_key(experiment))
@@ -155,14 +156,14 @@ def _record_end(folder: RunFolder, stage: str, error: BaseException) -> None:
         logger.error("stage %s failed: %s", stage, error)
         text = str(error) or type(error).__name__
         folder.set_status("failed", stage, error=text, traceback="".join(traceback.format_exception(error)))
-    except OSError as second:  # such as on a full disk; the first error is what is raised
+    except OSError as second:  # such as a full disk; the first error is raised
         logger.error("the status could not be written: %s", second)
 
 
 def finished_objective(experiment: Experiment) -> float | None:
-    """The objective of an experiment that finished in its folder before and would come to the same now, else None.
+    """The objective of an experiment that has already finished in its folder with the same key, else None.
 
-    Decided by `experiment_key`, without reading data. The report must exist; the checkpoint may have been removed.
+    `experiment_key` decides, without reading data. The report must exist; the checkpoint may have been removed.
     """
     folder = RunFolder(experiment.folder)
     status, key = folder.status(), experiment_key(experiment)
@@ -183,10 +184,9 @@ def _objective(experiment: Experiment, folder: RunFolder, results: list[Benchmar
 
 
 def help_experiment(experiment: Experiment) -> None:
-    """The part of the other processes if torchrun or srun started several: they help to align, and leave
-    everything else, files too, to `run_experiment` in the first.
+    """What ranks above 0 do under torchrun or srun: they take part in alignment only and write no run folder.
 
-    Raises what `help_aligning` raises.
+    Rank 0 calls `run_experiment`. Raises what `help_aligning` raises.
     """
     if experiment.alignment is None:
         logger.info("no alignment configured; this extra process exits")
@@ -241,10 +241,10 @@ def _report(
     heads: HeadsFile,
     results: list[BenchmarkResult],
     reranked: dict[tuple[str, str], RerankedBenchmark],
-    beside: list[RunResults],
+    compared: list[RunResults],
     overlap: str,
 ) -> dict[str, float | int]:
-    """Write `facts.json` and the report; the numbers among the facts."""
+    """Write `facts.json` and the report; returns the numeric facts."""
     passes = {key: output.facts for key, output in reranked.items()}
     folder.write_json("facts.json", {f"{system}/{name}": value for (system, name), value in passes.items()})
     numbers = run_numbers(experiment, heads, passes)
@@ -257,6 +257,6 @@ def _report(
             experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads, notice=overlap
         ),
         config_yaml=experiment.config_yaml,
-        beside=beside,
+        beside=compared,
     )
     return numbers

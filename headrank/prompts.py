@@ -1,12 +1,12 @@
-"""The prompts of an experiment: exactly what each system's model reads for one candidate list; nothing is run.
+"""Prints the prompts of an experiment: the exact input of each system's model for one candidate list.
 
     python -m headrank.prompts +experiment=qwen3_4b 'baselines=[icr,generative,qwen3_reranker]'
     python -m headrank.prompts +experiment=nano --system headrank --passages 3 --query s25
     python -m headrank.prompts --benchmark sample-test
 
-The list is one of the sample collection, which needs no network and no index, or with --benchmark one of the
-experiment's own. Tokenizers and configurations are read, no weights. Foreign text, in which nothing is special, is
-marked: in prompts of heads by ⟦passage 1⟧ ... ⟦/passage 1⟧ and the like, in chats by ⟦ ... ⟧.
+The list comes from the sample collection, which needs neither network nor index, or with --benchmark from a benchmark
+of the experiment. The command reads tokenizers and configurations, but no weights. Markers show inserted text, in which
+special tokens are plain text: ⟦passage 1⟧ ... ⟦/passage 1⟧ and so on in prompts of heads, ⟦ ... ⟧ in chats.
 """
 
 import argparse
@@ -28,14 +28,14 @@ SAMPLE = "sample/test"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the prompts; the exit code is 2 where what is asked for is not there."""
+    """Print the prompts. The exit code is 2 for an unknown system, benchmark or query."""
     parser = argparse.ArgumentParser(
         prog="python -m headrank.prompts", description="Show the prompt of every system of an experiment."
     )
-    parser.add_argument("overrides", nargs="*", help="of the configuration, as for headrank.run")
-    parser.add_argument("--system", action="append", help="only this one (may be given several times)")
+    parser.add_argument("overrides", nargs="*", help="overrides of the configuration, as for headrank.run")
+    parser.add_argument("--system", action="append", help="show only this system (may be given several times)")
     parser.add_argument("--query", help="the query's id; otherwise the first")
-    parser.add_argument("--passages", type=int, help="show only so many candidates; otherwise the whole list")
+    parser.add_argument("--passages", type=int, help="the number of candidates to show; otherwise the whole list")
     parser.add_argument("--benchmark", help="take the list from this benchmark of the experiment, by its name")
     given = parser.parse_intermixed_args(arguments)
     set_up_logging(logging.WARNING)
@@ -64,12 +64,12 @@ def example_list(
         chosen = next((one for one in experiment.benchmarks if one.name == benchmark), None)
         if chosen is None:
             names = ", ".join(one.name for one in experiment.benchmarks)
-            raise ValueError(f"there is no benchmark {benchmark!r}: expected one of {names}")
+            raise ValueError(f"unknown benchmark {benchmark!r}, expected one of {names}")
     lists = DataLoader(experiment.cache).load(chosen).candidates.lists
     found = next((item for item in lists if query in (None, item.query.id)), None)
     if found is None:
         raise ValueError(
-            f"there is no list of query {query!r}: the first are {', '.join(i.query.id for i in lists[:5])}"
+            f"unknown query {query!r}, expected a query with a list: {', '.join(i.query.id for i in lists[:5])}, ..."
         )
     return found if passages is None else found.top(passages)
 
@@ -77,12 +77,12 @@ def example_list(
 def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[str] | None = None) -> Iterator[str]:
     """Each system's prompt for the list, under a heading with its name and model.
 
-    Raises `ValueError` if `only` names a system that the experiment has not.
+    Raises `ValueError` if `only` names a system that the experiment does not have.
     """
     names = [*experiment.systems, *experiment.rerankers]
     unknown = sorted(set(only or ()) - set(names))
     if unknown:
-        raise ValueError(f"there is no system {unknown[0]!r}: expected one of {', '.join(names)}")
+        raise ValueError(f"unknown system {unknown[0]!r}, expected one of {', '.join(names)}")
     for name in names:
         if only and name not in only:
             continue
@@ -94,7 +94,7 @@ def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[s
 
 
 def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
-    """The prompt of a system that reads heads: prefix and tails, every span marked, in its (first) context order."""
+    """The prompt of a system that reads heads: prefix and tails with marked spans, in its (first) context order."""
     from headrank.model import Order, PromptBuilder, context_order, load_tokenizer
 
     builder = PromptBuilder(load_tokenizer(model), system.prompt)

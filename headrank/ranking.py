@@ -1,7 +1,7 @@
-"""The nouns of reranking: query, passage, candidate list, ranking.
+"""The data types of reranking: query, passage, candidate list, ranking.
 
-Plain frozen data with no torch and no files: every other module speaks in these. A candidate list is always in
-first-stage order (best first); the order in which a model reads it (its context order) is a separate permutation.
+They are frozen and need neither torch nor files. A candidate list is always in first-stage order (best first). The
+order in which a model reads it (its context order) is a separate permutation.
 """
 
 import math
@@ -16,7 +16,7 @@ Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked: an id that names it in qrels and runs, and its text."""
+    """A query: its id in qrels and runs, and its text."""
 
     id: str
     text: str
@@ -24,7 +24,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A candidate's id and its text (an empty text is allowed: it has one score like any other)."""
+    """A candidate's id and text. An empty text is allowed and has a score like any other."""
 
     id: str
     text: str
@@ -34,9 +34,9 @@ class Passage:
 class CandidateList:
     """A query and its candidates in first-stage order, best first.
 
-    `first_stage_scores` are the first stage's own scores if it gave any, in the same order.
+    `first_stage_scores` are the first stage's scores in the same order, or None.
 
-    Raises `ValueError` if a passage id is repeated or the scores do not fit the passages.
+    Raises `ValueError` if a passage id is repeated or the number of scores differs from that of the passages.
     """
 
     query: Query
@@ -102,9 +102,9 @@ class Ranking:
 
     @classmethod
     def from_scores(cls, query_id: str, passage_ids: Sequence[str], scores: Sequence[float]) -> "Ranking":
-        """Rank by score; equal scores keep the order given, which is by convention the first stage's.
+        """Rank by score. Equal scores keep the given order, by convention the first stage's.
 
-        Raises `ValueError` on a NaN or infinite score, on lengths that differ and on a repeated id.
+        Raises `ValueError` for a NaN or infinite score, different lengths, or a repeated id.
         """
         if len(passage_ids) != len(scores):
             raise ValueError(f"query {query_id!r}: {len(scores)} scores for {len(passage_ids)} passages")
@@ -113,7 +113,7 @@ class Ranking:
         for passage_id, score in zip(passage_ids, scores, strict=True):
             if not math.isfinite(score):
                 raise ValueError(f"query {query_id!r}, passage {passage_id!r}: score {score}, expected a finite number")
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])  # stable: ties keep the order given
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])  # stable: ties keep the given order
         return cls(query_id, tuple(RankedPassage(passage_ids[i], float(scores[i]), r + 1) for r, i in enumerate(order)))
 
 
@@ -121,10 +121,9 @@ class Ranking:
 class ContextScores:
     """A list as the model read it: passage ids in context order, their scores, and the attention behind them.
 
-    `scores` are the passage scores z (higher is better), or None if a system gives ranks alone; `masses` are
-    non-negative amounts (attention mass summed over the selected heads, uncalibrated; or a first stage's own positive
-    scores) from which shares can be formed, or None if a system has none. All in context order, which is what the
-    middle zone is defined on.
+    `scores` are the passage scores z (higher is better), or None if a system gives only ranks. `masses` are
+    non-negative amounts from which shares are computed (uncalibrated attention mass summed over the selected heads, or
+    a first stage's positive scores), or None. All are in context order, on which the middle zone is defined.
 
     Raises `ValueError` if the lengths differ.
     """
@@ -137,11 +136,11 @@ class ContextScores:
     def __post_init__(self) -> None:
         n = len(self.passage_ids)
         if any(numbers is not None and len(numbers) != n for numbers in (self.scores, self.masses)):
-            raise ValueError(f"query {self.query_id!r}: scores or masses do not fit its {n} passages")
+            raise ValueError(f"query {self.query_id!r}: expected {n} scores and masses, one per passage")
 
 
 def shuffled_indices(size: int, key: str) -> list[int]:
-    """0 to size - 1 in the order that belongs to the key: the same in every run and on every machine."""
+    """0 to size - 1, shuffled by the key: the same order in every run and on every machine."""
     indices = list(range(size))
     random.Random(key.encode("utf-8", "surrogatepass")).shuffle(indices)
     return indices

@@ -1,10 +1,10 @@
-"""One report over many runs: finished ones compared, seeds put together, all others listed with their state.
+"""One report over many runs: compares finished runs, averages over seeds, and lists the others with their state.
 
     python -m headrank.report outputs/qwen3_4b/alignment_ablation        a sweep: all runs below
     python -m headrank.report 'outputs/*/seeds' outputs/nano --output comparison --metric mrr@10
 
-Writes `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`. Exit code 0; 1 where there are no results; 2
-for arguments that cannot be.
+Writes `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`. The exit code is 1
+if no run has results and 2 for wrong arguments.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _matches(pattern: str) -> list[str]:
-    """What a glob stands for, sorted; a pattern without a match stays, so that it is told."""
+    """The sorted matches of a glob; a pattern without a match stays, so that the error names it."""
     return sorted(glob.glob(pattern, recursive=True)) or [pattern]
 
 

@@ -1,4 +1,4 @@
-"""The reranker for use from Python: a model with its heads, a query, passages, a ranking.
+"""The reranker for use from Python.
 
 from headrank import Reranker
 reranker = Reranker.from_pretrained("outputs/nano/checkpoint")
@@ -89,19 +89,20 @@ class Reranker:
         prompt: PromptSettings | None = None,
         states: str | Path | StateSettings | None = None,
     ) -> "Reranker":
-        """Open a model and its heads, only as deep as the heads reach.
+        """Load a model and its heads, up to the deepest head.
 
-        model: a folder that `save` wrote (it holds its heads), any local model folder, a hub id, or the embedded
-            model's name.
-        heads: a `heads.json` or a folder that holds one, (layer, head) pairs, `"all"` for every head of every layer
-            (ICR's way), or None for the heads in the model's own folder.
-        scorer, prompt: replace what the heads file says, or the defaults where heads come as pairs.
-        states: a folder that `index` filled, for prompts in blocks.
+        Args:
+            model: a folder that `save` wrote (it holds its heads), another local model folder, a hub id, or the name of
+                the embedded model.
+            heads: a `heads.json` or a folder that holds one, (layer, head) pairs, `"all"` for every head of every layer
+                (as in ICR), or None for the heads in the model's folder.
+            scorer, prompt: replace the settings of the heads file, or the defaults if heads are pairs.
+            states: a folder that `index` filled, for prompts in blocks.
 
         Warns if the heads were chosen in another model. Raises `ModelError` if the heads do not fit the model or it
         cannot be used, `ConfigError` if no heads are given or a setting is wrong, `TypeError` for an argument of
         another type, `FileNotFoundError` for a file or folder that does not exist, and `OSError` if the model cannot be
-        downloaded. Everything except missing weights is checked before weights are read.
+        downloaded. All checks except that for missing weights come before weights are read.
         """
         expect_type(model, (str, Path), "model")
         expect_type(scorer, (ScorerSettings, type(None)), "scorer")
@@ -111,7 +112,7 @@ class Reranker:
         check_kernel(settings.kernel)
         if isinstance(states, str | Path):
             if not Path(states).expanduser().is_dir():
-                raise FileNotFoundError(f"states is {str(states)!r}, no folder; expected one that `index` filled")
+                raise FileNotFoundError(f"states is {str(states)!r}, expected a folder that `index` filled")
             states = StateSettings(str(states), keep=False)
         expect_type(states, (StateSettings, type(None)), "states")
         file = find_heads(settings, heads)
@@ -119,14 +120,16 @@ class Reranker:
         return cls(load_backbone(settings, depth=file.depth), file, states)
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
-        """Compute the states of passages once and keep them in a folder; how many were new to it.
+        """Compute the states of passages and store them in a folder; returns the number of new ones.
 
-        `rank` reads them from then on instead of computing them, this reranker and any that is opened with
-        `from_pretrained(..., states=folder)`; passages that are not there are computed as ever and not kept. dtype:
-        float32, float16, bfloat16 or int8, None for the model's own; `StateSettings(folder, dtype)` opens another one.
+        From then on `rank` reads them instead of computing them, in this reranker and in any loaded with
+        `from_pretrained(..., states=folder)`. Other passages are computed and not stored.
 
-        Raises `ValueError` if the prompt is not in blocks (`PromptSettings(attention="blocks")`), and for a model of
-        which no states are kept.
+        dtype: float32, float16, bfloat16 or int8; None: the model's. `StateSettings(folder, dtype)` opens a folder with
+            another dtype than the model's.
+
+        Raises `ValueError` if the prompt is not in blocks (`PromptSettings(attention="blocks")`), or if states of this
+        model cannot be stored.
         """
         texts = read_passages(passages)
         self._scorer = self._make_scorer(StateSettings(str(folder), dtype, keep=False))
@@ -135,10 +138,10 @@ class Reranker:
         return states.add(passage.text for passage in texts)
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
-        """The passages by score, best first, at most `top_k`; equal scores keep the order given.
+        """The passages by score, best first, at most `top_k`. Equal scores keep the given order.
 
-        Raises `ValueError` on repeated ids, and `TypeError` for a query or a passage that is no text. No passages give
-        an empty list.
+        Raises `ValueError` on repeated ids, and `TypeError` for a query or a passage that is not text. Without
+        passages the result is empty.
         """
         item = CandidateList(Query("0", expect_type(query, str, "query")), read_passages(passages))
         return self._rank([item], read_count(top_k))[0]
@@ -146,7 +149,7 @@ class Reranker:
     def rank_many(self, lists: Sequence[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
         """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
 
-        Queries over the same passages in the same order are read together: the passages go through the model once.
+        Queries over the same passages in the same order share one forward pass over the passages.
         """
         return self._rank(read_lists(lists), read_count(top_k))
 
@@ -161,7 +164,7 @@ class Reranker:
         return results
 
     def _warn_of(self, cuts: CutCounts) -> None:
-        """Warn of the first texts that are cut; results mark the passages of every call."""
+        """Warn once of cut texts; the results of every call mark the cut passages."""
         if self._warned or not (cuts.cut_passages or cuts.cut_queries):
             return
         self._warned = True
@@ -173,14 +176,13 @@ class Reranker:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the cut model, its tokenizer and its heads as one new folder, whole or not at all.
+        """Write the cut model, its tokenizer and its heads as a new folder, atomically.
 
-        `from_pretrained` opens it, and plain `AutoModel.from_pretrained` too. Raises `FileExistsError` if the folder
-        is there already: files of two models would mix.
+        `from_pretrained` and `AutoModel.from_pretrained` load it. Raises `FileExistsError` if the folder exists.
         """
         folder = Path(folder)
         if folder.exists():
-            raise FileExistsError(f"{folder} is there already: remove it or choose another")
+            raise FileExistsError(f"{folder} exists: remove it or choose another folder")
         with atomic_folder(folder) as scratch:
             save_backbone(self.backbone, scratch)
             self.heads.save(scratch / HEADS_FILE)

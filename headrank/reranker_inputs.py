@@ -1,4 +1,4 @@
-"""Checks the inputs of `Reranker`: a wrong one is an error at once, which names the item."""
+"""Checks the inputs of `Reranker`. Errors name the wrong item."""
 
 import difflib
 import operator
@@ -26,7 +26,7 @@ HEADS_FILE = "heads.json"
 
 
 def expect_type(value: object, kinds: type | tuple[type, ...], name: str) -> Any:
-    """The value. Raises `TypeError` that names it unless it is of one of these types."""
+    """The value. Raises `TypeError` with the name unless the value has one of these types."""
     if not isinstance(value, kinds):
         expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
         raise TypeError(f"{name} is {_shown(value)}; expected {expected}")
@@ -85,16 +85,16 @@ def read_count(top_k: object) -> int | None:
 
 
 def read_dtype(dtype: str | torch.dtype) -> str:
-    """The name of a dtype that comes by name or as torch's own."""
+    """The name of a dtype, given by name or as `torch.dtype`."""
     return str(dtype).removeprefix("torch.")
 
 
 def find_heads(settings: BackboneSettings, heads: object) -> HeadsFile:
-    """The heads that a user names, checked against the model's configuration.
+    """The heads that the user gave, checked against the model's configuration.
 
     Raises `ConfigError` if there are none, `FileNotFoundError` for a file that does not exist, with the closest name,
-    `TypeError` for items that are no pairs, `FormatError` for a damaged file, and `ModelError` if they do not fit.
-    Warns if the heads were chosen in another model.
+    `TypeError` for items that are not pairs, `FormatError` for a damaged file, and `ModelError` if the model lacks
+    them. Warns if the heads were chosen in another model.
     """
     bundled = Path(settings.model).expanduser() / HEADS_FILE
     if heads is None:
@@ -133,7 +133,7 @@ def _heads_path(heads: str | Path) -> Path:
     names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f". Did you mean {path.parent / near[0]}?" if near else "; expected a heads.json, pairs, or 'all'"
-    raise FileNotFoundError(f"heads is {str(heads)!r}, which is no file{hint}")
+    raise FileNotFoundError(f"heads is {str(heads)!r}, which is not a file{hint}")
 
 
 def _pairs(heads: object) -> tuple[Head, ...]:
@@ -149,7 +149,7 @@ def _pairs(heads: object) -> tuple[Head, ...]:
 
 def _whole(value: object, name: str) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {_shown(value)}; expected a whole number")
+        raise TypeError(f"{name} is {_shown(value)}; expected an integer")
     return operator.index(value)  # pyright: ignore[reportArgumentType]
 
 

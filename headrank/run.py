@@ -1,4 +1,4 @@
-"""The command line: composes the configuration, runs the stages, returns the sweep's objective.
+"""The command line: composes the configuration, runs the stages and returns the objective.
 
 python -m headrank.run                                  the embedded model on the sample collection
 python -m headrank.run +experiment=qwen3_4b             one of conf/experiment
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIG_FOLDER", "compose_config", "experiment_from_config", "main", "tracker_from_config"]
 
-# torch and transformers take seconds to import. Printing or refusing a configuration needs neither, so modules that
-# need them are imported inside the functions.
+# Modules that need torch or transformers are imported inside functions: they take seconds to import, and printing or
+# refusing a configuration needs neither.
 
 logger = logging.getLogger("headrank")
 
 
 def compose_config(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
-    """The configuration of these overrides, for commands other than `headrank.run`; with Hydra's own part if asked.
+    """The configuration of these overrides, for commands other than `headrank.run`; with Hydra's node if `with_hydra`.
 
     Raises `ConfigError`.
     """
@@ -64,9 +64,9 @@ def compose_config(overrides: Sequence[str], *, with_hydra: bool = False) -> Dic
 
 
 def check_options(words: Sequence[str]) -> None:
-    """Raise `ConfigError` for an override of a group with anything but names of options: Hydra fails with other errors.
+    """Raise `ConfigError` if a group is overridden with anything but names of options; Hydra's error is unclear.
 
-    words: overrides; other arguments of a command line among them are left alone, and so is what Hydra cannot parse.
+    words: arguments of a command line; those that are not overrides or that Hydra cannot parse are ignored.
     """
     try:
         found = OverridesParser.create().parse_overrides([word for word in words if "=" in word and word[0] != "-"])
@@ -81,9 +81,9 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
-    """An error of Hydra or OmegaConf about these overrides as a message that names the key.
+    """The message for an error of Hydra or OmegaConf about these overrides.
 
-    Names the key and the known key that is spelt most alike. Several lines if Hydra lists a group's options.
+    It names the key and the closest known key. It has several lines if Hydra lists a group's options.
     """
     found = re.search(r"Could not override '([^']+)'", str(error))
     if isinstance(error, OmegaConfBaseException):
@@ -103,7 +103,7 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
         return f"{key}: replaced by {REPLACED[key]}"
     rest = [word for word in overrides if word.lstrip("+~").partition("=")[0] != key and "=" in word and word[0] != "-"]
     known, parent, addable = [], key.rpartition(".")[0], False
-    with suppress(ConfigError):  # another word is wrong too
+    with suppress(ConfigError):  # another override is wrong too
         known = _siblings(compose_config(rest), key)
         addable = bool(parent) and (not known or parent in known)  # an empty mapping, or null
     if known == [f"{group}.{NONE}"]:
@@ -115,7 +115,7 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
 
 
 def _siblings(config: DictConfig, key: str) -> list[str]:
-    """The keys next to which `key` would stand: those of its deepest existing parent."""
+    """The keys of the deepest existing parent of `key`."""
     parent = key
     while parent:
         parent = parent.rpartition(".")[0]
@@ -128,7 +128,7 @@ def _siblings(config: DictConfig, key: str) -> list[str]:
 def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
     """The tracker that the group `tracking` describes. Raises `ConfigError` and what `make_tracker` raises.
 
-    name: of the run. group: of the sweep that it is a job of.
+    name: the name of the run. group: the sweep that the job belongs to.
     """
     from headrank.tracking import make_tracker
 
@@ -145,7 +145,7 @@ def main() -> None:
     if Launch.from_environment().rank:
         sys.argv.append("hydra.output_subdir=null")  # rank 0 writes the run folder
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and what is printed is decided here
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing
     try:
         check_launcher(sys.argv[1:])
         check_options(sys.argv[1:])
@@ -157,9 +157,9 @@ def main() -> None:
             traceback.print_exc()
         if isinstance(error, HydraException) and isinstance(
             error.__cause__, HeadRankError
-        ):  # Hydra's words around what a plugin refused
+        ):  # Hydra wraps the error of a plugin
             error = error.__cause__
-        overrides = getattr(error, "job_overrides", sys.argv[1:])  # those of a sweep's job
+        overrides = getattr(error, "job_overrides", sys.argv[1:])  # the overrides of the failed job
         print(f"error: {explanation(error, overrides)}", file=sys.stderr)
         bad = (ConfigError, ConfigCompositionException, OverrideParseException, OmegaConfBaseException)
         sys.exit(2 if isinstance(error, bad) else 1)
@@ -169,7 +169,7 @@ def main() -> None:
 def _main(config: DictConfig) -> float | None:
     """Run the configured experiment; returns what a search maximises, None on ranks above 0.
 
-    A sweep's job that finished before returns at once. The job's `status.json` and `traceback.txt` record a failure.
+    A sweep's job that has already finished returns at once. A failure is recorded in `status.json` and `traceback.txt`.
     """
     check_extras(config)
     from headrank.errors import InUseError
@@ -190,7 +190,7 @@ def _main(config: DictConfig) -> float | None:
         if not launch.rank:
             text = traceback.format_exc()
             run_folder = RunFolder(folder)
-            with suppress(InUseError), run_folder.lock():  # the status of a run in progress stays
+            with suppress(InUseError), run_folder.lock():  # keep the status of a run in progress
                 run_folder.set_status("failed", "configuration", error=str(error), traceback=text)
         raise
     if launch.rank:
@@ -200,15 +200,15 @@ def _main(config: DictConfig) -> float | None:
     if job.mode == RunMode.MULTIRUN:
         before = finished_objective(experiment)
         if before is not None:
-            logger.info("%s: finished before", os.path.relpath(folder))
+            logger.info("%s: already finished", os.path.relpath(folder))
             return before
-        # named by its overrides, except those that choose where it is kept
+        # named by its overrides, except those of tracking and paths
         words = [word for word in job.overrides.task if not word.startswith(("tracking", "paths."))]
         name, group = ",".join(words) or name, Path(job.sweep.dir).name
-    set_up_logging(file=folder / "run.log")  # from here on: a job that finished before leaves its folder alone
+    set_up_logging(file=folder / "run.log")  # set up here, so that a finished job does not touch its folder
     tracker = tracker_from_config(config, name=name, group=group)
     try:
-        with interruptible():  # here, too, since launchers run jobs in other processes
+        with interruptible():  # again here, since launchers run jobs in other processes
             outcome = run_experiment(experiment, tracker)
     except Exception as error:
         release(error)
@@ -219,16 +219,18 @@ def _main(config: DictConfig) -> float | None:
 
 
 def release(error: BaseException | None) -> None:
-    """Let go of what the frames of an exception hold, the model above all: a sweep keeps the exceptions of its failed
-    jobs to the end, and the next job needs the memory."""
+    """Free the objects that the frames of an exception hold, mainly the model.
+
+    A sweep keeps the exceptions of failed jobs to its end, and the next job needs the memory.
+    """
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-    gc.collect()  # models and trainers refer to themselves
+    gc.collect()  # models and trainers have reference cycles
 
 
 if __name__ == "__main__":
-    # Under its own name, which a launcher's other processes can import.
+    # imported under its module name, so that a launcher's worker processes can import it
     from headrank.run import main as importable
 
     importable()

@@ -1,13 +1,13 @@
-"""Settings: frozen dataclasses that pydantic checks when they are made.
+"""Settings: frozen dataclasses that pydantic checks on construction.
 
     @settings
     class ScorerSettings:
         order: Annotated[str, one_of(Order)] = "first_stage"
         batch_size: Annotated[int, Ge(1)] = 64
 
-Annotations hold types and ranges. `__post_init__` holds contradictions between fields only, and raises `wrong(...)`.
-Checks are strict: `True`, `1.5` and `"1"` are no whole numbers, NaN and infinity are no numbers. A whole number is
-accepted as a number, a list as a tuple, a member of a `StrEnum` as its text. Every error is a `ConfigError`.
+Annotations hold types and ranges. `__post_init__` checks only contradictions between fields and raises `wrong(...)`.
+Checks are strict: `True`, `1.5` and `"1"` are not integers, NaN and infinity are not numbers. An integer is accepted as
+a number, a list as a tuple, a member of a `StrEnum` as its text. Every error is a `ConfigError`.
 """
 
 import difflib
@@ -60,7 +60,7 @@ class SettingsError(ConfigError):
         self.owner, self.problems = owner, problems
 
     def under(self, owner: str) -> "SettingsError":
-        """The same problems of another owner."""
+        """The same problems with another owner."""
         return SettingsError(owner, self.problems)
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ def wrong(key: str, value: Any, expected: str) -> SettingsError:
 def settings(cls: type[T]) -> type[T]:
     """Class decorator: a frozen dataclass whose constructor raises `SettingsError` for unknown names and wrong values.
 
-    Instances are hashable where their values are, equal if their values are, and picklable.
+    Instances are picklable, equal if their values are equal, and hashable if their values are hashable.
     """
     checked_class: Any = pydantic_dataclass(frozen=True, config=STRICT)(cls)
     checked = checked_class.__init__
@@ -97,7 +97,7 @@ def settings(cls: type[T]) -> type[T]:
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:
-    """The check of a text that is one of these; of an enumeration, its values."""
+    """A validator of text: one of the choices, or of the values of an enumeration."""
     known = [str(choice) for choice in choices]
 
     def check(value: str) -> str:
@@ -117,7 +117,7 @@ Listed: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """`; did you mean NAME?` for the known name that is spelt most alike, or nothing."""
+    """`; did you mean NAME?` with the closest known name, or an empty text."""
     near = difflib.get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -127,7 +127,7 @@ def _translated(cls: Any, error: ValidationError) -> SettingsError:
     problems: list[Problem] = []
     for one in error.errors(include_url=False):
         first, *rest = one["loc"] or ("",)
-        if isinstance(first, int) and first < len(known):  # an argument given by position
+        if isinstance(first, int) and first < len(known):  # a positional argument
             first = known[first]
         key = ".".join(map(str, (first, *rest)))
         inner = one.get("ctx", {}).get("error")

@@ -185,7 +185,7 @@ def test_saved_and_opened_again_it_scores_the_same(model_folder, heads_json, tmp
 def test_saving_onto_a_folder_is_refused_and_a_failure_leaves_none(model_folder, heads_json, tmp_path, monkeypatch):
     reranker = Reranker.from_pretrained(model_folder, heads_json, device="cpu")
     (tmp_path / "there").mkdir()
-    with pytest.raises(FileExistsError, match="there is there already"):
+    with pytest.raises(FileExistsError, match="there exists"):
         reranker.save(tmp_path / "there")
 
     def fail(path):

@@ -115,7 +115,7 @@ def test_a_search_goes_on_after_failures_and_stops_and_finds_the_best(app):
     run("limit=0.5", ok=False)
     (folder / "stopped").unlink()
     said = run("limit=0.5")
-    assert f"search: {5 - len(failed)} of 5 trials are there" in said
+    assert f"search: {5 - len(failed)} of 5 trials exist" in said
     again = calls(folder)
     assert again.keys() == first.keys(), "the same folders"
     assert {name for name in again if again[name] > 1} == failed
@@ -124,11 +124,11 @@ def test_a_search_goes_on_after_failures_and_stops_and_finds_the_best(app):
     assert best["value"] == pytest.approx(max(values.values()))
     assert job_name([*best["overrides"], "limit=0.5"], ["kind", "x"]) == max(values, key=values.__getitem__)
     # Nothing is left to do; more trials do the rest; another configuration is another search.
-    assert "5 of 5 trials are there" in run("limit=0.5")
+    assert "5 of 5 trials exist" in run("limit=0.5")
     assert calls(folder) == again
     run("limit=0.5", "hydra.sweeper.trials=6")
     assert len(calls(folder)) == 6
-    assert "0 of 1 trials are there" in run("limit=0.6", "hydra.sweeper.trials=1")
+    assert "0 of 1 trials exist" in run("limit=0.6", "hydra.sweeper.trials=1")
 
 
 def test_two_different_jobs_of_one_folder_are_refused_before_any_starts(app):
@@ -150,7 +150,7 @@ def test_trials_at_a_time_that_ask_for_the_same_values_are_one_job(app):
 
 @pytest.mark.parametrize(
     ("params", "said"),
-    [({}, "needs swept keys"), ({"x": "range(0,1,0.1)"}, "expected choice"), ({"x": "interval(0,1)", "y": "1"}, "'y'")],
+    [({}, "swept keys"), ({"x": "range(0,1,0.1)"}, "expected choice"), ({"x": "interval(0,1)", "y": "1"}, "'y'")],
 )
 def test_a_search_that_cannot_be_is_told(app, params, said):
     pytest.importorskip("optuna")

@@ -227,7 +227,7 @@ def test_a_study_varies_what_it_says(name):
 
 
 def test_a_key_that_an_axis_varies_cannot_be_fixed():
-    said = pytest.raises(HydraException, match="scorer is what this sweep varies")
+    said = pytest.raises(HydraException, match="scorer is varied")
     with sweeper("+sweep=calibration", "scorer=none") as (made, arguments), said:
         made.jobs(arguments)
 

@@ -146,8 +146,10 @@ class AlignmentModule(LightningModule):
 
     @property
     def idle(self) -> list[nn.Parameter]:
-        """Trained parameters that the current readout does not reach: those of layers deeper than every head, and those after
-        the attention weights of the deepest layer."""
+        """Trained parameters that the current readout does not reach.
+
+        They belong to layers deeper than every head, or come after the attention weights of the deepest layer.
+        """
         layers, idle = f"model.{decoder_layers(self.model)}", []
         for name, parameter in self.trained.items():
             layer = layer_of(name, layers)

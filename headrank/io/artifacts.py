@@ -110,7 +110,7 @@ class RunFolder:
         return damaged is None
 
     def make(self, name: str, key: str, write: Callable[[Path], None], parts: Sequence[str] = ()) -> bool:
-        """Call `write` to write the artifact unless it is fresh; returns whether it was written. `write` must be atomic.
+        """Call `write` unless the artifact is fresh; returns whether it was called. `write` must be atomic.
 
         parts: names in the run folder of further files, or folders with all their files, that belong to the artifact.
         """
@@ -133,7 +133,7 @@ class RunFolder:
             json.dump({"key": key, "files": sums}, out, indent=1)
 
     def check(self, name: str, key: str) -> None:
-        """Raise `ArtifactError`, naming the file, if the artifact has this key but a file is missing, edited or damaged.
+        """Raise `ArtifactError`, naming the file, if the artifact has this key and a file is missing or was changed.
 
         For artifacts that are too expensive to rebuild without the user's consent.
         """

@@ -1,4 +1,4 @@
-"""Launchers of this project, where Hydra looks for plugins: `conf/hydra/launcher` names them, users never import them.
+"""Launchers, which Hydra finds as plugins; `conf/hydra/launcher` names them.
 
-Hydra imports every module of `hydra_plugins` at each start, so these are light.
+Hydra imports every module of `hydra_plugins` at each start, so these modules import little.
 """

@@ -1,7 +1,7 @@
-"""A sweep's jobs on a Ray cluster (extra `ray`), with the resources that each requests.
+"""Runs a sweep's jobs on a Ray cluster (extra `ray`) with the resources that each job requests.
 
-The plugin `hydra-ray-launcher` 1.2 needs cloudpickle below 3, which joblib no longer takes, and waits forever for
-resources that no node has.
+It replaces `hydra-ray-launcher` 1.2, which needs cloudpickle below 3 (joblib no longer supports it) and waits forever
+for resources that no node has.
 """
 
 import os
@@ -22,10 +22,10 @@ RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 
 
 class RayLauncher(Launcher):
-    """Runs each job as a Ray task; all that fit run at a time. Workers need this environment and the same files.
+    """Runs each job as a Ray task, in parallel as resources allow. Workers need this environment and the same files.
 
-    init: arguments of `ray.init`; its `address` None starts a cluster on this machine. remote: arguments of
-        `ray.remote`, for each job: `num_cpus`, `num_gpus`, ...
+    init: arguments of `ray.init`; `address` None starts a cluster on this machine.
+    remote: arguments of `ray.remote` for each job: `num_cpus`, `num_gpus`, ...
 
     Raises `MissingExtraError` without Ray, and `HydraException` if a cluster of this machine lacks what a job requests.
     """
@@ -38,7 +38,7 @@ class RayLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs: what each returned, or the exception that ended it."""
+        """Run the jobs; returns the return value or the exception of each."""
         require_extra("ray", "hydra/launcher=ray_cpu or ray_gpu")
         import ray  # pyright: ignore[reportMissingImports]
 
@@ -59,19 +59,19 @@ class RayLauncher(Launcher):
         return [_result(ray.get, one) for one in tasks]
 
 
-def check_resources(asked: Mapping[str, Any], there: Mapping[str, float]) -> None:
+def check_resources(requested: Mapping[str, Any], available: Mapping[str, float]) -> None:
     """Raise `HydraException` if a job requests more than the cluster has: it would wait forever."""
     for key, name in RESOURCES.items():
-        if (asked.get(key) or 0) > there.get(name, 0):
+        if (requested.get(key) or 0) > available.get(name, 0):
             raise HydraException(
-                f"hydra.launcher.remote.{key} is {asked[key]}, and this machine's Ray cluster has "
-                f"{there.get(name, 0):g}: give hydra.launcher.remote.{key}={there.get(name, 0):g}, or the address of a "
-                "cluster that has more (hydra.launcher.init.address=auto)"
+                f"hydra.launcher.remote.{key} is {requested[key]}, but this machine's Ray cluster has "
+                f"{available.get(name, 0):g}: set hydra.launcher.remote.{key}={available.get(name, 0):g}, or the address "
+                "of a larger cluster (hydra.launcher.init.address=auto)"
             )
 
 
 def _run(folder: str, context: HydraContext, config: DictConfig, function: TaskFunction, state: Any) -> JobReturn:
-    """One job, in a worker."""
+    """Run one job in a worker."""
     os.chdir(folder)
     setup_globals()
     Singleton.set_state(state)

@@ -1,5 +1,5 @@
-"""Sweepers of this project, where Hydra looks for plugins: `conf/hydra/sweeper` names them, users never import them.
+"""Sweepers, which Hydra finds as plugins; `conf/hydra/sweeper` names them.
 
-Hydra imports every module of `hydra_plugins` at each start, so these are light. `hydra_plugins` itself is a namespace
-that plugins share: it has no `__init__.py`.
+Hydra imports every module of `hydra_plugins` at each start, so these modules import little. `hydra_plugins` itself is a
+namespace package that plugins share, without an `__init__.py`.
 """

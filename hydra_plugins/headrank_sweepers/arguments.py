@@ -1,8 +1,8 @@
-"""A sweep's command line, rewritten for this project's sweepers before Hydra reads it.
+"""Rewrites a sweep's command line for this project's sweepers before Hydra reads it.
 
-Hydra first composes a configuration for the sweep as a whole, without its swept values. In
-`-m +experiment=A,B alignment.epochs=1` that configuration has no experiment. It may lack `alignment.epochs`, and Hydra
-would refuse the command line although each job has the key.
+Hydra first composes one configuration for the whole sweep, without the swept values. For `-m +experiment=A,B
+alignment.epochs=1` that configuration has no experiment and may lack `alignment.epochs`. Hydra would then refuse the
+command line, although each job has the key.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 _SHOWING = {"--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--resolve", "-r", "--run"}
-_OF_THE_SWEEP = ("hydra", "paths")  # what the sweep's own configuration needs
+_SWEEP_KEYS = ("hydra", "paths")  # needed in the configuration of the sweep itself
 
 
 def for_jobs(arguments: Sequence[str]) -> list[str]:
-    """The command line with the values that only jobs need moved out of the sweep's own configuration.
+    """The command line, with values that only jobs need kept out of the configuration of the sweep.
 
     `a.b=1` becomes `a.b=choice(1)`, a sweep over one value, which Hydra leaves to the sweeper; `JobSweeper` turns it
-    back into the plain value. `~a.b` becomes an entry of `hydra.sweeper.deleted`. `-m` without a choice of a sweeper
-    takes `study`. `-m` comes first: Hydra refuses it between overrides. A command line without a sweep, and one that
-    only prints something, is otherwise returned as it is.
+    back into the plain value. `~a.b` becomes an entry of `hydra.sweeper.deleted`. `-m` without a sweeper uses `study`.
+    `-m` is moved to the front, since Hydra refuses it between overrides. A command line without a sweep, or one that
+    only prints, is otherwise unchanged.
     """
     arguments = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     if not _sweeps(arguments) or any(word.split("=")[0] in _SHOWING for word in arguments):
@@ -31,7 +31,7 @@ def for_jobs(arguments: Sequence[str]) -> list[str]:
     deleted: list[str] = []
     for word in arguments:
         override = _parsed(parser, word)
-        if override is None or "." not in override.key_or_group or override.key_or_group.split(".")[0] in _OF_THE_SWEEP:
+        if override is None or "." not in override.key_or_group or override.key_or_group.split(".")[0] in _SWEEP_KEYS:
             kept.append(word)
         elif override.type == OverrideType.DEL and "=" not in word:
             deleted.append(override.key_or_group)
@@ -42,12 +42,12 @@ def for_jobs(arguments: Sequence[str]) -> list[str]:
     if deleted:
         kept.append(f"hydra.sweeper.deleted=[{','.join(deleted)}]")
     if not any(word.lstrip("+").startswith(("sweep=", "hydra/sweeper=")) for word in arguments):
-        kept.append("hydra/sweeper=study")  # a file of conf/sweep chooses one itself
+        kept.append("hydra/sweeper=study")  # a file of conf/sweep chooses its sweeper
     return kept
 
 
 def plain(parser: OverridesParser, override: Override) -> Override:
-    """The override `a.b=1` for a sweep over one value, `a.b=choice(1)`; any other override as it is."""
+    """The override `a.b=1` for a sweep over one value, `a.b=choice(1)`; other overrides unchanged."""
     if not override.is_choice_sweep():
         return override
     values = list(override.sweep_string_iterator())
@@ -64,7 +64,7 @@ def _sweeps(arguments: Sequence[str]) -> bool:
 def _parsed(parser: OverridesParser, word: str) -> Override | None:
     try:
         return None if word.startswith("-") else parser.parse_override(word)
-    except HydraException:  # Hydra itself will say what is wrong with it
+    except HydraException:  # Hydra reports the error later
         return None
 
 

@@ -1,11 +1,11 @@
-"""Names of the folders of a sweep's jobs: readable, the same at every start, different for different overrides."""
+"""Folder names of a sweep's jobs: readable, equal at every start, different for different overrides."""
 
 import hashlib
 import re
 from collections.abc import Collection, Sequence
 
 LONGEST = 120  # characters: below 255 bytes, the usual limit of a file system, and still readable
-# Keys that the path of the run folder shows already. `experiment` is among them unless it is swept or `name` is given.
+# Keys that the path of the run folder already shows. `experiment` is among them unless it is swept or `name` is given.
 SHOWN_BY_PATH = frozenset(("sweep", "experiment", "name", "paths.output", "paths.cache"))
 _KEY = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
 _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
@@ -14,11 +14,11 @@ _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
     """The name of the folder of a job with these overrides, such as `ablation-no_entropy__seed-1`.
 
-    swept: the keys that the sweep varies; they come first, and the name holds all of them.
+    swept: the keys that the sweep varies; they come first, and all appear in the name.
 
-    Each part is `key-value`, and `__` separates parts. The name has letters, digits and `_.+-` only, so that it can be
-    written in an override without quotes. A name that is too long is cut; a name that other overrides could also
-    have ends with a hash of the exact overrides. Without any override to name it is `default`.
+    Parts have the form `key-value` and are separated by `__`. The name contains only letters, digits and `_.+-`, so it
+    needs no quotes in an override. A name that is too long is cut. A name that is cut or ambiguous ends with a hash of
+    the exact overrides. Without overrides the name is `default`.
     """
     pairs = [_pair(override) for override in overrides]
     named = any(key == "name" for key, _ in pairs)

@@ -1,4 +1,4 @@
-"""What this project's sweepers have in common: the order of overrides, launching, and what is said of failed jobs."""
+"""The base of this project's sweepers: the order of overrides, launching, and reports of failed jobs."""
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,22 +29,22 @@ class Job:
 
     @property
     def content(self) -> str:
-        """What it will do, as text: equal for jobs that differ in their overrides alone."""
+        """The resolved configuration as text; equal for jobs that differ only in their overrides."""
         try:
             return OmegaConf.to_yaml(self.config, resolve=True, sort_keys=True)
-        except OmegaConfBaseException:  # the job itself will say what cannot be resolved
+        except OmegaConfBaseException:  # the job itself reports what cannot be resolved
             return repr(self.overrides)
 
 
 class JobsFailed(CompactHydraException):
-    """Some jobs of a sweep failed; each has said why in its own folder, so that Hydra prints no traceback of this."""
+    """Some jobs of a sweep failed. Each folder holds its traceback, so Hydra prints none."""
 
 
 class JobSweeper(Sweeper):
-    """A sweeper whose configured parameters stand after the command line's in each job.
+    """A sweeper that puts its configured parameters after the command line's in each job.
 
-    Hydra's own sweeper puts them before. A group that a sweep adds (`+ablation`) would then be laid under the
-    experiment's values instead of over them, and change nothing that the experiment sets itself.
+    Hydra's sweeper puts them first. Then the experiment would override the values of a group that a sweep adds
+    (`+ablation`).
     """
 
     deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
@@ -63,12 +63,12 @@ class JobSweeper(Sweeper):
         return Path(self._master.hydra.sweep.dir)
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
-        """Overrides as Hydra understands them; a sweep over one value is that value."""
+        """Overrides as Hydra parses them; a sweep over one value becomes that value."""
         parser = OverridesParser.create(config_loader=self._loader)
         return [plain(parser, override) for override in parser.parse_overrides(list(overrides))]
 
     def arranged(self, arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
-        """The sweep's file, the rest of the command line, the parameters that the command line does not give itself."""
+        """The sweep's file, the rest of the command line, then the parameters that the command line does not set."""
         words = [*arguments, *(f"~{key}" for key in self.deleted)]
         given = sorted(self.parse(words), key=lambda override: override.key_or_group != "sweep")  # stable
         keys = {override.key_or_group for override in given}
@@ -78,8 +78,7 @@ class JobSweeper(Sweeper):
     def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
         """The job of these overrides, in a folder named after them, the keys in `swept` first.
 
-        Raises what composing raises: an unknown key or option. The error's `job_overrides` are this job's, for
-        the message.
+        Raises composition errors, such as for an unknown key or option, with this job's overrides in `job_overrides`.
         """
         if not any(word.startswith("hydra.sweep.subdir=") for word in self._master.hydra.overrides.hydra):
             overrides = [*overrides, f"hydra.sweep.subdir={job_name(overrides, swept)}"]
@@ -90,7 +89,7 @@ class JobSweeper(Sweeper):
             raise
         try:
             folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
-        except OmegaConfBaseException:  # one that the launcher knows alone, such as the job's number
+        except OmegaConfBaseException:  # the launcher sets the value later, such as the job's number
             folder = self.folder
         OmegaConf.set_struct(config, False)
         del config["hydra"]
@@ -105,36 +104,36 @@ class JobSweeper(Sweeper):
                 both = "\n".join(" ".join(one.overrides) for one in (other, job))
                 raise HydraException(
                     f"two different jobs of this sweep would share the folder {job.folder}:\n{both}\n"
-                    "leave out hydra.sweep.subdir, or make it differ between them"
+                    "remove hydra.sweep.subdir, or make it different for each job"
                 )
 
     def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
-        """Run jobs by the configured launcher, the numbers from `first` on: what each returned, or its exception."""
+        """Run jobs with the configured launcher, numbered from `first`; returns the value or exception of each."""
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._master, self.folder / "multirun.yaml")
         results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=first)
         return [_value(result) for result in results]
 
 
-def say(text: str) -> None:
-    """A line for whoever watches. Loggers are set up in jobs, which may be processes of their own."""
+def print_line(text: str) -> None:
+    """Print a line to stderr. Loggers are set up only in jobs, which may run in other processes."""
     print(text, file=sys.stderr, flush=True)
 
 
 def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
-    """Name the jobs that failed and raise `JobsFailed` where any did, so that the sweep's exit code says so."""
+    """Print the jobs that failed and raise `JobsFailed` if there are any, which sets the sweep's exit code."""
     failed = [(job, error) for job, error in zip(jobs, results, strict=True) if isinstance(error, Exception)]
     for job, error in failed:
-        say(f"failed: {job.folder}: {type(error).__name__}: {error}")
+        print_line(f"failed: {job.folder}: {type(error).__name__}: {error}")
     if failed:
         raise JobsFailed(
-            f"{len(failed)} of {len(jobs)} jobs failed; each folder holds its traceback.txt. The same command, given "
-            "again, does only what is missing"
+            f"{len(failed)} of {len(jobs)} jobs failed; each folder holds its traceback.txt. The same command "
+            "runs only the missing jobs"
         )
 
 
 def _value(result: Any) -> Any | Exception:
     try:
         return result.return_value
-    except Exception as error:  # whatever a job raises: its folder and the sweep's end report it
+    except Exception as error:  # any error of a job; its folder and the end of the sweep report it
         return error

@@ -1,9 +1,9 @@
-"""A search by Optuna over swept keys, kept in the sweep's folder: `trials.log` (Optuna's journal), `best.yaml`.
+"""A search with Optuna over swept keys. The sweep's folder holds `trials.log` (Optuna's journal) and `best.yaml`.
 
     python -m headrank.run +sweep=tune_alignment +experiment=qwen3_4b
 
-The plugin `hydra-optuna-sweeper` 1.3.0 takes Optuna before 3.0 alone, whose database storage fails with SQLAlchemy 2,
-and a search that is kept in memory cannot be gone on with. Hence this one, on Optuna's ask and tell and its journal.
+It uses Optuna's ask-and-tell interface and journal storage. It replaces `hydra-optuna-sweeper` 1.3.0, which requires
+Optuna below 3.0: its database storage fails with SQLAlchemy 2, and a search in memory cannot be resumed.
 """
 
 import hashlib
@@ -18,26 +18,27 @@ from omegaconf import OmegaConf
 
 from headrank.errors import ConfigError
 from headrank.extras import check_extras, require_extra
-from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
+from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, print_line
 
-if TYPE_CHECKING:  # Optuna takes a second to import, and Hydra imports this at each start
+if TYPE_CHECKING:  # Optuna takes a second to import, and Hydra imports this module at each start
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-DIGITS = 4  # significant ones of a suggested number: a folder's name stays readable, and no optimum is that sharp
+DIGITS = 4  # significant digits of suggested values: keeps folder names readable, and no optimum is that sharp
 
 
 class OptunaSweeper(JobSweeper):
-    """Maximises what a run returns (`objective`, `objective_from`) over the swept keys, with Optuna's TPE.
+    """Maximises the return value of runs (`objective`, `objective_from`) over the swept keys with Optuna's TPE.
 
-    trials: in all; those of earlier starts count. parallel: trials launched at once. seed: of the sampler.
-    params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. What the
-        command line says of a key, a value or a sweep, comes before.
+    trials: the total number, including trials of earlier starts. parallel: trials launched at once. seed: the
+        sampler's seed.
+    params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. Values and
+        sweeps on the command line override them.
 
-    Trials that failed or were stopped are tried again at the next start, in the same folders. Another space or another
-    configuration around it begins anew. One start at a time. Raises `JobsFailed` after the last trial where some
-    failed.
+    Trials that failed or were stopped run again at the next start, in the same folders. A changed search space or
+    configuration starts a new search. Do not start a search twice at the same time. Raises `JobsFailed` after the last
+    trial if some failed.
     """
 
     def __init__(
@@ -49,29 +50,31 @@ class OptunaSweeper(JobSweeper):
         deleted: Sequence[str] = (),
     ) -> None:
         if trials < 1 or parallel < 1:
-            raise ConfigError(f"hydra.sweeper.trials is {trials}, parallel is {parallel}, expected at least 1 of both")
+            raise ConfigError(f"hydra.sweeper.trials is {trials}, parallel is {parallel}, expected at least 1 for both")
         self.trials, self.parallel, self.seed = trials, parallel, seed
         self.params, self.deleted = dict(params or {}), list(deleted)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the trials that are missing and write `best.yaml`."""
+        """Run the missing trials and write `best.yaml`."""
         require_extra("sweep", "hydra/sweeper=optuna", "optuna")
         arranged = self.arranged(arguments, self.params)
         space = {_key(o): distribution(o) for o in arranged if o.is_sweep_override()}
         fixed = [_spelled_override(o) for o in arranged if not o.is_sweep_override()]
         if not space:
-            raise HydraException("a search needs swept keys: hydra.sweeper.params, or key=interval(0,1) as an override")
+            raise HydraException(
+                "expected swept keys for the search, found none: set hydra.sweeper.params or override key=interval(0,1)"
+            )
         check_extras(self.job(fixed).config)
         around = f"{self.job(fixed).content}{sorted(map(str, space.items()))}"
         study = self._study(space, name=hashlib.sha256(around.encode()).hexdigest())
         done = len(_completed(study))
-        say(f"search: {done} of {self.trials} trials are there, in {self.folder}")
+        print_line(f"search: {done} of {self.trials} trials exist in {self.folder}")
         jobs: list[Job] = []
         results: list[Any] = []
         while len(jobs) < self.trials - done:
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - done - len(jobs)))]
             batch = [self.job([*fixed, *_spelled(trial.params)], space.keys()) for trial in asked]
-            distinct = {job.folder: job for job in batch}  # trials at a time may ask for the same values
+            distinct = {job.folder: job for job in batch}  # parallel trials may have the same values
             returned = dict(zip(distinct, self.launch(list(distinct.values()), asked[0].number), strict=True))
             for trial, job in zip(asked, batch, strict=True):
                 _tell(study, trial, returned[job.folder])
@@ -89,13 +92,13 @@ class OptunaSweeper(JobSweeper):
         storage = JournalStorage(JournalFileBackend(str(self.folder / "trials.log")))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
         trials = study.get_trials(deepcopy=False)
-        # Another seed at each start: the first, random suggestions would come again.
+        # a new seed at each start, which otherwise would repeat the first random suggestions
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(trials), constant_liar=self.parallel > 1)
         state = optuna.trial.TrialState
         known = [_spelled(trial.params) for trial in trials if trial.state == state.COMPLETE]
         known += [_spelled(trial.system_attrs["fixed_params"]) for trial in trials if trial.state == state.WAITING]
         for trial in trials:
-            if trial.state == state.RUNNING:  # of a start that was stopped
+            if trial.state == state.RUNNING:  # from a start that was stopped
                 study.tell(trial.number, state=state.FAIL)
             unfinished = trial.state in (state.RUNNING, state.FAIL) and trial.params.keys() == space.keys()
             if unfinished and _spelled(trial.params) not in known:
@@ -110,11 +113,13 @@ class OptunaSweeper(JobSweeper):
         overrides = _spelled(best.params)
         content = {"value": best.value, "trial": best.number, "overrides": overrides}
         OmegaConf.save(OmegaConf.create(content), self.folder / "best.yaml")
-        say(f"search: best of {len(_completed(study))} is {best.value:.4f}, trial {best.number}: {' '.join(overrides)}")
+        print_line(
+            f"search: best of {len(_completed(study))} is {best.value:.4f}, trial {best.number}: {' '.join(overrides)}"
+        )
 
 
 def distribution(override: Override) -> "BaseDistribution":
-    """What Optuna draws from for a swept override. Raises `HydraException` for sweeps that it cannot draw from."""
+    """Optuna's distribution for a swept override. Raises `HydraException` for unsupported sweeps."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     sweep = override.value()
@@ -130,7 +135,7 @@ def distribution(override: Override) -> "BaseDistribution":
             return IntDistribution(sweep.start, sweep.end, log=log)
         return FloatDistribution(float(sweep.start), float(sweep.end), log=log)
     raise HydraException(
-        f"{override.input_line}: expected choice(...), range(...) of integers, upwards, or interval(...), for a search"
+        f"{override.input_line}: expected choice(...), an ascending range(...) of integers, or interval(...)"
     )
 
 
@@ -150,7 +155,7 @@ def _completed(study: "Study") -> list[Any]:
 
 
 def _spelled(params: Mapping[str, Any]) -> list[str]:
-    """The overrides that a trial's values become; numbers are rounded."""
+    """The overrides of a trial's values, with rounded numbers."""
     return [f"{key}={float(f'{v:.{DIGITS}g}') if isinstance(v, float) else v}" for key, v in params.items()]
 
 
@@ -159,5 +164,5 @@ def _tell(study: "Study", trial: "Trial", value: Any) -> None:
 
     if isinstance(value, int | float) and math.isfinite(value):
         study.tell(trial, float(value))
-    else:  # an exception, or no number
+    else:  # an exception, or not a finite number
         study.tell(trial, state=TrialState.FAIL)

@@ -1,7 +1,7 @@
-"""Sweeps over products of values, several after each other.
+"""Sweeps over products of values, one or several in a row.
 
 python -m headrank.run -m +experiment=nano scorer=none,residual seed=0,1
-python -m headrank.run +sweep=selection +experiment=nano             (axes: a sweep for each of several keys)
+python -m headrank.run +sweep=selection +experiment=nano             (axes: one sweep per key)
 """
 
 import os
@@ -14,17 +14,17 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 
 from headrank.extras import check_extras
-from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, say
+from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures, print_line
 
 
 class StudySweeper(JobSweeper):
-    """Runs the product of all swept keys; with `axes` one such product for each axis, joined.
+    """Runs the product of all swept keys; with `axes` one product per axis.
 
-    params: key -> values, as on the command line, whose own values for a key come first.
-    axes: overrides separated by blanks, each axis swept on its own. A key of an axis cannot be given on the command
-        line, too: `HydraException`.
+    params: key -> values, written as on the command line, which overrides them.
+    axes: overrides separated by spaces; each axis is swept separately. Setting a key of an axis on the command line
+        raises `HydraException`.
 
-    A job whose configuration equals an earlier job's is not run; its `status.json` says which one it is the same as.
+    A job with the same configuration as an earlier one is not run; its `status.json` names the earlier job.
     """
 
     def __init__(
@@ -33,19 +33,19 @@ class StudySweeper(JobSweeper):
         self.params, self.axes, self.deleted = dict(params or {}), list(axes), list(deleted)
 
     def sweep(self, arguments: list[str]) -> list[Any]:
-        """Run all jobs, then raise `JobsFailed` where some failed; what each returned."""
+        """Run all jobs and return their values. Raises `JobsFailed` after the last job if some failed."""
         jobs = self.jobs(arguments)
         self.check_folders(jobs)
         for job in jobs:
             check_extras(job.config)
         jobs = self._distinct(jobs)
-        say(f"sweep: {len(jobs)} jobs in {os.path.commonpath([job.folder.parent for job in jobs])}")
+        print_line(f"sweep: {len(jobs)} jobs in {os.path.commonpath([job.folder.parent for job in jobs])}")
         results = self.launch(jobs, 0)
         check_failures(jobs, results)
         return results
 
     def jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """All jobs, the same ones too. Composes each, so that an unknown key is an error before anything runs."""
+        """All jobs, including equal ones. Composes each, so that an unknown key is an error before any job runs."""
         fixed = self.arranged(arguments, self.params)
         keys = {override.key_or_group for override in fixed}
         always = {key.lstrip("+") for key in self.params}
@@ -55,7 +55,7 @@ class StudySweeper(JobSweeper):
             varied = self.parse(shlex.split(axis))
             both = sorted(keys & {override.key_or_group for override in varied})
             if both:
-                raise HydraException(f"{', '.join(both)} is what this sweep varies: leave it out, or sweep without it")
+                raise HydraException(f"{', '.join(both)} is varied by this sweep: remove it from the command line")
             (product,) = BasicSweeper.split_arguments([*fixed, *varied], max_batch_size=None)
             swept = always | {override.key_or_group for override in varied}
             jobs += [self.job(overrides, swept) for overrides in product]
@@ -67,7 +67,7 @@ class StudySweeper(JobSweeper):
             earlier = kept.setdefault(job.content, job)
             if earlier.folder != job.folder:
                 _note_same(job, earlier)
-                say(f"sweep: {job.folder.name} is the same as {earlier.folder.name}")
+                print_line(f"sweep: {job.folder.name} is the same as {earlier.folder.name}")
         return list(kept.values())
 
 
@@ -76,5 +76,5 @@ def _note_same(job: Job, earlier: Job) -> None:
     from headrank.io.artifacts import RunFolder
 
     folder = RunFolder(job.folder)
-    with suppress(InUseError), folder.lock():  # a run in it keeps its status
+    with suppress(InUseError), folder.lock():  # keep the status of a run in progress
         folder.set_status("same", "none", same_as=earlier.folder.name)

@@ -145,7 +145,7 @@ def test_more_devices_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     TrainerSettings().check(Launch())
     TrainerSettings(accelerator="cpu", devices=2).check(Launch("torchrun", 1, 2))
-    with pytest.raises(ValueError, match="trainer.devices is 2"):
+    with pytest.raises(ValueError, match=r"trainer\.devices is 2"):
         TrainerSettings(devices=2).check(Launch())
     with pytest.raises(ValueError, match="devices above 1"):
         TrainerSettings(strategy="fsdp")

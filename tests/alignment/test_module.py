@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
         toy_module(fresh, [Head(3, 0)])
     with pytest.raises(ValueError, match=r"heads 2-0 .* of 2 layers"):
         toy_module(fresh, [Head(2, 0)], max_layer=2)
-    with pytest.raises(ValueError, match="max_layer is 4, .* 3 layers"):
+    with pytest.raises(ValueError, match=r"max_layer is 4, .* 3 layers"):
         toy_module(fresh, max_layer=4)
     for weights in ([1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, float("nan"), 1.0]):
         with pytest.raises(ValueError, match="for 3 heads"):

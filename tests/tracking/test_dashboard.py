@@ -94,7 +94,7 @@ def test_panels_follow_the_experiment():
 
 def test_the_command_line_says_what_is_wrong(capsys):
     for words, said in (
-        (["+experiment=nano"], "--entity is needed"),
+        (["+experiment=nano"], "--entity"),
         (["--print", "+experiment=nono"], "qwen3_0_6b"),
         (["--print", "data=[local]"], "data.local.collection=VALUE"),
     ):
