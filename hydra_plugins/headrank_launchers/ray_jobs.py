@@ -65,7 +65,7 @@ def check_resources(requested: Mapping[str, Any], available: Mapping[str, float]
         if (requested.get(key) or 0) > available.get(name, 0):
             raise HydraException(
                 f"hydra.launcher.remote.{key} is {requested[key]}, but this machine's Ray cluster has "
-                f"{available.get(name, 0):g}: set hydra.launcher.remote.{key}={available.get(name, 0):g}, or the address "
+                f"{available.get(name, 0):g}; set hydra.launcher.remote.{key} to at most that, or the address "
                 "of a larger cluster (hydra.launcher.init.address=auto)"
             )
 
