@@ -88,7 +88,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         overlap = shared_notice(shared, benchmarks)
         if overlap:
             logger.warning("%s", overlap)
-        compared = [read_results(Path(other)) for other in experiment.report.beside]
+        compared = [read_results(Path(other)) for other in experiment.report.compared_runs]
         stage = "select"
         folder.set_status("running", stage)
         heads = SelectStage(experiment, folder, data).run()
@@ -257,6 +257,6 @@ def _report(
             experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads, notice=overlap
         ),
         config_yaml=experiment.config_yaml,
-        beside=compared,
+        compared_runs=compared,
     )
     return numbers

@@ -148,7 +148,7 @@ def test_edited_metrics_are_in_no_report(experiment):
     found = read_run_folder(experiment.folder)
     assert (found.state, found.results) == ("unreadable", ())
     assert "metrics/one.json" in found.reason
-    other = replace(experiment, report=replace(experiment.report, beside=(str(experiment.folder),)))
+    other = replace(experiment, report=replace(experiment.report, compared_runs=(str(experiment.folder),)))
     with pytest.raises(ArtifactError, match=r"metrics/one\.json"):
         run_experiment(replace(other, folder=experiment.folder.with_name("other")))
 

@@ -69,7 +69,7 @@ class Figure(Protocol):
         """Draw the figure.
 
         Args:
-            runs: the run of the report, then the runs to compare with it (`report.beside`).
+            runs: the run of the report, then the runs to compare with it (`report.compared_runs`).
 
         Returns:
             An SVG or PNG image, or a `Drawing` with a caption; None without data.

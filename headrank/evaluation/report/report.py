@@ -105,7 +105,7 @@ def write_report(
     *,
     facts: Mapping[str, str] | None = None,
     config_yaml: str = "",
-    beside: Sequence[RunResults] = (),
+    compared_runs: Sequence[RunResults] = (),
 ) -> Path:
     """Write `report.md`, `report.html`, `figures/*` and `tables/*.csv`, `*.tex` into `folder`.
 
@@ -118,7 +118,7 @@ def write_report(
         settings: figures and baseline; None: the defaults.
         facts: label -> value, listed at the end. The fact `notice` is shown at the top instead.
         config_yaml: the composed configuration.
-        beside: other runs for figures that compare runs.
+        compared_runs: other runs for figures that compare runs.
 
     Returns:
         The path of `report.html`.
@@ -131,7 +131,7 @@ def write_report(
     if baseline is not None and baseline not in run.systems:
         raise ValueError(f"report.baseline {baseline!r} was not measured: expected one of {', '.join(run.systems)}")
     tables = _tables(run, baseline)
-    figures = draw_figures(settings.chosen_figures(), (run, *beside))
+    figures = draw_figures(settings.chosen_figures(), (run, *compared_runs))
     facts = dict(facts or {})
     content = _Content(
         title=f"{one_line(run.main)}: reranking report",

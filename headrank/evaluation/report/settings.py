@@ -15,7 +15,7 @@ class ReportSettings:
         value leaves that figure out; None for the whole mapping gives the figures of this package.
     baseline: a system that the main system is tested against, in addition to the first stage. None: the main system
         before alignment, if an alignment is configured.
-    beside: folders of other finished runs that figures compare with this run: other models, other context orders.
+    compared_runs: folders of other finished runs that figures compare with this run (models, context orders).
 
     Raises:
         ConfigError: a figure lacks `name`, `title` or `make`, or two figures share a name.
@@ -23,7 +23,7 @@ class ReportSettings:
 
     figures: Mapping[str, Any] | None = None
     baseline: str | None = None
-    beside: Listed[str] = ()
+    compared_runs: Listed[str] = ()
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

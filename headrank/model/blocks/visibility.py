@@ -1,6 +1,6 @@
 """Visibility in one pass: an owner for each token, and the rule from which all masks are built.
 
-A token attends causally to tokens of its own owner and to shared tokens; tail tokens also attend to the whole prefix.
+A token attends causally to tokens of its owner and to shared tokens; tail tokens also attend to the whole prefix.
 With full attention the whole prefix is shared, with blocks only the opening.
 """
 
