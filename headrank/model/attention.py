@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from headrank.model.blocks.attention import BlockGroup, attend_blocks
+from headrank.model.block_attention import BlockGroup, attend_blocks
 from headrank.model.readout import ATTENTION_NAME, ReadRequest, pick_rows, read
 
 
@@ -42,7 +42,7 @@ def headrank_attention(
     `headrank_tail` marks one pass over prefix and tails: the last `headrank_tail` tokens are the tails. The request's
     rows count from there, and a mask with that many rows belongs to the tails alone. The prefix is then computed
     separately, causally and without a mask, so that no mask of size tokens x tokens is needed. If `headrank_blocks` is
-    given, the prefix is computed block by block (see `blocks/attention.py`).
+    given, the prefix is computed block by block (see `block_attention.py`).
     """
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
     prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail

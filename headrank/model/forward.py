@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headrank.model.backbone import Backbone, masks_by_kind
-from headrank.model.blocks.attention import BlockGroup, group_blocks
+from headrank.model.block_attention import BlockGroup, group_blocks
 from headrank.model.blocks.states import CACHE_ARGUMENT, AssembledCache, BlockStates, StateShape
 from headrank.model.blocks.visibility import may_see, prefix_owners, tail_owners
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads

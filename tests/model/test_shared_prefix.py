@@ -9,7 +9,7 @@ from headrank.model.batching import MOST_QUERIES, BatchSettings, share_prefixes
 from headrank.model.forward import read_several_rows
 from headrank.model.scorer import Scorer
 from headrank.ranking import CandidateList, Passage, Query
-from tests.model.blocks.test_attention import SETTINGS, each_family
+from tests.model.test_block_attention import SETTINGS, each_family
 from tests.tiny import tiny_backbone
 
 HEADS = [Head(0, 2), Head(2, 3), Head(1, 0), Head(2, 0)]

@@ -1,1 +1,1 @@
-"""Passages read one by one: their attention masks, states and the store that keeps them."""
+"""Passages read one by one: which tokens they see, their states and the store that keeps them."""

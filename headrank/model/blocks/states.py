@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, LlamaModel
 
 from headrank.model.backbone import Backbone, masks_by_kind
-from headrank.model.blocks.attention import group_blocks
+from headrank.model.block_attention import group_blocks
 from headrank.model.head_scores import Head, by_layer
 from headrank.model.last_layer import FAMILIES, Deepest
 from headrank.model.prompt import Prompt, Span
