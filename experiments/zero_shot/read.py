@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.zero_shot.reading import read_lists
 from headrank.data import candidate_lists, load_collection
-from headrank.data.first_stage import CandidateLists
+from headrank.data.candidates import CandidateLists
 from headrank.io.files import atomic_write
 from headrank.model import BackboneSettings, Order, PromptSettings, load_backbone
 

@@ -1,15 +1,9 @@
 """Collections, first stages and candidate lists: loads the data that is reranked."""
 
 from headrank.data.bm25.index import BM25Method, BM25Parameters
+from headrank.data.candidates import CandidateLists, candidate_lists, lists_from_run
 from headrank.data.collections import Collection
-from headrank.data.first_stage import (
-    CandidateLists,
-    FirstStage,
-    candidate_lists,
-    first_stage_run,
-    lists_from_run,
-    select_queries,
-)
+from headrank.data.first_stage import FirstStage, first_stage_run, select_queries
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
 from headrank.data.loader import BenchmarkData, load_data
 from headrank.data.open_collection import load_collection

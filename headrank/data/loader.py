@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from headrank.data.candidates import CandidateLists, candidate_lists
 from headrank.data.collections import Collection
-from headrank.data.first_stage import CandidateLists, candidate_lists, select_queries
+from headrank.data.first_stage import select_queries
 from headrank.data.labelled import LabelledList, label
 from headrank.data.open_collection import load_collection
 from headrank.data.settings import DataSettings

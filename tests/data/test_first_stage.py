@@ -6,13 +6,8 @@ import pytest
 
 from headrank.data import DataSettings, load_data
 from headrank.data.bm25.index import BM25Parameters
-from headrank.data.first_stage import (
-    FirstStage,
-    candidate_lists,
-    first_stage_run,
-    lists_from_run,
-    select_queries,
-)
+from headrank.data.candidates import candidate_lists, lists_from_run
+from headrank.data.first_stage import FirstStage, first_stage_run, select_queries
 from headrank.data.local import LocalCollection
 from headrank.errors import ConfigError, FormatError
 from headrank.ranking import Passage, Query, Ranking
