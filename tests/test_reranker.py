@@ -224,7 +224,7 @@ def test_a_heads_file_of_another_model(layer, head, model_folder, heads_json):
     content["model"] |= {"layers": 12, "heads_per_layer": 8}
     content["depth"] = layer + 1
     heads_json.write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=r"12 layers of 8 heads.*3 layers of 4 heads"):
+    with pytest.raises(ModelError, match=r"3 layers of 4 heads.*12 layers of 8 heads"):
         Reranker.from_pretrained(model_folder, heads_json, device="cpu")
 
 

@@ -184,7 +184,7 @@ def test_bad_settings_are_refused(options, message):
 @pytest.mark.parametrize(
     ("better", "worse", "weight", "message"),
     [
-        ([0, 1], [1], [1.0], r"pairs with \(2, 1, 1\) better, worse and weight entries, expected as many of each"),
+        ([0, 1], [1], [1.0], r"pairs with \(2, 1, 1\)"),
         ([0], [1], [0.0], r"pair weights \[0.0\], expected finite numbers above 0"),
         ([0], [1], [math.nan], r"pair weights \[nan\]"),
         ([0], [1], [math.inf], r"pair weights \[inf\]"),

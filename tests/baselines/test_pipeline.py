@@ -164,7 +164,7 @@ def test_prompts_of_all_systems_are_shown_without_a_model(experiment, monkeypatc
     assert len(list(prompts(experiment, item, only=["generative"]))) == 1
     for empty in (candidates(), candidates("one")):
         assert len(list(prompts(experiment, empty))) == 4
-    with pytest.raises(ValueError, match=r"no system 'icr'.*headrank, generative"):
+    with pytest.raises(ValueError, match=r"'icr'.*headrank, generative"):
         list(prompts(experiment, item, only=["icr"]))
 
 

@@ -288,7 +288,7 @@ def test_a_second_process_waits_for_the_first(make_folder, tmp_path, caplog):
     released: list[float] = []
 
     def release(record):
-        if "waiting for it" in record.getMessage():
+        if "waiting" in record.getMessage():
             other.release()
             released.append(time.monotonic())
         return True
