@@ -174,9 +174,9 @@ def test_the_command_that_shows_prompts(capsys):
     assert out.count("⟦query⟧ is it ok to put lithium batteries away for the winter fully charged⟦/query⟧") == 1
     assert out.count("⟦passage ") == 2
     for wrong, said in (
-        (["--system", "qrhead"], "no system 'qrhead'"),
-        (["--query", "q0"], "no list of query 'q0'"),
-        (["--benchmark", "dl19"], "no benchmark 'dl19': expected one of sample-test"),
+        (["--system", "qrhead"], "'qrhead'"),
+        (["--query", "q0"], "'q0'"),
+        (["--benchmark", "dl19"], "'dl19'"),
     ):
         with pytest.raises(SystemExit):
             main(["debug=fast", *wrong])
