@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from headrank.errors import ConfigError
-from headrank.model import LAYOUTS, RELEASED, Prompt, PromptBuilder, PromptSettings, Span
+from headrank.model import LAYOUTS, Prompt, PromptBuilder, PromptSettings, Span
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -170,118 +170,10 @@ def test_show_leaves_out_what_is_not_there():
     )
 
 
-def tokenizer_with(*special: str, **options) -> PreTrainedTokenizerFast:
-    alphabet = {symbol: i for i, symbol in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    backend = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(special))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **options)
-
-
-@pytest.mark.parametrize(
-    ("special", "name"),
-    [
-        (["<|im_start|>", "<|im_end|>", "<think>", "</think>"], "qwen3"),
-        (["<|im_start|>", "<|im_end|>"], "chatml"),
-        (["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "llama3"),
-        (["<s>", "[INST]", "[/INST]"], "mistral"),
-        (["<bos>", "<start_of_turn>", "<end_of_turn>"], "gemma"),
-        (["<|endoftext|>"], "plain"),
-        # Distilled reasoning models: a think block, but not Qwen3's turns.
-        (["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "</think>"], "llama3"),
-        (["<think>", "</think>"], "plain"),
-    ],
-)
-def test_layouts_are_found_by_what_the_vocabulary_holds(special, name):
-    tokenizer = tokenizer_with(*special)
-    builder = PromptBuilder(tokenizer)
-    assert builder.layout is LAYOUTS[name]
-    prompt = builder.build("q", ["a"], with_null=False)
-    added = set(tokenizer.get_added_vocab().values())
-    frame = [i for i in (*prompt.prefix, *prompt.tails[0].ids) if i in added]
-    text = LAYOUTS[name].head + LAYOUTS[name].tail
-    wanted = re.findall("|".join(map(re.escape, special)), text)
-    assert [str(tokenizer.decode([i])) for i in frame] == wanted  # each is one token, in the layout's order
-    whole = str(tokenizer.decode([*prompt.prefix, *prompt.tails[0].ids]))
-    assert whole.startswith(LAYOUTS[name].head)
-    assert whole.endswith(LAYOUTS[name].tail)
-
-
-QWEN3 = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-LLAMA3 = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-MISTRAL = ["<s>", "[INST]", "[/INST]"]
-LLAMA3_FRAME = (
-    "<|begin_of_text|><|start_header_id|>user<|end_header_id|>",
-    "<|eot_id|><|start_header_id|>assistant<|end_header_id|>",
-)
-CHATML_FRAME = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
-
-
-@pytest.mark.parametrize(
-    ("method", "special", "frame", "separator", "rows"),
-    [
-        ("icr", QWEN3, CHATML_FRAME, " \n\n", "query"),
-        ("icr", QWEN3[:2], CHATML_FRAME, " \n\n", "suffix"),
-        ("icr", LLAMA3, LLAMA3_FRAME, " \n\n", "suffix"),
-        ("icr", MISTRAL, ("<s>[INST]", "[/INST]"), "\n\n", "suffix"),
-        ("qrhead", QWEN3, ("<|im_start|>user", "<|im_end|>\n<|im_start|>assistant"), " \n\n", "suffix"),
-        ("qrhead", QWEN3[:2], ("<|im_start|>user", "<|im_end|>\n<|im_start|>assistant"), " \n\n", "suffix"),
-        ("qrhead", LLAMA3, LLAMA3_FRAME, " \n\n", "suffix"),
-        ("core", QWEN3, CHATML_FRAME, " \n\n", "end_of_turn"),
-        ("core", LLAMA3, LLAMA3_FRAME, " \n\n", "end_of_turn"),
-        ("core", MISTRAL, ("<s>[INST]", "[/INST]"), "\n\n", "instruction"),
-    ],
-)
-def test_the_frames_of_released_code(method, special, frame, separator, rows):
-    builder = PromptBuilder(tokenizer_with(*special), PromptSettings(layout=method))
-    layout = builder.layout
-    assert layout in RELEASED[method]
-    assert (layout.head, layout.tail, layout.separator, layout.rows) == (*frame, separator, rows)
-    tail = builder.build("q", ["a"], with_null=False).tails[0]
-    assert tail.rows("layout") == tail.rows(rows)
-
-
-@pytest.mark.parametrize("method", ["auto", *RELEASED])
-def test_every_tokenizer_finds_a_frame(method):
-    """A vocabulary without chat tokens gets the plain one."""
-    assert PromptBuilder(tokenizer_with("<eos>"), PromptSettings(layout=method)).layout.name == "plain"
-
-
-def test_the_frame_and_its_spaces_can_be_given():
-    given = PromptSettings(
-        head="<|im_start|>user",
-        opening=" Read:",
-        separator="\n",
-        passage_label="[document {number}]",
-        tail="<|im_end|>",
-    )
-    builder = PromptBuilder(TOKENIZER, replace(given, instruction="Find:"))
-    prompt = builder.build("why?", ["a", "b"], with_null=False)
-    assert TOKENIZER.decode([*prompt.prefix, *prompt.tails[0].ids]) == (
-        "<|im_start|>user Read:\n[document 1] a\n[document 2] b\nFind:\nQuery: why?<|im_end|>"
-    )
-    assert [decode(prompt.prefix, span) for span in prompt.passages] == [" a", " b"]
-    inside = PromptBuilder(TOKENIZER, replace(given, label_in_span=True)).build("q", ["a"], with_null=False)
-    assert decode(inside.prefix, inside.passages[0]) == "[document 1] a"
-
-
 @pytest.mark.parametrize("label", ["", "passage", "{number} {number}"])
 def test_a_label_needs_its_number_once(label):
     with pytest.raises(ConfigError, match=re.escape(f"passage_label is {label!r}")):
         PromptSettings(passage_label=label)
-
-
-def test_a_layout_can_be_named():
-    builder = PromptBuilder(TOKENIZER, PromptSettings(layout="chatml"))
-    tail = builder.build("q", ["a"], with_null=False).tails[0]
-    assert decode(tail.ids, tail.suffix) == "<|im_end|>\n<|im_start|>assistant\n"
-
-
-def test_an_empty_head_leaves_a_first_token_where_the_model_has_one():
-    tokenizer = tokenizer_with("<s>", bos_token="<s>")
-    prompt = PromptBuilder(tokenizer, PromptSettings(opening="")).build("q", [], with_null=False)
-    assert prompt.prefix == (tokenizer.bos_token_id,)
 
 
 def test_no_passages_and_no_lists():

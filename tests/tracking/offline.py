@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from wandb.cli import beta_sync
 from wandb.proto.wandb_internal_pb2 import Record
 
 BLOCK, HEADER, WHOLE, LAST = 32768, struct.Struct("<IHB"), 1, 4
@@ -99,3 +100,9 @@ def _values(items: Any) -> dict[str, Any]:
         else:
             found[first] = value
     return {key: value for key, value in found.items() if not key.startswith("_")}
+
+
+def synced(folder):
+    """The folders that `wandb sync` would upload."""
+    found = beta_sync._find_wandb_files([folder / "wandb"], skip_synced=True, skip_online=False, verbose=False)
+    return {path.parent.resolve() for path in found}

@@ -1,86 +1,19 @@
 """Models that cannot be read are refused, by every loader, and nothing that comes with a model runs."""
 
 import io
-import json
-import shutil
 import sys
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from headrank.baselines.cross_encoder import open_cross_encoder
 from headrank.baselines.language_model import load_language_model
 from headrank.errors import ConfigError, ModelError
 from headrank.model import BackboneSettings, count_layers, count_parameters, load_backbone, load_tokenizer, model_shape
-from tests.baselines.toy import chat_tokenizer, cross_encoder_folder, language_model, save_language_model
+from tests.model.loading.saved_models import WEIGHTS, change_json, change_weights, settings, without
 from tests.tiny import tiny_tokenizer
 
-WEIGHTS = "model.safetensors"
 CODE = "from pathlib import Path\nPath({!r}).write_text('was run')\nraise SystemExit('was run')\n"
-
-
-def settings(folder, **options) -> BackboneSettings:
-    return BackboneSettings(str(folder), device="cpu", **options)
-
-
-@pytest.fixture
-def decoder(model_folder, tmp_path):
-    return shutil.copytree(model_folder, tmp_path / "decoder")
-
-
-@pytest.fixture
-def generator(tmp_path):
-    return save_language_model(tmp_path / "generator", language_model(chat_tokenizer(), tied=False))
-
-
-@pytest.fixture
-def encoder(tmp_path):
-    return cross_encoder_folder(tmp_path / "encoder")
-
-
-def change_weights(folder, change):
-    state = change(load_file(folder / WEIGHTS))
-    save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS, metadata={"format": "pt"})
-
-
-def change_json(path, **fields):
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-
-
-def without(*parts):
-    return lambda state: {k: v for k, v in state.items() if not any(part in k for part in parts)}
-
-
-MISSING = {
-    "one tensor": (without("layers.1.mlp.up_proj"), r"layers\.1\.mlp\.up_proj\.weight"),
-    "a norm": (without("layers.0.self_attn.q_norm"), r"layers\.0\.self_attn\.q_norm\.weight"),
-    "a layer": (without("layers.1."), r"layers\.1\."),
-    "the embeddings": (without("embed_tokens"), r"embed_tokens\.weight"),
-    "all, under another prefix": (lambda state: {f"base.{k}": v for k, v in state.items()}, r"base\."),
-    "of another shape": (
-        lambda state: {k: torch.zeros(3, 5) if "layers.0.self_attn.k_proj" in k else v for k, v in state.items()},
-        r"layers\.0\.self_attn\.k_proj\.weight \(3, 5\)",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", MISSING)
-def test_missing_weights_are_an_error_that_names_them(case, decoder, generator):
-    change, named = MISSING[case]
-    for folder, load in ((decoder, lambda s: load_backbone(s, depth=2)), (generator, load_language_model)):
-        change_weights(folder, change)
-        with pytest.raises(ModelError, match=named):
-            load(settings(folder))
-        assert load(settings(folder, random_weights=True)).model is not None  # on purpose
-
-
-def test_weights_beyond_the_cut_may_be_missing(decoder):
-    change_weights(decoder, without("layers.2.", "layers.1.mlp"))
-    assert load_backbone(settings(decoder), depth=1).depth == 1
-    with pytest.raises(ModelError, match=r"3 missing \(layers\.1\.mlp"):
-        load_backbone(settings(decoder), depth=2)
 
 
 @pytest.mark.parametrize("part", ["classifier", "encoder.layer.1.output", "word_embeddings"])
@@ -176,35 +109,6 @@ def test_a_kernel_that_a_configuration_names_is_not_used(key, generator, encoder
     assert open_cross_encoder(settings(encoder, random_weights=True)).num_labels == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "cut in its header"])
-def test_damaged_weights_are_named(damage, decoder, generator, encoder):
-    for folder, load in ((decoder, load_backbone), (generator, load_language_model), (encoder, open_cross_encoder)):
-        whole = (folder / WEIGHTS).read_bytes()
-        parts = {"cut": whole[:-100], "garbage": b"x" * 99, "empty": b"", "cut in its header": whole[:50]}
-        (folder / WEIGHTS).write_bytes(parts[damage])
-        with pytest.raises(ModelError, match=rf"{folder.name}/model\.safetensors"):
-            load(settings(folder))
-
-
-def test_damaged_and_missing_shards_are_named(backbone, tmp_path):
-    folder = tmp_path / "sharded"
-    backbone.model.save_pretrained(folder, max_shard_size="20KB")
-    backbone.tokenizer.save_pretrained(folder)
-    assert load_backbone(settings(folder)).depth == 3
-    shard = sorted(folder.glob("model-*.safetensors"))[1]
-    content = shard.read_bytes()
-    shard.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=shard.name):
-        load_backbone(settings(folder))
-    shard.unlink()
-    with pytest.raises(FileNotFoundError, match=shard.name):
-        load_backbone(settings(folder))
-    for text in ("{", "[]", '{"weight_map": {}}', '{"weight_map": {"a": "../a.safetensors"}}', "[" * 100_000):
-        (folder / "model.safetensors.index.json").write_text(text)
-        with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json"):
-            load_backbone(settings(folder))
-
-
 @pytest.mark.parametrize("text", ["", "{", "[]", '"qwen3"', "{}", "[" * 100_000, '{"model_type": 3}'])
 def test_a_damaged_configuration_is_named(text, decoder):
     (decoder / "config.json").write_text(text)
@@ -279,12 +183,6 @@ def test_an_adapter_is_not_a_whole_model(decoder):
     for load in (load_backbone, load_language_model, open_cross_encoder):
         with pytest.raises(ModelError, match=r"adapter_config\.json"):
             load(settings(decoder))
-
-
-def test_weights_in_other_files_are_not_opened(decoder):
-    change_json(decoder / "config.json", transformers_weights="adapter_model.bin")
-    with pytest.raises(ModelError, match=r"adapter_model\.bin"):
-        load_backbone(settings(decoder))
 
 
 @pytest.mark.parametrize("name", ["gpu", "GPU", "cuda:x", "meta", ""])
