@@ -5,7 +5,7 @@ from pathlib import Path
 import headrank.alignment.training as fit_module
 import headrank.stages.rerank as rerank_module
 import headrank.stages.select as select_module
-from headrank.alignment import GradedKL, Preference, WeightedLosses
+from headrank.alignment import GradedKL, OptimizerSettings, Preference, TrainedSettings, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.experiment import (
     MAIN_SYSTEM,
@@ -19,8 +19,8 @@ from headrank.model import BackboneSettings, ScorerSettings
 
 ALIGNMENT = AlignmentSettings(
     WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())}),
-    rank=2,
-    lr=0.05,
+    trained=TrainedSettings(rank=2),
+    optimizer=OptimizerSettings(lr=0.05),
     epochs=2,
     lists_per_step=1,
     validation_queries=1,

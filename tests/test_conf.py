@@ -71,7 +71,7 @@ def test_options(group, option):
     if group == "baselines":
         assert option in {**found.systems, **found.rerankers}
     if group == "alignment":
-        assert (found.alignment.part if found.alignment else "none") == option
+        assert (found.alignment.trained.part if found.alignment else "none") == option
     if group == "loss":
         assert set(found.alignment.losses.terms) <= {option, *option.split("_"), "preference", "graded_kl"}
     if group == "trainer":

@@ -37,11 +37,17 @@ def test_sample_replaces_the_data(caplog):
 
 
 def test_what_training_does_stays_as_it_was_chosen():
-    words = ["+experiment=qwen3_4b", "alignment.epochs=3", "alignment.lr=0.01", "trainer=ddp", "trainer.devices=4"]
+    words = [
+        "+experiment=qwen3_4b",
+        "alignment.epochs=3",
+        "alignment.optimizer.lr=0.01",
+        "trainer=ddp",
+        "trainer.devices=4",
+    ]
     own, small = experiment(*words).alignment, experiment(*words, "debug=fast").alignment
     trainer = replace(own.trainer, accelerator="cpu", precision="32-true")
     assert small == replace(own, validation_queries=2, draw_depth=8, trainer=trainer)
-    assert (small.epochs, small.lr, small.trainer.devices, small.trainer.strategy) == (3, 0.01, 4, "ddp")
+    assert (small.epochs, small.optimizer.lr, small.trainer.devices, small.trainer.strategy) == (3, 0.01, 4, "ddp")
 
 
 def test_a_search_under_debug_has_an_effect():

@@ -17,7 +17,7 @@ from hydra_plugins.headrank_sweepers.job_names import LONGEST, job_name
         (["+experiment=nano", "name=x"], ["name"], "name-x__experiment-nano"),
         (["seed=1", "+ablation=no_entropy"], [], "ablation-no_entropy__seed-1"),
         (["+ablation=no_entropy", "seed=1", "paths.output=/x"], ["seed"], "seed-1__ablation-no_entropy"),
-        (["alignment.lr=2e-05", "scorer.power=-0.5"], [], "alignment.lr-2e-05__scorer.power--0.5"),
+        (["alignment.optimizer.lr=2e-05", "scorer.power=-0.5"], [], "alignment.optimizer.lr-2e-05__scorer.power--0.5"),
         (["~benchmarks.fever"], [], "without-benchmarks.fever"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from headrank.alignment import OptimizerSettings, TrainedSettings
 from headrank.data import read_run
 from headrank.errors import ConfigError
 from headrank.experiment import (
@@ -149,7 +150,7 @@ def test_an_alignment_is_out_of_date_where_the_lists_own_depth_or_what_is_drawn_
 
 def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
     """Of given heads: those that half and full precision select can differ."""
-    settings = replace(ALIGNMENT, part="full", epochs=1, lr=1e-3)
+    settings = replace(ALIGNMENT, trained=TrainedSettings("full"), optimizer=OptimizerSettings(lr=1e-3), epochs=1)
     main = replace(experiment.systems[MAIN_SYSTEM], criterion=GivenHeads([[0, 1], [2, 3]]), heads=None)
     experiment = replace(experiment, systems={MAIN_SYSTEM: main})
     weights = {}
@@ -164,7 +165,7 @@ def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
 
 def test_settings_of_an_alignment_that_cannot_be():
     for change, said in (
-        ({"part": "heads"}, "part"),
+        ({"trained": {"part": "heads"}}, "trained"),
         ({"temperature": 0.0}, "temperature"),
         ({"query_fraction": 0.0}, "query_fraction"),
         ({"reselect_seeds": ()}, "reselect_seeds"),

@@ -22,11 +22,10 @@ model: {dtype: bfloat16}
 selection: {heads: 5, entropy_weight: auto, criterion: {weight: 0.7}}
 scorer: {calibration: residual, power: 0.3}
 alignment:
-  part: head_weights
-  lr: 0.3
+  trained: {part: head_weights, matrices: [v_proj]}
+  optimizer: {lr: 0.3}
   reselect: true
   reselect_every: 3
-  matrices: [v_proj]
   shuffle_candidates: false
   query_fraction: 0.9
   pairs: {mining: random, levels: all}
@@ -39,11 +38,15 @@ CHANGES = {
     **{f"levels_{name}": {"alignment.pairs.levels": name} for name in ("adjacent", "all")},
     "heads_fixed": {"alignment.reselect": False},
     "heads_reselected": {"alignment.reselect": True, "alignment.reselect_every": 1},
-    "lora": {"alignment.part": "lora"},
-    "full": {"alignment.part": "full"},
-    "head_weights": {"alignment.part": "head_weights", "alignment.reselect": False, "alignment.lr": 0.05},
-    "matrices_qk": {"alignment.matrices": ["q_proj", "k_proj"]},
-    "matrices_all": {"alignment.matrices": ALL_MATRICES},
+    "lora": {"alignment.trained.part": "lora"},
+    "full": {"alignment.trained.part": "full"},
+    "head_weights": {
+        "alignment.trained.part": "head_weights",
+        "alignment.reselect": False,
+        "alignment.optimizer.lr": 0.05,
+    },
+    "matrices_qk": {"alignment.trained.matrices": ["q_proj", "k_proj"]},
+    "matrices_all": {"alignment.trained.matrices": ALL_MATRICES},
     "order_shuffled": {"alignment.shuffle_candidates": True},
     "order_fixed": {"alignment.shuffle_candidates": False},
     "calibration_none": {"scorer.calibration": "none", "scorer.power": 0.0},
@@ -109,14 +112,14 @@ def test_an_ablation_changes_what_it_says_of_any_recipe(name, recipe):
     else:
         assert changed == {key: value for key, value in CHANGES[name].items() if base[key] != value}
     found = experiment_from_config(config, Path("unused"))
-    assert found.alignment.part == config.alignment.part
+    assert found.alignment.trained.part == config.alignment.trained.part
     assert found.systems[MAIN_SYSTEM].heads == config.selection.heads
 
 
 def test_an_ablation_shows_in_a_debug_run_too():
     config = composed("+experiment=qwen3_4b", "debug=fast", "+ablation=full")
     found = experiment_from_config(config, Path("unused"))
-    assert (found.alignment.part, found.alignment.epochs, found.alignment.lr) == ("full", 5, 2e-4)
+    assert (found.alignment.trained.part, found.alignment.epochs, found.alignment.optimizer.lr) == ("full", 5, 2e-4)
 
 
 def test_jobs_put_the_sweep_first_the_ablation_last_and_know_those_that_are_the_same(recipe):
@@ -131,7 +134,7 @@ def test_jobs_put_the_sweep_first_the_ablation_last_and_know_those_that_are_the_
             *(sweep, experiment, "paths.output=/x", "+ablation=heads_4"),
             "hydra.sweep.subdir=ablation-heads_4",
         )
-        changed = {"alignment.part", "paths.output", "paths.run"}
+        changed = {"alignment.trained.part", "paths.output", "paths.run"}
         assert difference(base, flat(jobs[2].config)).keys() == changed
         assert len({job.content for job in jobs}) == 3
     with sweeper(sweep, "+experiment=nano", "+ablation=base,heads_8,heads_4") as (made, arguments):
@@ -248,12 +251,12 @@ def test_the_search_draws_what_the_settings_take():
         arranged = made.arranged(arguments, made.params)
         space = {o.key_or_group: distribution(o) for o in arranged if o.is_sweep_override()}
         assert "alignment.epochs" not in space, "the command line has said it"
-        assert space["alignment.lr"].log
+        assert space["alignment.optimizer.lr"].log
         for end in ("low", "high"):
             values = [f"{key}={getattr(d, end) if hasattr(d, end) else d.choices[-1]}" for key, d in space.items()]
             found = experiment_from_config(made.job([*arguments, *values]).config, Path("unused"))
             assert found.objective_from == "validation"
-            assert found.alignment.lr == getattr(space["alignment.lr"], end)
+            assert found.alignment.optimizer.lr == getattr(space["alignment.optimizer.lr"], end)
             assert (found.alignment.epochs, found.alignment.validation_queries) == (3, 20)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from headrank.alignment.adapters import TrainedSettings, prepare_trained
+from headrank.alignment.adapters import READ_LAST, TrainedSettings, prepare_trained
 from headrank.alignment.reader import checkpoint_activations
 from headrank.model import (
     BackboneSettings,
@@ -65,7 +65,8 @@ def measure(case: Case) -> str:
         estimate = weights + shape.reading_bytes(len(prompt))
     else:
         checkpointing = case.work != "train"
-        trained = sum(p.numel() for p in prepare_trained(backbone.model, case.depth, TrainedSettings()).values())
+        adapters = prepare_trained(backbone.model, case.depth, TrainedSettings(matrices=READ_LAST))
+        trained = sum(p.numel() for p in adapters.values())
         if checkpointing:
             checkpoint_activations(backbone.model)
             backbone.model.train()

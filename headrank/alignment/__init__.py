@@ -1,9 +1,10 @@
 """Alignment: trains the chosen heads with preference pairs and a regularizer.
 
-This package exports pairs and losses, which need only torch. Import `headrank.alignment.training` for training, which
-needs the extra `train`.
+This package exports settings, pairs and losses, which need no Lightning. Import `headrank.alignment.training` for
+training, which needs the extra `train`.
 """
 
+from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.losses import (
     GradedKL,
     InfoNCE,
@@ -17,6 +18,7 @@ from headrank.alignment.losses import (
     Spread,
     WeightedLosses,
 )
+from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.pairs import PairLevels, PairMining, Pairs, PairSettings, middle_zone, mine_pairs
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "ListwiseInput",
     "Loss",
     "NoLoss",
+    "OptimizerSettings",
     "PairLevels",
     "PairMining",
     "PairSettings",
@@ -34,6 +37,7 @@ __all__ = [
     "Preference",
     "QRRankerLoss",
     "Spread",
+    "TrainedSettings",
     "WeightedLosses",
     "middle_zone",
     "mine_pairs",

@@ -43,20 +43,22 @@ class TrainedSettings:
 
     # lora | full: the matrices themselves | head_weights: only w_h, the backbone is frozen
     part: Annotated[str, one_of(TrainedPart)] = "lora"
-    matrices: Listed[Annotated[str, one_of(MATRICES)]] = READ_LAST  # of each layer; see MATRICES
+    matrices: Listed[Annotated[str, one_of(MATRICES)]] = tuple(MATRICES)  # adapted or trained in each layer [ours]
     rank: Annotated[int, Ge(1)] = 16  # of the adapters [ours]
-    alpha: Annotated[float, Gt(0)] = 32.0  # an adapter's product is scaled by alpha / rank [ours]
-    seed: int = 0  # of the adapters' start values
+    lora_alpha: Annotated[float, Gt(0)] = 32.0  # an adapter's product is scaled by lora_alpha / rank [ours]
 
     def __post_init__(self) -> None:
         if not self.matrices or len(set(self.matrices)) != len(self.matrices):
             raise wrong("matrices", list(self.matrices), "at least one and none twice")
 
 
-def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSettings) -> dict[str, nn.Parameter]:
+def prepare_trained(
+    model: PreTrainedModel, depth: int, settings: TrainedSettings, *, seed: int = 0
+) -> dict[str, nn.Parameter]:
     """Freeze the model and make the chosen matrices of its first `depth` layers trainable, in place.
 
-    LoRA layers start as the identity. Dropout is set to 0: it would only add noise to the readout.
+    LoRA layers start as the identity; `seed` sets their random matrices. Dropout is set to 0: it would only add noise
+    to the readout.
 
     Returns:
         Name in the model -> trainable parameter; empty for `head_weights`.
@@ -82,9 +84,9 @@ def prepare_trained(model: PreTrainedModel, depth: int, settings: TrainedSetting
     else:
         from peft import LoraConfig, inject_adapter_in_model
 
-        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=list(targets))  # type: ignore[arg-type]
+        config = LoraConfig(r=settings.rank, lora_alpha=settings.lora_alpha, target_modules=list(targets))  # type: ignore[arg-type]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.manual_seed(seed)
             inject_adapter_in_model(config, model)
         # Adapters are in fp32 whatever the dtype of the frozen weights.
         parameters = {name: p for name, p in model.named_parameters() if ".lora_" in name}

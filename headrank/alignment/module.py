@@ -1,7 +1,7 @@
 """Alignment as a LightningModule: reads a cut backbone through chosen heads, mines pairs and computes losses.
 
     backbone = load_backbone(settings, depth=heads.depth)
-    module = AlignmentModule(backbone, heads.heads, losses=losses, prompt=heads.prompt, scorer=heads.scorer)
+    module = AlignmentModule(backbone, heads.heads, losses=losses, temperature=2.0, scorer=heads.scorer)
     with without_cudnn_attention():  # see training.py
         Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
     export_aligned(module, folder)
@@ -56,7 +56,7 @@ class AlignmentModule(LightningModule):
         temperature: the factor of z before pairs and losses.
         max_layer: `ReselectHeads` may select heads of the first `max_layer` layers, so the matrices up to that layer
             are trainable; those of layers deeper than every head take no steps. None: up to the deepest head.
-        seed: the seed of random pairs.
+        seed: the seed of random pairs and of the adapters' start values.
         origin: how the heads were chosen, for the exported heads file: plain values of `criterion`, `query_ids` and
             `seeds`.
 
@@ -73,11 +73,11 @@ class AlignmentModule(LightningModule):
         heads: Sequence[Head],
         *,
         losses: WeightedLosses,
+        temperature: float,
         weights: Sequence[float] | None = None,
         prompt: PromptSettings | None = None,
         scorer: ScorerSettings | None = None,
         pairs: PairSettings | None = None,
-        temperature: float = 1.0,
         trained: TrainedSettings | None = None,
         optimizer: OptimizerSettings | None = None,
         max_layer: int | None = None,
@@ -107,7 +107,7 @@ class AlignmentModule(LightningModule):
         self.origin = {"criterion": {"name": "given"}, "query_ids": [], "seeds": [], **(origin or {})}
         self._depth = max_layer or max(head.layer for head in heads) + 1  # matrices of these layers are trainable
         self._fingerprint = fingerprint(self.model, self._depth)
-        inside = prepare_trained(self.model, self._depth, self.trained_settings)
+        inside = prepare_trained(self.model, self._depth, self.trained_settings, seed=seed)
         self.trained: dict[str, nn.Parameter] = {f"model.{name}": parameter for name, parameter in inside.items()}
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
             start = torch.tensor(weights).clamp(min=1e-4)  # softplus reaches no 0
@@ -265,6 +265,7 @@ class AlignmentModule(LightningModule):
             "heads": [list(head) for head in self.start_heads],
             "head_weights": list(self.start_weights),
             "trained": asdict(self.trained_settings),
+            "seed": self.seed,
             "temperature": self.temperature,
             "prompt": asdict(self.reader.prompts.settings),
             "scorer": scorer,

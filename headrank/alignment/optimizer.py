@@ -1,4 +1,4 @@
-"""The optimizer of alignment: AdamW with linear warm-up and cosine decay."""
+"""The optimizer of alignment: AdamW with clipped gradients, linear warm-up and cosine decay."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from headrank.settings import Ge, Gt, Le, Lt, settings
+from headrank.settings import Ge, Gt, Le, Listed, Lt, settings, wrong
 
 
 @settings
@@ -17,9 +17,14 @@ class OptimizerSettings:
 
     lr: Annotated[float, Gt(0)] = 2e-4  # the peak rate
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)
+    betas: Listed[Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.999)  # decay of the two moments
+    clip: Annotated[float, Gt(0)] = 1.0  # the largest norm of the gradient; the Trainer clips
     warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # share of the steps in which the rate rises from 0
     cosine: bool = True  # False: the rate stays at its peak after the warm-up
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2:
+            raise wrong("betas", list(self.betas), "two numbers")
 
 
 def make_optimizer(

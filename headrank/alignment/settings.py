@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import torch
 
-from headrank.alignment.adapters import MATRICES, TrainedPart
+from headrank.alignment.adapters import TrainedPart, TrainedSettings
 from headrank.alignment.losses import Loss, WeightedLosses
+from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.pairs import PairSettings
 from headrank.io.launch import Launch
 from headrank.settings import Ge, Gt, Le, Listed, SettingsError, one_of, settings, wrong
@@ -79,18 +80,12 @@ class AlignmentSettings:
     losses: WeightedLosses
     pairs: PairSettings = field(default_factory=PairSettings)
     temperature: Annotated[float, Gt(0)] = 2.0  # factor of z in pairs and losses
-    part: Annotated[str, one_of(TrainedPart)] = "lora"  # lora | full | head_weights
-    matrices: Listed[Annotated[str, one_of(MATRICES)]] = tuple(MATRICES)  # adapted or trained in each layer
-    rank: Annotated[int, Ge(1)] = 16  # of LoRA adapters
-    lora_alpha: Annotated[float, Gt(0)] = 32.0  # an adapter's product is scaled by lora_alpha / rank
-    lr: Annotated[float, Gt(0)] = 2e-4  # the peak rate
-    weight_decay: Annotated[float, Ge(0)] = 0.0
-    warmup_fraction: Annotated[float, Ge(0), Le(1)] = 0.1  # of all steps
+    trained: TrainedSettings = field(default_factory=TrainedSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     epochs: Annotated[int, Ge(1)] = 5
     # lists per optimizer step, over all devices; 0: one batch per device
     lists_per_step: Annotated[int, Ge(0)] = 0
     lists_per_batch: Annotated[int, Ge(1)] = 1  # lists per forward pass, on each device
-    clip: Annotated[float, Gt(0)] = 1.0  # the largest norm of the gradient
     validation_queries: Annotated[int, Ge(0)] = 10  # held-out queries; 0: none, and the last epoch is exported
     # epochs without a better validation nDCG@10 before training stops early; 0: never
     patience: Annotated[int, Ge(0)] = 0
@@ -107,8 +102,6 @@ class AlignmentSettings:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
 
     def __post_init__(self) -> None:
-        if not self.matrices or len(set(self.matrices)) != len(self.matrices):
-            raise wrong("matrices", list(self.matrices), "at least one and none twice")
         if self.draw_candidates == 1:
             raise wrong("draw_candidates", 1, "0 for all, or at least 2: a pair")
         if (self.reselect and not self.reselect_seeds) or len(set(self.reselect_seeds)) != len(self.reselect_seeds):
@@ -123,16 +116,17 @@ class AlignmentSettings:
             raise wrong("lists_per_step", self.lists_per_step, f"{expected}({self.trainer.processes})")
         if self.patience and not self.validation_queries:
             raise wrong("patience", self.patience, "0, or validation_queries above 0")
-        if self.trainer.strategy == "fsdp" and self.part == "head_weights":
-            raise wrong("part", self.part, "another part, or trainer.strategy ddp: no trained matrix to shard")
-        if self.trainer.strategy == "fsdp" and self.part == "full" and self.losses.needs_reference:
+        part, sharded = self.trained.part, self.trainer.strategy == "fsdp"
+        if sharded and part == TrainedPart.HEAD_WEIGHTS:
+            raise wrong("trained.part", part, "another part, or trainer.strategy ddp: no trained matrix to shard")
+        if sharded and part == TrainedPart.FULL and self.losses.needs_reference:
             expected = "lora, trainer.strategy ddp, or a loss without a reference: sharded matrices have no second copy"
-            raise wrong("part", self.part, expected)
+            raise wrong("trained.part", part, expected)
 
     @property
     def reselects(self) -> bool:
         """Whether heads are selected again: never if head weights are trained, since each belongs to a head."""
-        return self.reselect and self.part != "head_weights"
+        return self.reselect and self.trained.part != TrainedPart.HEAD_WEIGHTS
 
     @classmethod
     def from_terms(cls, terms: Mapping[str, Mapping[str, Any]], **options: Any) -> "AlignmentSettings":

@@ -22,14 +22,12 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
-from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.distributed import ProcessGroup, cluster, spawn
 from headrank.alignment.epoch_progress import EpochLog
 from headrank.alignment.export import export_aligned
 from headrank.alignment.module import AlignmentModule
-from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.settings import TrainerSettings
 from headrank.alignment.sharding import ShardedStrategy
 from headrank.alignment.training_spec import AlignmentJob
@@ -171,7 +169,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         **machine_options(machine, Launch.from_environment()),
         max_epochs=settings.epochs,
         accumulate_grad_batches=settings.lists_per_step // (settings.lists_per_batch * machine.processes),
-        gradient_clip_val=settings.clip,
+        gradient_clip_val=settings.optimizer.clip,
         callbacks=callbacks,
         logger=False,
         enable_model_summary=False,
@@ -240,12 +238,8 @@ def _module(job: AlignmentJob, device: str) -> AlignmentModule:
         scorer=heads.scorer,
         pairs=settings.pairs,
         temperature=settings.temperature,
-        trained=TrainedSettings(
-            settings.part, tuple(settings.matrices), settings.rank, settings.lora_alpha, settings.seed
-        ),
-        optimizer=OptimizerSettings(
-            lr=settings.lr, weight_decay=settings.weight_decay, warmup_fraction=settings.warmup_fraction
-        ),
+        trained=settings.trained,
+        optimizer=settings.optimizer,
         max_layer=backbone.depth if settings.reselects else None,
         gradient_checkpointing=settings.trainer.gradient_checkpointing,
         seed=settings.seed,

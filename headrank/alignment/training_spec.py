@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headrank.alignment.adapters import TrainedPart
 from headrank.alignment.settings import AlignmentSettings
 from headrank.data import DataSettings
 from headrank.heads import Criterion, HeadsFile
@@ -26,5 +27,5 @@ class AlignmentJob:
     @property
     def training_model(self) -> BackboneSettings:
         """The model settings for training: float32 for full training, in which rounding would lose small steps."""
-        dtype = "float32" if self.settings.part == "full" else self.model.dtype
+        dtype = "float32" if self.settings.trained.part == TrainedPart.FULL else self.model.dtype
         return replace(self.model, dtype=dtype, compile=False)

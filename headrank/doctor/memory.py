@@ -79,11 +79,13 @@ def _reading(shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
 
 
 def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[int, str]:
-    if alignment.part == "head_weights":  # no backward pass through the model
+    part = alignment.trained.part
+    if part == "head_weights":  # no backward pass through the model
         return _reading(shape, depth, tokens)
-    if alignment.part == "full":
+    if part == "full":
         shape = replace(shape, number_bytes=DTYPES["float32"].itemsize)  # full training is in float32
-    trained = shape.matrix_parameters(alignment.matrices, depth, alignment.rank if alignment.part == "lora" else None)
+    rank = alignment.trained.rank if part == "lora" else None
+    trained = shape.matrix_parameters(alignment.trained.matrices, depth, rank)
     weights = shape.weight_bytes(depth)
     activations = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
     made_of = (

@@ -149,4 +149,4 @@ def _alignment(experiment: Experiment) -> str:
     if a is None:
         return "none: heads are read as the model came"
     losses = " + ".join(f"{weight:g} x {name}" for name, (weight, _) in a.losses.terms.items())
-    return f"{a.part}, {a.epochs} epochs, {losses}, seed {a.seed}"
+    return f"{a.trained.part}, {a.epochs} epochs, {losses}, seed {a.seed}"

@@ -139,7 +139,7 @@ def _alignment(e: Experiment) -> tuple[Panel, ...]:
     if a.validation_queries:
         for name, title in (("val/ndcg@10", "nDCG@10"), ("val/selectivity", "Selectivity")):
             panels.append(Panel(Kind.LINES, f"{title} on held-out queries", (logged(name),), EPOCH))
-    if a.reselect and a.part != "head_weights":
+    if a.reselects:
         panels.append(Panel(Kind.LINES, "Share of heads kept", (logged("heads/overlap"),), EPOCH))
         panels.append(Panel(Kind.LINES, "Layers in use", (logged("heads/depth"),), EPOCH))
     return tuple(panels)

@@ -9,12 +9,11 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.heads import EntropyRegularized, GivenHeads, QueryFocused, calibration_of, read_head_table, select_heads
 from headrank.model import Head, ListReader, all_heads
 from tests.alignment.steps import Kill, same, trained_values
-from tests.alignment.toy import fit, toy_data, toy_list, toy_module
+from tests.alignment.toy import attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 
 START = [Head(0, 0), Head(0, 1)]
@@ -84,7 +83,7 @@ def test_overlap_and_depth_are_logged(make, tmp_path, caplog):
 
 def test_deeper_heads_are_trained_from_then_on(make, tmp_path):
     """Layers 1 and 2 are computed and learn only after the selection; adapters were there from the start."""
-    module, data = make(trained=TrainedSettings("full"), weights=[1.0, 3.0])
+    module, data = make(trained=attention_only("full"), weights=[1.0, 3.0])
     start = trained_values(module)
     values = []
 
@@ -155,7 +154,7 @@ def test_what_does_not_fit_is_refused(make, tmp_path):
     module, data = make(max_layer=None)
     with pytest.raises(ValueError, match="needs AlignmentModule"):
         fit(module, data, 1, tmp_path, callbacks=[ReselectHeads(CRITERION)])
-    module, data = make(trained=TrainedSettings("head_weights"))
+    module, data = make(trained=attention_only("head_weights"))
     with pytest.raises(ValueError, match="head_weights"):
         fit(module, data, 1, tmp_path, callbacks=[ReselectHeads(CRITERION)])
     with pytest.raises(ValueError, match="head weights are trained"):

@@ -6,12 +6,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from headrank.alignment import PairSettings
-from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.training import EarlyEnd
 from headrank.model import ScorerSettings
 from tests.alignment.steps import PARTS, Kill, same, trained_values
-from tests.alignment.toy import HEADS, KEPT_CLOSE, fit, toy_data, toy_module
+from tests.alignment.toy import HEADS, KEPT_CLOSE, attention_only, fit, toy_data, toy_module
 from tests.tiny import tiny_backbone
 
 
@@ -31,7 +30,7 @@ def checkpoints(folder, **settings):
 @pytest.mark.parametrize("part", PARTS)
 def test_a_killed_run_goes_on_bit_for_bit(tokenizer, tmp_path, part):
     def make():
-        settings = {"trained": TrainedSettings(part), "losses": KEPT_CLOSE, "pairs": PairSettings(mining="random")}
+        settings = {"trained": attention_only(part), "losses": KEPT_CLOSE, "pairs": PairSettings(mining="random")}
         settings["gradient_checkpointing"] = part == "full"
         return toy_module(tiny_backbone("qwen3", tokenizer), **settings), toy_data(tmp_path / "toy")
 
@@ -69,7 +68,7 @@ def test_a_training_that_stopped_early_does_not_go_on_when_it_is_started_again(t
 @pytest.fixture
 def checkpoint(fresh, tmp_path):
     """A finished run's checkpoint and its module."""
-    module = toy_module(fresh, trained=TrainedSettings(rank=4))
+    module = toy_module(fresh, trained=attention_only(rank=4))
     callbacks = [checkpoints(tmp_path / "run", monitor="val/ndcg@10", mode="max")]
     fit(module, toy_data(tmp_path / "toy"), 1, tmp_path, callbacks=callbacks, enable_checkpointing=True)
     return tmp_path / "run" / "last.ckpt", module
@@ -80,7 +79,7 @@ def test_a_checkpoint_holds_what_was_trained_and_plain_values(checkpoint, tokeni
     content = torch.load(path, weights_only=True)
     assert same(content["state_dict"], trained_values(module))
     assert content["headrank"]["now"]["heads"] == [[1, 2], [0, 3], [1, 0]]
-    other = toy_module(tiny_backbone("qwen3", tokenizer), trained=TrainedSettings(rank=4))
+    other = toy_module(tiny_backbone("qwen3", tokenizer), trained=attention_only(rank=4))
     other.load_trained(path)
     assert same(trained_values(other), trained_values(module))
 
@@ -95,8 +94,8 @@ def test_a_checkpoint_holds_what_was_trained_and_plain_values(checkpoint, tokeni
             r"heads: \[\[1, 2\], \[0, 3\], \[1, 0\]\] in the checkpoint, \[\[1, 2\], \[0, 3\]\]",
         ),
         ({}, {"max_layer": 3}, "depth: 2 in the checkpoint, 3 here"),
-        ({}, {"trained": TrainedSettings("full")}, "trained: "),
-        ({}, {"trained": TrainedSettings(rank=8)}, "trained: .*'rank': 4.*'rank': 8"),
+        ({}, {"trained": attention_only("full")}, "trained: "),
+        ({}, {"trained": attention_only(rank=8)}, "trained: .*'rank': 4.*'rank': 8"),
         ({}, {"scorer": ScorerSettings(power=1.0)}, "scorer: "),
         ({}, {"weights": [1.0, 1.0, 2.0]}, "head_weights: "),
     ],
@@ -108,7 +107,7 @@ def test_a_checkpoint_of_something_else_is_refused_before_training(
     if model:
         with torch.no_grad():
             backbone.model.layers[1].mlp.up_proj.weight[0, 0] += 1e-3
-    module = toy_module(backbone, **{"trained": TrainedSettings(rank=4), **settings})
+    module = toy_module(backbone, **{"trained": attention_only(rank=4), **settings})
     before, losses = trained_values(module), Losses()
     with pytest.raises(ValueError, match=message):
         fit(module, toy_data(tmp_path / "toy"), 2, tmp_path, ckpt_path=checkpoint[0], callbacks=[losses])
@@ -117,7 +116,7 @@ def test_a_checkpoint_of_something_else_is_refused_before_training(
 
 
 def test_a_checkpoint_with_other_tensors_is_refused(checkpoint, tokenizer):
-    module = toy_module(tiny_backbone("qwen3", tokenizer), trained=TrainedSettings(rank=4))
+    module = toy_module(tiny_backbone("qwen3", tokenizer), trained=attention_only(rank=4))
     content = torch.load(checkpoint[0], weights_only=True)
     name = next(iter(content["state_dict"]))
     lacking = {**content, "state_dict": {n: t for n, t in content["state_dict"].items() if n != name}}

@@ -13,12 +13,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from headrank.alignment.adapters import TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.heads import EntropyRegularized
 from headrank.model import Head
-from tests.alignment.toy import KEPT_CLOSE, fit, toy_data, toy_module
+from tests.alignment.toy import KEPT_CLOSE, attention_only, fit, toy_data, toy_module
 from tests.tiny import tiny_backbone, tiny_tokenizer
 
 
@@ -43,7 +42,7 @@ def train(folder: Path, devices: int) -> None:
         [Head(0, 0), Head(0, 1)],
         max_layer=3,
         losses=KEPT_CLOSE,
-        trained=TrainedSettings("full"),
+        trained=attention_only("full"),
         optimizer=OptimizerSettings(lr=1e-3, warmup_fraction=0.0),
         gradient_checkpointing=True,
     )

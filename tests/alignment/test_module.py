@@ -13,13 +13,13 @@ from headrank.evaluation import score_queries
 from headrank.model import Head
 from headrank.ranking import ContextScores, Ranking
 from tests.alignment.steps import PARTS, step, trained_values
-from tests.alignment.toy import HEADS, KEPT_CLOSE, fit, toy_data, toy_list, toy_module
+from tests.alignment.toy import HEADS, KEPT_CLOSE, attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_only_what_is_named_is_trained(fresh, tmp_path, part):
-    module = toy_module(fresh, trained=TrainedSettings(part, rank=4))
+    module = toy_module(fresh, trained=attention_only(part, rank=4))
     names = {
         "lora": {
             f"model.layers.{i}.self_attn.{p}_proj.lora_{x}.default.weight" for i in (0, 1) for p in "qk" for x in "AB"
@@ -32,7 +32,7 @@ def test_only_what_is_named_is_trained(fresh, tmp_path, part):
     step(module, [toy_list(0)]).backward()
     assert all(parameter.grad is not None for parameter in module.trained.values())
     rate = OptimizerSettings(lr=0.1 if part == "head_weights" else 0.02)
-    module = toy_module(tiny_backbone("qwen3", fresh.tokenizer), trained=TrainedSettings(part, rank=4), optimizer=rate)
+    module = toy_module(tiny_backbone("qwen3", fresh.tokenizer), trained=attention_only(part, rank=4), optimizer=rate)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())  # seeded adapters
     data = toy_data(tmp_path / "toy")
     fit(module, data, 4, tmp_path)
@@ -46,12 +46,12 @@ def test_only_what_is_named_is_trained(fresh, tmp_path, part):
 
 def test_adapters_start_as_a_change_of_nothing(fresh, tokenizer):
     lists = [toy_list(0)]
-    plain = toy_module(tiny_backbone("qwen3", tokenizer), trained=TrainedSettings("full"))
+    plain = toy_module(tiny_backbone("qwen3", tokenizer), trained=attention_only("full"))
     assert torch.equal(step(toy_module(fresh), lists), step(plain, lists))
 
 
 def test_head_weights_start_as_given(fresh):
-    module = toy_module(fresh, weights=[2.0, 1.0, 0.1], trained=TrainedSettings("head_weights"))
+    module = toy_module(fresh, weights=[2.0, 1.0, 0.1], trained=attention_only("head_weights"))
     torch.testing.assert_close(module.weights, torch.tensor([2.0, 1.0, 0.1]))
     assert module.weights.requires_grad
 
@@ -59,7 +59,7 @@ def test_head_weights_start_as_given(fresh):
 @pytest.mark.parametrize("part", PARTS)
 def test_reference_scores_are_the_start_models(fresh, tmp_path, part):
     lists = [toy_list(0), toy_list(1)]
-    module = toy_module(fresh, losses=KEPT_CLOSE, trained=TrainedSettings(part))
+    module = toy_module(fresh, losses=KEPT_CLOSE, trained=attention_only(part))
     start = [z.clone() for z in module._reference(lists)]
     fit(module, toy_data(tmp_path / "toy"), 2, tmp_path)
     for z, reference in zip(start, module._reference(lists), strict=True):
@@ -72,7 +72,7 @@ def test_reference_scores_are_the_start_models(fresh, tmp_path, part):
 def test_parameters_behind_the_deepest_head_rest(fresh, tmp_path):
     """Trainable up to `max_layer`, with a gradient for DDP's sake, but neither decayed nor moved."""
     module = toy_module(
-        fresh, [Head(0, 1)], max_layer=3, trained=TrainedSettings("full"), optimizer=OptimizerSettings(weight_decay=0.5)
+        fresh, [Head(0, 1)], max_layer=3, trained=attention_only("full"), optimizer=OptimizerSettings(weight_decay=0.5)
     )
     assert {name.split(".")[2] for name in module.trained} == {"0", "1", "2"}
     assert len(module.idle) == 4
@@ -205,8 +205,8 @@ def test_what_does_not_fit_is_refused(fresh, tokenizer):
     half = tiny_backbone("qwen3", tokenizer)
     half.model.bfloat16()
     with pytest.raises(ValueError, match=r"'full' on weights of torch\.bfloat16"):
-        prepare_trained(half.model, 2, TrainedSettings("full"))
-    lora = prepare_trained(half.model, 2, TrainedSettings())
+        prepare_trained(half.model, 2, attention_only("full"))
+    lora = prepare_trained(half.model, 2, attention_only())
     assert {p.dtype for p in lora.values()} == {torch.float32}
     fused = tiny_backbone("phi3", tokenizer)
     with pytest.raises(ValueError, match=r"Phi3Model .*layers\.0\.self_attn\.q_proj"):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
-from headrank.alignment.adapters import TrainedSettings, lora_layers
+from headrank.alignment.adapters import lora_layers
 from headrank.alignment.reader import checkpoint_activations, computed_layers
 from headrank.data.batches import ListBatch, ListBatches, Shard, training_batches
 from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
 from tests.alignment.steps import PARTS, same, step, trained_values
-from tests.alignment.toy import HEADS, LOSSES, PROMPT, fit, toy_data, toy_list, toy_module
+from tests.alignment.toy import HEADS, LOSSES, PROMPT, attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 
 
@@ -146,7 +146,7 @@ def test_bf16_autocast_keeps_the_readout_in_fp32(fresh):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_batch_without_pairs_costs_nothing_and_reaches_all_parameters(fresh, part):
-    module = toy_module(fresh, trained=TrainedSettings(part), max_layer=3)
+    module = toy_module(fresh, trained=attention_only(part), max_layer=3)
     nothing = [replace(toy_list(n), grades=(1,) * 6) for n in range(2)]
     for batch in (nothing, []):
         module.zero_grad()

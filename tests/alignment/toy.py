@@ -8,6 +8,7 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 
 from headrank.alignment import GradedKL, Preference, WeightedLosses
+from headrank.alignment.adapters import READ_LAST, TrainedSettings
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.data import DataSettings
@@ -60,11 +61,17 @@ def toy_data(folder: Path, *, queries: int = 6, docs: int = 6, **settings) -> Li
     return ListwiseDataModule([source], **{"validation_queries": 2, **settings})
 
 
+def attention_only(part: str = "lora", **settings) -> TrainedSettings:
+    """Training of the query and key matrices alone, which the readout reaches in every layer."""
+    return TrainedSettings(part, READ_LAST, **settings)
+
+
 def toy_module(backbone: Backbone, heads=HEADS, **settings) -> AlignmentModule:
     defaults = {
         "losses": LOSSES,
         "prompt": PROMPT,
         "scorer": ScorerSettings(),
+        "trained": attention_only(),
         "optimizer": OptimizerSettings(lr=3e-3),
         "temperature": 4.0,
     }

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from headrank.alignment.adapters import TrainedSettings
+from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.pairs import PairSettings
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
@@ -35,9 +37,11 @@ IN_KEYS = {
     DataSettings: set(),
     TrainerSettings: {"precision"},
     PairSettings: {"mining", "levels", "fraction", "zone_weight"},
+    TrainedSettings: {"part", "matrices", "rank", "lora_alpha"},
+    OptimizerSettings: {"lr", "weight_decay", "betas", "clip", "warmup_fraction", "cosine"},
     AlignmentSettings: {
-        "losses", "pairs", "temperature", "part", "matrices", "rank", "lora_alpha", "lr", "weight_decay",
-        "warmup_fraction", "epochs", "lists_per_step", "lists_per_batch", "clip", "validation_queries", "patience",
+        "losses", "pairs", "temperature", "trained", "optimizer", "epochs", "lists_per_step", "lists_per_batch",
+        "validation_queries", "patience",
         "shuffle_candidates", "draw_candidates", "query_fraction", "reselect_every", "reselect", "reselect_seeds",
         "seed", "trainer",
     },
@@ -138,8 +142,8 @@ def test_where_alignment_runs_changes_no_key(aligned, field):
 
 
 def test_the_trainers_precision_and_the_recipe_change_the_alignment(aligned):
-    trainer = replace(ALIGNMENT.trainer, precision="bf16-mixed")
-    for other in (replace(ALIGNMENT, trainer=trainer), replace(ALIGNMENT, lr=0.01)):
+    trainer, optimizer = replace(ALIGNMENT.trainer, precision="bf16-mixed"), replace(ALIGNMENT.optimizer, lr=0.01)
+    for other in (replace(ALIGNMENT, trainer=trainer), replace(ALIGNMENT, optimizer=optimizer)):
         assert changed(keys(aligned), keys(replace(aligned, alignment=other))) == {"aligned"}
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from headrank.alignment import Preference, WeightedLosses
+from headrank.alignment import Preference, TrainedSettings, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.alignment.training import EpochRecord
 from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings, SystemSettings
@@ -22,7 +22,7 @@ def tiny(make_folder, model_folder, tmp_path):
     data = {"collection": str(make_folder()), "first_stage": "run", "depth": 3}
     alignment = AlignmentSettings(
         WeightedLosses({"preference": (1.0, Preference())}),
-        rank=2,
+        trained=TrainedSettings(rank=2),
         epochs=3,
         lists_per_step=1,
         validation_queries=1,
