@@ -95,12 +95,12 @@ def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[s
 
 def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
     """The prompt of a system that reads heads: prefix and tails with marked spans, in its (first) context order."""
-    from headrank.model import Order, PromptBuilder, context_order, load_tokenizer
+    from headrank.model import PromptBuilder, load_tokenizer
+    from headrank.ranking import context_orders
 
     builder = PromptBuilder(load_tokenizer(model), system.prompt)
     scorer = system.scorer
-    order = Order.FIRST_STAGE if scorer.order == Order.BOTH else Order(scorer.order)
-    positions = context_order(order, len(item), seed=scorer.seed, query=item.query.text)
+    positions = context_orders(scorer.order, item, scorer.seed)[0]
     passages = [item.passages[i].text for i in positions]
     return builder.show(builder.build(item.query.text, passages, with_null=scorer.needs_null))
 

@@ -1,4 +1,4 @@
-"""The data types of reranking: query, passage, candidate list, ranking.
+"""The data types of reranking (query, passage, candidate list, ranking), context orders and the middle zone.
 
 They are frozen and need neither torch nor files. A candidate list is always in first-stage order (best first). The
 order in which a model reads it (its context order) is a separate permutation.
@@ -8,7 +8,8 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import StrEnum
+from typing import Protocol, TypeAlias, runtime_checkable
 
 Qrels: TypeAlias = Mapping[str, Mapping[str, int]]
 """Judgements: query id -> passage id -> grade (an integer; 0 and below are not relevant)."""
@@ -137,6 +138,70 @@ class ContextScores:
         n = len(self.passage_ids)
         if any(numbers is not None and len(numbers) != n for numbers in (self.scores, self.masses)):
             raise ValueError(f"query {self.query_id!r}: expected {n} scores and masses, one per passage")
+
+
+class Order(StrEnum):
+    """The context orders that have a name."""
+
+    FIRST_STAGE = "first_stage"
+    REVERSED = "reversed"  # best last, as ICR does
+    SHUFFLED = "shuffled"  # seeded; each query has a different permutation
+    BOTH = "both"  # the mean of z over first-stage and reversed order
+
+
+@runtime_checkable
+class ContextOrder(Protocol):
+    """A context order from outside this package: an object of a frozen dataclass."""
+
+    name: str
+
+    def __call__(self, item: CandidateList, seed: int) -> Sequence[int]:
+        """The candidates' indices in the order in which the model reads them. Equal arguments give equal orders."""
+        ...
+
+
+def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) -> tuple[tuple[int, ...], ...]:
+    """The orders in which the model reads a list: one, or two for `both`.
+
+    Args:
+        order: a name of `Order`, or an object.
+        item: the list.
+        seed: the seed of shuffled orders.
+
+    Returns:
+        Permutations of the candidates' indices.
+
+    Raises:
+        ValueError: if an object returns no permutation.
+    """
+    indices = tuple(range(len(item)))
+    if order == Order.BOTH:
+        return indices, indices[::-1]
+    if order == Order.SHUFFLED:
+        return (shuffled_order(item, seed),)
+    if isinstance(order, str):
+        return (indices[::-1] if Order(order) == Order.REVERSED else indices,)
+    found = tuple(map(int, order(item, seed)))
+    if sorted(found) != list(indices):
+        raise ValueError(
+            f"query {item.query.id!r}: context order {order.name} returned {str(found)[:80]}, expected a permutation "
+            f"of 0 to {len(item) - 1}"
+        )
+    return (found,)
+
+
+def shuffled_order(item: CandidateList, key: int | str) -> tuple[int, ...]:
+    """A shuffled context order.
+
+    It depends only on the key (a seed, or text) and the query's text, so a list has the same order in every run, on
+    every machine and in every batch.
+    """
+    return tuple(shuffled_indices(len(item), f"{key}:{item.query.text}"))
+
+
+def middle_zone(size: int) -> slice:
+    """The middle half of a context of `size` passages: the positions p, from 0, with size/4 <= p < 3 size/4."""
+    return slice(-(-size // 4), -(-3 * size // 4))  # rounded up
 
 
 def shuffled_indices(size: int, key: str) -> list[int]:

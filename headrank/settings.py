@@ -11,18 +11,22 @@ a number, a list as a tuple, a member of a `StrEnum` as its text. Every error is
 """
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import field, fields
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import field, fields, is_dataclass
 from functools import wraps
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar, dataclass_transform
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from headrank.errors import ConfigError
 
-__all__ = ["Ge", "Gt", "Le", "Listed", "Lt", "Problem", "SettingsError", "meant", "one_of", "settings", "wrong"]
+__all__ = [
+    "Ge", "Gt", "Le", "Listed", "Lt", "Problem", "SettingsError", "meant", "one_of", "one_of_or_object", "settings",
+    "with_target", "without_target", "wrong",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -106,6 +110,57 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def one_of_or_object(choices: Iterable[str], protocol: type) -> PlainValidator:
+    """A validator of text as in `one_of`, or of an object of a dataclass with the attributes of `protocol`."""
+    known, named = [str(choice) for choice in choices], one_of(choices)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str):
+            return named.func(str(value))  # type: ignore[call-arg]
+        if _is_object(value) and isinstance(value, protocol):
+            return value
+        parts = ", ".join(sorted(protocol.__annotations__))
+        raise wrong("", value, f"one of {', '.join(known)}, or an object of a dataclass with {parts} and a call")
+
+    return PlainValidator(check)
+
+
+def with_target(value: Any) -> Any:
+    """Plain values for JSON; an object becomes its fields and `_target_`, the path of its class."""
+    if not _is_object(value):
+        return value
+    path = f"{type(value).__module__}.{type(value).__qualname__}"
+    return {"_target_": path} | {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def without_target(value: Any, protocol: type) -> Any:
+    """The opposite of `with_target`, for values from files.
+
+    A file is not trusted, so no module is imported: the class is looked up among the modules that Python has imported.
+    Raises `ConfigError` if it is not there or is no dataclass with the attributes of `protocol`.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    rest = dict(value)
+    module, _, name = str(rest.pop("_target_", "")).rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    parts = {*protocol.__annotations__, "__call__"}
+    if (
+        not isinstance(found, type)
+        or not is_dataclass(found)
+        or parts - {key for c in found.__mro__ for key in vars(c)}
+    ):
+        raise ConfigError(
+            f"_target_ is {module}.{name}, expected an imported dataclass with {', '.join(sorted(parts))}; import "
+            f"{module or 'its module'} first"
+        )
+    return found(**rest)
+
+
+def _is_object(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def _as_tuple(value: Any) -> Any:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headrank.heads import HeadCalibration, select_heads
-from headrank.model import Calibration, Head
+from headrank.heads import select_heads
+from headrank.model import CalibrationSettings, Head
 from tests.heads.toy import labelled, table
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +84,7 @@ def test_the_criterion():
     (code,) = [code for code in CODE if "class Shallow" in code]
     exec(code, names)
     two_layers = table(labelled([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]], [1, 0]))
-    chosen = select_heads(two_layers, names["Shallow"](price=0.2), HeadCalibration(Calibration.NONE), count=2)
+    chosen = select_heads(two_layers, names["Shallow"](price=0.2), CalibrationSettings("none"), count=2)
     assert chosen.heads == (Head(0, 0), Head(1, 0))  # disc 1 and 1 - .2; the other two have 0
     assert chosen.score.tolist() == pytest.approx([1.0, 0.0, 0.8, -0.2])
 
@@ -92,6 +92,16 @@ def test_the_criterion():
 def test_the_criterion_by_its_path(outside):
     heads = json.loads((run(outside, "mypackage.Shallow") / "heads.json").read_text())
     assert heads["criterion"]["name"] == "shallow"
+
+
+def test_the_calibration_the_length_norm_and_the_context_order(outside):
+    heads = json.loads((run(outside, "scorer=surplus") / "heads.json").read_text())
+    found = {key: value["_target_"] for key, value in heads["scorer"].items() if isinstance(value, dict)}
+    assert found == {
+        "calibration": "mypackage.Surplus",
+        "length_norm": "mypackage.LogTokens",
+        "order": "mypackage.LongestFirst",
+    }
 
 
 def test_the_figure(outside):

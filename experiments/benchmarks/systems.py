@@ -20,6 +20,7 @@ from headrank.model import (
     Scorer,
     ScorerSettings,
     StateSettings,
+    passage_scores,
     reading_flops,
 )
 from headrank.model.attention import ATTENTION_NAME
@@ -97,7 +98,7 @@ def eager_call(
             for item in lists:
                 built = builder.build(item.query.text, [p.text for p in item.passages], with_null=True)
                 scores = eager_scores(shared.decoder, built, heads, again=again, frugal=frugal)
-                z = settings.passage_scores(scores).tolist()
+                z = passage_scores(scores, settings).tolist()
                 rankings.append(Ranking.from_scores(item.query.id, item.passage_ids, z))
                 masses.append(dict(zip(item.passage_ids, scores.query.sum(0).tolist(), strict=True)))
                 tokens += len(built) + again * len(built.prefix)

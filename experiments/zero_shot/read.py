@@ -9,7 +9,7 @@ from experiments.zero_shot.reading import read_lists
 from headrank.data import candidate_lists, load_collection
 from headrank.data.candidates import CandidateLists
 from headrank.io.files import atomic_write
-from headrank.model import BackboneSettings, Order, PromptSettings, load_backbone
+from headrank.model import BackboneSettings, PromptSettings, load_backbone
 
 MAX_PASSAGE_TOKENS = 96  # longer passages are truncated: MS MARCO's have about 75 tokens, BEIR's up to several hundred
 TRAIN_SEEDS = (0, 1, 2)  # seeds of the shuffled context orders of the labelled lists
@@ -49,7 +49,7 @@ def main() -> None:
     train = load(options.train, 20, output)
     for seed in TRAIN_SEEDS:
         path = output / f"train-20-shuffled{seed}.safetensors"
-        read_lists(path, backbone, prompts, train.lists, Order.SHUFFLED, seed=seed)
+        read_lists(path, backbone, prompts, train.lists, "shuffled", seed=seed)
     tests = []
     for entry in options.test:
         name, _, rest = entry.partition("=")
@@ -59,7 +59,7 @@ def main() -> None:
         lists = load(source, int(depth), output).lists
         for order in orders.split(","):
             path = output / f"{name}-{depth}-{order}.safetensors"
-            read_lists(path, backbone, prompts, lists, Order(order))
+            read_lists(path, backbone, prompts, lists, order)
     with atomic_write(output / "study.json") as file:
         json.dump(
             {"model": options.model, "dtype": options.dtype, "train": options.train, "tests": tests}, file, indent=1

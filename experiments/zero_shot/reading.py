@@ -19,14 +19,12 @@ from headrank.model import (
     Backbone,
     Head,
     HeadScores,
-    Order,
     PromptBuilder,
     PromptSettings,
     all_heads,
-    context_order,
     read_head_scores,
 )
-from headrank.ranking import CandidateList
+from headrank.ranking import CandidateList, context_orders
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def read_lists(
     backbone: Backbone,
     prompts: PromptSettings,
     lists: Sequence[CandidateList],
-    order: Order,
+    order: str,
     *,
     seed: int = 0,
 ) -> list[ListScores]:
@@ -60,7 +58,7 @@ def read_lists(
         tensors: dict[str, Tensor] = {}
         builder = PromptBuilder(backbone.tokenizer, prompts)
         for n, item in enumerate(tqdm(lists, desc=path.stem, unit="list")):
-            positions = context_order(order, len(item), seed=seed, query=item.query.text)
+            positions = context_orders(order, item, seed)[0]
             scores = read_list(backbone, builder, item, positions).scores
             assert scores.null is not None
             tensors[f"{n}/order"] = torch.tensor(positions)

@@ -17,10 +17,9 @@ from headrank.heads import (
     LayerWindow,
     RandomHeads,
     Selection,
-    calibration_of,
     select_heads,
 )
-from headrank.model import HeadScores, ScorerSettings
+from headrank.model import HeadScores, ScorerSettings, passage_scores
 from headrank.ranking import CandidateList, Qrels
 
 GRADE = 2  # lowest relevant grade (the rule of TREC DL)
@@ -42,11 +41,11 @@ class System:
 
     def choose(self, table: HeadTable) -> Selection:
         """Select heads by the criterion, with the calibration of the scorer."""
-        return select_heads(table, self.criterion, calibration_of(self.scorer))
+        return select_heads(table, self.criterion, self.scorer)
 
     def score(self, one: ListScores, selection: Selection) -> Tensor:
         """z of a list's passages, in first-stage order."""
-        return self.scorer.passage_scores(one.scores.pick(selection.heads))
+        return passage_scores(one.scores.pick(selection.heads), self.scorer)
 
 
 def systems() -> list[System]:

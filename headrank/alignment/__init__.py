@@ -19,7 +19,7 @@ from headrank.alignment.losses import (
     WeightedLosses,
 )
 from headrank.alignment.optimizer import OptimizerSettings
-from headrank.alignment.pairs import PairLevels, PairMining, Pairs, PairSettings, middle_zone, mine_pairs
+from headrank.alignment.pairs import PairLevels, PairMining, Pairs, PairSettings, mine_pairs
 
 __all__ = [
     "GradedKL",
@@ -39,6 +39,5 @@ __all__ = [
     "Spread",
     "TrainedSettings",
     "WeightedLosses",
-    "middle_zone",
     "mine_pairs",
 ]

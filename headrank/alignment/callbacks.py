@@ -25,7 +25,6 @@ from headrank.heads import (
     HeadTable,
     LabelledScores,
     Selection,
-    calibration_of,
     measures_table,
     read_head_table,
     select_heads,
@@ -117,7 +116,7 @@ class ReselectHeads(Callback):
         lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
         table = self._read(module, [x for x in lists if x.has_pairs], trainer.global_rank, trainer.world_size)
         count = self.count or len(module.heads)
-        chosen = select_heads(table, self.criterion, calibration_of(module.reader.scorer), count=count)
+        chosen = select_heads(table, self.criterion, module.reader.scorer, count=count)
         before, depth = set(module.heads), module.depth
         self._done = trainer.current_epoch if log else self._epoch
         module.set_heads(chosen.heads, self._origin(chosen, table, module))

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from headrank.ranking import middle_zone
 from headrank.settings import Ge, Gt, Le, one_of, settings
 
 
@@ -68,10 +69,11 @@ class Pairs:
         return len(self.better)
 
 
-def middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Tensor, " docs"]:
-    """True at the context positions c, from 0, with docs/4 <= c < 3 docs/4. The zone of headrank.evaluation."""
-    position = 4 * torch.arange(docs, device=device)
-    return (position >= docs) & (position < 3 * docs)
+def in_middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Tensor, " docs"]:
+    """True at the context positions of the middle zone, see `headrank.ranking.middle_zone`."""
+    inside = torch.zeros(docs, dtype=torch.bool, device=device)
+    inside[middle_zone(docs)] = True
+    return inside
 
 
 def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
@@ -123,7 +125,7 @@ def mine_pairs(
             hardness = torch.randperm(len(better), generator=generator, device=device).to(z.device)
         kept = _first_of_each(hardness, level[better] * len(levels) + level[worse], settings.fraction)
         better, worse = better[kept], worse[kept]
-    zone = middle_zone(len(z), z.device)
+    zone = in_middle_zone(len(z), z.device)
     weight = 1 + settings.zone_weight * (zone[better] | zone[worse]).to(z.dtype)
     return Pairs(better, worse, weight)
 

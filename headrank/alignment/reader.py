@@ -14,7 +14,16 @@ from transformers import PreTrainedModel
 
 from headrank.alignment.pairs import check_finite
 from headrank.data.batches import LabelledList
-from headrank.model import Backbone, CutCounts, Head, HeadScores, PromptBuilder, ScorerSettings, read_head_scores
+from headrank.model import (
+    Backbone,
+    CutCounts,
+    Head,
+    HeadScores,
+    PromptBuilder,
+    ScorerSettings,
+    passage_scores,
+    read_head_scores,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class LabelledReader:
         values = []
         for one, read in zip(lists, scores, strict=True):
             with torch.autocast(read.query.device.type, enabled=False):
-                z = self.scorer.passage_scores(read, weights)
+                z = passage_scores(read, self.scorer, weights)
             try:
                 check_finite("z", z.detach())
             except ValueError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from headrank.data.parsing import shown
 from headrank.errors import ConfigError
-from headrank.ranking import CandidateList, Query, shuffled_indices
+from headrank.ranking import CandidateList, Query, shuffled_indices, shuffled_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,7 @@ def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: i
 
 def shuffle_context(labelled: LabelledList, key: str) -> LabelledList:
     """Shuffle the list's context order. The order depends only on `key` and the query's text."""
-    order = shuffled_indices(len(labelled.item), f"{key}:{labelled.item.query.text}")
-    return replace(labelled, order=tuple(order))
+    return replace(labelled, order=shuffled_order(labelled.item, key))
 
 
 def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledList:

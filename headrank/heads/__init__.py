@@ -15,8 +15,8 @@ from headrank.heads.criteria import (
 )
 from headrank.heads.heads_file import HeadsFile, heads_file, measures_table
 from headrank.heads.measures import discriminability, entropy, ndcg
-from headrank.heads.selection import Selection, calibration_of, choose_entropy_weight, head_curves, select_heads
-from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores, read_head_table
+from headrank.heads.selection import Selection, choose_entropy_weight, head_curves, select_heads
+from headrank.heads.table import HeadTable, LabelledScores, read_head_table
 
 __all__ = [
     "AllHeads",
@@ -24,7 +24,6 @@ __all__ = [
     "Criterion",
     "EntropyRegularized",
     "GivenHeads",
-    "HeadCalibration",
     "HeadTable",
     "HeadsFile",
     "LabelledScores",
@@ -33,7 +32,6 @@ __all__ = [
     "QueryFocused",
     "RandomHeads",
     "Selection",
-    "calibration_of",
     "check_labels",
     "check_model",
     "check_shape",

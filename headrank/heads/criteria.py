@@ -1,6 +1,6 @@
 """Criteria that score heads on labelled lists. All share one interface, so every baseline is a configuration.
 
-A criterion takes the head table and the calibration of the scorer that will use the heads, and returns one number per
+A criterion takes the head table and the settings of the scorer that will use the heads, and returns one number per
 head; higher is better. `count` is the number of heads in the original paper; None: all heads that score above -inf.
 """
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from headrank.data.labelled import LabelledList
 from headrank.errors import ConfigError
 from headrank.heads.measures import discriminability, entropy, ndcg
-from headrank.heads.table import HeadCalibration, HeadTable, LabelledScores
+from headrank.heads.table import HeadTable, LabelledScores
+from headrank.model.calibration import CalibrationSettings, head_calibrated
 from headrank.model.head_scores import Head
 from headrank.settings import Ge, Gt, Listed, settings, wrong
 
@@ -33,7 +34,7 @@ class Criterion(Protocol):
         """The number of heads in the original paper; None: all heads that are not excluded."""
         ...
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Score the heads of the table: [heads], higher is better, -inf excludes a head."""
         ...
 
@@ -52,11 +53,11 @@ class EntropyRegularized:
     depth_price: float = 0.0
     count: Annotated[int, Ge(1)] | None = 8
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """disc - weight * entropy - depth price."""
         layers = torch.tensor([head.layer for head in table.heads]).float()
         price = self.depth_price * layers / (layers.max() + 1)
-        return mean_discriminability(table, calibrate) - self.weight * mean_entropy(table) - price
+        return mean_discriminability(table, settings) - self.weight * mean_entropy(table) - price
 
 
 @settings
@@ -75,7 +76,7 @@ class Contrastive:
     temperature: Annotated[float, Gt(0)] = 0.001  # attention mass
     count: Annotated[int, Ge(1)] | None = 8
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Mean over lists with relevant and irrelevant passages. The softmax is applied before the means."""
         values = []
         for item, relevant in _with_both(table):
@@ -95,7 +96,7 @@ class QueryFocused:
     needs_filtered: ClassVar[bool] = True
     count: Annotated[int, Ge(1)] | None = 16
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Mean over lists with a relevant passage. Raises `ValueError` if no list has one."""
         values = []
         for item in table.lists:
@@ -124,9 +125,11 @@ class PerHeadNdcg:
     cutoff: Annotated[int, Ge(1)] = 10
     count: Annotated[int, Ge(1)] | None = 16
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Mean nDCG over the lists."""
-        return torch.stack([ndcg(calibrate(x.scores), x.grades, self.cutoff) for x in table.lists]).mean(0)
+        return torch.stack(
+            [ndcg(head_calibrated(x.scores, settings), x.grades, self.cutoff) for x in table.lists]
+        ).mean(0)
 
 
 @settings
@@ -138,7 +141,7 @@ class AllHeads:
     needs_filtered: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] | None = None
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Zero for every head."""
         return torch.zeros(len(table.heads))
 
@@ -154,9 +157,9 @@ class LayerWindow:
     layers: Annotated[int, Ge(1)] = 4
     count: Annotated[int, Ge(1)] | None = None
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """Discriminability for heads inside the best window, -inf outside."""
-        disc = mean_discriminability(table, calibrate)
+        disc = mean_discriminability(table, settings)
         layer = torch.tensor([head.layer for head in table.heads])
         last = int(layer.max()) + 1
         size = min(self.layers, last)
@@ -175,7 +178,7 @@ class RandomHeads:
     seed: int = 0
     count: Annotated[int, Ge(1)] | None = 8
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """The ranks of a random permutation of the heads."""
         ranks = list(range(len(table.heads)))
         random.Random(self.seed).shuffle(ranks)
@@ -200,7 +203,7 @@ class GivenHeads:
             if pairs.count(pair) > 1:
                 raise wrong("heads", pair, "each head once")
 
-    def __call__(self, table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+    def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
         """0 for the given heads, -inf for all others. Raises `ValueError` for heads that the model does not have."""
         given = {Head(int(layer), int(head)) for layer, head in self.heads}
         missing = sorted(given - set(table.heads))
@@ -229,9 +232,9 @@ def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
             )
 
 
-def mean_discriminability(table: HeadTable, calibrate: HeadCalibration) -> Float[Tensor, " heads"]:
+def mean_discriminability(table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
     """Discriminability of each head, mean over the table's lists: [heads]."""
-    return torch.stack([discriminability(calibrate(x.scores), x.grades) for x in table.lists]).mean(0)
+    return torch.stack([discriminability(head_calibrated(x.scores, settings), x.grades) for x in table.lists]).mean(0)
 
 
 def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:

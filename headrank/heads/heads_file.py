@@ -54,7 +54,7 @@ class HeadsFile:
             "query_ids": list(self.query_ids),
             "seeds": list(self.seeds),
             "prompt": dataclasses.asdict(self.prompt),
-            "scorer": dataclasses.asdict(self.scorer),
+            "scorer": self.scorer.to_dict(),
             "table": self.table,
         }
 
@@ -83,7 +83,7 @@ class HeadsFile:
                 weights=weights,
                 criterion=dict(content["criterion"]),
                 prompt=PromptSettings(**content["prompt"]),
-                scorer=ScorerSettings(**content["scorer"]),
+                scorer=ScorerSettings.from_dict(content["scorer"]),
                 query_ids=tuple(_listed("query_ids", content.get("query_ids", []), str)),
                 seeds=tuple(_listed("seeds", content.get("seeds", []), int)),
                 project_version=str(content.get("project_version", "")),

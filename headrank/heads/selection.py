@@ -14,16 +14,15 @@ from torch import Tensor
 
 from headrank.heads.criteria import Criterion, EntropyRegularized, mean_discriminability, mean_entropy
 from headrank.heads.measures import ndcg
-from headrank.heads.table import HeadCalibration, HeadTable
-from headrank.model.calibration import Calibration, LengthNorm
+from headrank.heads.table import HeadTable
+from headrank.model.calibration import CalibrationSettings, passage_scores
 from headrank.model.head_scores import Head
-from headrank.model.scorer import ScorerSettings
 
 FOLDS = 5
 
 
 def head_curves(
-    table: HeadTable, criterion: Criterion, settings: ScorerSettings, *, count: int, depth: int, seed: int = 0
+    table: HeadTable, criterion: Criterion, settings: CalibrationSettings, *, count: int, depth: int, seed: int = 0
 ) -> dict[str, Any]:
     """Cross-validated mean nDCG@10 (ideal order within the list) against the number of heads and the number of layers.
 
@@ -35,7 +34,7 @@ def head_curves(
     Args:
         table: the head table.
         criterion: the criterion that selects heads.
-        settings: the scorer that uses them.
+        settings: the calibration of the scorer that uses them.
         count: the number of heads in use.
         depth: the number of layers in use.
         seed: the seed of the folds.
@@ -50,7 +49,7 @@ def head_curves(
     curves: dict[str, list[list[float]]] = {"heads": [], "depth": []}
     if criterion.needs_labels and folds > 1:
         values: dict[tuple[str, int], list[float]] = {point: [] for point in points}
-        scorer = replace(settings, token_filter=False)
+        unfiltered = replace(settings, token_filter=False)
         shuffled = torch.randperm(len(table.lists), generator=torch.Generator().manual_seed(seed)).tolist()
         for fold in range(folds):
             held_out = sorted(shuffled[fold::folds])
@@ -64,7 +63,7 @@ def head_curves(
                 picked = [table.heads[h] for h in heads]
                 for i in held_out:
                     item = table.lists[i]
-                    z = scorer.passage_scores(item.scores.pick(picked))
+                    z = passage_scores(item.scores.pick(picked), unfiltered)
                     values[kind, n].append(float(ndcg(z[None], item.grades)[0]))
         for (kind, n), ndcgs in values.items():
             curves[kind].append([n, sum(ndcgs) / len(ndcgs)])
@@ -83,11 +82,11 @@ def _numbers(heads: int, count: int) -> Sequence[int]:
     return sorted(powers | {count})
 
 
-def _ranked(table: HeadTable, held_out: set[int], criterion: Criterion, settings: ScorerSettings) -> list[int]:
+def _ranked(table: HeadTable, held_out: set[int], criterion: Criterion, settings: CalibrationSettings) -> list[int]:
     """Indices of the table's heads, best first, ranked by the criterion on the lists that are not held out."""
     rest = HeadTable(table.heads, tuple(x for i, x in enumerate(table.lists) if i not in held_out))
     try:
-        score = criterion(rest, calibration_of(settings)).float()
+        score = criterion(rest, settings).float()
     except ValueError:  # for instance no list with relevant and irrelevant passages: no heads, so no points
         return []
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
@@ -113,22 +112,15 @@ class Selection:
         return max(head.layer for head in self.heads) + 1
 
 
-def calibration_of(settings: ScorerSettings) -> HeadCalibration:
-    """The per-head calibration of a scorer's settings."""
-    return HeadCalibration(
-        Calibration(settings.calibration), settings.power, LengthNorm(settings.length_norm), settings.eps
-    )
-
-
 def select_heads(
-    table: HeadTable, criterion: Criterion, calibrate: HeadCalibration, *, count: int | None = None
+    table: HeadTable, criterion: Criterion, settings: CalibrationSettings, *, count: int | None = None
 ) -> Selection:
     """Select the best heads by a criterion. Ties go to the lower layer, then to the lower head.
 
     Args:
         table: the head table.
         criterion: the criterion.
-        calibrate: the calibration of the scorer that will use the heads.
+        settings: the calibration of the scorer that will use the heads.
         count: the number of heads; None: the criterion's own `count`.
 
     Raises:
@@ -137,7 +129,7 @@ def select_heads(
     """
     if criterion.needs_labels and not table.lists:
         raise ValueError(f"criterion {criterion.name}: expected labelled lists, the head table has none")
-    score = criterion(table, calibrate).float()
+    score = criterion(table, settings).float()
     if score.isnan().any():
         raise ValueError(
             f"criterion {criterion.name}: expected numbers, found NaN for {int(score.isnan().sum())} heads"
@@ -152,7 +144,7 @@ def select_heads(
         tuple(table.heads[i] for i in ranked[:expected]),
         table.heads,
         score,
-        mean_discriminability(table, calibrate) if labelled else None,
+        mean_discriminability(table, settings) if labelled else None,
         mean_entropy(table) if labelled else None,
     )
 
@@ -160,7 +152,7 @@ def select_heads(
 def choose_entropy_weight(
     table: HeadTable,
     criterion: EntropyRegularized,
-    settings: ScorerSettings,
+    settings: CalibrationSettings,
     *,
     weights: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3),
     count: int | None = None,
@@ -174,7 +166,7 @@ def choose_entropy_weight(
     Args:
         table: the head table.
         criterion: the criterion whose `weight` is chosen.
-        settings: the scorer that uses the heads.
+        settings: the calibration of the scorer that uses the heads.
         weights: the weights to compare.
         count: the number of heads; None: the criterion's own `count`.
         folds: the number of folds.
@@ -189,8 +181,7 @@ def choose_entropy_weight(
     lists = table.lists
     if len(lists) < folds:
         raise ValueError(f"{len(lists)} labelled lists for {folds} folds; expected at least one list per fold")
-    calibrate = calibration_of(settings)
-    scorer = replace(settings, token_filter=False)
+    unfiltered = replace(settings, token_filter=False)
     shuffled = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed)).tolist()
     results: dict[float, float] = {}
     for weight in sorted(weights):
@@ -198,9 +189,9 @@ def choose_entropy_weight(
         for fold in range(folds):
             held_out = set(shuffled[fold::folds])
             rest = HeadTable(table.heads, tuple(x for i, x in enumerate(lists) if i not in held_out))
-            chosen = select_heads(rest, replace(criterion, weight=weight), calibrate, count=count).heads
+            chosen = select_heads(rest, replace(criterion, weight=weight), settings, count=count).heads
             for i in sorted(held_out):
-                z = scorer.passage_scores(lists[i].scores.pick(chosen))
+                z = passage_scores(lists[i].scores.pick(chosen), unfiltered)
                 values.append(ndcg(z[None], lists[i].grades)[0])
         results[weight] = float(torch.stack(values).mean())
     best = max(results, key=lambda weight: (results[weight], -weight))

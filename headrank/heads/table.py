@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from headrank.data.labelled import LabelledList
-from headrank.model.calibration import EPS, Calibration, LengthNorm, filter_tokens, head_calibrated
+from headrank.model.calibration import filter_tokens
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.plain_text import CutCounts
 from headrank.model.prompt import PromptSettings
-from headrank.model.reader import ListReader, Order, context_order
+from headrank.model.reader import ListReader
+from headrank.ranking import shuffled_order
 
 logger = logging.getLogger(__name__)
 
@@ -99,22 +100,6 @@ class HeadTable:
         return cls(heads, tuple(lists))
 
 
-@dataclass(frozen=True, slots=True)
-class HeadCalibration:
-    """The per-head calibration for criteria: that of the scorer that will use the heads."""
-
-    calibration: Calibration = Calibration.RESIDUAL
-    power: float = 0.5
-    length_norm: LengthNorm = LengthNorm.NONE
-    eps: float = EPS
-
-    def __call__(self, scores: HeadScores) -> Float[Tensor, "heads docs"]:
-        """The calibrated scores of each head, [heads, docs]; see `head_calibrated`."""
-        return head_calibrated(
-            scores, calibration=self.calibration, power=self.power, length_norm=self.length_norm, eps=self.eps
-        )
-
-
 def read_head_table(
     reader: ListReader,
     lists: Sequence[LabelledList],
@@ -150,7 +135,7 @@ def read_head_table(
     seeds = distinct_seeds(reader.prompts.settings, seeds)
     jobs = [(n, seed) for n in range(len(kept)) for seed in seeds]
     items = [labelled.item for labelled in kept]
-    orders = [context_order(Order.SHUFFLED, len(items[n]), seed=seed, query=items[n].query.text) for n, seed in jobs]
+    orders = [shuffled_order(items[n], seed) for n, seed in jobs]
     sums: dict[int, list[Tensor]] = {}
     contexts: dict[tuple[int, int], Tensor] = {}
     lengths: dict[int, Tensor] = {}

@@ -12,7 +12,7 @@ from headrank.model.backbone import (
 )
 from headrank.model.batching import BatchSettings
 from headrank.model.blocks.store import PassageStates, StateSettings
-from headrank.model.calibration import Calibration, LengthNorm, passage_scores
+from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, head_calibrated, passage_scores
 from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout
 from headrank.model.cost import (
     ModelShape,
@@ -29,7 +29,7 @@ from headrank.model.loading.default_model import EMBEDDED_MODEL
 from headrank.model.loading.default_model import PACKAGE as EMBEDDED_PACKAGE
 from headrank.model.plain_text import CutCounts, cuts_text, plain_text_tokenizer
 from headrank.model.prompt import Prompt, PromptBuilder, PromptSettings, Span, Tail
-from headrank.model.reader import ListReader, Order, Reading, context_order
+from headrank.model.reader import ListReader, Reading
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "BackboneSettings",
     "BatchSettings",
     "Calibration",
+    "CalibrationSettings",
     "CutCounts",
     "Head",
     "HeadScores",
@@ -48,7 +49,6 @@ __all__ = [
     "LengthNorm",
     "ListReader",
     "ModelShape",
-    "Order",
     "PassageStates",
     "Prompt",
     "PromptBuilder",
@@ -65,11 +65,11 @@ __all__ = [
     "all_heads",
     "backbone_shape",
     "check_backbone",
-    "context_order",
     "count_layers",
     "count_parameters",
     "cuts_text",
     "describe_model",
+    "head_calibrated",
     "load_backbone",
     "load_tokenizer",
     "model_identity",

@@ -6,93 +6,153 @@ or the square root of it). `eps` is an attention mass, so it is added before the
 would outweigh the masses of long passages. The definitions are this project's own unless a source is named.
 """
 
-from enum import StrEnum
+from collections.abc import Callable, Mapping
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from headrank.model.head_scores import HeadScores, TokenScores
+from headrank.settings import Ge, Gt, one_of_or_object, settings, wrong
 
 EPS = 1e-6  # attention mass; fp32 softmax rows are exact to about 1e-7, so ratios of smaller masses are noise
 
-
-class Calibration(StrEnum):
-    """How the null query's scores calibrate the query's."""
-
-    NONE = "none"
-    RESIDUAL = "residual"
-    LOG_RATIO = "log_ratio"
+CALIBRATIONS = ("none", "residual", "log_ratio")
+"""The calibrations that have a name, see `head_calibrated`."""
 
 
-class LengthNorm(StrEnum):
-    """The divisor of a head score: none, the passage's number of tokens, or its square root."""
+@runtime_checkable
+class Calibration(Protocol):
+    """A calibration from outside this package: an object of a frozen dataclass."""
 
-    NONE = "none"
-    TOKENS = "tokens"
-    SQRT_TOKENS = "sqrt_tokens"
+    name: str
+    needs_null: bool  # whether it uses the null query's scores
 
-
-def passage_scores(
-    scores: HeadScores,
-    *,
-    calibration: Calibration = Calibration.RESIDUAL,
-    power: float = 0.5,
-    token_filter: bool = False,
-    length_norm: LengthNorm = LengthNorm.NONE,
-    weights: Float[Tensor, " heads"] | None = None,
-    eps: float = EPS,
-) -> Float[Tensor, " docs"]:
-    """The score z of every passage.
-
-    - `none`: log((eps + sum_h w_h s_h(i|q)) / l_i).
-    - `residual` and `log_ratio`: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
-
-    `token_filter` (residual with power 0 only) first drops outlying tokens, see `filtered_residual`.
-    Raises `ValueError` if the null query's scores are needed but missing, and for unsupported combinations.
-    """
-    heads = scores.query.shape[0]
-    w = torch.ones(heads, device=scores.query.device) if weights is None else weights.to(scores.query.device).float()
-    divisor = length_divisor(scores.lengths, length_norm).to(scores.query.device)
-    if token_filter:
-        if calibration != Calibration.RESIDUAL or power != 0:
-            raise ValueError(f"token_filter goes with calibration residual and power 0, not {calibration} and {power}")
-        if scores.tokens is None:
-            raise ValueError("token_filter needs head scores read per token")
-        return filtered_residual(scores.tokens, w, len(scores.lengths)) / divisor
-    if calibration == Calibration.NONE:
-        return torch.log((eps + w @ scores.query.float()) / divisor)
-    z = w @ head_calibrated(scores, calibration=calibration, power=power, length_norm=length_norm, eps=eps)
-    return z / w.sum() if calibration == Calibration.LOG_RATIO else z
+    def __call__(
+        self,
+        query: Float[Tensor, "heads docs"],
+        null: Float[Tensor, "heads docs"] | None,
+        divisor: Float[Tensor, " docs"],
+        eps: float,
+    ) -> Float[Tensor, "heads docs"]:
+        """The calibrated scores of each head, with gradients: s_h(i|q), s_h(i|n) and l_i in fp32, and eps."""
+        ...
 
 
-def head_calibrated(
-    scores: HeadScores,
-    *,
-    calibration: Calibration = Calibration.RESIDUAL,
-    power: float = 0.5,
-    length_norm: LengthNorm = LengthNorm.NONE,
-    eps: float = EPS,
-) -> Float[Tensor, "heads docs"]:
+@runtime_checkable
+class LengthNorm(Protocol):
+    """A length normalisation from outside this package: an object of a frozen dataclass."""
+
+    name: str
+
+    def __call__(self, lengths: Int[Tensor, " docs"]) -> Float[Tensor, " docs"]:
+        """The divisor l_i > 0 of each passage, from its number of tokens (at least 1)."""
+        ...
+
+
+LENGTH_NORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda lengths: torch.ones_like(lengths, dtype=torch.float32),
+    "tokens": lambda lengths: lengths.float(),
+    "sqrt_tokens": lambda lengths: lengths.float().sqrt(),
+}
+"""The length normalisations that have a name."""
+
+
+@settings
+class CalibrationSettings:
+    """How head scores become passage scores. The defaults are this project's."""
+
+    calibration: Annotated[str | Calibration, one_of_or_object(CALIBRATIONS, Calibration)] = "residual"
+    power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
+    token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
+    length_norm: Annotated[str | LengthNorm, one_of_or_object(LENGTH_NORMS, LengthNorm)] = "none"
+    eps: Annotated[float, Gt(0)] = EPS  # attention mass
+
+    def __post_init__(self) -> None:
+        if self.token_filter and (self.calibration != "residual" or self.power != 0):
+            raise wrong("token_filter", True, "false, or calibration: residual and power: 0")
+
+    @property
+    def needs_null(self) -> bool:
+        """Whether the null query must be read too."""
+        return self.calibration != "none" if isinstance(self.calibration, str) else self.calibration.needs_null
+
+
+def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[Tensor, "heads docs"]:
     """The calibrated scores c_h(i) of each head. Head criteria use them, and `passage_scores` sums them.
 
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
       (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
     - `log_ratio`: log((eps + s_h(i|q)) / (eps + s_h(i|n))); the lengths cancel.
+    - an object: what it returns.
 
-    Raises `ValueError` if the null query's scores are needed but missing.
+    Args:
+        scores: the head scores of one list.
+        settings: the calibration. The token filter is not applied, because it needs scores per token.
+
+    Returns:
+        [heads, docs], passages in the order of `scores`.
+
+    Raises:
+        ValueError: if the null query's scores are needed but missing, or an object returns another shape.
     """
-    divisor = length_divisor(scores.lengths, length_norm).to(scores.query.device)
-    query = scores.query.float()
-    if calibration == Calibration.NONE:
+    kind, eps = settings.calibration, settings.eps
+    divisor = length_divisor(scores.lengths, settings.length_norm).to(scores.query.device)
+    query, null = scores.query.float(), None if scores.null is None else scores.null.float()
+    if kind == "none":
         return query / divisor
-    if scores.null is None:
-        raise ValueError(f"calibration {calibration} needs the null query's scores, which were not read")
-    null = scores.null.float()
-    if calibration == Calibration.LOG_RATIO:
+    if settings.needs_null and null is None:
+        name = kind if isinstance(kind, str) else kind.name
+        raise ValueError(f"calibration {name} needs the null query's scores, which were not read")
+    if not isinstance(kind, str):
+        calibrated = kind(query, null, divisor, eps)
+        if calibrated.shape != query.shape:
+            raise ValueError(
+                f"calibration {kind.name} returned the shape {tuple(calibrated.shape)}, expected {tuple(query.shape)}: "
+                "heads and passages"
+            )
+        return calibrated
+    assert null is not None
+    if kind == "log_ratio":
         return torch.log(eps + query) - torch.log(eps + null)
-    return head_residuals(query, null, divisor, power, eps)
+    return head_residuals(query, null, divisor, settings.power, eps)
+
+
+def passage_scores(
+    scores: HeadScores, settings: CalibrationSettings, weights: Float[Tensor, " heads"] | None = None
+) -> Float[Tensor, " docs"]:
+    """The score z of every passage.
+
+    - `none`: log((eps + sum_h w_h s_h(i|q)) / l_i).
+    - any other: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
+
+    The token filter (residual with power 0 only) first drops outlying tokens, see `filtered_residual`.
+
+    Args:
+        scores: the head scores of one list.
+        settings: the calibration.
+        weights: w_h, one per head; None: 1 each.
+
+    Returns:
+        [docs], passages in the order of `scores`.
+
+    Raises:
+        ValueError: if the null query's scores or the token scores are needed but missing.
+    """
+    heads, device = scores.query.shape[0], scores.query.device
+    w = torch.ones(heads, device=device) if weights is None else weights.to(device).float()
+    if settings.token_filter:
+        if scores.tokens is None:
+            raise ValueError("token_filter needs head scores read per token")
+        divisor = length_divisor(scores.lengths, settings.length_norm).to(device)
+        return filtered_residual(scores.tokens, w, len(scores.lengths)) / divisor
+    if settings.calibration == "none":
+        divisor = length_divisor(scores.lengths, settings.length_norm).to(device)
+        return torch.log((settings.eps + w @ scores.query.float()) / divisor)
+    z = w @ head_calibrated(scores, settings)
+    return z / w.sum() if settings.calibration == "log_ratio" else z
 
 
 def head_residuals(
@@ -136,9 +196,7 @@ def filter_tokens(
     return total(x * keep)
 
 
-def length_divisor(lengths: Int[Tensor, " docs"], norm: LengthNorm) -> Float[Tensor, " docs"]:
+def length_divisor(lengths: Int[Tensor, " docs"], norm: str | LengthNorm) -> Float[Tensor, " docs"]:
     """The divisor of head scores, for at least 1 token."""
-    tokens = lengths.clamp(min=1).float()
-    if norm == LengthNorm.TOKENS:
-        return tokens
-    return tokens.sqrt() if norm == LengthNorm.SQRT_TOKENS else torch.ones_like(tokens)
+    divide = LENGTH_NORMS[norm] if isinstance(norm, str) else norm
+    return divide(lengths.clamp(min=1))

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import torch
 
@@ -14,33 +13,9 @@ from headrank.model.blocks.store import PassageStates
 from headrank.model.forward import read_head_scores
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
-from headrank.ranking import CandidateList, shuffled_indices
+from headrank.ranking import CandidateList
 
 CHUNK = 4_000_000  # characters tokenised together: about a million tokens, some seconds on one core
-
-
-class Order(StrEnum):
-    """The order in which the model reads the candidates."""
-
-    FIRST_STAGE = "first_stage"
-    REVERSED = "reversed"  # best last, as ICR does
-    SHUFFLED = "shuffled"  # seeded; each query has a different permutation
-    BOTH = "both"  # the mean of z over first-stage and reversed order
-
-
-def context_order(order: Order, size: int, *, seed: int, query: str) -> tuple[int, ...]:
-    """The candidates' indices in the order in which the model reads them.
-
-    Shuffles depend only on the seed and the query's text, so a list has the same order in every run, on every machine
-    and in every batch. Raises `ValueError` for `both`, which means two orders.
-    """
-    if order == Order.FIRST_STAGE:
-        return tuple(range(size))
-    if order == Order.REVERSED:
-        return tuple(reversed(range(size)))
-    if order == Order.SHUFFLED:
-        return tuple(shuffled_indices(size, f"{seed}:{query}"))
-    raise ValueError("order 'both' is two context orders: first_stage and reversed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ only in their heads and settings, not in code.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 import torch
@@ -17,62 +17,45 @@ from headrank.errors import ModelError
 from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.blocks.store import PassageStates, StateSettings
-from headrank.model.calibration import EPS, Calibration, LengthNorm, passage_scores
+from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, passage_scores
 from headrank.model.cost import backbone_shape, reading_flops, whole_layers
-from headrank.model.head_scores import Head, HeadScores, check_heads
+from headrank.model.head_scores import Head, check_heads
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
-from headrank.model.reader import ListReader, Order, context_order
-from headrank.ranking import CandidateList, ContextScores, Ranking
-from headrank.settings import Ge, Gt, one_of, settings, wrong
+from headrank.model.reader import ListReader
+from headrank.ranking import CandidateList, ContextOrder, ContextScores, Order, Ranking, context_orders
+from headrank.settings import Ge, one_of, one_of_or_object, settings, with_target, without_target
 
 BATCHING = ("batch_size", "tokens_per_batch")
 """The settings of a scorer that affect cost and memory but no score."""
 
 
 @settings
-class ScorerSettings:
+class ScorerSettings(CalibrationSettings):
     """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
 
     # query | instruction | end_of_turn | suffix | layout: see `Tail.rows`
     query_rows: Annotated[str, one_of(ROWS)] = "query"
-    calibration: Annotated[str, one_of(Calibration)] = "residual"  # none | residual | log_ratio
-    power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
-    token_filter: bool = False  # ICR's filter of outlying tokens, with calibration residual and power 0
-    length_norm: Annotated[str, one_of(LengthNorm)] = "none"  # none | tokens | sqrt_tokens
     fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 disables fusion
-    order: Annotated[str, one_of(Order)] = "first_stage"  # first_stage | reversed | shuffled | both
+    order: Annotated[str | ContextOrder, one_of_or_object(Order, ContextOrder)] = "first_stage"
     seed: int = 0  # of shuffled orders
     batch_size: Annotated[int, Ge(1)] = 64  # maximum lists per forward pass; lists of the same passages count as one
     tokens_per_batch: Annotated[int, Ge(1)] = 16384  # maximum tokens per forward pass; a longer list gets its own pass
-    eps: Annotated[float, Gt(0)] = EPS  # attention mass
 
-    def __post_init__(self) -> None:
-        if self.token_filter and (self.calibration != Calibration.RESIDUAL or self.power != 0):
-            raise wrong("token_filter", True, "false, or calibration: residual and power: 0")
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values for JSON."""
+        return {one.name: with_target(getattr(self, one.name)) for one in fields(self)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "ScorerSettings":
+        """The opposite of `to_dict`. Raises `ConfigError` for wrong values and for classes that are not imported."""
+        objects = {"calibration": Calibration, "length_norm": LengthNorm, "order": ContextOrder}
+        found = {name: without_target(content[name], kind) for name, kind in objects.items() if name in content}
+        return cls(**{**content, **found})
 
     @property
     def identity(self) -> dict[str, Any]:
         """The settings that scores depend on, without the batching settings."""
-        return {name: value for name, value in asdict(self).items() if name not in BATCHING}
-
-    @property
-    def needs_null(self) -> bool:
-        """Whether the null query must be read too."""
-        return self.calibration != Calibration.NONE
-
-    def passage_scores(
-        self, scores: HeadScores, weights: Float[Tensor, " heads"] | None = None
-    ) -> Float[Tensor, " docs"]:
-        """The scores z of one list's passages, in the order of the head scores' columns, without fusion."""
-        return passage_scores(
-            scores,
-            calibration=Calibration(self.calibration),
-            power=self.power,
-            token_filter=self.token_filter,
-            length_norm=LengthNorm(self.length_norm),
-            weights=weights,
-            eps=self.eps,
-        )
+        return {name: value for name, value in self.to_dict().items() if name not in BATCHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +112,10 @@ class Scorer:
         Raises `ModelError` if the model gives a passage NaN or infinity.
         """
         s = self.settings
-        orders = [Order.FIRST_STAGE, Order.REVERSED] if s.order == Order.BOTH else [Order(s.order)]
+        orders = [context_orders(s.order, item, s.seed) for item in lists]
         if self.reader.prompts.settings.in_blocks:
-            orders = orders[:1]  # the order has no effect on blocks
-        jobs = [
-            (number, context_order(order, len(item), seed=s.seed, query=item.query.text))
-            for number, item in enumerate(lists)
-            for order in orders
-        ]
+            orders = [of_list[:1] for of_list in orders]  # the order has no effect on blocks
+        jobs = [(number, order) for number, of_list in enumerate(orders) for order in of_list]
         readings = self.reader.read(
             [lists[number] for number, _ in jobs],
             [order for _, order in jobs],
@@ -146,9 +125,6 @@ class Scorer:
         )
         totals = [torch.zeros(len(item)) for item in lists]
         masses = [torch.zeros(len(item)) for item in lists]
-        first: list[tuple[int, ...]] = [() for _ in lists]
-        for number, order in reversed(jobs):
-            first[number] = order
         tokens, flops, done = [0] * len(lists), [0] * len(lists), [0] * len(lists)
         cuts: list[tuple[tuple[int, ...], bool]] = [((), False)] * len(lists)
         if on_list is not None:
@@ -156,19 +132,19 @@ class Scorer:
                 on_list()
         for reading in readings:
             number = jobs[reading.number][0]
-            z = s.passage_scores(reading.scores, self.weights).float().cpu()
+            z = passage_scores(reading.scores, s, self.weights).float().cpu()
             index = torch.tensor(reading.order)
-            totals[number][index] += z / len(orders)
-            masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders)
+            totals[number][index] += z / len(orders[number])
+            masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders[number])
             tokens[number] += round(len(reading.prompt) / reading.prompt.queries)
             flops[number] += round(self._flops(reading.prompt) / reading.prompt.queries)
             cuts[number] = (reading.cut, reading.query_cut)  # the same in every order
             done[number] += 1
-            if on_list is not None and done[number] == len(orders):
+            if on_list is not None and done[number] == len(orders[number]):
                 on_list()
         return [
             replace(
-                self._finish(item, totals[n], masses[n], first[n], tokens[n], flops[n]),
+                self._finish(item, totals[n], masses[n], orders[n][0], tokens[n], flops[n]),
                 cut=tuple(item.passage_ids[i] for i in cuts[n][0]),
                 query_cut=cuts[n][1],
             )

@@ -8,7 +8,7 @@ import torch
 
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import HeadsFile
-from headrank.model import count_parameters, cuts_text
+from headrank.model import ScorerSettings, count_parameters, cuts_text
 from headrank.stages.keys import project_version
 
 
@@ -41,8 +41,8 @@ def report_facts(
         "heads": ", ".join(f"{h.layer}-{h.head}" for h in heads.heads[:16]) + (" …" if len(heads.heads) > 16 else ""),
         "depth": f"{heads.depth} of {heads.model['layers']} layers",
         "head criterion": heads.criterion["name"],
-        "calibration": _calibration(system.scorer.calibration, system.scorer.power),
-        "context order": system.scorer.order,
+        "calibration": _calibration(system.scorer),
+        "context order": _name(system.scorer.order),
         "selected on": f"{' + '.join(d.name for d in e.train)}, {len(heads.query_ids)} queries"
         if e.train
         else "no labelled lists",
@@ -140,8 +140,13 @@ def _millions(parameters: float | int) -> str:
     return f"{parameters / 1e6:,.3g} M parameters" if parameters < 1e9 else f"{parameters / 1e9:.3g} B parameters"
 
 
-def _calibration(name: str, power: float) -> str:
-    return f"{name}, power {power:g}" if name == "residual" else name
+def _name(value: Any) -> str:
+    return value if isinstance(value, str) else value.name
+
+
+def _calibration(scorer: ScorerSettings) -> str:
+    name = _name(scorer.calibration)
+    return f"{name}, power {scorer.power:g}" if name == "residual" else name
 
 
 def _alignment(experiment: Experiment) -> str:

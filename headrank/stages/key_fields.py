@@ -84,7 +84,7 @@ def scorer_in_key(scorer: Mapping[str, Any]) -> dict[str, Any]:
     The seed counts only for shuffled orders, the power only for calibration `residual`.
     """
     unused = set(LEFT_OUT[ScorerSettings])
-    if scorer["order"] != "shuffled":
+    if scorer["order"] in ("first_stage", "reversed", "both"):
         unused.add("seed")
     if scorer["calibration"] != "residual":
         unused.add("power")

@@ -14,7 +14,6 @@ from headrank.heads import (
     EntropyRegularized,
     HeadsFile,
     HeadTable,
-    calibration_of,
     check_labels,
     choose_entropy_weight,
     head_curves,
@@ -92,7 +91,6 @@ class SelectStage:
             table = self._table(system, train, depth)
         else:
             table = HeadTable(all_heads(depth, width), ())
-        calibrate = calibration_of(system.scorer)
         parameters = {k: v for k, v in vars(criterion).items() if k != "count"}
         if system.entropy_weight == "auto":
             if not isinstance(criterion, EntropyRegularized):
@@ -101,7 +99,7 @@ class SelectStage:
             logger.info("select: %s: entropy weight %s by cross-validation of %s", name, weight, tried)
             criterion = replace(criterion, weight=weight)
             parameters |= {"weight": weight, "cross_validated": {str(k): v for k, v in tried.items()}}
-        chosen = select_heads(table, criterion, calibrate, count=system.heads)
+        chosen = select_heads(table, criterion, system.scorer, count=system.heads)
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         return heads_file(
             chosen,

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrank.alignment import Pairs, PairSettings, middle_zone, mine_pairs
-from headrank.evaluation.measures.middle_zone import zone_slice
+from headrank.alignment import Pairs, PairSettings, mine_pairs
 
 
 @pytest.fixture
@@ -138,13 +137,6 @@ def test_no_gradient_flows_through_mining_and_weights_have_the_dtype_of_z():
     pairs = mine(z, [1, 0, 0])
     assert not pairs.weight.requires_grad
     assert pairs.weight.dtype == torch.float32
-
-
-@pytest.mark.parametrize("n", range(30))
-def test_the_zone_is_the_one_of_the_evaluation(n):
-    inside = torch.zeros(n, dtype=torch.bool)
-    inside[zone_slice(n)] = True
-    assert middle_zone(n).equal(inside)
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -9,7 +9,7 @@ from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
 from headrank.alignment.adapters import lora_layers
 from headrank.alignment.reader import checkpoint_activations, computed_layers
 from headrank.data.batches import ListBatch, ListBatches, Shard, training_batches
-from headrank.model import Head, PromptBuilder, ScorerSettings, read_head_scores
+from headrank.model import Head, PromptBuilder, ScorerSettings, passage_scores, read_head_scores
 from tests.alignment.steps import PARTS, same, step, trained_values
 from tests.alignment.toy import HEADS, LOSSES, PROMPT, attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
@@ -28,7 +28,7 @@ def test_recomputed_layers_give_the_same_gradients(tokenizer, family, extra):
     def run():
         backbone.model.zero_grad()
         read = read_head_scores(backbone, prompts, heads, query_rows="suffix")
-        z = torch.cat([ScorerSettings().passage_scores(scores, weights) for scores in read])
+        z = torch.cat([passage_scores(scores, ScorerSettings(), weights) for scores in read])
         (z * torch.arange(1, len(z) + 1)).sum().backward()
         return z.detach(), {n: p.grad.clone() for n, p in backbone.model.named_parameters() if p.grad is not None}
 
@@ -65,7 +65,7 @@ def test_the_loss_of_a_step_by_hand(fresh):
         texts = [one.item.passages[i].text for i in one.order]
         prompt = PromptBuilder(fresh.tokenizer, PROMPT).build(one.item.query.text, texts, with_null=True)
         scores = read_head_scores(fresh, [prompt], HEADS)[0]
-        z = 4.0 * ScorerSettings().passage_scores(scores, torch.tensor([1.0, 0.5, 2.0]))
+        z = 4.0 * passage_scores(scores, ScorerSettings(), torch.tensor([1.0, 0.5, 2.0]))
         grades = torch.tensor([one.grades[i] for i in one.order])
         pairs = mine_pairs(z, grades, PairSettings(zone_weight=3.0))
         losses.append(LOSSES(ListwiseInput(z, grades, pairs))[0])
@@ -141,7 +141,7 @@ def test_bf16_autocast_keeps_the_readout_in_fp32(fresh):
     # nothing was rounded to bf16 on the way: sums and z are those of the fp32 readings
     member = read[0].tokens.passage[:, None] == torch.arange(6)
     torch.testing.assert_close(read[0].query, read[0].tokens.query @ member.float(), rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(z, module.reader.scorer.passage_scores(read[0], module.weights), rtol=0, atol=0)
+    torch.testing.assert_close(z, passage_scores(read[0], module.reader.scorer, module.weights), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -12,8 +12,7 @@ from headrank.data import DataSettings, FormatError
 from headrank.data.batches import Shard
 from headrank.data.datamodule import DataCounts, ListwiseDataModule
 from headrank.errors import ConfigError
-from headrank.model.reader import Order, context_order
-from headrank.ranking import Passage
+from headrank.ranking import CandidateList, Passage, Query, shuffled_order
 from tests.data.toy import DOCS, ids, ready, seen
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +163,8 @@ def test_validation_orders_are_fixed_and_those_of_the_reranker(make_source):
     assert epochs[0] == epochs[1]
     assert len(epochs[0]) == 3
     for query_id, order in epochs[0].items():
-        assert order == context_order(Order.SHUFFLED, DOCS, seed=5, query=f"what is {query_id}")
+        passages = tuple(Passage(str(i), "") for i in range(DOCS))
+        assert order == shuffled_order(CandidateList(Query(query_id, f"what is {query_id}"), passages), 5)
 
 
 def test_without_shuffling_all_is_in_first_stage_order(make_source):

@@ -13,19 +13,18 @@ from headrank.heads import (
     Criterion,
     EntropyRegularized,
     GivenHeads,
-    HeadCalibration,
     HeadTable,
     LayerWindow,
     PerHeadNdcg,
     QueryFocused,
     RandomHeads,
 )
-from headrank.model import Calibration, LengthNorm, passage_scores
+from headrank.model import CalibrationSettings, head_calibrated, passage_scores
 from headrank.model.calibration import length_divisor
 from tests.heads.toy import labelled, table
 
-RAW = HeadCalibration(Calibration.NONE)
-SUBTRACT = HeadCalibration(Calibration.RESIDUAL, 0.0)
+RAW = CalibrationSettings("none")
+SUBTRACT = CalibrationSettings("residual", 0.0)
 
 # Four heads (two layers of two), two queries. Passage 0 is relevant to the first, passage 2 to the second.
 TABLE = table(
@@ -49,8 +48,8 @@ def with_threshold(threshold: int) -> HeadTable:
     return table(*(replace(one, relevance_threshold=threshold) for one in TABLE.lists))
 
 
-def judge(criterion: Criterion, calibrate: HeadCalibration = RAW, of=TABLE) -> list[float]:
-    return criterion(of, calibrate).tolist()
+def judge(criterion: Criterion, settings: CalibrationSettings = RAW, of=TABLE) -> list[float]:
+    return criterion(of, settings).tolist()
 
 
 # discriminability of the raw scores: pairs (0, 1), (0, 2) of the first list, (2, 0), (2, 1) of the second
@@ -220,17 +219,17 @@ def test_a_heads_calibration_is_the_scorers_for_this_head_alone(calibration, nor
     """What criteria see of a head ranks as the scorer with that one head does."""
     item = TABLE.lists[0].scores
     item = type(item)(item.heads, item.query, item.null, torch.tensor([4, 1, 9]))
-    kind, lengths = Calibration(calibration), LengthNorm(norm)
-    got = HeadCalibration(kind, 0.5, lengths)(item)
+    kind = CalibrationSettings(calibration, length_norm=norm)
+    got = head_calibrated(item, kind)
     for row, head in zip(got, item.heads, strict=True):
-        z = passage_scores(item.pick([head]), calibration=kind, power=0.5, length_norm=lengths)
-        row = torch.log(1e-6 / length_divisor(item.lengths, lengths) + row) if calibration == "none" else row
+        z = passage_scores(item.pick([head]), kind)
+        row = torch.log(1e-6 / length_divisor(item.lengths, norm) + row) if calibration == "none" else row
         torch.testing.assert_close(row, z)
 
 
 def test_calibration_without_the_null_query():
     scores = TABLE.lists[0].scores
     bare = type(scores)(scores.heads, scores.query, None, scores.lengths)
-    assert torch.equal(RAW(bare), scores.query)
+    assert torch.equal(head_calibrated(bare, RAW), scores.query)
     with pytest.raises(ValueError, match="residual needs the null query's scores, which were not read"):
-        SUBTRACT(bare)
+        head_calibrated(bare, SUBTRACT)

@@ -11,19 +11,17 @@ from headrank.heads import (
     AllHeads,
     EntropyRegularized,
     GivenHeads,
-    HeadCalibration,
     HeadTable,
     LayerWindow,
     PerHeadNdcg,
     RandomHeads,
-    calibration_of,
     choose_entropy_weight,
     select_heads,
 )
-from headrank.model import Calibration, Head, LengthNorm, ScorerSettings, all_heads
+from headrank.model import CalibrationSettings, Head, ScorerSettings, all_heads
 from tests.heads.toy import labelled, table
 
-RAW = HeadCalibration(Calibration.NONE)
+RAW = CalibrationSettings("none")
 TABLE = table(labelled([[0.1, 0.2]] * 6, [1, 0]))  # three layers of two heads
 NO_LABELS = HeadTable(all_heads(3, 2), ())
 
@@ -38,7 +36,7 @@ class Fixed:
     needs_filtered: ClassVar[bool] = False
     count: int | None = 2
 
-    def __call__(self, table, calibrate):
+    def __call__(self, table, settings):
         return torch.tensor(self.values)
 
 
@@ -97,11 +95,6 @@ def test_with_labels_every_head_is_measured_whatever_the_criterion():
     chosen = select_heads(TABLE, AllHeads(), RAW)
     assert chosen.discriminability.tolist() == [0.0] * 6
     assert chosen.entropy.shape == (6,)
-
-
-def test_a_selection_is_calibrated_as_the_scorer():
-    settings = ScorerSettings(calibration="log_ratio", power=0.3, length_norm="tokens", eps=1e-3)
-    assert calibration_of(settings) == HeadCalibration(Calibration.LOG_RATIO, 0.3, LengthNorm.TOKENS, 1e-3)
 
 
 def made_up(n: int, seed: int = 0):
@@ -165,9 +158,9 @@ class Watched(EntropyRegularized):
 
     tables: ClassVar[list[set[str]]] = []
 
-    def __call__(self, table, calibrate):
+    def __call__(self, table, settings):
         self.tables.append({item.query_id for item in table.lists})
-        return super().__call__(table, calibrate)
+        return super().__call__(table, settings)
 
 
 def test_heads_are_never_chosen_on_the_lists_they_are_judged_on():

@@ -9,7 +9,6 @@ from safetensors import safe_open
 from headrank.data.labelled import LabelledList, label
 from headrank.heads import (
     EntropyRegularized,
-    HeadCalibration,
     HeadTable,
     LabelledScores,
     read_head_table,
@@ -17,20 +16,18 @@ from headrank.heads import (
 )
 from headrank.model import (
     BatchSettings,
-    Calibration,
+    CalibrationSettings,
     Head,
     HeadScores,
     ListReader,
-    Order,
     Prompt,
     PromptBuilder,
     Reading,
     all_heads,
-    context_order,
 )
 from headrank.model.calibration import filter_tokens
 from headrank.model.prompt import PromptSettings
-from headrank.ranking import CandidateList, Passage, Query
+from headrank.ranking import CandidateList, Passage, Query, shuffled_order
 
 HEADS = (Head(0, 1), Head(1, 3), Head(2, 0))
 QRELS = {"q1": {"d0": 2, "d2": 1, "elsewhere": 3}, "q2": {"d1": -2, "d0": 1}, "q3": {"d0": 1, "d1": 1}}
@@ -111,7 +108,7 @@ def test_columns_are_in_first_stage_order(reader):
     """One shuffled reading, taken back to the first stage's order by hand."""
     item = LISTS[0]
     table = read_head_table(reader, [item], HEADS, seeds=[1], filtered=True)
-    order = context_order(Order.SHUFFLED, 4, seed=1, query=item.item.query.text)
+    order = shuffled_order(item.item, 1)
     assert order != (0, 1, 2, 3)
     (reading,) = reader.read([item.item], [order], HEADS, with_null=True, per_token=True)
     got = table.lists[0]
@@ -186,7 +183,7 @@ class MadeUpReader(ListReader):
 def test_a_head_that_reads_position_is_not_chosen(backbone):
     lists = [replace(labelled(f"q{i}", *["text"] * 10), grades=(1, *[0] * 9)) for i in range(20)]
     heads = (Head(0, 0), Head(1, 0))
-    criterion, calibrate = EntropyRegularized(weight=0.0, count=1), HeadCalibration(Calibration.NONE)
+    criterion, calibrate = EntropyRegularized(weight=0.0, count=1), CalibrationSettings("none")
     made_up = MadeUpReader(backbone, PromptBuilder(backbone.tokenizer))
     shuffled = read_head_table(made_up, lists, heads, seeds=[0, 1])
     chosen = select_heads(shuffled, criterion, calibrate)

@@ -15,9 +15,9 @@ from transformers import AutoModel
 
 from headrank.data.labelled import label
 from headrank.experiment import MAIN_SYSTEM, SystemSettings
-from headrank.heads import Contrastive, HeadCalibration, read_head_table
-from headrank.model import Backbone, Head, ListReader, Order, PromptBuilder, Scorer, all_heads, context_order
-from headrank.ranking import CandidateList, Passage, Query
+from headrank.heads import Contrastive, read_head_table
+from headrank.model import Backbone, CalibrationSettings, Head, ListReader, PromptBuilder, Scorer, all_heads
+from headrank.ranking import CandidateList, Passage, Query, shuffled_order
 from headrank.run import CONFIG_FOLDER, experiment_from_config
 from tests.model.scoring import in_first_stage_order
 from tests.tiny import tiny_backbone
@@ -189,7 +189,7 @@ def test_cores_head_detection(temperature, family, real_backbone, baselines):
     for one in lists:
         item = one.item
         for seed in seeds:
-            order = context_order(Order.SHUFFLED, len(item), seed=seed, query=item.query.text)
+            order = shuffled_order(item, seed)
             written = write(real_backbone.tokenizer, how, QUERY, [item.passages[i].text for i in order])
             positive = order.index(one.grades.index(1))
             for shown, row in zip(shares, attention(real_backbone, written, heads), strict=True):
@@ -199,6 +199,6 @@ def test_cores_head_detection(temperature, family, real_backbone, baselines):
     builder = PromptBuilder(real_backbone.tokenizer, system.prompt)
     reader = ListReader(real_backbone, builder, system.scorer.query_rows)
     table = read_head_table(reader, lists, heads, seeds=seeds)
-    got = Contrastive(temperature=temperature)(table, HeadCalibration())
+    got = Contrastive(temperature=temperature)(table, CalibrationSettings())
     torch.testing.assert_close(got, expected, atol=1e-4 if temperature == 0.1 else 1e-3, rtol=0)
     assert expected.max() - expected.min() > 0.01

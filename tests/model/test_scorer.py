@@ -12,16 +12,14 @@ from headrank.model import (
     BackboneSettings,
     Head,
     ListReader,
-    Order,
     PromptBuilder,
     PromptSettings,
     Scorer,
     ScorerSettings,
     all_heads,
-    context_order,
 )
 from headrank.model.scorer import fuse_first_stage
-from headrank.ranking import CandidateList, Query
+from headrank.ranking import CandidateList, Query, shuffled_order
 from tests.model.scoring import ICR, STRANGE, candidates, in_first_stage_order, scores_by_id
 
 SOME = (Head(2, 3), Head(0, 1), Head(1, 0))
@@ -50,7 +48,7 @@ def test_context_scores_are_in_context_order(backbone):
     item = candidates(STRANGE[:5])
     settings = ScorerSettings(order="shuffled", seed=3, calibration="none")
     scored = Scorer(backbone, SOME, settings=settings).score([item])[0]
-    order = context_order(Order.SHUFFLED, 5, seed=3, query=item.query.text)
+    order = shuffled_order(item, 3)
     assert order != tuple(range(5))
     assert scored.context.passage_ids == tuple(item.passage_ids[i] for i in order)
     by_id = scores_by_id(scored)
@@ -64,11 +62,11 @@ def test_context_scores_are_in_context_order(backbone):
 
 
 def test_shuffles_depend_on_the_seed_and_the_querys_text_alone(backbone):
-    orders = {context_order(Order.SHUFFLED, 20, seed=s, query=q) for s in range(3) for q in ("a", "b", "a1")}
+    orders = {shuffled_order(candidates(["x"] * 20, q), s) for s in range(3) for q in ("a", "b", "a1")}
     assert len(orders) == 9
     assert all(sorted(order) == list(range(20)) for order in orders)
-    assert context_order(Order.SHUFFLED, 6, seed=0, query="q") == (5, 2, 1, 0, 4, 3)  # on every machine
-    assert context_order(Order.SHUFFLED, 3, seed=0, query="half a pair \udc00")
+    assert shuffled_order(candidates(["x"] * 6, "q"), 0) == (5, 2, 1, 0, 4, 3)  # on every machine
+    assert shuffled_order(candidates(["x"] * 3, "half a pair \udc00"), 0)
     one, other = candidates(STRANGE[:4], "one query"), candidates(["a", "b", "c", "d"], "one query")
     settings = ScorerSettings(order="shuffled", seed=7)
     scored = Scorer(backbone, SOME, settings=settings).score(
@@ -78,8 +76,6 @@ def test_shuffles_depend_on_the_seed_and_the_querys_text_alone(backbone):
     assert scored[0].context.passage_ids != scored[2].context.passage_ids
     renamed = Scorer(backbone, SOME, settings=settings).score([replace(one, query=Query("another id", "one query"))])
     assert renamed[0].context.passage_ids == scored[0].context.passage_ids
-    with pytest.raises(ValueError, match="two context orders"):
-        context_order(Order.BOTH, 3, seed=0, query="q")
 
 
 @pytest.mark.parametrize("order", ["first_stage", "shuffled", "both"])

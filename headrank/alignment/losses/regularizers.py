@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing
-from headrank.alignment.pairs import middle_zone
+from headrank.ranking import middle_zone
 from headrank.settings import Ge, Gt, settings
 
 
@@ -81,7 +81,7 @@ class Spread(NoReference):
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """The loss of one list."""
-        zone = x.z[middle_zone(len(x.z), x.z.device)]
+        zone = x.z[middle_zone(len(x.z))]
         if len(zone) < 2:
             return nothing(x.z)
         return torch.relu(self.sigma0 - zone.std(correction=0)) ** 2

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from headrank.evaluation.measures.metrics import check_ranking, check_threshold
 from headrank.evaluation.measures.selectivity import ZoneCounts, selectivities
-from headrank.ranking import ContextScores, Qrels, Run
+from headrank.ranking import ContextScores, Qrels, Run, middle_zone
 
 BINS = 8  # equal parts of the context; the zone is exactly bins 2 to 5, a quarter is two neighbouring bins
 PLACES = BINS - 1  # overlapping quarters of the context; each starts an eighth after the previous one
@@ -43,11 +43,6 @@ class Homogenization:
     nearly_equal: float | None
 
 
-def zone_slice(n: int) -> slice:
-    """The positions of the zone in a list of `n` passages: n/4 <= p < 3n/4."""
-    return slice(-(-n // 4), -(-3 * n // 4))  # rounded up
-
-
 def homogenization(context: ContextScores) -> Homogenization:
     """Measure how similar the scores in the zone of one list are.
 
@@ -62,7 +57,7 @@ def homogenization(context: ContextScores) -> Homogenization:
     if context.scores is None:
         return Homogenization(None, None, None)
     scores = np.asarray(context.scores, dtype=np.float64)
-    inside = zone_slice(len(scores))
+    inside = middle_zone(len(scores))
     zone = scores[inside]
     deviation = float(zone.std()) if zone.size else None
     masses = None if context.masses is None else np.asarray(context.masses, dtype=np.float64)[inside]
@@ -160,10 +155,10 @@ def measure_middle_zone(
         n = len(context.passage_ids)
         if n < MIN_PASSAGES:
             continue
-        bins = _bin_counts(context.passage_ids, top, qrels.get(context.query_id, {}), relevance_threshold)
-        for part, counts in zip(parts, bins, strict=True):
-            part.append(counts)
-        zone.append(sum(bins[BINS // 4 : 3 * BINS // 4], ZoneCounts()))
+        counts = _counts(context.passage_ids, top, qrels.get(context.query_id, {}), relevance_threshold)
+        for i, part in enumerate(parts):
+            part.append(sum((c for position, c in enumerate(counts) if BINS * position // n == i), ZoneCounts()))
+        zone.append(sum(counts[middle_zone(n)], ZoneCounts()))
         alike.append(homogenization(context))
         spread.append(spread_by_place(context))
     return MiddleZone(
@@ -178,15 +173,15 @@ def measure_middle_zone(
     )
 
 
-def _bin_counts(
+def _counts(
     passage_ids: Sequence[str], top: frozenset[str], grades: Mapping[str, int], threshold: int
 ) -> list[ZoneCounts]:
-    n = len(passage_ids)
-    bins = [ZoneCounts()] * BINS
-    for position, passage in enumerate(passage_ids):
+    """The counts of each context position."""
+    counts = []
+    for passage in passage_ids:
         relevant, promoted = grades.get(passage, 0) >= threshold, int(passage in top)
-        bins[BINS * position // n] += ZoneCounts(1, promoted, 0, 0) if relevant else ZoneCounts(0, 0, 1, promoted)
-    return bins
+        counts.append(ZoneCounts(1, promoted, 0, 0) if relevant else ZoneCounts(0, 0, 1, promoted))
+    return counts
 
 
 def _top_quartile(context: ContextScores, rankings: Run) -> frozenset[str]:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.evaluation import measure_middle_zone
-from headrank.evaluation.measures.middle_zone import BINS, PLACES, homogenization, spread_by_place, zone_slice
+from headrank.evaluation.measures.middle_zone import BINS, PLACES, homogenization, spread_by_place
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivities, selectivity
-from headrank.ranking import ContextScores, Ranking
+from headrank.ranking import ContextScores, Ranking, middle_zone
 
 
 def letters(n):
@@ -39,12 +39,12 @@ def measure(scores, grades, threshold=1, masses=None):
     ],
 )
 def test_the_zone(n, positions):
-    assert list(range(n))[zone_slice(n)] == positions
+    assert list(range(n))[middle_zone(n)] == positions
 
 
 @given(n=st.integers(0, 300))
 def test_the_zone_is_its_definition_and_the_middle_bins(n):
-    zone = list(range(n))[zone_slice(n)]
+    zone = list(range(n))[middle_zone(n)]
     assert zone == [p for p in range(n) if n / 4 <= p < 3 * n / 4]
     assert zone == [p for p in range(n) if 2 <= BINS * p // n < 6]
 

@@ -66,7 +66,8 @@ class OrderSensitivity:
 def order_of(run: RunResults) -> str:
     """The context order of the main system, with its seed if it is shuffled."""
     scorer = (run.heads or {}).get("scorer") or {}
-    order = str(scorer.get("order", "")).replace("_", " ")
+    order = scorer.get("order", "")
+    order = str(order["_target_"].rpartition(".")[2] if isinstance(order, dict) else order).replace("_", " ")
     return f"{order} {scorer.get('seed', 0)}" if order == "shuffled" else order
 
 
