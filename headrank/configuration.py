@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from headrank.errors import ConfigError
 from headrank.interpolation import recorded, resolved
 from headrank.io.cache import cache_folder
+from headrank.replaced_keys import check_replaced
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report")
 LISTS = ("data", "benchmarks", "baselines")
 """Groups with several chosen options, each a named entry."""
 OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
-
-REPLACED = {
-    "relevance_threshold": "that of each data set, such as data.local.relevance_threshold=1",
-    "shared_runs": "the cache (paths.cache), which keeps runs of untrained systems without an option: remove the key",
-}
-"""Keys of earlier versions -> their replacement."""
 
 NONE = "_none_"
 """The key with which an option (`alignment: none`) switches its group off, whatever an experiment sets in it."""
@@ -92,6 +87,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
     if missing:
         raise ConfigError(f"{', '.join(missing)}: expected a value, found none; set it with {missing[0]}=VALUE")
     config = chosen(config)
+    check_replaced(OmegaConf.to_container(config, resolve=False))  # pyright: ignore[reportArgumentType]
     main, paths = _main_settings(config), _paths(config)
     parts = {key: build(config.get(key)) for key in GROUPS}
     lists: dict[str, dict[str, Any]] = {key: build(config.get(key)) or {} for key in LISTS}
@@ -176,8 +172,6 @@ def _main_settings(config: DictConfig) -> MainSettings:
     values = {str(key): config.get(key) for key in config if key not in inside}
     unknown = [key for key in values if key not in MainSettings.__dataclass_fields__]
     if unknown:
-        if unknown[0] in REPLACED:
-            raise ConfigError(f"{unknown[0]}: replaced by {REPLACED[unknown[0]]}")
         known = sorted({*inside, *MainSettings.__dataclass_fields__} - {"hydra"})
         raise ConfigError(f"{unknown[0]}: unknown; expected one of {', '.join(known)}{meant(unknown[0], known)}")
     with keys({"MainSettings": ""}):

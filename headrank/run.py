@@ -29,13 +29,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headrank.configuration import CONFIG_FOLDER, NONE, REPLACED, build, chosen, experiment_from_config, explained
+from headrank.configuration import CONFIG_FOLDER, NONE, build, chosen, experiment_from_config, explained
 from headrank.errors import ConfigError, HeadRankError
 from headrank.extras import check_extras, check_launcher
 from headrank.interpolation import recorded
 from headrank.interruption import interruptible
 from headrank.io.launch import Launch
 from headrank.logs import set_up_logging
+from headrank.replaced_keys import replacement
 from headrank.settings import meant, wrong
 from hydra_plugins.headrank_sweepers.arguments import for_jobs
 
@@ -85,7 +86,7 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
 
     It names the key and the closest known key. It has several lines if Hydra lists a group's options.
     """
-    found = re.search(r"Could not override '([^']+)'", str(error))
+    found = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", str(error))
     if isinstance(error, OmegaConfBaseException):
         return explained(error)
     if isinstance(error, OverrideParseException):
@@ -99,8 +100,9 @@ def explanation(error: Exception, overrides: Sequence[str]) -> str:
         return str(error).partition("\nConfig search path")[0]
     key = found.group(1)
     group = key.partition(".")[0]
-    if key in REPLACED:
-        return f"{key}: replaced by {REPLACED[key]}"
+    new = replacement(key)
+    if new is not None:
+        return f"{key}: replaced by {new}"
     rest = [word for word in overrides if word.lstrip("+~").partition("=")[0] != key and "=" in word and word[0] != "-"]
     known, parent, addable = [], key.rpartition(".")[0], False
     with suppress(ConfigError):  # another override is wrong too
