@@ -7,7 +7,7 @@ are separated by spaces or tabs. First stages are read from run files, reranking
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,6 +48,23 @@ def _checked_id(path: Path, number: int, what: str, text: str) -> str:
     return text
 
 
+def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
+    """Yield (line number, query id, passage id, rank, score) for each line of a run file, in the file's order.
+
+    Raises what `read_run` raises, except for repeated passages.
+    """
+    for number, line in numbered_lines(path):
+        query, _, passage, rank, score, _ = _split(path, number, line, _RUN_COLUMNS)
+        _checked_id(path, number, "query", query)
+        _checked_id(path, number, "passage", passage)
+        if not _INTEGER.fullmatch(rank) or int(rank) < 0:
+            raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
+        value = float(score) if _NUMBER.fullmatch(score) else math.nan
+        if not abs(value) <= _FLOAT32_MAX:  # also catches NaN
+            raise format_error(path, number, f"score {shown(score)}", f"a decimal number within +-{_FLOAT32_MAX:.6g}")
+        yield number, query, passage, int(rank), value
+
+
 def read_run(path: str | Path) -> dict[str, Ranking]:
     """Read a TREC run file.
 
@@ -67,15 +84,7 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
     path = Path(path)
     lines: dict[str, list[tuple[float, int, str]]] = {}
     first_seen: dict[tuple[str, str], int] = {}
-    for number, line in numbered_lines(path):
-        query, _, passage, rank, score, _ = _split(path, number, line, _RUN_COLUMNS)
-        _checked_id(path, number, "query", query)
-        _checked_id(path, number, "passage", passage)
-        if not _INTEGER.fullmatch(rank) or int(rank) < 0:
-            raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
-        value = float(score) if _NUMBER.fullmatch(score) else math.nan
-        if not abs(value) <= _FLOAT32_MAX:  # also catches NaN
-            raise format_error(path, number, f"score {shown(score)}", f"a decimal number within +-{_FLOAT32_MAX:.6g}")
+    for number, query, passage, rank, score in run_lines(path):
         earlier = first_seen.setdefault((query, passage), number)
         if earlier != number:
             raise format_error(
@@ -84,7 +93,7 @@ def read_run(path: str | Path) -> dict[str, Ranking]:
                 f"passage {shown(passage)} of query {shown(query)} repeated (first on line {earlier})",
                 "each passage once per query",
             )
-        lines.setdefault(query, []).append((value, int(rank), passage))
+        lines.setdefault(query, []).append((score, rank, passage))
     run: dict[str, Ranking] = {}
     for query, found in lines.items():
         found.sort(key=lambda entry: (-entry[0], entry[1]))
