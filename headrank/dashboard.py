@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--project", default="headrank", help="the project (default: %(default)s)")
     parser.add_argument("--name", default="HeadRank", help="the name of the dashboard (default: %(default)s)")
     parser.add_argument("--print", action="store_true", help="print the definition as JSON; needs no account")
+    parser.add_argument("--config-dir", help="a folder with further options, as for headrank.run")
     parser.add_argument("overrides", nargs="*", help="the run's overrides, such as +experiment=nano alignment=lora")
     options = parser.parse_args(arguments)
     set_up_logging(logging.WARNING)
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MissingExtraError as error:
         parser.exit(1, f"error: {error}\n")
     try:
-        experiment = experiment_from_config(compose_config(options.overrides), Path("unused"))
+        config = compose_config(options.overrides, config_dir=options.config_dir)
+        experiment = experiment_from_config(config, Path("unused"))
     except ConfigError as error:
         parser.error(str(error))
     from headrank.tracking.panels import dashboard_sections, pinned_keys

@@ -37,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--query", help="the query's id; otherwise the first")
     parser.add_argument("--passages", type=int, help="the number of candidates to show; otherwise the whole list")
     parser.add_argument("--benchmark", help="take the list from this benchmark of the experiment, by its name")
+    parser.add_argument("--config-dir", help="a folder with further options, as for headrank.run")
     given = parser.parse_intermixed_args(arguments)
     set_up_logging(logging.WARNING)
     try:
-        experiment = experiment_from_config(compose_config(given.overrides), Path("unused"))
+        experiment = experiment_from_config(
+            compose_config(given.overrides, config_dir=given.config_dir), Path("unused")
+        )
         item = example_list(experiment, benchmark=given.benchmark, query=given.query, passages=given.passages)
         for text in prompts(experiment, item, only=given.system):
             print(text)

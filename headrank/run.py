@@ -51,12 +51,16 @@ __all__ = ["CONFIG_FOLDER", "compose_config", "experiment_from_config", "main", 
 logger = logging.getLogger("headrank")
 
 
-def compose_config(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+def compose_config(overrides: Sequence[str], *, config_dir: str | None = None, with_hydra: bool = False) -> DictConfig:
     """The configuration of these overrides, for commands other than `headrank.run`; with Hydra's node if `with_hydra`.
 
-    Raises `ConfigError`.
+    `config_dir` is a folder with further options, as Hydra's `--config-dir`. Raises `ConfigError`.
     """
     check_options(overrides)
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise ConfigError(f"--config-dir is {config_dir!r}, expected an existing folder")
+        overrides = [*overrides, f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"]
     try:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
             return compose("config", list(overrides), return_hydra_config=with_hydra)

@@ -33,18 +33,24 @@ def outside(tmp_path):
 
 def run(folder, words, *more):
     """Run the page's only command with these words, with a tiny model; the folder of its results."""
-    (command,) = [found for found in re.findall(r"`python -m headrank\.run ([^`]+)`", PAGE) if words in found]
+    call("run", folder, words, "debug=fast", *more, f"paths.output={folder}")
+    return folder / "debug-run"
+
+
+def call(module, folder, words, *more):
+    """The output of the page's only command of this module with these words."""
+    (command,) = [found for found in re.findall(rf"`python -m headrank\.{module} ([^`]+)`", PAGE) if words in found]
     arguments = [argument.strip("'") for argument in command.split()]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
     }
-    command = [sys.executable, "-m", "headrank.run", *arguments, "debug=fast", *more, f"paths.output={folder}"]
+    command = [sys.executable, "-m", f"headrank.{module}", *arguments, *more]
     done = subprocess.run(
         command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    return folder / "debug-run"
+    return done.stdout
 
 
 def test_the_benchmark(outside):
@@ -62,6 +68,13 @@ def test_the_sweep(outside):
     found = [json.loads(file.read_text()) for file in files]
     assert [len(heads["heads"]) for heads in found] == [2, 2]
     assert {heads["scorer"]["order"] for heads in found} == {"first_stage", "reversed"}
+
+
+def test_the_chat_template(outside):
+    heads = json.loads((run(outside, "prompt=system_turn") / "heads.json").read_text())
+    assert heads["prompt"]["chat_template"]["name"] == "system_turn"
+    shown = call("prompts", outside, "prompt=system_turn", "--passages=1")
+    assert heads["prompt"]["chat_template"]["head"] + "Here are some paragraphs:" in shown
 
 
 def test_the_loss(outside):

@@ -80,7 +80,8 @@ def main() -> None:
     builder = PromptBuilder(cut.tokenizer, PromptSettings())
     prompts = builder.build_many([(x.query.text, [p.text for p in x.passages]) for x in lists], with_null=True)
     heads = list(all_heads(LAYERS, cut.heads_per_layer))
-    print(f"{LISTS} lists of {DEPTH} passages, {[len(p) for p in prompts]} tokens, layout {builder.layout.name}")
+    template = builder.chat_template.name
+    print(f"{LISTS} lists of {DEPTH} passages, {[len(p) for p in prompts]} tokens, chat template {template}")
     shallow, seconds = measured(cut, prompts, heads)
     print(f"{LAYERS} layers: {seconds} s")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", help="as for headrank.run: +experiment=NAME, group=option, key=value")
     parser.add_argument("--json", action="store_true", help="findings as JSON")
+    parser.add_argument("--config-dir", help="a folder with further options, as for headrank.run")
     options = parser.parse_args(arguments)
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
     os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: the doctor uses no network
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_logging(logging.WARNING)
 
     try:
-        config, extras = _compose(options.overrides)
+        config, extras = _compose(options.overrides, options.config_dir)
     except ModuleNotFoundError as error:
         return _print_findings(options.json, None, [*package_findings(set()), unchecked("everything else", error)])
     except Exception as error:
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _print_findings(options.json, config.name, findings)
 
 
-def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
+def _compose(overrides: Sequence[str], config_dir: str | None) -> tuple[Any, set[str]]:
     """Compose the configuration without the `hydra` section, and collect the extras that it needs."""
     from omegaconf import OmegaConf
 
@@ -80,7 +81,7 @@ def _compose(overrides: Sequence[str]) -> tuple[Any, set[str]]:
     launcher = "hydra/launcher="
     extras = {LAUNCHERS.get(word.removeprefix(launcher), "") for word in overrides if word.startswith(launcher)}
     words = [word for word in overrides if not word.startswith(launcher)]  # the launcher's plugin may be missing
-    config = compose_config(words, with_hydra=True)
+    config = compose_config(words, config_dir=config_dir, with_hydra=True)
     extras |= set(needed_extras(config))
     OmegaConf.set_struct(config, False)
     del config["hydra"]

@@ -82,8 +82,8 @@ class HeadsFile:
                 heads=heads,
                 weights=weights,
                 criterion=dict(content["criterion"]),
-                prompt=PromptSettings(**content["prompt"]),
-                scorer=ScorerSettings.from_dict(content["scorer"]),
+                prompt=PromptSettings(**_prompt(content["prompt"])),
+                scorer=ScorerSettings.from_dict(_scorer(content["scorer"])),
                 query_ids=tuple(_listed("query_ids", content.get("query_ids", []), str)),
                 seeds=tuple(_listed("seeds", content.get("seeds", []), int)),
                 project_version=str(content.get("project_version", "")),
@@ -99,6 +99,16 @@ class HeadsFile:
             raise FormatError(
                 f"{path}: expected a heads.json of this project, found {type(error).__name__}: {error}"
             ) from error
+
+
+def _prompt(content: dict[str, Any]) -> dict[str, Any]:
+    # In files of earlier versions the chat template's key is `layout`.
+    return {"chat_template" if name == "layout" else name: value for name, value in content.items()}
+
+
+def _scorer(content: dict[str, Any]) -> dict[str, Any]:
+    # In files of earlier versions the rows `published` are called `layout`.
+    return {**content, "query_rows": "published"} if content.get("query_rows") == "layout" else content
 
 
 def _whole(value: Any) -> int:

@@ -13,7 +13,7 @@ from headrank.model.backbone import (
 from headrank.model.batching import BatchSettings
 from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, head_calibrated, passage_scores
-from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout
+from headrank.model.chat_templates import CHAT_TEMPLATES, PUBLISHED_TEMPLATES, ChatTemplate
 from headrank.model.cost import (
     ModelShape,
     ReadingFlops,
@@ -33,19 +33,19 @@ from headrank.model.reader import ListReader, Reading
 from headrank.model.scorer import ScoredList, Scorer, ScorerSettings
 
 __all__ = [
+    "CHAT_TEMPLATES",
     "EMBEDDED_MODEL",
     "EMBEDDED_PACKAGE",
-    "LAYOUTS",
-    "RELEASED",
+    "PUBLISHED_TEMPLATES",
     "Backbone",
     "BackboneSettings",
     "BatchSettings",
     "Calibration",
     "CalibrationSettings",
+    "ChatTemplate",
     "CutCounts",
     "Head",
     "HeadScores",
-    "Layout",
     "LengthNorm",
     "ListReader",
     "ModelShape",

@@ -1,19 +1,30 @@
-"""Layouts: the text before the passages and after the query, per model family.
+"""Chat templates: the text before the passages and after the query.
 
-Special tokens are recognised only in a layout's strings; passages and queries are plain text. `LAYOUTS` holds chat
-templates. `RELEASED` holds the frames of published code, which often differ from the template.
+Special tokens are recognised only in a template's strings; passages and queries are plain text. `CHAT_TEMPLATES` holds
+the model families' templates. `PUBLISHED_TEMPLATES` holds those of published code, which often differ.
 """
 
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
 
-from transformers import PreTrainedTokenizerBase
+from pydantic import PlainValidator
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from headrank.errors import ConfigError
+from headrank.settings import Listed, SettingsError, meant, one_of, settings, wrong
+
+READ_ROWS = ("query", "instruction", "end_of_turn", "suffix")
+"""The kinds of query rows, see `Tail.rows`."""
+
+_SPECIAL = re.compile(r"<[|｜][^\s<>|｜]+[|｜]>|</?(?:s|bos|eos)>|<(?:start|end)_of_\w+>")
+"""Text that is a special token in every published template that contains it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The frame of a prompt: `head` opens the user's turn, `tail` closes it and opens the assistant's.
+@settings
+class ChatTemplate:
+    """The text around a prompt: `head` opens the user's turn, `tail` closes it and opens the assistant's.
 
     The default separator starts with a space. The tokenizers of Qwen3 and Llama 3 merge a full stop with a directly
     following `\\n\\n` into one token, which would belong to no single passage.
@@ -22,79 +33,123 @@ class Layout:
     name: str
     head: str
     tail: str
-    markers: tuple[str, ...] = ()  # tokens that identify the family: its vocabulary has all of them
+    markers: Listed[str] = ()  # `auto` finds the template by these tokens: the family's vocabulary has all of them
     separator: str = " \n\n"  # before each passage, the instruction and the query's label
-    rows: str = "suffix"  # the query rows that `query_rows: layout` reads, see `Tail.rows`
+    query_rows: Annotated[str, one_of(READ_ROWS)] = "suffix"  # the rows that `query_rows: published` reads
 
 
 _QWEN3 = ("<|im_start|>", "</think>")  # other reasoning models have `</think>` but not ChatML's turns
 _CHATML = ("<|im_start|>",)
 _LLAMA3 = ("<|start_header_id|>",)
 _MISTRAL = ("[INST]",)
+_GEMMA = ("<start_of_turn>",)
+_THINK = "<think>\n\n</think>\n\n"
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout
-    for layout in (
+CHAT_TEMPLATES: dict[str, ChatTemplate] = {
+    template.name: template
+    for template in (
         # Qwen3 without thinking: the template's empty think block ends the prompt. `chatml` has no such block.
-        Layout("qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", _QWEN3),
-        Layout("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", _CHATML),
-        Layout(
+        ChatTemplate(
+            "qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", _QWEN3
+        ),
+        ChatTemplate("chatml", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", _CHATML),
+        ChatTemplate(
             "llama3",
             "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
             "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
             _LLAMA3,
         ),
-        Layout("mistral", "<s>[INST]", "[/INST]", _MISTRAL),
-        Layout("gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", ("<start_of_turn>",)),
-        Layout("plain", "", "\n"),
+        ChatTemplate("mistral", "<s>[INST]", "[/INST]", _MISTRAL),
+        ChatTemplate(
+            "gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", ("<start_of_turn>",)
+        ),
+        ChatTemplate("plain", "", "\n"),
     )
 }
 """Chat templates by name, in the order in which they are matched (Qwen3 is ChatML with a think block)."""
 
 _ICR = (
     # For Qwen3 only Selective-ICR's code exists: no think block, and the rows of the query alone.
-    Layout("icr_qwen3", LAYOUTS["chatml"].head, LAYOUTS["chatml"].tail, _QWEN3, rows="query"),
-    Layout(
+    ChatTemplate("icr_qwen3", CHAT_TEMPLATES["chatml"].head, CHAT_TEMPLATES["chatml"].tail, _QWEN3, query_rows="query"),
+    ChatTemplate(
         "icr_llama3",
         "<|begin_of_text|><|start_header_id|>user<|end_header_id|>",
         "<|eot_id|><|start_header_id|>assistant<|end_header_id|>",
         _LLAMA3,
     ),
-    Layout("icr_mistral", "<s>[INST]", "[/INST]", _MISTRAL, separator="\n\n"),
-    *(LAYOUTS[name] for name in ("chatml", "gemma", "plain")),  # no released code: use the template
+    ChatTemplate("icr_mistral", "<s>[INST]", "[/INST]", _MISTRAL, separator="\n\n"),
+    *(CHAT_TEMPLATES[name] for name in ("chatml", "gemma", "plain")),  # no released code: use the template
 )
 
-RELEASED: dict[str, tuple[Layout, ...]] = {
+PUBLISHED_TEMPLATES: dict[str, tuple[ChatTemplate, ...]] = {
     "icr": _ICR,
     # QRHead for Qwen: no line break after the roles. Its separator "\n\n" would merge with a passage's full stop.
     "qrhead": (
-        Layout("qrhead_qwen", "<|im_start|>user", "<|im_end|>\n<|im_start|>assistant", _CHATML),
+        ChatTemplate("qrhead_qwen", "<|im_start|>user", "<|im_end|>\n<|im_start|>assistant", _CHATML),
         *_ICR[1:3],
         *_ICR[4:],
     ),
     # CoRe reads instruction, query and the token that ends the turn; on Mistral without that token.
-    "core": tuple(
-        replace(layout, rows="instruction" if layout.markers == _MISTRAL else "end_of_turn") for layout in _ICR
-    ),
+    "core": tuple(replace(one, query_rows="instruction" if one.markers == _MISTRAL else "end_of_turn") for one in _ICR),
 }
-"""Frames of published code: method -> layouts of its model families, in the order in which they are matched."""
+"""Templates of published code: method -> one per model family, in the order in which they are matched."""
 
 
-def find_layout(name: str, tokenizer: PreTrainedTokenizerBase) -> Layout:
-    """The layout with this name. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer has.
+_NAMES = ("auto", *PUBLISHED_TEMPLATES, *CHAT_TEMPLATES)
 
-    Raises `ConfigError` for an unknown name.
-    """
-    check_layout(name)
-    if name in LAYOUTS:
-        return LAYOUTS[name]
+
+def _chosen(value: Any) -> str | ChatTemplate:
+    """A template, or the fields of one, or the name of a known one."""
+    if isinstance(value, Mapping):
+        try:
+            return ChatTemplate(**value)
+        except SettingsError as error:
+            raise error.under("") from None
+    if isinstance(value, str) and value not in _NAMES:
+        raise wrong("", value, f"one of {', '.join(_NAMES)}, or a ChatTemplate{meant(value, _NAMES)}")
+    if not isinstance(value, str | ChatTemplate):
+        raise wrong("", value, "a name or a ChatTemplate")
+    return value
+
+
+ChosenTemplate = Annotated[str | ChatTemplate, PlainValidator(_chosen)]
+"""A setting: `auto`, `icr`, `qrhead`, `core`, the name of one of `CHAT_TEMPLATES`, or a template."""
+
+
+def find_chat_template(chosen: str | ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    """The chosen template. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer has."""
+    if isinstance(chosen, ChatTemplate):
+        return chosen
+    if chosen in CHAT_TEMPLATES:
+        return CHAT_TEMPLATES[chosen]
     vocabulary = tokenizer.get_vocab()
-    families = RELEASED.get(name, tuple(LAYOUTS.values()))
-    return next(layout for layout in families if all(marker in vocabulary for marker in layout.markers))
+    families = PUBLISHED_TEMPLATES.get(chosen, tuple(CHAT_TEMPLATES.values()))
+    return next(one for one in families if all(marker in vocabulary for marker in one.markers))
 
 
-def check_layout(name: str) -> None:
-    """Raise `ConfigError` for an unknown name."""
-    known = ("auto", *RELEASED, *LAYOUTS)
-    if name not in known:
-        raise ConfigError(f"prompt.layout is {name!r}, expected one of {', '.join(known)}")
+def check_special_tokens(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `ConfigError` if head or tail has a special token that the vocabulary lacks, or the separator has any."""
+    vocabulary = tokenizer.get_vocab()
+    for part in ("head", "tail", "separator"):
+        for token in _SPECIAL.findall(getattr(template, part)):
+            expected = "no special tokens: it is plain text" if part == "separator" else ""
+            if token not in vocabulary:
+                special = [one for one in vocabulary if one[:1] + one[-1:] == "<>"]
+                expected = f"special tokens of the model's tokenizer{meant(token, special)}"
+            if expected:
+                raise ConfigError(
+                    f"prompt.chat_template ({template.name}): its {part} contains {token!r}, expected {expected}"
+                )
+
+
+def check_embeddings(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Raise `ConfigError` if the model has no embedding for a token of the template."""
+    rows = int(config.get_text_config(decoder=True).vocab_size)
+    for part in ("head", "tail", "separator"):
+        for i in tokenizer(getattr(template, part), add_special_tokens=False)["input_ids"]:
+            if i >= rows:
+                token = tokenizer.convert_ids_to_tokens(i)
+                raise ConfigError(
+                    f"prompt.chat_template ({template.name}): its {part} contains {token!r} = {i}; expected tokens "
+                    f"with an embedding, and the model has {rows}"
+                )

@@ -16,12 +16,18 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.errors import ConfigError
-from headrank.model.chat_templates import LAYOUTS, RELEASED, Layout, find_layout
+from headrank.model.chat_templates import (
+    READ_ROWS,
+    ChatTemplate,
+    ChosenTemplate,
+    check_special_tokens,
+    find_chat_template,
+)
 from headrank.model.plain_text import encodable, encode_first, plain_text_tokenizer
 from headrank.settings import Ge, one_of, settings, wrong
 
-ROWS = ("query", "instruction", "end_of_turn", "suffix", "layout")
-"""The kinds of query rows that can be read, see `Tail.rows`."""
+ROWS = (*READ_ROWS, "published")
+"""The values of `query_rows`, see `Tail.rows`."""
 
 _NUMBER = "{number}"
 
@@ -37,11 +43,11 @@ class Span(NamedTuple):
 class PromptSettings:
     """Wording and limits of a prompt. The default wording is from ICR (arXiv 2410.02642) and QRHead.
 
-    `head`, `tail` and `separator` override the layout's.
+    `head`, `tail` and `separator` override the chat template's.
     """
 
-    # auto: the family's chat template | icr | qrhead | core: the frame of that released code | a layout's name
-    layout: Annotated[str, one_of(("auto", *RELEASED, *LAYOUTS))] = "auto"
+    # auto: the family's | icr | qrhead | core: that of the published code | another known name | a ChatTemplate
+    chat_template: ChosenTemplate = "auto"
     head: str | None = None  # before the opening, special tokens included
     tail: str | None = None  # after the query, special tokens included
     opening: str = "Here are some paragraphs:"  # before the first passage
@@ -81,16 +87,17 @@ class Tail:
     instruction: Span
     query: Span
     suffix: Span
-    layout_rows: str = "suffix"  # the kind of rows that the layout reads
+    published_rows: str = "suffix"  # the kind of rows that the chat template's authors read
 
     def rows(self, which: str) -> Span:
         """The positions that `query_rows` reads.
 
         `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
-        with the first token of the suffix, `suffix` with the prompt. `layout`: the kind that the layout specifies.
+        with the first token of the suffix, `suffix` with the prompt. `published`: those that the
+        chat template's authors read.
         """
-        if which == "layout":
-            which = self.layout_rows
+        if which == "published":
+            which = self.published_rows
         ends = {
             "instruction": self.query.end,
             "end_of_turn": min(self.suffix.start + 1, self.suffix.end),
@@ -159,7 +166,7 @@ class PromptBuilder:
     """Builds prompts for one tokenizer.
 
     Raises `ValueError` at construction if the tokenizer is not a fast one (`tokenizers`), which is required to treat
-    special tokens as plain text.
+    special tokens as plain text, and `ConfigError` if it lacks a special token of the chat template.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: PromptSettings | None = None) -> None:
@@ -173,15 +180,16 @@ class PromptBuilder:
         given: dict[str, Any] = {
             name: value for name in ("head", "tail", "separator") if (value := getattr(s, name)) is not None
         }
-        layout = find_layout(s.layout, tokenizer)
-        self.layout: Layout = replace(layout, **given) if given else layout
+        template = find_chat_template(s.chat_template, tokenizer)
+        self.chat_template: ChatTemplate = replace(template, **given) if given else template
+        check_special_tokens(self.chat_template, tokenizer)
         self._text = plain_text_tokenizer(tokenizer)
-        head = f"{self.layout.head}{s.opening}"
+        head = f"{self.chat_template.head}{s.opening}"
         self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
         if not self._head and isinstance(tokenizer.bos_token_id, int):
             self._head = (tokenizer.bos_token_id,)
-        self._suffix = tuple(tokenizer(self.layout.tail, add_special_tokens=False)["input_ids"])
-        separator = self.layout.separator
+        self._suffix = tuple(tokenizer(self.chat_template.tail, add_special_tokens=False)["input_ids"])
+        separator = self.chat_template.separator
         frame, (self._separator,), (self._null,) = self._encode_joined(
             [[separator, s.instruction, separator, s.query_label], [separator], [f" {s.null_query}"]]
         )
@@ -266,14 +274,15 @@ class PromptBuilder:
     def _labels(self, count: int) -> list[list[list[int]]]:
         """Separator and label of each context position."""
         wording = (self.settings.passage_label.replace(_NUMBER, str(i + 1)) for i in range(count))
-        return self._encode_joined([[self.layout.separator, label] for label in wording])
+        return self._encode_joined([[self.chat_template.separator, label] for label in wording])
 
     def _tail(self, query: Sequence[int], *, bare: bool = False) -> Tail:
         parts = [self._separator, [], [], []] if bare else self._frame
         start, instruction_end, _, at = accumulate(len(part) for part in parts)
         end = at + len(query)
         ids = (*(i for part in parts for i in part), *query, *self._suffix)
-        return Tail(ids, Span(start, instruction_end), Span(at, end), Span(end, len(ids)), self.layout.rows)
+        rows = self.chat_template.query_rows
+        return Tail(ids, Span(start, instruction_end), Span(at, end), Span(end, len(ids)), rows)
 
     def _encode_joined(self, texts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """The ids of each text's parts, tokenised jointly. A token across a border belongs to the later part."""

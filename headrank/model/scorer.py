@@ -18,6 +18,7 @@ from headrank.model.backbone import Backbone
 from headrank.model.batching import BatchSettings
 from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, passage_scores
+from headrank.model.chat_templates import check_embeddings
 from headrank.model.cost import backbone_shape, reading_flops, whole_layers
 from headrank.model.head_scores import Head, check_heads
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
@@ -33,7 +34,7 @@ BATCHING = ("batch_size", "tokens_per_batch")
 class ScorerSettings(CalibrationSettings):
     """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
 
-    # query | instruction | end_of_turn | suffix | layout: see `Tail.rows`
+    # query | instruction | end_of_turn | suffix | published: see `Tail.rows`
     query_rows: Annotated[str, one_of(ROWS)] = "query"
     fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 disables fusion
     order: Annotated[str | ContextOrder, one_of_or_object(Order, ContextOrder)] = "first_stage"
@@ -97,6 +98,7 @@ class Scorer:
         self._shape = backbone_shape(backbone)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         prompts = PromptBuilder(backbone.tokenizer, prompt)
+        check_embeddings(prompts.chat_template, backbone.tokenizer, backbone.config)
         self.reader = ListReader(
             backbone,
             prompts,

@@ -5,16 +5,17 @@ from contextlib import nullcontext, suppress
 from headrank.errors import ConfigError
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import GivenHeads
-from headrank.model import check_backbone, count_layers
+from headrank.model import PromptBuilder, check_backbone, count_layers
+from headrank.model.chat_templates import check_embeddings
 from headrank.stages.select import heads_name
 
 
 def check_model(experiment: Experiment) -> None:
-    """Check the experiment's models, including its rerankers', and the layers and heads that its settings name.
+    """Check the experiment's models, including its rerankers', and the chat templates, layers and heads that it names.
 
-    Reads configurations, tokenizers and the headers of weight files. Raises `ConfigError` for wrong layers or heads and
-    `ModelError` for a model that is missing or cannot be used. If the run folder already has its heads, a missing model
-    is ignored: the run may be finished.
+    Reads configurations, tokenizers and the headers of weight files. Raises `ConfigError` for a wrong template, layer
+    or head, and `ModelError` for a model that is missing or cannot be used. If the run folder already has its heads, a
+    missing model is ignored: the run may be finished.
     """
     begun = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
     for settings in experiment.rerankers.values():
@@ -23,7 +24,7 @@ def check_model(experiment: Experiment) -> None:
             with suppress(OSError) if begun else nullcontext():
                 check(experiment.model)
     try:
-        check_backbone(experiment.model)
+        config, tokenizer, _ = check_backbone(experiment.model)
         layers, width = count_layers(experiment.model)
     except OSError:
         if not begun:
@@ -34,6 +35,7 @@ def check_model(experiment: Experiment) -> None:
         raise ConfigError(f"reading.max_layer is {most}, expected at most the model's layers, {layers}")
     depth = most or layers
     for name, system in experiment.systems.items():
+        check_embeddings(PromptBuilder(tokenizer, system.prompt).chat_template, tokenizer, config)
         key = "selection" if name == MAIN_SYSTEM else f"baselines.{name}"
         if system.heads is not None and system.heads > depth * width:
             raise ConfigError(

@@ -19,7 +19,7 @@ from headrank.ranking import CandidateList, Passage, Query
 
 WORDS = ("tide", "ship", "bread", "moon", "rock", "yeast", "star", "salt", "wind", "rain", "leaf", "fire")
 HEADS = (Head(1, 2), Head(0, 3), Head(1, 0))
-PROMPT = PromptSettings(instruction="Find:", opening="", layout="plain")  # short: a token is a byte
+PROMPT = PromptSettings(instruction="Find:", opening="", chat_template="plain")  # short: a token is a byte
 LOSSES = WeightedLosses({"preference": (1.0, Preference()), "graded_kl": (0.5, GradedKL())})
 KEPT_CLOSE = WeightedLosses({"preference": (1.0, Preference(kappa=1.0))})
 

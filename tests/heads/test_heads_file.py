@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from headrank.heads import HeadsFile, Selection, heads_file
-from headrank.model import Head, PromptSettings, ScorerSettings, all_heads
+from headrank.model import ChatTemplate, Head, PromptSettings, ScorerSettings, all_heads
 
 MODEL = {"id": "tiny", "revision": "abc", "layers": 3, "heads_per_layer": 2}
 
@@ -42,6 +43,24 @@ def test_round_trip(labelled, tmp_path):
     file.save(tmp_path / "heads.json")
     assert HeadsFile.load(tmp_path / "heads.json") == file
     assert file.depth == 2
+
+
+def test_round_trip_of_a_given_chat_template(tmp_path):
+    template = ChatTemplate("mine", "<|im_start|>", "<|im_end|>", markers=("<|im_start|>",))
+    file = replace(made(), prompt=PromptSettings(chat_template=template))
+    file.save(tmp_path / "heads.json")
+    assert HeadsFile.load(tmp_path / "heads.json") == file
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    """Chat templates and their rows were called layouts."""
+
+    def older(content):
+        content["prompt"]["layout"] = content["prompt"].pop("chat_template")
+        content["scorer"]["query_rows"] = "layout"
+
+    file = made()
+    assert HeadsFile.load(broken(tmp_path, older)) == replace(file, scorer=replace(file.scorer, query_rows="published"))
 
 
 def test_round_trip_of_bare_pairs(tmp_path):

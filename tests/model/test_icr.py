@@ -13,7 +13,7 @@ from headrank.model import (
     PromptSettings,
     Scorer,
 )
-from headrank.model.chat_templates import LAYOUTS
+from headrank.model.chat_templates import CHAT_TEMPLATES
 from tests.model.scoring import ALL, ICR, STRANGE, candidates, in_first_stage_order
 
 ICR_PROMPT = PromptSettings(label_in_span=True)
@@ -26,7 +26,7 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
     subtracted token by token; tokens at or below mean - 2 std of their passage dropped. `lone_token` says what becomes
     of a passage without a spread: `drops` (the published code) or `stays` (ours, documented in `filter_tokens`).
     """
-    tokenizer, layout = backbone.tokenizer, LAYOUTS["qwen3"]
+    tokenizer, template = backbone.tokenizer, CHAT_TEMPLATES["qwen3"]
     text_only = PromptBuilder(tokenizer)._text  # the one thing not written anew: special-token text is plain text
 
     def plain(text: str) -> list[int]:
@@ -34,7 +34,7 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
 
     separator = plain(" \n\n")
     order = list(reversed(range(len(texts))))
-    ids = tokenizer(layout.head + "Here are some paragraphs:", add_special_tokens=False)["input_ids"]
+    ids = tokenizer(template.head + "Here are some paragraphs:", add_special_tokens=False)["input_ids"]
     spans = {}
     for position, index in enumerate(order):
         ids += separator
@@ -49,7 +49,7 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
     for asked in (query, "N/A"):
         instruction = plain("Please find information that are relevant to the following query in the paragraphs above.")
         tail = separator + instruction + separator + plain("Query:") + plain(f" {asked}")
-        tail += tokenizer(layout.tail, add_special_tokens=False)["input_ids"]
+        tail += tokenizer(template.tail, add_special_tokens=False)["input_ids"]
         first_row = len(ids) + len(separator)
         with torch.no_grad():
             attentions = eager(torch.tensor([[*ids, *tail]]), output_attentions=True).attentions

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from headrank.model import LAYOUTS, PromptBuilder, PromptSettings, Span, all_heads, read_head_scores
+from headrank.model import CHAT_TEMPLATES, PromptBuilder, PromptSettings, Span, all_heads, read_head_scores
 from tests.tiny import eager_scores, tiny_backbone
 from tests.tokenizers import qwen3_tokenizer
 
@@ -45,8 +45,8 @@ def template(tokenizer, content: str, *, tokenize: bool):
     return tokenizer(rendered, add_special_tokens=False)["input_ids"] if tokenize else rendered
 
 
-def test_the_layout_is_recognised(builder):
-    assert builder.layout is LAYOUTS["qwen3"]
+def test_the_chat_template_is_recognised(builder):
+    assert builder.chat_template is CHAT_TEMPLATES["qwen3"]
 
 
 def test_head_and_suffix_are_the_chat_templates_own_tokens(qwen3, builder):

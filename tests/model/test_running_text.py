@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from headrank.model import LAYOUTS, RELEASED, PromptBuilder, PromptSettings, plain_text_tokenizer
+from headrank.model import CHAT_TEMPLATES, PUBLISHED_TEMPLATES, PromptBuilder, PromptSettings, plain_text_tokenizer
 from tests.tokenizers import REAL
 
 PASSAGES = [
@@ -25,19 +25,19 @@ PASSAGES = [
 QUERY = "who sat, and when?"
 PROMPTS = {
     "default": PromptSettings(),
-    **{name: PromptSettings(layout=name, opening=" Here are some paragraphs:") for name in RELEASED},
-    "CoRe's labels": PromptSettings(layout="core", passage_label="[document {number}]", label_in_span=True),
+    **{name: PromptSettings(chat_template=name, opening=" Here are some paragraphs:") for name in PUBLISHED_TEMPLATES},
+    "CoRe's labels": PromptSettings(chat_template="core", passage_label="[document {number}]", label_in_span=True),
     "own words": PromptSettings(opening="Passages:", instruction="Find it!", query_label="Question (short):"),
 }
 
 
 def whole(settings: PromptSettings, tokenizer, *, separator: str | None = None) -> list[int]:
-    layout = PromptBuilder(tokenizer, settings).layout
-    separator = layout.separator if separator is None else separator
+    template = PromptBuilder(tokenizer, settings).chat_template
+    separator = template.separator if separator is None else separator
     labels = [settings.passage_label.replace("{number}", str(i + 1)) for i in range(len(PASSAGES))]
     parts = [f"{label} {text}" for label, text in zip(labels, PASSAGES, strict=True)]
     content = separator.join([settings.opening, *parts, settings.instruction, f"{settings.query_label} {QUERY}"])
-    return tokenizer(f"{layout.head}{content}{layout.tail}", add_special_tokens=False)["input_ids"]
+    return tokenizer(f"{template.head}{content}{template.tail}", add_special_tokens=False)["input_ids"]
 
 
 def built(settings: PromptSettings, tokenizer) -> list[int]:
@@ -63,7 +63,7 @@ def test_null_tails_are_running_text_too():
     tokenizer = REAL["smollm2"]()
     settings = PromptSettings()
     tail = PromptBuilder(tokenizer, settings).build("q", ["The cat sat."], with_null=True).tails[1]
-    text = f"The cat sat. \n\n{settings.instruction} \n\nQuery: N/A{LAYOUTS['chatml'].tail}"
+    text = f"The cat sat. \n\n{settings.instruction} \n\nQuery: N/A{CHAT_TEMPLATES['chatml'].tail}"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert list(tail.ids) == ids[-len(tail.ids) :]
 
@@ -89,7 +89,7 @@ def llama3_like() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("wording", PROMPTS)
 def test_the_default_separator_suits_llama_3(wording):
     tokenizer = llama3_like()
-    assert PromptBuilder(tokenizer, PROMPTS[wording]).layout.separator == " \n\n"
+    assert PromptBuilder(tokenizer, PROMPTS[wording]).chat_template.separator == " \n\n"
     assert built(PROMPTS[wording], tokenizer) == whole(PROMPTS[wording], tokenizer)
     bare = PromptSettings(separator="\n\n")
     assert built(bare, tokenizer) != whole(bare, tokenizer)  # a full stop merges with it

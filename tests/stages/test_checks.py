@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
 from headrank.errors import ConfigError, ModelError
 from headrank.experiment import MAIN_SYSTEM, SystemSettings
 from headrank.heads import EntropyRegularized, GivenHeads
-from headrank.model import BackboneSettings, count_layers
+from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, count_layers
 from headrank.pipeline import run_experiment
 from headrank.stages.lists import DataLoader
 from tests.baselines.toy import cross_encoder_folder
@@ -34,6 +35,26 @@ def with_system(experiment, system):
 def test_more_layers_than_the_model_has(experiment, monkeypatch):
     deeper = replace(experiment, selection=replace(experiment.selection, max_layer=99))
     refused(deeper, monkeypatch, "reading.max_layer is 99")
+
+
+def test_a_chat_template_with_tokens_that_the_model_does_not_have(experiment, monkeypatch):
+    system = experiment.systems[MAIN_SYSTEM]
+    template = ChatTemplate("mine", "<|turn|>", "")
+    prompt = PromptSettings(chat_template=template)
+    refused(with_system(experiment, replace(system, prompt=prompt)), monkeypatch, "<|turn|>")
+
+
+def test_a_chat_template_with_a_token_beyond_the_embeddings(experiment, monkeypatch, tmp_path):
+    folder = tmp_path / "more-tokens"
+    shutil.copytree(experiment.model.model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<|turn|>"])
+    tokenizer.save_pretrained(folder)
+    system = replace(
+        experiment.systems[MAIN_SYSTEM], prompt=PromptSettings(chat_template=ChatTemplate("mine", "", "<|turn|>"))
+    )
+    there = replace(experiment, model=replace(experiment.model, model=str(folder)))
+    refused(with_system(there, system), monkeypatch, "<|turn|>")
 
 
 def test_more_heads_than_the_layers_have(experiment, monkeypatch):

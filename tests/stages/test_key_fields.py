@@ -13,7 +13,7 @@ from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
 from headrank.data import DataSettings
 from headrank.experiment import MAIN_SYSTEM, Experiment, SelectionSettings, SystemSettings
 from headrank.heads import GivenHeads, HeadsFile
-from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
+from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, ScorerSettings, StateSettings
 from headrank.pipeline import run_experiment
 from headrank.stages.align import align_key
 from headrank.stages.key_fields import LEFT_OUT, in_key, scorer_in_key
@@ -24,6 +24,7 @@ from tests.pipelines import ALIGNMENT, files, no_model
 IN_KEYS = {
     BackboneSettings: {"model", "revision", "dtype", "random_weights", "overrides", "family"},
     PromptSettings: {field.name for field in dataclasses.fields(PromptSettings)},  # all are tokens that the model reads
+    ChatTemplate: {"name", "head", "tail", "markers", "separator", "query_rows"},
     ScorerSettings: {
         "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion_alpha", "order", "seed", "eps",
     },
@@ -130,6 +131,18 @@ def test_the_seed_counts_for_shuffled_orders_and_the_power_for_residuals():
     assert numbers(seed=1, order="shuffled") != numbers(order="shuffled")
     assert numbers(power=1.0, calibration="none") == numbers(calibration="none")
     assert numbers(power=1.0) != numbers()
+
+
+def test_the_content_of_a_chat_template_counts(aligned):
+    template = ChatTemplate("mine", "<|im_start|>", "<|im_end|>")
+    one, other = (
+        replace(aligned, systems={MAIN_SYSTEM: replace(aligned.systems[MAIN_SYSTEM], prompt=PromptSettings(t))})
+        for t in (template, replace(template, tail="<|im_end|>\n"))
+    )
+    assert changed(keys(one), keys(other)) == {
+        "table",
+        "heads",
+    }  # the others depend on the file of heads, which is as before
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from headrank.errors import ConfigError, ModelError
-from headrank.model.chat_templates import LAYOUTS
+from headrank.model.chat_templates import CHAT_TEMPLATES
 from headrank.model.loading.folder import CONFIG, in_folder, weight_names
 from headrank.model.readout import ATTENTION_NAME
 from headrank.settings import meant
@@ -121,7 +121,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
     rows = int(config.get_text_config(decoder=True).vocab_size)
     vocabulary: dict[str, int] = tokenizer.get_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
     added = set(tokenizer.get_added_vocab())  # pyright: ignore[reportCallIssue, reportOptionalCall]
-    frames = "".join(f"{layout.head}{layout.tail}" for layout in LAYOUTS.values()) + str(tokenizer.chat_template)
+    frames = "".join(f"{one.head}{one.tail}" for one in CHAT_TEMPLATES.values()) + str(tokenizer.chat_template)
     named = {getattr(tokenizer, f"{kind}_token", None) for kind in ("bos", "eos", "unk", "pad", "sep", "cls")}
     beyond = {
         token: number

@@ -135,7 +135,7 @@ def test_a_tokenizer_beyond_the_embeddings_is_refused_before_weights_are_read(de
 @pytest.mark.parametrize("token", ["<pad>", "\n\n\n", "<|im_start|>"])
 def test_an_added_token_beyond_the_embeddings_is_refused_if_a_prompt_can_hold_it(token, decoder):
     tokenizer = tiny_tokenizer()
-    if token == "<|im_start|>":  # the chat layout's own
+    if token == "<|im_start|>":  # of the model's chat template
         change_json(decoder / "config.json", vocab_size=tokenizer.convert_tokens_to_ids(token))
     else:
         change_json(decoder / "config.json", vocab_size=len(tokenizer))

@@ -137,7 +137,7 @@ def test_the_converted_model_is_the_files_model(cache, caplog):
     cut = load_backbone(BackboneSettings(device="cpu"), depth=2)
     assert (cut.depth, cut.layers) == (2, 30)
     builder = PromptBuilder(cut.tokenizer)
-    assert builder.layout.name == "chatml"
+    assert builder.chat_template.name == "chatml"
     hostile = [*tokenizer.get_added_vocab(), "<|im_start|>system"]
     prompt = builder.build(hostile[0], hostile, with_null=False)
     special = set(tokenizer.get_added_vocab().values())

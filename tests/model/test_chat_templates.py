@@ -1,5 +1,6 @@
-"""Chat layouts: found from the vocabulary, as in released code, named, or given piece by piece."""
+"""Chat templates: found by the vocabulary, named, or given; special tokens that the model lacks are refused."""
 
+import dataclasses
 import re
 from dataclasses import replace
 
@@ -7,7 +8,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from headrank.model import LAYOUTS, RELEASED, PromptBuilder, PromptSettings, Span
+from headrank.errors import ConfigError
+from headrank.model import CHAT_TEMPLATES, PUBLISHED_TEMPLATES, ChatTemplate, PromptBuilder, PromptSettings, Span
 from tests.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -40,36 +42,28 @@ def tokenizer_with(*special: str, **options) -> PreTrainedTokenizerFast:
         (["<think>", "</think>"], "plain"),
     ],
 )
-def test_layouts_are_found_by_what_the_vocabulary_holds(special, name):
+def test_chat_templates_are_found_by_what_the_vocabulary_holds(special, name):
     tokenizer = tokenizer_with(*special)
     builder = PromptBuilder(tokenizer)
-    assert builder.layout is LAYOUTS[name]
+    assert builder.chat_template is CHAT_TEMPLATES[name]
     prompt = builder.build("q", ["a"], with_null=False)
     added = set(tokenizer.get_added_vocab().values())
     frame = [i for i in (*prompt.prefix, *prompt.tails[0].ids) if i in added]
-    text = LAYOUTS[name].head + LAYOUTS[name].tail
+    text = CHAT_TEMPLATES[name].head + CHAT_TEMPLATES[name].tail
     wanted = re.findall("|".join(map(re.escape, special)), text)
-    assert [str(tokenizer.decode([i])) for i in frame] == wanted  # each is one token, in the layout's order
+    assert [str(tokenizer.decode([i])) for i in frame] == wanted  # each is one token, in the template's order
     whole = str(tokenizer.decode([*prompt.prefix, *prompt.tails[0].ids]))
-    assert whole.startswith(LAYOUTS[name].head)
-    assert whole.endswith(LAYOUTS[name].tail)
+    assert whole.startswith(CHAT_TEMPLATES[name].head)
+    assert whole.endswith(CHAT_TEMPLATES[name].tail)
 
 
 QWEN3 = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-
-
 LLAMA3 = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-
-
 MISTRAL = ["<s>", "[INST]", "[/INST]"]
-
-
 LLAMA3_FRAME = (
     "<|begin_of_text|><|start_header_id|>user<|end_header_id|>",
     "<|eot_id|><|start_header_id|>assistant<|end_header_id|>",
 )
-
-
 CHATML_FRAME = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
 
 
@@ -89,18 +83,65 @@ CHATML_FRAME = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
     ],
 )
 def test_the_frames_of_released_code(method, special, frame, separator, rows):
-    builder = PromptBuilder(tokenizer_with(*special), PromptSettings(layout=method))
-    layout = builder.layout
-    assert layout in RELEASED[method]
-    assert (layout.head, layout.tail, layout.separator, layout.rows) == (*frame, separator, rows)
+    builder = PromptBuilder(tokenizer_with(*special), PromptSettings(chat_template=method))
+    template = builder.chat_template
+    assert template in PUBLISHED_TEMPLATES[method]
+    assert (template.head, template.tail, template.separator, template.query_rows) == (*frame, separator, rows)
     tail = builder.build("q", ["a"], with_null=False).tails[0]
-    assert tail.rows("layout") == tail.rows(rows)
+    assert tail.rows("published") == tail.rows(rows)
 
 
-@pytest.mark.parametrize("method", ["auto", *RELEASED])
+@pytest.mark.parametrize("method", ["auto", *PUBLISHED_TEMPLATES])
 def test_every_tokenizer_finds_a_frame(method):
     """A vocabulary without chat tokens gets the plain one."""
-    assert PromptBuilder(tokenizer_with("<eos>"), PromptSettings(layout=method)).layout.name == "plain"
+    assert PromptBuilder(tokenizer_with("<eos>"), PromptSettings(chat_template=method)).chat_template.name == "plain"
+
+
+def test_a_chat_template_can_be_named():
+    builder = PromptBuilder(TOKENIZER, PromptSettings(chat_template="chatml"))
+    tail = builder.build("q", ["a"], with_null=False).tails[0]
+    assert decode(tail.ids, tail.suffix) == "<|im_end|>\n<|im_start|>assistant\n"
+
+
+MINE = ChatTemplate("mine", "<|im_start|>", "<|im_end|>", separator=" | ", query_rows="query")
+
+
+@pytest.mark.parametrize("chosen", [MINE, dataclasses.asdict(MINE)], ids=["template", "fields"])
+def test_a_chat_template_can_be_given(chosen):
+    settings = PromptSettings(chat_template=chosen, opening="Read:", instruction="Find:")
+    assert settings.chat_template == MINE
+    prompt = PromptBuilder(TOKENIZER, settings).build("why?", ["a"], with_null=False)
+    ids = [*prompt.prefix, *prompt.tails[0].ids]
+    assert TOKENIZER.decode(ids) == "<|im_start|>Read: | [1] a | Find: | Query: why?<|im_end|>"
+    assert prompt.tails[0].rows("published") == prompt.tails[0].query
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"head": 3}, "chat_template.head is 3"),
+        ({"query_rows": "published"}, "chat_template.query_rows is 'published'"),
+        ({"tails": ""}, "chat_template.tails"),
+    ],
+)
+def test_wrong_fields_of_a_chat_template_are_named(fields, found):
+    with pytest.raises(ConfigError, match=re.escape(found)):
+        PromptSettings(chat_template={**dataclasses.asdict(MINE), **fields})
+
+
+@pytest.mark.parametrize(
+    ("settings", "token"),
+    [
+        (PromptSettings(chat_template="llama3"), "<|begin_of_text|>"),
+        (PromptSettings(chat_template=replace(MINE, tail="a<|im_ends|>b")), "<|im_ends|>"),
+        (PromptSettings(chat_template=replace(MINE, tail="<end_of_turn>")), "<end_of_turn>"),
+        (PromptSettings(head="<s>"), "<s>"),
+        (PromptSettings(separator="<|im_end|>"), "<|im_end|>"),  # known, but a separator is plain text
+    ],
+)
+def test_special_tokens_that_would_be_plain_text_are_refused(settings, token):
+    with pytest.raises(ConfigError, match=re.escape(token)):
+        PromptBuilder(TOKENIZER, settings)
 
 
 def test_the_frame_and_its_spaces_can_be_given():
@@ -119,12 +160,6 @@ def test_the_frame_and_its_spaces_can_be_given():
     assert [decode(prompt.prefix, span) for span in prompt.passages] == [" a", " b"]
     inside = PromptBuilder(TOKENIZER, replace(given, label_in_span=True)).build("q", ["a"], with_null=False)
     assert decode(inside.prefix, inside.passages[0]) == "[document 1] a"
-
-
-def test_a_layout_can_be_named():
-    builder = PromptBuilder(TOKENIZER, PromptSettings(layout="chatml"))
-    tail = builder.build("q", ["a"], with_null=False).tails[0]
-    assert decode(tail.ids, tail.suffix) == "<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_an_empty_head_leaves_a_first_token_where_the_model_has_one():
