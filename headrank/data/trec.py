@@ -145,6 +145,33 @@ def ranking_fault(ranking: Ranking) -> str | None:
     return None
 
 
+def _check_tag(tag: str) -> None:
+    fault = id_fault(tag)
+    if fault:
+        raise ValueError(f"run tag {shown(tag)} {fault}")
+
+
+def ranking_lines(ranking: Ranking, tag: str) -> tuple[list[str], int]:
+    """The lines of one query in a run file, see `write_run`, and the number of scores that `separate_scores` lowered.
+
+    Raises what `write_run` raises.
+    """
+    _check_tag(tag)
+    query_id, scores = ranking.query_id, ranking.scores
+    _check_writable(query_id, ranking.passage_ids)
+    if any(later > earlier for earlier, later in pairwise(scores)):
+        raise ValueError(f"query {shown(query_id)}: expected non-increasing scores, found scores that increase")
+    try:
+        separated = separate_scores(scores)
+    except ValueError as error:
+        raise ValueError(f"query {shown(query_id)}: {error}") from None
+    lines = [
+        f"{query_id} Q0 {passage_id} {rank} {score!r} {tag}\n"
+        for rank, (passage_id, score) in enumerate(zip(ranking.passage_ids, separated, strict=True), 1)
+    ]
+    return lines, sum(1 for given, written in zip(scores, separated, strict=True) if np.float32(given) != written)
+
+
 def write_run(path: str | Path, run: Run, tag: str) -> None:
     """Write a TREC run file atomically, with ranks 1, 2, 3, ... and queries and passages in the order given.
 
@@ -162,9 +189,7 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
             characters, a passage is repeated, scores increase or are not finite float32 numbers, or a ranking is stored
             under another query's id.
     """
-    fault = id_fault(tag)
-    if fault:
-        raise ValueError(f"run tag {shown(tag)} {fault}")
+    _check_tag(tag)
     lines: list[str] = []
     moved = 0
     for query_id, ranking in run.items():
@@ -172,19 +197,9 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
             raise ValueError(
                 f"expected the ranking of query {shown(query_id)}, found that of query {shown(ranking.query_id)}"
             )
-        _check_writable(query_id, ranking.passage_ids)
-        scores = ranking.scores
-        if any(later > earlier for earlier, later in pairwise(scores)):
-            raise ValueError(f"query {shown(query_id)}: expected non-increasing scores, found scores that increase")
-        try:
-            separated = separate_scores(scores)
-        except ValueError as error:
-            raise ValueError(f"query {shown(query_id)}: {error}") from None
-        moved += sum(1 for given, written in zip(scores, separated, strict=True) if np.float32(given) != written)
-        lines += [
-            f"{query_id} Q0 {passage_id} {rank} {score!r} {tag}\n"
-            for rank, (passage_id, score) in enumerate(zip(ranking.passage_ids, separated, strict=True), 1)
-        ]
+        of_query, changed = ranking_lines(ranking, tag)
+        lines += of_query
+        moved += changed
     empty = sum(1 for ranking in run.values() if not ranking.results)
     if empty:
         _log.warning("%s: %d of %d queries have no passages; they are not written", path, empty, len(run))
