@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from headrank.alignment.adapters import READ_LAST, TrainedSettings, prepare_trained
-from headrank.alignment.reader import checkpoint_activations
+from headrank.alignment.adapters import READ_LAST, TrainedSettings, checkpoint_activations, prepare_trained
 from headrank.model import (
     BackboneSettings,
     PromptBuilder,

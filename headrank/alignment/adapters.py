@@ -97,6 +97,18 @@ def prepare_trained(
     return parameters
 
 
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Recompute the layers' activations in the backward pass while the model is in train mode."""
+    # The method was renamed in transformers 5. Reentrant checkpointing would lose the gradients of head scores.
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def zero_loss(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """0 that depends on the parameters, so that each gets a gradient, which DDP waits for."""
+    return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())
+
+
 def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
     """The model's LoRA layers by the name of the matrix that each adapts."""
     from peft.tuners.lora import LoraLayer

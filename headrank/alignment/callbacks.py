@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,7 +18,6 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from headrank.alignment.adapters import TrainedPart
 from headrank.alignment.module import AlignmentModule
-from headrank.alignment.reader import computed_layers
 from headrank.alignment.validation import gather
 from headrank.data.labelled import LabelledList
 from headrank.heads import (
@@ -29,7 +29,8 @@ from headrank.heads import (
     read_head_table,
     select_heads,
 )
-from headrank.model import BatchSettings, ListReader, all_heads
+from headrank.model import BatchSettings, all_heads
+from headrank.model.last_layer import computed_layers
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class ReselectHeads(Callback):
         lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
         table = self._read(module, [x for x in lists if x.has_pairs], trainer.global_rank, trainer.world_size)
         count = self.count or len(module.heads)
-        chosen = select_heads(table, self.criterion, module.reader.scorer, count=count)
+        chosen = select_heads(table, self.criterion, module.scorer, count=count)
         before, depth = set(module.heads), module.depth
         self._done = trainer.current_epoch if log else self._epoch
         module.set_heads(chosen.heads, self._origin(chosen, table, module))
@@ -138,12 +139,9 @@ class ReselectHeads(Callback):
         if len(query_ids) != len(lists):
             raise ValueError(f"{len(lists)} training lists with {len(query_ids)} query ids; expected distinct ids")
         if share:
-            scorer = module.reader.scorer
-            reader = ListReader(
-                module.backbone, module.reader.prompts, scorer.query_rows, BatchSettings(self.batch_size)
-            )
+            reader = replace(module.reader, batches=BatchSettings(self.batch_size))
             filtered = self.criterion.needs_filtered
-            with _eval_mode(module), computed_layers(module.backbone, module.max_layer or 0):
+            with _eval_mode(module), computed_layers(module.model, module.max_layer or 0):
                 table = read_head_table(reader, share, heads, seeds=self.seeds, filtered=filtered)
         parts = gather(table.lists)
         together: list[LabelledScores] = [

@@ -59,7 +59,7 @@ def aligned_heads(module: AlignmentModule) -> HeadsFile:
         weights=tuple(module.weights.detach().cpu().tolist()),
         criterion=dict(module.origin["criterion"]),
         prompt=module.reader.prompts.settings,
-        scorer=module.reader.scorer,
+        scorer=module.scorer,
         query_ids=tuple(module.origin["query_ids"]),
         seeds=tuple(module.origin["seeds"]),
         project_version=importlib.metadata.version("headrank"),

@@ -27,22 +27,24 @@ from headrank.alignment.adapters import (
     StartModel,
     TrainedPart,
     TrainedSettings,
+    checkpoint_activations,
     decoder_layers,
     layer_of,
     prepare_trained,
     reached,
+    zero_loss,
 )
 from headrank.alignment.checkpoint import KEY, check_identity, check_tensors, fingerprint
 from headrank.alignment.losses import ListwiseInput, WeightedLosses
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
 from headrank.alignment.pairs import PairSettings, mine_pairs
-from headrank.alignment.reader import LabelledReader, checkpoint_activations
+from headrank.alignment.scores import read_lists, score_lists
 from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
 from headrank.data.batches import ListBatch
 from headrank.data.labelled import LabelledList
 from headrank.io.artifacts import artifact_key
-from headrank.model import Backbone, Head, PromptBuilder, PromptSettings, ScorerSettings
+from headrank.model import Backbone, CutCounts, Head, ListReader, PromptBuilder, PromptSettings, ScorerSettings
 from headrank.model.head_scores import check_heads
 
 
@@ -89,7 +91,9 @@ class AlignmentModule(LightningModule):
         self.strict_loading = False  # checkpoints hold only the trained tensors; on_load_checkpoint checks them
         self.backbone, self.model = backbone, backbone.model
         self.losses, self.pairs = losses, pairs or PairSettings()
-        self.reader = LabelledReader(backbone, PromptBuilder(backbone.tokenizer, prompt), scorer or ScorerSettings())
+        self.scorer = scorer or ScorerSettings()
+        self.reader = ListReader(backbone, PromptBuilder(backbone.tokenizer, prompt), self.scorer.query_rows)
+        self.cuts = CutCounts()  # over all lists read so far
         self.temperature, self.seed = temperature, seed
         self.trained_settings, self.optimizer = trained or TrainedSettings(), optimizer or OptimizerSettings()
         if not 0 < temperature < float("inf"):
@@ -184,15 +188,15 @@ class AlignmentModule(LightningModule):
                 "no list of the batch has two grades: under FSDP every rank must read a list in every step"
             )
         if not lists:
-            total, parts = _zero(list(self.trained.values())), dict.fromkeys(self.losses.terms, 0.0)
+            total, parts = zero_loss(list(self.trained.values())), dict.fromkeys(self.losses.terms, 0.0)
         else:
             reference = self._reference(lists)
             with torch.set_grad_enabled(self.trained_settings.part != TrainedPart.HEAD_WEIGHTS):
-                scores = self.reader.read(lists, self.heads)
-            z = self.reader.passage_scores(lists, scores, self.weights)
+                readings = read_lists(self.reader, lists, self.heads, self.scorer, self.cuts)
+            z = score_lists(lists, readings, self.scorer, self.weights)
             results = [self._loss(*each) for each in zip(lists, z, reference, strict=True)]
             total = torch.stack([loss for loss, _ in results]).sum()
-            total = total + _zero(self.idle) if self._sharded is None else self._sharded.tie(total)
+            total = total + zero_loss(self.idle) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
         # times the world size: Lightning averages these integers over ranks and rounds down
         counted = len(lists) * self.trainer.world_size if batch.weight else 0
@@ -215,17 +219,17 @@ class AlignmentModule(LightningModule):
         if not self.losses.needs_reference:
             return [None] * len(lists)
         with torch.no_grad(), self._start.entered():
-            scores = self.reader.read(lists, self.start_heads)
+            readings = read_lists(self.reader, lists, self.start_heads, self.scorer, self.cuts)
             weights = torch.tensor(self.start_weights, device=self.device)
-            return [z * self.temperature for z in self.reader.passage_scores(lists, scores, weights)]
+            return [z * self.temperature for z in score_lists(lists, readings, self.scorer, weights)]
 
     def validation_step(self, batch: ListBatch, batch_idx: int) -> None:
         """Collect each list's ranking by z as at inference (no temperature)."""
-        scores = self.reader.read(batch.lists, self.heads)
-        z = self.reader.passage_scores(batch.lists, scores, self.weights)
-        alpha = self.reader.scorer.fusion_alpha
-        for one, read, values in zip(batch, scores, z, strict=True):
-            self._records.append(ValidationRecord.from_scores(one, values, read.query.sum(0), fusion_alpha=alpha))
+        readings = read_lists(self.reader, batch.lists, self.heads, self.scorer, self.cuts)
+        z, alpha = score_lists(batch.lists, readings, self.scorer, self.weights), self.scorer.fusion_alpha
+        for one, reading, values in zip(batch, readings, z, strict=True):
+            masses = reading.scores.query.sum(0)
+            self._records.append(ValidationRecord.from_scores(one, values, masses, fusion_alpha=alpha))
 
     def on_validation_epoch_start(self) -> None:
         """Drop the records of an interrupted validation."""
@@ -255,7 +259,7 @@ class AlignmentModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """Plain values that must be equal to resume from a checkpoint."""
         settings = self.backbone.settings
-        scorer = {name: value for name, value in self.reader.scorer.identity.items() if name != "order"}
+        scorer = {name: value for name, value in self.scorer.identity.items() if name != "order"}
         return {
             "model": settings.model,
             "revision": settings.revision,
@@ -293,8 +297,3 @@ class AlignmentModule(LightningModule):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         self.on_load_checkpoint(checkpoint)
         self.load_state_dict(checkpoint["state_dict"], strict=False)
-
-
-def _zero(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """0 that depends on the parameters, so that each gets a gradient, which DDP waits for."""
-    return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())

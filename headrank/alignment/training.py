@@ -186,8 +186,8 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
     if best.best_model_score is not None and trainer.is_global_zero:
         logger.info("align: best %s %.4f", MONITOR, float(best.best_model_score))
-    if module.reader.cuts:
-        logger.info("align: cut %s (all epochs, this process)", module.reader.cuts)
+    if module.cuts:
+        logger.info("align: cut %s (all epochs, this process)", module.cuts)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ only for their kv heads. `Deepest` is passed as the keyword `headrank_deepest` o
 import functools
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,21 @@ def prepare_layers(model: PreTrainedModel) -> None:
     for number, layer in enumerate(layers):
         # An instance attribute `forward`, as in accelerate's hooks: it survives copies and pickling.
         layer.forward = functools.partial(_forward, layer, number)
+
+
+@contextmanager
+def computed_layers(model: PreTrainedModel, depth: int) -> Iterator[None]:
+    """Compute only the first `depth` decoder layers within the context, in any pass and for any family.
+
+    Transformers' models loop over `config.num_hidden_layers`. Not for several threads that share a model.
+    """
+    config = model.config.get_text_config(decoder=True)
+    whole = config.num_hidden_layers
+    config.num_hidden_layers = depth
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = whole
 
 
 def _forward(layer: nn.Module, number: int, hidden_states: Tensor, **kwargs: Any) -> Tensor:

@@ -12,6 +12,7 @@ from headrank.model.batching import BatchRunner, BatchSettings, free_memory, hal
 from headrank.model.blocks.store import PassageStates
 from headrank.model.forward import read_head_scores
 from headrank.model.head_scores import Head, HeadScores
+from headrank.model.last_layer import computed_layers
 from headrank.model.prompt import Encoded, Prompt, PromptBuilder
 from headrank.ranking import CandidateList
 
@@ -75,10 +76,26 @@ class ListReader:
             for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
                 for member, scores in zip(shared[i].members, of_queries, strict=True):
                     number, own = chunk[member]
-                    order = tuple(orders[number])
-                    yield Reading(
-                        number, order, scores, prompts[i], tuple(sorted(order[c] for c in own.cut)), own.query_cut
-                    )
+                    yield _reading(number, orders[number], scores, prompts[i], own)
+
+    def read_pass(
+        self,
+        lists: Sequence[CandidateList],
+        orders: Sequence[tuple[int, ...]],
+        heads: Sequence[Head],
+        *,
+        with_null: bool,
+        per_token: bool = False,
+    ) -> list[Reading]:
+        """One reading per list and order, in the given order, from a single pass. Differentiable.
+
+        Only the layers up to the deepest head are computed. Each list has its own prompt. Stored states are not used.
+        """
+        prompts = self._build(lists, orders, range(len(lists)), with_null=with_null)
+        with computed_layers(self.backbone.model, max(head.layer for head in heads) + 1):
+            scores = read_head_scores(self.backbone, prompts, heads, query_rows=self.query_rows, per_token=per_token)
+        each = zip(orders, scores, prompts, strict=True)
+        return [_reading(n, order, of_list, prompt, prompt) for n, (order, of_list, prompt) in enumerate(each)]
 
     def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
         """The head scores of each prompt's queries. On an out-of-memory error a prompt is split."""
@@ -114,8 +131,8 @@ class ListReader:
         known: Encoded = {}
 
         def build(numbers: list[int]) -> list[tuple[int, Prompt]]:
-            texts = [(lists[n].query.text, [lists[n].passages[i].text for i in orders[n]]) for n in numbers]
-            return list(zip(numbers, self.prompts.build_many(texts, with_null=with_null, known=known), strict=True))
+            prompts = self._build(lists, orders, numbers, with_null=with_null, known=known)
+            return list(zip(numbers, prompts, strict=True))
 
         with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as thread:
             chunks = (thread.submit(build, part) for part in _chunks(line, characters))
@@ -124,6 +141,24 @@ class ListReader:
                 built = chunk.result()
                 chunk = next(chunks, None)
                 yield built
+
+    def _build(
+        self,
+        lists: Sequence[CandidateList],
+        orders: Sequence[tuple[int, ...]],
+        numbers: Sequence[int],
+        *,
+        with_null: bool,
+        known: Encoded | None = None,
+    ) -> list[Prompt]:
+        """The prompts of the numbered lists, passages in context order."""
+        texts = [(lists[n].query.text, [lists[n].passages[i].text for i in orders[n]]) for n in numbers]
+        return self.prompts.build_many(texts, with_null=with_null, known=known)
+
+
+def _reading(number: int, order: Sequence[int], scores: HeadScores, prompt: Prompt, own: Prompt) -> Reading:
+    """The reading of a list in this order. `own` is its own prompt, `prompt` the one that was read."""
+    return Reading(number, tuple(order), scores, prompt, tuple(sorted(order[c] for c in own.cut)), own.query_cut)
 
 
 def _chunks(line: Sequence[int], characters: Sequence[int]) -> Iterator[list[int]]:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 from lightning.pytorch import Callback
 
+from headrank.alignment.scores import read_lists, score_lists
 from headrank.data.batches import ListBatch
 
 PARTS = ("lora", "full", "head_weights")
@@ -23,6 +24,12 @@ def step(module, lists, *, weight=None):
     module._trainer = SimpleNamespace(world_size=1, current_epoch=0)
     module.log = module.log_dict = lambda *_, **__: None
     return module.training_step(ListBatch(lists, weight), 0)
+
+
+def read_and_score(module, lists):
+    """The head scores and z of lists with the module's heads."""
+    readings = read_lists(module.reader, lists, module.heads, module.scorer, module.cuts)
+    return [one.scores for one in readings], score_lists(lists, readings, module.scorer, module.weights)
 
 
 class Kill(Callback):

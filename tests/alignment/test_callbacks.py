@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.heads import EntropyRegularized, GivenHeads, QueryFocused, read_head_table, select_heads
-from headrank.model import Head, ListReader, all_heads
+from headrank.model import Head, all_heads
 from tests.alignment.steps import Kill, same, trained_values
 from tests.alignment.toy import attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
@@ -47,10 +47,10 @@ def make(tokenizer, tmp_path):
 
 
 def select_by_hand(module, data):
-    reader = ListReader(module.backbone, module.reader.prompts, "query")
+    reader = module.reader
     lists = data.training_lists
     table = read_head_table(reader, lists, all_heads(3, 4), seeds=(0, 1, 2))
-    return select_heads(table, CRITERION, module.reader.scorer, count=2).heads
+    return select_heads(table, CRITERION, module.scorer, count=2).heads
 
 
 def test_heads_are_selected_with_the_current_weights(make, tmp_path):

@@ -12,8 +12,8 @@ from headrank.alignment.validation import ValidationRecord, measure
 from headrank.evaluation import score_queries
 from headrank.model import Head
 from headrank.ranking import ContextScores, Ranking
-from tests.alignment.steps import PARTS, step, trained_values
-from tests.alignment.toy import HEADS, KEPT_CLOSE, attention_only, fit, toy_data, toy_list, toy_module
+from tests.alignment.steps import PARTS, read_and_score, step, trained_values
+from tests.alignment.toy import KEPT_CLOSE, attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 
 
@@ -65,7 +65,7 @@ def test_reference_scores_are_the_start_models(fresh, tmp_path, part):
     for z, reference in zip(start, module._reference(lists), strict=True):
         assert torch.equal(z, reference)
         assert not reference.requires_grad
-    now = module.reader.passage_scores(lists, module.reader.read(lists, HEADS), module.weights)
+    _, now = read_and_score(module, lists)
     assert not torch.allclose(4.0 * now[0], start[0])
 
 
@@ -138,7 +138,7 @@ def test_validation_counts_each_query_once(fresh, tmp_path):
     lists = [one for batch in data.val_dataloader() for one in batch]
     assert len(lists) == 4
     with torch.no_grad():
-        z = module.reader.passage_scores(lists, module.reader.read(lists, HEADS), module.weights)
+        _, z = read_and_score(module, lists)
     records = [ValidationRecord.from_scores(one, value, value.abs()) for one, value in zip(lists, z, strict=True)]
     rankings = {r.ranking.query_id: r.ranking for r in records}
     values = score_queries(

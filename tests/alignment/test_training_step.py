@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from headrank.alignment import ListwiseInput, PairSettings, mine_pairs
-from headrank.alignment.adapters import lora_layers
-from headrank.alignment.reader import checkpoint_activations, computed_layers
+from headrank.alignment.adapters import checkpoint_activations, lora_layers
 from headrank.data.batches import ListBatch, ListBatches, Shard, training_batches
 from headrank.model import Head, PromptBuilder, ScorerSettings, passage_scores, read_head_scores
-from tests.alignment.steps import PARTS, same, step, trained_values
+from headrank.model.last_layer import computed_layers
+from tests.alignment.steps import PARTS, read_and_score, same, step, trained_values
 from tests.alignment.toy import HEADS, LOSSES, PROMPT, attention_only, fit, toy_data, toy_list, toy_module
 from tests.tiny import tiny_backbone
 
@@ -121,7 +121,7 @@ def test_layers_behind_the_deepest_head_are_not_computed(fresh):
     step(module, [toy_list(0)])
     assert calls == [1]
     assert fresh.depth == 3
-    with pytest.raises(KeyError), computed_layers(fresh, 1):
+    with pytest.raises(KeyError), computed_layers(fresh.model, 1):
         raise KeyError  # the depth is put back
     assert fresh.depth == 3
 
@@ -129,19 +129,18 @@ def test_layers_behind_the_deepest_head_are_not_computed(fresh):
 def test_bf16_autocast_keeps_the_readout_in_fp32(fresh):
     module = toy_module(fresh, scorer=ScorerSettings(power=0.0, token_filter=True))
     lists = [toy_list(0)]
-    exact = module.reader.read(lists, HEADS)[0]
+    ((exact,), _) = read_and_score(module, lists)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        read = module.reader.read(lists, HEADS)
-        z = module.reader.passage_scores(lists, read, module.weights)[0]
+        (read,), (z,) = read_and_score(module, lists)
         loss = step(module, lists)
-    for value in (read[0].query, read[0].null, read[0].tokens.query, z, loss):
+    for value in (read.query, read.null, read.tokens.query, z, loss):
         assert value.dtype == torch.float32
-    assert not torch.equal(read[0].query, exact.query)  # autocast was on
-    torch.testing.assert_close(read[0].query, exact.query, rtol=0.2, atol=0.02)
+    assert not torch.equal(read.query, exact.query)  # autocast was on
+    torch.testing.assert_close(read.query, exact.query, rtol=0.2, atol=0.02)
     # nothing was rounded to bf16 on the way: sums and z are those of the fp32 readings
-    member = read[0].tokens.passage[:, None] == torch.arange(6)
-    torch.testing.assert_close(read[0].query, read[0].tokens.query @ member.float(), rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(z, passage_scores(read[0], module.reader.scorer, module.weights), rtol=0, atol=0)
+    member = read.tokens.passage[:, None] == torch.arange(6)
+    torch.testing.assert_close(read.query, read.tokens.query @ member.float(), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(z, passage_scores(read, module.scorer, module.weights), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -158,3 +158,18 @@ def test_what_fails_while_tokenising_is_raised(backbone):
 def test_settings_that_are_refused(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} is 0"):
         BatchSettings(**options)
+
+
+def test_one_pass_reads_what_batches_read_and_keeps_the_callers_order(backbone):
+    reader = ListReader(backbone, PromptBuilder(backbone.tokenizer))
+    lists = lists_of([3, 9, 1])
+    orders = [tuple(reversed(range(len(item)))) for item in lists]
+    batched = {one.number: one for one in reader.read(lists, orders, HEADS, with_null=True)}
+    readings = reader.read_pass(lists, orders, HEADS, with_null=True)
+    assert [one.number for one in readings] == [0, 1, 2]
+    for one in readings:
+        assert one.scores.query.requires_grad
+        assert one.scores.null is not None
+        assert (one.order, one.cut, one.query_cut) == (orders[one.number], (), False)
+        torch.testing.assert_close(one.scores.query.detach(), batched[one.number].scores.query, rtol=1e-4, atol=1e-6)
+    assert backbone.depth == 3, "all layers are back"

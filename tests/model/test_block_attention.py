@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from headrank.alignment.reader import checkpoint_activations
+from headrank.alignment.adapters import checkpoint_activations
 from headrank.model import Backbone, Head, Prompt, PromptBuilder, PromptSettings, all_heads, read_head_scores
 from headrank.model.block_attention import group_blocks
 from headrank.model.blocks.visibility import may_see, tail_owners

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from headrank.alignment.adapters import MATRICES, READ_LAST, TrainedSettings, prepare_trained
-from headrank.alignment.reader import checkpoint_activations
+from headrank.alignment.adapters import MATRICES, READ_LAST, TrainedSettings, checkpoint_activations, prepare_trained
 from headrank.model import (
     BackboneSettings,
     Head,

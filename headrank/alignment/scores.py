@@ -1,0 +1,52 @@
+"""z of labelled lists for training and validation: the readings of `headrank.model.ListReader`, calibrated and checked.
+
+Prompts, readout and calibration are those of inference.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headrank.alignment.pairs import check_finite
+from headrank.data.labelled import LabelledList
+from headrank.model import CutCounts, Head, ListReader, Reading, ScorerSettings, passage_scores
+
+
+def read_lists(
+    reader: ListReader, lists: Sequence[LabelledList], heads: Sequence[Head], scorer: ScorerSettings, cuts: CutCounts
+) -> list[Reading]:
+    """The readings of labelled lists in their context orders, from one pass with gradients; `cuts` counts them."""
+    readings = reader.read_pass(
+        [one.item for one in lists],
+        [one.order for one in lists],
+        heads,
+        with_null=scorer.needs_null,
+        per_token=scorer.token_filter,
+    )
+    for reading in readings:
+        cuts.add(len(reading.order), len(reading.cut), query_cut=reading.query_cut)
+    return readings
+
+
+def score_lists(
+    lists: Sequence[LabelledList],
+    readings: Sequence[Reading],
+    scorer: ScorerSettings,
+    weights: Float[Tensor, " heads"],
+) -> list[Float[Tensor, " docs"]]:
+    """z of each list in context order, in fp32 also under autocast.
+
+    Raises `ValueError`, naming the query, for NaN or infinity.
+    """
+    values = []
+    for one, reading in zip(lists, readings, strict=True):
+        with torch.autocast(reading.scores.query.device.type, enabled=False):
+            z = passage_scores(reading.scores, scorer, weights)
+        try:
+            check_finite("z", z.detach())
+        except ValueError as error:
+            raise ValueError(f"query {one.item.query.id!r}: {error}") from error
+        values.append(z)
+    return values
