@@ -77,6 +77,16 @@ def test_the_chat_template(outside):
     assert heads["prompt"]["chat_template"]["head"] + "Here are some paragraphs:" in shown
 
 
+def test_a_family_of_transformers(outside):
+    assert "family: olmo2" in (run(outside, "olmo2") / "config.yaml").read_text()
+
+
+def test_a_family_from_outside(outside):
+    """With `debug=fast`, the tiny model of the family in place of the whole one."""
+    tiny = ("debug.model._target_=mypackage.WideSettings", "debug.model.family=wide_llama")
+    assert (run(outside, "mypackage.WideSettings", *tiny) / "metrics" / "sample-test.json").is_file()
+
+
 def test_the_loss(outside):
     folder = run(outside, "loss=hinge", "alignment.epochs=1")
     assert "mypackage.Hinge" in (folder / "config.yaml").read_text()

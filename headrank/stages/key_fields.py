@@ -55,10 +55,15 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
 }
 
 
+def _left_out(kind: type) -> Mapping[str, str]:
+    """The fields that keys leave out of these settings, or of the settings that they extend."""
+    return next((LEFT_OUT[one] for one in kind.__mro__ if one in LEFT_OUT), {})
+
+
 def in_key(value: Any) -> Any:
     """The part of nested settings that belongs in a key, as values that `artifact_key` accepts."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        left_out = LEFT_OUT.get(type(value), {})
+        left_out = _left_out(type(value))
         names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
         return {"type": type(value).__qualname__, **{name: in_key(getattr(value, name)) for name in names}}
     if isinstance(value, Mapping):
@@ -72,7 +77,7 @@ def not_in_key(value: Any) -> dict[str, Any]:
     """The fields of nested settings that `in_key` leaves out, with their values; empty for other objects."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
-    left_out = LEFT_OUT.get(type(value), {})
+    left_out = _left_out(type(value))
     values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     nested = {name: not_in_key(item) for name, item in values.items() if name not in left_out}
     return {name: values[name] for name in left_out} | {name: fields for name, fields in nested.items() if fields}

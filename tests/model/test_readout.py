@@ -22,6 +22,7 @@ FAMILIES = [
     ("qwen3", {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}),
     ("gemma3_text", {"sliding_window": WINDOW}),
     ("phi3", {"sliding_window": WINDOW}),
+    ("olmo2", {}),  # named nowhere in the package
 ]
 LISTS = [
     ("the query", ["the first passage, rather long", "x", "", "the last one"]),

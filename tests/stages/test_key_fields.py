@@ -211,6 +211,13 @@ def test_equal_heads_from_another_criterion_are_not_reranked(experiment, monkeyp
     assert {name for name in before if before[name] != after.get(name)} <= {"heads.json", "head_curves.json"}
 
 
+def test_settings_that_extend_others_lose_the_same():
+    class Extended(BackboneSettings):
+        pass
+
+    assert in_key(Extended(device="cuda")) == in_key(Extended()) != in_key(BackboneSettings())
+
+
 def test_nested_settings_lose_what_is_left_out():
     settings = in_key({"model": [BackboneSettings(device="cuda")], "other": 1})
     assert settings == in_key({"model": [BackboneSettings()], "other": 1})

@@ -106,6 +106,8 @@ def check_decoder(config: PreTrainedConfig, name: str) -> None:
     readable = [
         getattr(part, "is_causal", False) is True and getattr(part, "layer_idx", None) is not None for part in attention
     ]
+    if not model._supports_attention_backend:
+        raise ModelError(f"{name} ({text.model_type}): its attention does not use transformers' interface; {expected}")
     if config.is_encoder_decoder or not attention or not all(readable):
         raise ModelError(f"{name} ({text.model_type}): its attention cannot be read; {expected}")
     if any(hasattr(part, "sinks") for part in attention):

@@ -155,7 +155,19 @@ def test_an_added_token_that_no_prompt_holds_is_accepted(decoder):
     assert load_backbone(settings(decoder)).depth == 3
 
 
-OTHER_MODELS = ["bert", "roberta", "modernbert", "t5", "gpt2", "gemma2", "gpt_oss", "qwen3_next", "mamba", "clip"]
+OTHER_MODELS = [
+    "bert",
+    "roberta",
+    "modernbert",
+    "t5",
+    "gpt2",
+    "gemma2",
+    "gpt_oss",
+    "qwen3_next",
+    "mamba",
+    "clip",
+    "stablelm",
+]
 
 
 @pytest.mark.parametrize("family", OTHER_MODELS)
