@@ -114,7 +114,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
             benchmarks=with_runs(tuple(lists["benchmarks"].values()), main.first_stage_runs),
             systems={MAIN_SYSTEM: system, **with_heads},
             rerankers={name: one for name, one in lists["baselines"].items() if name not in with_heads},
-            selection=parts["reading"],
+            reading=parts["reading"],
             states=build(states) if states and states.folder else None,
             alignment=alignment_from_config(config),
             metrics=tuple(main.metrics),

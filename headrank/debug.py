@@ -42,10 +42,10 @@ class DebugSettings:
             model=self.model,
             train=self._shrunk("data", experiment.train, self.data),
             benchmarks=self._shrunk("benchmarks", experiment.benchmarks, self.benchmarks),
-            selection=replace(
-                experiment.selection,
-                seeds=experiment.selection.seeds[:1],
-                max_layer=_least(experiment.selection.max_layer, self.layers),
+            reading=replace(
+                experiment.reading,
+                seeds=experiment.reading.seeds[:1],
+                max_layer=_least(experiment.reading.max_layer, self.layers),
             ),
             rerankers={name: self._baseline(name, one) for name, one in experiment.rerankers.items()},
             alignment=self._alignment(experiment.alignment),

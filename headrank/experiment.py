@@ -53,7 +53,7 @@ class SystemSettings:
 
 
 @settings
-class SelectionSettings:
+class ReadingSettings:
     """How labelled lists are read for head selection."""
 
     seeds: Listed[int] = (0, 1, 2)  # one shuffled context order per seed, averaged
@@ -78,7 +78,7 @@ class Experiment:
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
-    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
     states: StateSettings | None = None  # the store of passage states, for prompts in blocks
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
     metrics: Listed[Annotated[str, AfterValidator(known_metric)]] = (

@@ -11,7 +11,7 @@ from headrank.experiment import (
     MAIN_SYSTEM,
     DataSettings,
     Experiment,
-    SelectionSettings,
+    ReadingSettings,
     SystemSettings,
 )
 from headrank.heads import AllHeads, EntropyRegularized, RandomHeads
@@ -44,7 +44,7 @@ def tiny_experiment(folder: Path, model_folder: Path, place: Path) -> Experiment
                 AllHeads(), scorer=ScorerSettings(query_rows="suffix", power=0.0, token_filter=True, order="reversed")
             ),
         },
-        selection=SelectionSettings(seeds=(0, 1)),
+        reading=ReadingSettings(seeds=(0, 1)),
         metrics=("ndcg@10", "judged@10"),
         config={"name": "test"},
         config_yaml="name: test\n",

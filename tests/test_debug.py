@@ -56,9 +56,9 @@ def test_a_search_under_debug_has_an_effect():
 
 
 def test_layers_and_seeds_of_the_selection():
-    found = experiment("+experiment=nano", "debug=fast").selection
+    found = experiment("+experiment=nano", "debug=fast").reading
     assert (found.seeds, found.max_layer) == ((0,), 2)  # nano's 22 layers are more than the tiny model has
-    assert experiment("debug=fast", "reading.max_layer=1").selection.max_layer == 1
+    assert experiment("debug=fast", "reading.max_layer=1").reading.max_layer == 1
 
 
 def test_chosen_baselines_shrink_too():

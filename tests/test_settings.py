@@ -11,7 +11,7 @@ import pytest
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.data import DataSettings
 from headrank.errors import ConfigError
-from headrank.experiment import SelectionSettings
+from headrank.experiment import ReadingSettings
 from headrank.heads import GivenHeads
 from headrank.io.artifacts import artifact_key
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings
@@ -110,8 +110,8 @@ def test_what_yaml_writes_becomes_what_python_has():
         (lambda: DataSettings("a", "b", max_queries=0), "DataSettings.max_queries is 0"),
         (lambda: DataSettings("a", "b", relevance_threshold=0), "DataSettings.relevance_threshold is 0"),
         (lambda: DataSettings("a/b", "b"), "DataSettings.name is 'a/b'"),
-        (lambda: SelectionSettings(seeds=[0, 0]), "SelectionSettings.seeds is"),
-        (lambda: SelectionSettings(max_layer=0), "SelectionSettings.max_layer is 0"),
+        (lambda: ReadingSettings(seeds=[0, 0]), "ReadingSettings.seeds is"),
+        (lambda: ReadingSettings(max_layer=0), "ReadingSettings.max_layer is 0"),
         (lambda: GivenHeads([[0.5, 0]]), "GivenHeads.heads.0.0 is 0.5"),
         (lambda: TrainerSettings(devices=2.5), "TrainerSettings.devices is 2.5"),
         (lambda: AlignmentSettings.from_terms({"a": {"weight": "x", "loss": 1}}), "loss.a.weight is 'x'"),

@@ -19,7 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from headrank.alignment.adapters import TrainedPart
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.validation import gather
-from headrank.data.labelled import LabelledList
+from headrank.data.labelled import LabelledList, usable_lists
 from headrank.heads import (
     Criterion,
     HeadTable,
@@ -115,7 +115,7 @@ class ReselectHeads(Callback):
 
     def _select(self, trainer: Trainer, module: AlignmentModule, *, log: bool = True) -> None:
         lists = self.lists if self.lists is not None else trainer.datamodule.training_lists  # type: ignore[attr-defined]
-        table = self._read(module, [x for x in lists if x.has_pairs], trainer.global_rank, trainer.world_size)
+        table = self._read(module, usable_lists(lists), trainer.global_rank, trainer.world_size)
         count = self.count or len(module.heads)
         chosen = select_heads(table, self.criterion, module.scorer, count=count)
         before, depth = set(module.heads), module.depth

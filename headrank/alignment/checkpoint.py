@@ -4,33 +4,13 @@ A checkpoint holds only the trained tensors and plain values. The frozen backbon
 checkpoint must not be resumed with another backbone.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel
-
-from headrank.alignment.adapters import decoder_layers, layer_of
 
 KEY = "headrank"
 """The entry of a Lightning checkpoint with this project's values."""
-
-SAMPLE = 64  # values of each tensor in the fingerprint: enough to distinguish models, milliseconds to read
-
-
-@torch.no_grad()
-def fingerprint(model: PreTrainedModel, depth: int) -> str:
-    """A hash of names, shapes and some values of the weights up to `depth` layers. Call it before training."""
-    layers, digest = decoder_layers(model), hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        layer = layer_of(name, layers)
-        if layer is not None and layer >= depth:
-            continue
-        values = tensor.flatten()[:SAMPLE].float().cpu()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def check_identity(found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> None:

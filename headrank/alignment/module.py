@@ -34,7 +34,7 @@ from headrank.alignment.adapters import (
     reached,
     zero_loss,
 )
-from headrank.alignment.checkpoint import KEY, check_identity, check_tensors, fingerprint
+from headrank.alignment.checkpoint import KEY, check_identity, check_tensors
 from headrank.alignment.losses import ListwiseInput, WeightedLosses
 from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
 from headrank.alignment.pairs import PairSettings, mine_pairs
@@ -42,10 +42,11 @@ from headrank.alignment.scores import read_lists, score_lists
 from headrank.alignment.sharding import ShardedModel
 from headrank.alignment.validation import ValidationRecord, gather, measure
 from headrank.data.batches import ListBatch
-from headrank.data.labelled import LabelledList
+from headrank.data.labelled import LabelledList, usable_lists
 from headrank.io.artifacts import artifact_key
 from headrank.model import Backbone, CutCounts, Head, ListReader, PromptBuilder, PromptSettings, ScorerSettings
 from headrank.model.head_scores import check_heads
+from headrank.model.identity import loaded_fingerprint
 
 
 class AlignmentModule(LightningModule):
@@ -110,7 +111,7 @@ class AlignmentModule(LightningModule):
         self.start_weights = self.fixed_weights = weights
         self.origin = {"criterion": {"name": "given"}, "query_ids": [], "seeds": [], **(origin or {})}
         self._depth = max_layer or max(head.layer for head in heads) + 1  # matrices of these layers are trainable
-        self._fingerprint = fingerprint(self.model, self._depth)
+        self._fingerprint = loaded_fingerprint(self.model, self._depth)
         inside = prepare_trained(self.model, self._depth, self.trained_settings, seed=seed)
         self.trained: dict[str, nn.Parameter] = {f"model.{name}": parameter for name, parameter in inside.items()}
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
@@ -182,7 +183,7 @@ class AlignmentModule(LightningModule):
         A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 keeps this rank
         in step with the others and does not count.
         """
-        lists = [one for one in batch if one.has_pairs]
+        lists = usable_lists(batch)
         if not lists and self._sharded is not None:
             raise ValueError(
                 "no list of the batch has two grades: under FSDP every rank must read a list in every step"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headrank.data.labelled import LabelledList
+from headrank.data.labelled import LabelledList, usable_lists
 from headrank.errors import ConfigError
 
 _BUCKET = 8  # steps per length-sorted bucket: lists in a step have similar lengths, and steps differ between epochs
@@ -30,7 +30,7 @@ class ListBatch:
 
     def __init__(self, lists: Iterable[LabelledList], weight: float | None = None) -> None:
         self.lists = tuple(lists)
-        self.weight = 1 / max(1, sum(x.has_pairs for x in self.lists)) if weight is None else weight
+        self.weight = 1 / max(1, len(usable_lists(self.lists))) if weight is None else weight
 
     def __len__(self) -> int:
         return len(self.lists)

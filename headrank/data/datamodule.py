@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from headrank.data.batches import ListBatch, ListBatches, Shard, check_shares, training_batches, validation_batches
-from headrank.data.labelled import LabelledList, distinct_ids, sample_candidates, shuffle_context, split
+from headrank.data.labelled import LabelledList, distinct_ids, sample_candidates, shuffle_context, split, usable_lists
 from headrank.data.loader import load_data
 from headrank.data.settings import DataSettings
 from headrank.logs import counts_text
@@ -239,7 +239,7 @@ class ListwiseDataModule(LightningDataModule):
         for source in self.sources:
             data = load_data(source.deepened(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
             labelled = data.labelled()
-            if not any(x.top(source.depth).has_pairs for x in labelled):
+            if not usable_lists(x.top(source.depth) for x in labelled):
                 _log.warning(
                     "%s: none of its %d lists has two grades; this data set is not used", source.name, len(labelled)
                 )
@@ -248,7 +248,7 @@ class ListwiseDataModule(LightningDataModule):
             queries += data.candidates.judged_queries
             without_candidates += len(data.candidates.queries_without_candidates)
         named = distinct_ids(pools)
-        lists = tuple(x for pool, depth in zip(named, depths, strict=True) if (x := pool.top(depth)).has_pairs)
+        lists = tuple(usable_lists(pool.top(depth) for pool, depth in zip(named, depths, strict=True)))
         by_id = {pool.item.query.id: pool for pool in named}
         self._loaded = _Loaded(lists, by_id, queries, without_candidates, one_grade=len(named) - len(lists))
         return self._loaded

@@ -6,7 +6,7 @@ distributed run make the same choices. [ours]
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrank.data.parsing import shown
@@ -55,6 +55,11 @@ class LabelledList:
         """The list's first `depth` candidates, in first-stage order. Raises `ValueError` if `depth` is below 1."""
         item = self.item.top(depth)
         return replace(self, item=item, grades=self.grades[: len(item)], order=tuple(range(len(item))))
+
+
+def usable_lists(lists: Iterable[LabelledList]) -> list[LabelledList]:
+    """The lists that selection and training use: those with two grades or more, which have an order to learn."""
+    return [one for one in lists if one.has_pairs]
 
 
 def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: int = 1) -> LabelledList:

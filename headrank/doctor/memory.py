@@ -10,7 +10,7 @@ import torch
 from headrank.doctor.findings import Finding, State, gib
 from headrank.doctor.machine import device_of
 from headrank.doctor.model_files import model_files
-from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings
+from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, ReadingSettings
 from headrank.heads import HeadsFile
 from headrank.io.memory import device_memory
 from headrank.model import ModelShape, ScorerSettings, model_shape
@@ -50,11 +50,11 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
 def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str]]:
     """Stage -> (maximum number of bytes it needs, description of their parts)."""
     e = experiment
-    competing = min(shape.layers, e.selection.max_layer or shape.layers)
+    competing = min(shape.layers, e.reading.max_layer or shape.layers)
     labelled = _tokens(e, e.train, shape)
     found: dict[str, tuple[int, str]] = {}
     if e.train:
-        found["selection"] = _reading(shape, competing, _at_once(labelled, e.selection))
+        found["selection"] = _reading(shape, competing, _at_once(labelled, e.reading))
     if e.alignment is not None:
         found["alignment"] = _training(e.alignment, shape, competing, labelled * e.alignment.lists_per_batch)
     depth = selected_depth(e)
@@ -65,7 +65,7 @@ def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str
     return found
 
 
-def _at_once(tokens: int, batches: SelectionSettings | ScorerSettings) -> int:
+def _at_once(tokens: int, batches: ReadingSettings | ScorerSettings) -> int:
     """Tokens per pass for lists of `tokens` tokens: the number of lists that the settings allow, at least one list."""
     return max(tokens, min(batches.batch_size * tokens, batches.tokens_per_batch))
 

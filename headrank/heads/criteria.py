@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.data.labelled import LabelledList
+from headrank.data.labelled import LabelledList, usable_lists
 from headrank.errors import ConfigError
 from headrank.heads.measures import discriminability, entropy, ndcg
 from headrank.heads.table import HeadTable, LabelledScores
@@ -216,7 +216,7 @@ def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
     """Raise `ConfigError` if the criterion cannot select heads with these labelled lists. No model is run."""
     if not criterion.needs_labels:
         return
-    usable = [labelled for labelled in lists if labelled.has_pairs]
+    usable = usable_lists(lists)
     if not usable:
         raise ConfigError(
             f"data: none of {len(lists)} labelled lists has candidates of two different grades; expected lists with "

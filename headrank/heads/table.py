@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from headrank.data.labelled import LabelledList
+from headrank.data.labelled import LabelledList, usable_lists
 from headrank.model.calibration import filter_tokens
 from headrank.model.head_scores import Head, HeadScores
 from headrank.model.plain_text import CutCounts
@@ -124,7 +124,7 @@ def read_head_table(
     """
     if not seeds:
         raise ValueError("seeds is empty; expected at least one seed of a shuffled context order")
-    kept = [labelled for labelled in lists if labelled.has_pairs]
+    kept = usable_lists(lists)
     if len(kept) < len(lists):
         logger.info("%d of %d labelled lists have a single grade and are not used", len(lists) - len(kept), len(lists))
     if not kept:

@@ -2,20 +2,23 @@
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from headrank.errors import ModelError
 from headrank.model.backbone import BackboneSettings, load_config
 from headrank.model.loading.default_model import EMBEDDED_MODEL
 from headrank.model.loading.folder import in_folder, weight_names
 
-SAMPLE = 64  # values per tensor in the fingerprint; any training changes nearly all of them
+# Values per tensor in the fingerprints: any training changes nearly all of them.
+IN_FILES = 64  # the first ones: a file is read in milliseconds
+IN_MEMORY = 256  # evenly spaced
 
 _LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$")  # of the text decoder, by any prefix
 
@@ -67,6 +70,28 @@ def weights_fingerprint(folder: Path, depth: int) -> str:
                         found[f"{layer[1]}.{layer[2]}"] = (shape, _sample(part[:1] if len(shape) > 1 else part[:]))
         except SafetensorError as error:
             raise ModelError(f"{folder / name}: damaged or cut ({error}). Copy or download the file again") from error
+    return _digest(found)
+
+
+@torch.no_grad()
+def loaded_fingerprint(model: nn.Module, depth: int) -> str:
+    """A hash of names, shapes and sampled values of a loaded model's weights, without the layers from `depth` on.
+
+    It includes the embeddings and compares values in the dtype that they were loaded in, so it differs from
+    `weights_fingerprint`. Call it before adapters are added.
+    """
+    found: dict[str, tuple[tuple[int, ...], bytes]] = {}
+    for name, tensor in model.named_parameters():
+        layer = _LAYER.match(name)
+        if layer is None or int(layer[1]) < depth:
+            flat = tensor.flatten()
+            values = flat[:: max(1, len(flat) // IN_MEMORY)].float()
+            found[name] = (tuple(tensor.shape), values.cpu().numpy().tobytes())
+    return _digest(found)
+
+
+def _digest(found: Mapping[str, tuple[Sequence[int], bytes]]) -> str:
+    """A hash of tensors: name -> (shape, sampled values)."""
     digest = hashlib.sha256()
     for name, (shape, values) in sorted(found.items()):
         digest.update(f"{name}{shape}".encode() + values)
@@ -74,7 +99,7 @@ def weights_fingerprint(folder: Path, depth: int) -> str:
 
 
 def _sample(values: Tensor) -> bytes:
-    values = values.flatten()[:SAMPLE]
+    values = values.flatten()[:IN_FILES]
     if values.is_floating_point():
         values = values.to(torch.bfloat16)
     return values.view(torch.uint8).numpy().tobytes()

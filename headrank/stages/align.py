@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrank.data.batches import check_shares
-from headrank.data.labelled import split
+from headrank.data.labelled import split, usable_lists
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
@@ -63,7 +63,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
         used,
         sources,
         in_key(experiment.alignment),
-        experiment.selection.max_layer,
+        experiment.reading.max_layer,
     )
 
 
@@ -102,7 +102,7 @@ class AlignStage:
         settings = self.experiment.alignment
         drawn_from(self.experiment, self.data)
         training, validation = split(
-            [one for one in self.data.labelled(self.experiment.train).lists if one.has_pairs],
+            usable_lists(self.data.labelled(self.experiment.train).lists),
             validation=settings.validation_queries,
             fraction=settings.query_fraction,
             seed=settings.seed,
@@ -162,7 +162,7 @@ class AlignStage:
         layers, _ = count_layers(e.model)
         job = AlignmentJob(
             model=e.model,
-            depth=min(layers, e.selection.max_layer or layers) if e.alignment.reselects else heads.depth,
+            depth=min(layers, e.reading.max_layer or layers) if e.alignment.reselects else heads.depth,
             heads=heads,
             sources=e.train,
             settings=e.alignment,

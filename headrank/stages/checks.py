@@ -30,7 +30,7 @@ def check_model(experiment: Experiment) -> None:
         if not begun:
             raise
         return
-    most = experiment.selection.max_layer
+    most = experiment.reading.max_layer
     if most is not None and most > layers:
         raise ConfigError(f"reading.max_layer is {most}, expected at most the model's layers, {layers}")
     depth = most or layers

@@ -11,7 +11,7 @@ from typing import Any
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
 from headrank.data import DataSettings
-from headrank.experiment import SelectionSettings
+from headrank.experiment import ReadingSettings
 from headrank.model import BackboneSettings, ScorerSettings, StateSettings
 
 MACHINE = "where and how fast it runs; results are equal up to rounding"
@@ -22,7 +22,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
     # Kernels compute the same attention. dtype is in the keys: rounding to 8 bits changes rankings.
     BackboneSettings: dict.fromkeys(("device", "kernel", "compile", "whole_deepest"), MACHINE),
     ScorerSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
-    SelectionSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
+    ReadingSettings: dict.fromkeys(("batch_size", "tokens_per_batch"), BATCHING),
     CrossEncoderReranker: {"batch_size": BATCHING},
     Generative: {"batch_size": BATCHING},
     Qwen3Reranker: {"batch_size": BATCHING},

@@ -94,8 +94,8 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
         labelled_identity(train),
         in_key(system.prompt),
         system.scorer.query_rows,
-        experiment.selection.seeds,
-        experiment.selection.max_layer,
+        experiment.reading.seeds,
+        experiment.reading.max_layer,
         filtered,
     )
 
@@ -113,8 +113,8 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
         system.entropy_weight,
         system.scorer,
         in_key(system.prompt),
-        experiment.selection.seeds,
-        experiment.selection.max_layer,
+        experiment.reading.seeds,
+        experiment.reading.max_layer,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 
 from headrank.baselines.language_model import context_tokens
+from headrank.data.labelled import usable_lists
 from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import PromptBuilder, PromptSettings, load_tokenizer
@@ -68,10 +69,10 @@ def check_prompt_lengths(
                 null = replace(
                     system, scorer=replace(system.scorer, calibration="residual")
                 )  # selection always reads the null query
-                check([one.item for one in selection.lists if one.has_pairs], selection.name, f"{name}'s heads", null)
+                check([one.item for one in usable_lists(selection.lists)], selection.name, f"{name}'s heads", null)
         if training is not None:
             name, system = next(iter(e.systems.items()))
-            pools = [one.item for one in training.lists if one.has_pairs]
+            pools = [one.item for one in usable_lists(training.lists)]
             deepest = max(source.depth for source in e.train)  # a list has at most this number of candidates
             check(pools, training.name, "alignment", system, draw=min(e.alignment.draw_candidates, deepest))
     for settings in e.rerankers.values():

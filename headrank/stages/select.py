@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from headrank.data.labelled import usable_lists
 from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
 from headrank.heads import (
     EntropyRegularized,
@@ -81,7 +82,7 @@ class SelectStage:
     def _select(self, name: str, system: SystemSettings, train: LabelledData | None) -> HeadsFile:
         e = self.experiment
         layers, width = count_layers(e.model)
-        depth = min(layers, e.selection.max_layer or layers)
+        depth = min(layers, e.reading.max_layer or layers)
         criterion = system.criterion
         labelled = (
             train is not None and criterion.needs_labels
@@ -108,7 +109,7 @@ class SelectStage:
             prompt=system.prompt,
             scorer=system.scorer,
             query_ids=[item.query_id for item in table.lists],
-            seeds=e.selection.seeds if labelled else (),
+            seeds=e.reading.seeds if labelled else (),
             project_version=project_version(),
         )
 
@@ -163,10 +164,10 @@ class SelectStage:
         if self._backbone is None:
             self._backbone = load_backbone(e.model, depth=depth)
         builder = PromptBuilder(self._backbone.tokenizer, system.prompt)
-        batches = BatchSettings(e.selection.batch_size, e.selection.tokens_per_batch)
+        batches = BatchSettings(e.reading.batch_size, e.reading.tokens_per_batch)
         reader = ListReader(self._backbone, builder, system.scorer.query_rows, batches)
-        seeds = distinct_seeds(system.prompt, e.selection.seeds)
-        usable = sum(one.has_pairs for one in train.lists)
+        seeds = distinct_seeds(system.prompt, e.reading.seeds)
+        usable = len(usable_lists(train.lists))
         with Progress(usable * len(seeds), f"select: reading {train.name}", "list") as progress:
             return read_head_table(
                 reader,

@@ -33,7 +33,7 @@ def with_system(experiment, system):
 
 
 def test_more_layers_than_the_model_has(experiment, monkeypatch):
-    deeper = replace(experiment, selection=replace(experiment.selection, max_layer=99))
+    deeper = replace(experiment, reading=replace(experiment.reading, max_layer=99))
     refused(deeper, monkeypatch, "reading.max_layer is 99")
 
 

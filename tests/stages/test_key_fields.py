@@ -11,7 +11,7 @@ from headrank.alignment.pairs import PairSettings
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
 from headrank.data import DataSettings
-from headrank.experiment import MAIN_SYSTEM, Experiment, SelectionSettings, SystemSettings
+from headrank.experiment import MAIN_SYSTEM, Experiment, ReadingSettings, SystemSettings
 from headrank.heads import GivenHeads, HeadsFile
 from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, ScorerSettings, StateSettings
 from headrank.pipeline import run_experiment
@@ -28,7 +28,7 @@ IN_KEYS = {
     ScorerSettings: {
         "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion_alpha", "order", "seed", "eps",
     },
-    SelectionSettings: {"seeds", "max_layer"},
+    ReadingSettings: {"seeds", "max_layer"},
     StateSettings: {"dtype"},
     CrossEncoderReranker: {"model", "max_length"},
     Generative: {
@@ -51,7 +51,7 @@ IN_KEYS = {
 BY_PARTS = {
     SystemSettings: {"criterion", "heads", "entropy_weight", "scorer", "prompt", "instructions"},
     Experiment: {
-        "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "selection", "states",
+        "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "reading", "states",
         "alignment", "metrics", "objective", "objective_from", "report", "config", "config_yaml",
     },
 }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from headrank.alignment import Preference, TrainedSettings, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.alignment.training import EpochRecord
-from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, SelectionSettings, SystemSettings
+from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, ReadingSettings, SystemSettings
 from headrank.heads import EntropyRegularized
 from headrank.model import BackboneSettings
 from headrank.pipeline import run_experiment
@@ -36,7 +36,7 @@ def tiny(make_folder, model_folder, tmp_path):
         train=(DataSettings(name="train", **data),),
         benchmarks=(DataSettings(name="one", **data),),
         systems={MAIN_SYSTEM: SystemSettings(EntropyRegularized(), heads=3)},
-        selection=SelectionSettings(seeds=(0,)),
+        reading=ReadingSettings(seeds=(0,)),
         alignment=alignment,
         metrics=("ndcg@10",),
     )

@@ -32,14 +32,13 @@ from headrank.io.files import atomic_write, remove_leftovers
 from headrank.model.backbone import Backbone
 from headrank.model.blocks.states import STORED, BlockStates, StateShape, compute_states
 from headrank.model.head_scores import Head
+from headrank.model.identity import loaded_fingerprint
 from headrank.model.prompt import Prompt, PromptBuilder
 from headrank.settings import one_of, settings
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of the files; part of every key
-
-SAMPLE = 256  # values per tensor in the fingerprint; any training changes nearly all of them
 
 ADDED_TOGETHER = 10_000  # passages that `add` tokenises at a time
 
@@ -75,7 +74,7 @@ class PassageStates:
         about = {
             "format": FORMAT,
             "model": backbone.settings.model,
-            "weights": _fingerprint(backbone, self.shape.depth),
+            "weights": loaded_fingerprint(backbone.model, self.shape.depth),
             "shape": asdict(self.shape),
             "opening": list(prompts.opening),
             "dtype": self.dtype,
@@ -195,17 +194,3 @@ class PassageStates:
 
 def _block_key(ids: Sequence[int]) -> str:
     return hashlib.blake2b(array("i", ids).tobytes(), digest_size=16).hexdigest()
-
-
-@torch.no_grad()
-def _fingerprint(backbone: Backbone, depth: int) -> str:
-    """A hash of the weights up to `depth` layers: each tensor's name, shape and evenly spaced values."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(backbone.model.named_parameters()):
-        layer = [int(part) for part in name.split(".") if part.isdigit()]
-        if layer and layer[0] >= depth:
-            continue
-        flat = tensor.flatten()
-        values = flat[:: max(1, len(flat) // SAMPLE)].float()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.cpu().numpy().tobytes())
-    return digest.hexdigest()[:32]
