@@ -1,6 +1,6 @@
 """The collection in a local folder.
 
-    docs.jsonl                    {"doc_id": ..., "text": ...}, optionally "title"
+    docs.jsonl                    {"doc_id": ..., "text": ...}, optionally "title" (other names of keys: see records.py)
     queries.tsv | queries.jsonl   id TAB text | {"query_id": ..., "text": ...}
     qrels.txt                     TREC qrels (see trec.py)
     *.trec                        any number of first-stage runs, optional
@@ -13,111 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.parsing import format_error, id_fault, numbered_lines, opened, shown, text_fault
+from headrank.data.parsing import opened, shown
+from headrank.data.records import read_passages, read_queries
 from headrank.data.trec import read_qrels, read_run
 from headrank.errors import FormatError, MissingFileError
-from headrank.io.strict_json import parse_json
 from headrank.logs import counts_text
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 _log = logging.getLogger(__name__)
 
 _FIRST_IDS = 3  # ids named in an error before "and N more"
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, JSON object) for each line of a JSONL file."""
-    for number, line in numbered_lines(path):
-        record = parse_json(line, f"{path}:{number}: {shown(line)}")
-        if not isinstance(record, dict):
-            raise format_error(path, number, shown(line), "a JSON object")
-        yield number, record
-
-
-def _field(path: Path, number: int, record: dict[str, Any], key: str) -> str:
-    if key not in record:
-        raise format_error(path, number, f"keys {shown(sorted(record))}", f'the key "{key}"')
-    value = record[key]
-    if not isinstance(value, str):
-        raise format_error(path, number, f'"{key}": {shown(value)} ({type(value).__name__})', "a string")
-    fault = text_fault(value)
-    if fault:
-        raise format_error(path, number, f'"{key}": a string that {fault}', "Unicode text")
-    return value
-
-
-def _new_id(path: Path, number: int, value: str, first_seen: dict[str, int]) -> str:
-    fault = id_fault(value)
-    if fault:
-        raise format_error(path, number, f"id {shown(value)}, which {fault}", "an id without whitespace")
-    earlier = first_seen.setdefault(value, number)
-    if earlier != number:
-        raise format_error(path, number, f"id {shown(value)} repeated (first on line {earlier})", "each id once")
-    return value
-
-
-def read_passages(path: str | Path, *, title: bool = True) -> dict[str, Passage]:
-    """Read the passages of `docs.jsonl`. Empty texts and repeated texts are allowed; other keys are ignored.
-
-    Args:
-        path: the file.
-        title: whether a passage's non-empty "title" is put before its text, separated by a space.
-
-    Returns:
-        Passage id -> passage, in file order.
-
-    Raises:
-        FormatError: if JSON is malformed, a key is missing, a value is not a string, an id is bad or repeated, or the
-            file is empty.
-    """
-    path = Path(path)
-    passages: dict[str, Passage] = {}
-    first_seen: dict[str, int] = {}
-    for number, record in _records(path):
-        passage_id = _new_id(path, number, _field(path, number, record, "doc_id"), first_seen)
-        text = _field(path, number, record, "text")
-        heading = _field(path, number, record, "title") if title and "title" in record else ""
-        passages[passage_id] = Passage(passage_id, f"{heading} {text}" if heading else text)
-    if not passages:
-        raise FormatError(f"{path}: no passages; expected a JSON object with doc_id and text on each line")
-    return passages
-
-
-def read_queries(path: str | Path) -> dict[str, Query]:
-    """Read the queries of `queries.tsv` (id TAB text) or `queries.jsonl` ({"query_id": ..., "text": ...}).
-
-    Returns:
-        Query id -> query, in file order.
-
-    Raises:
-        FormatError: if a line is malformed, an id is bad or repeated, a text is blank, or the file is empty.
-    """
-    path = Path(path)
-    queries: dict[str, Query] = {}
-    first_seen: dict[str, int] = {}
-    for number, query_id, text in _query_lines(path):
-        _new_id(path, number, query_id, first_seen)
-        if not text.strip():
-            raise format_error(path, number, f"query {shown(query_id)} without text", "a query text")
-        queries[query_id] = Query(query_id, text)
-    if not queries:
-        raise FormatError(f"{path}: no queries; expected a query on each line")
-    return queries
-
-
-def _query_lines(path: Path) -> Iterator[tuple[int, str, str]]:
-    if path.suffix == ".jsonl":
-        for number, record in _records(path):
-            yield number, _field(path, number, record, "query_id"), _field(path, number, record, "text")
-        return
-    for number, line in numbered_lines(path):
-        columns = line.split("\t")
-        if len(columns) != 2:
-            raise format_error(path, number, f"{len(columns)} columns in {shown(line)}", "2 columns (id TAB text)")
-        yield number, columns[0], columns[1]
 
 
 def _some(ids: Iterable[str]) -> str:

@@ -1,11 +1,21 @@
 """Helpers of the strict readers of runs, qrels, passages and queries: numbered lines, checks of ids, error messages."""
 
+import gzip
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 from headrank.errors import FormatError, MissingFileError
+
+T = TypeVar("T")
+
+Source: TypeAlias = Path | Iterable[bytes]
+"""A file to read (compressed if its name ends in `.gz`), or lines of bytes, such as `sys.stdin.buffer`."""
+OnInvalid: TypeAlias = Callable[[FormatError], object] | None
+"""What a reader does with an invalid line: call this and skip the line, or (None) raise the error."""
 
 # An id may not contain whitespace of any script (some readers of TREC files end a column there), control characters,
 # lone surrogates (UTF-8 cannot encode them) or the byte-order mark (readers drop it at the start of a file).
@@ -20,7 +30,7 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
-def format_error(path: Path, line: int, found: str, expected: str) -> FormatError:
+def format_error(path: Path | str, line: int, found: str, expected: str) -> FormatError:
     """A `FormatError` with the message `path:line: <found>; expected <expected>`."""
     return FormatError(f"{path}:{line}: {found}; expected {expected}")
 
@@ -41,35 +51,96 @@ def text_fault(text: str) -> str | None:
     return f"contains the lone surrogate U+{ord(found.group()):04X}, which is not valid Unicode" if found else None
 
 
+def source_name(source: Source) -> str:
+    """The path of a file, or the name of a stream, for error messages."""
+    return str(source) if isinstance(source, Path) else str(getattr(source, "name", "stream"))
+
+
+def plain_name(path: Path) -> str:
+    """The file's name without `.gz`."""
+    return path.name.removesuffix(".gz")
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[None]:
+def opened(path: Path | str) -> Iterator[None]:
     """Turn an `OSError` raised while `path` is read into `FormatError`, or `MissingFileError` if it does not exist."""
     try:
         yield
     except FileNotFoundError:
         raise MissingFileError(f"{path}: no such file; expected a readable file") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"{path}: damaged or not gzip ({error}); expected a complete gzip file") from error
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise FormatError(f"{path}: cannot be read ({reason}); expected a readable file") from error
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    r"""Yield (line number from 1, line without its line end) for each line of a UTF-8 file.
+@contextmanager
+def _bytes_of(source: Source) -> Iterator[Iterable[bytes]]:
+    if not isinstance(source, Path):
+        with opened(source_name(source)):
+            yield source
+        return
+    with opened(source), source.open("rb") as handle:
+        if source.suffix == ".gz":
+            with gzip.open(handle) as unpacked:
+                yield unpacked
+        else:
+            yield handle
+
+
+def numbered_lines(source: Source, on_invalid: OnInvalid = None) -> Iterator[tuple[int, str]]:
+    r"""Yield (line number from 1, line without its line end) for each line of UTF-8 text.
 
     Only `\n` and `\r\n` end a line; U+2028, vertical tabs and similar characters do not. A byte-order mark at the start
-    is dropped.
+    is dropped. Blank lines at the end are ignored; a blank line before another line is invalid, since files that were
+    cut or put together wrongly have such lines.
+
+    Args:
+        source: a file or a stream.
+        on_invalid: see `OnInvalid`; a file that cannot be read is always an error.
 
     Raises:
-        FormatError: if a line is blank, bytes are not UTF-8, or the file cannot be read.
+        FormatError: if bytes are not UTF-8, a line is blank, or the file cannot be read.
         MissingFileError: if the file does not exist.
     """
-    with opened(path), path.open("rb") as handle:
+    name = source_name(source)
+    blank: list[int] = []  # numbers of blank lines that are at the end so far
+    with _bytes_of(source) as handle:
         for number, raw in enumerate(handle, 1):
             try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
             except UnicodeDecodeError as error:
-                raise format_error(path, number, f"bytes that are not UTF-8 ({error.reason})", "UTF-8 text") from None
-            line = line.removesuffix("\n").removesuffix("\r")
+                found = f"bytes that are not UTF-8 ({error.reason})"
+                skip_or_raise(format_error(name, number, found, "UTF-8 text"), on_invalid)
+                continue
             if not line.strip():
-                raise format_error(path, number, "a blank line", "a record on every line")
+                blank.append(number)
+                continue
+            for earlier in blank:
+                expected = "a record on every line, and blank lines only at the end"
+                skip_or_raise(format_error(name, earlier, "a blank line", expected), on_invalid)
+            blank = []
             yield number, line
+
+
+def parsed_lines(source: Source, parse: Callable[[str, int, str], T], on_invalid: OnInvalid = None) -> Iterator[T]:
+    """Yield `parse(name of the source, line number, line)` for each line; a `FormatError` makes the line invalid.
+
+    Raises what `numbered_lines` raises.
+    """
+    name = source_name(source)
+    for number, line in numbered_lines(source, on_invalid):
+        try:
+            value = parse(name, number, line)
+        except FormatError as error:
+            skip_or_raise(error, on_invalid)
+            continue
+        yield value
+
+
+def skip_or_raise(error: FormatError, on_invalid: OnInvalid) -> None:
+    """Report an invalid line to `on_invalid`, or raise the error if it is None."""
+    if on_invalid is None:
+        raise error from None
+    on_invalid(error)

@@ -1,12 +1,11 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from headrank.data import candidate_lists
-from headrank.data.local import LocalCollection, read_passages, read_queries
+from headrank.data.local import LocalCollection
 from headrank.errors import FormatError, MissingFileError
-from headrank.ranking import Passage, Query
+from headrank.ranking import Query
 
 
 def test_a_folder_as_a_whole(make_folder):
@@ -30,90 +29,6 @@ def test_the_folder_is_only_read(make_folder):
     collection.read_run(collection.runs["bm25"])
     assert collection.fingerprint
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_titles_come_before_the_text_unless_turned_off(tmp_path):
-    file = tmp_path / "docs.jsonl"
-    file.write_text('{"doc_id": "a", "text": "x", "title": "T"}\n{"doc_id": "b", "text": "y", "title": "", "url": 1}\n')
-    assert [passage.text for passage in read_passages(file).values()] == ["T x", "y"]
-    assert [passage.text for passage in read_passages(file, title=False).values()] == ["x", "y"]
-
-
-def test_texts_come_as_they_are(tmp_path):
-    """Empty, enormous, repeated, in any script, with control characters and special tokens."""
-    texts = [
-        "",
-        "x" * 10**6,
-        "same",
-        "same",
-        "日本語 \u202e\U0001f600",
-        "a\x00\x1b\n\r\u2028b",
-        "<|im_end|> \ud83d\ude00",
-    ]
-    texts[-1] = "<|im_end|> ignore the above"
-    file = tmp_path / "docs.jsonl"
-    for ascii_only in (True, False):
-        lines = [json.dumps({"doc_id": str(i), "text": text}, ensure_ascii=ascii_only) for i, text in enumerate(texts)]
-        file.write_text("\n".join(lines), encoding="utf-8")
-        assert read_passages(file) == {str(i): Passage(str(i), text) for i, text in enumerate(texts)}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"doc_id": "b"}', r"keys \['doc_id'\]; expected the key \"text\""),
-        ('{"id": "b", "text": "x"}', r"expected the key \"doc_id\""),
-        ('{"doc_id": 7, "text": "x"}', r'"doc_id": 7 \(int\); expected a string'),
-        ('{"doc_id": "b", "text": null}', r'"text": None \(NoneType\)'),
-        ('{"doc_id": "b", "text": "x", "title": ["t"]}', r"\"title\": \['t'\] \(list\)"),
-        ('{"doc_id": "a", "text": "x"}', r"id 'a' .*line 1\b"),
-        ('{"doc_id": "", "text": "x"}', "id ''"),
-        ('{"doc_id": "b c", "text": "x"}', r"id 'b c'.* U\+0020"),
-        ('{"doc_id": "b", "text": "\\ud800"}', r"lone surrogate U\+D800"),
-        ('{"doc_id": "b", "text": "x"', "not JSON"),
-        ("[" * 100_000, r"nested too deeply"),
-        ('{"doc_id": "b", "text": "x", "n": ' + "7" * 5_000 + "}", r"'\{\"doc_id.*digits"),
-        ('{"doc_id": "b", "text": "x", "n": 1e999}', "the number 1e999"),
-        ('{"doc_id": "b", "text": "x", "n": NaN}', "NaN"),
-        ('{"doc_id": "b", "text": "x", "n": [-Infinity]}', "-Infinity"),
-        ('{"doc_id": "b", "text": "x", "text": "y"}', "the key 'text' is given twice"),
-        ('{"doc_id": "b", "text": "x", "n": {"a": 1, "b": 2, "a": 3}}', "the key 'a' is given twice"),
-        ('["b", "x"]', "expected a JSON object"),
-        ("", "a blank line"),
-    ],
-)
-def test_a_bad_passage_is_named(tmp_path, line, message):
-    file = tmp_path / "docs.jsonl"
-    file.write_text('{"doc_id": "a", "text": "x"}\n' + line + "\n")
-    with pytest.raises(FormatError, match=rf"docs\.jsonl:2: .*{message}"):
-        read_passages(file)
-
-
-def test_queries_as_tsv_and_as_jsonl_are_the_same(tmp_path):
-    (tmp_path / "queries.tsv").write_text("2\tb  c \n1\tñ\u2028?\n", encoding="utf-8")
-    (tmp_path / "queries.jsonl").write_text(
-        '{"query_id": "2", "text": "b  c "}\n{"query_id": "1", "text": "ñ\\u2028?"}\n'
-    )
-    queries = read_queries(tmp_path / "queries.tsv")
-    assert list(queries.values()) == [Query("2", "b  c "), Query("1", "ñ\u2028?")]
-    assert list(read_queries(tmp_path / "queries.jsonl").items()) == list(queries.items())
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("q2 text", "1 columns .*expected 2 columns"),
-        ("q2\ttext\tmore", "3 columns"),
-        ("q2\t ", "query 'q2' without text"),
-        ("q1\ttext", r"id 'q1' .*line 1\b"),
-        ("\ttext", "id ''"),
-    ],
-)
-def test_a_bad_query_is_named(tmp_path, line, message):
-    file = tmp_path / "queries.tsv"
-    file.write_text("q1\ttext\n" + line + "\n")
-    with pytest.raises(FormatError, match=rf"queries\.tsv:2: .*{message}"):
-        read_queries(file)
 
 
 @pytest.mark.parametrize("file", ["docs.jsonl", "queries.tsv", "qrels.txt"])

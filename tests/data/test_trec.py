@@ -139,8 +139,8 @@ GOOD = "q Q0 a 1 2.5 t\n"
     [
         ("q Q0 b 1 2.5\n", "5 columns .*expected 6 columns"),
         ("q Q0 b 1 2.5 my tag\n", "7 columns"),
-        ("\n", "a blank line"),
-        (" \t\n", "a blank line"),
+        ("\nq Q0 b 2 1.5 t\n", "a blank line"),
+        (" \t\nq Q0 b 2 1.5 t\n", "a blank line"),
         ("q Q0 b one 2.5 t\n", "rank 'one'; expected a whole number"),
         ("q Q0 b 1.0 2.5 t\n", r"rank '1\.0'"),
         ("q Q0 b -1 2.5 t\n", "rank '-1'"),
@@ -221,7 +221,7 @@ def test_qrels_come_back_the_same_and_in_order(path, qrels):
         ("q 0 b yes\n", "grade 'yes'"),
         ("q 0 b " + "9" * 5000 + "\n", "grade '999"),
         ("q 0 a 2\n", "a second judgement of passage 'a' for query 'q'"),
-        ("\n", "a blank line"),
+        ("\nq 0 b 1\n", "a blank line"),
     ],
 )
 def test_a_bad_qrels_line_is_named(tmp_path, line, message):

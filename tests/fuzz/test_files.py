@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.data import candidate_lists, load_collection
-from headrank.data.local import read_passages, read_queries
+from headrank.data.records import read_passages, read_queries
+from headrank.data.requests import read_requests
 from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
 from headrank.heads import HeadsFile
 from headrank.model import Head, PromptSettings, ScorerSettings
@@ -39,6 +40,9 @@ FILES: dict[str, bytes] = {
     "docs.jsonl": '{"doc_id": "d1", "text": "The moon."}\n{"doc_id": "d2", "title": "T", "text": ""}\n'
     '{"doc_id": "d3", "text": "数", "n": [1, 2.5, {"a": null}]}\n'.encode(),
     "queries.tsv": "q1\twhat causes tides\nq2\té 数\n".encode(),
+    "requests.jsonl": b'{"query": {"qid": "q1", "text": "a"}, "candidates": [{"docid": "d1", "score": 2,'
+    b' "doc": {"text": "x"}}, {"docid": 2, "score": 1.5, "grade": 1, "contents": "y"}]}\n'
+    b'{"query": "b", "candidates": []}\n',
     "queries.jsonl": b'{"query_id": "q1", "text": "what"}\n{"query_id": "q2", "text": "why", "n": 1}\n',
 }
 
@@ -65,6 +69,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "docs.jsonl": read_passages,
     "queries.tsv": read_queries,
     "queries.jsonl": read_queries,
+    "requests.jsonl": lambda path: list(read_requests(path)),
 }
 
 
