@@ -60,7 +60,8 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | None = None, w
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise ConfigError(f"--config-dir is {config_dir!r}, expected an existing folder")
-        overrides = [*overrides, f"hydra.searchpath=['file://{Path(config_dir).resolve()}']"]
+        path = str(Path(config_dir).resolve()).replace("'", "\\'")
+        overrides = [*overrides, f"hydra.searchpath=['file://{path}']"]
     try:
         with initialize_config_dir(config_dir=str(CONFIG_FOLDER.resolve()), version_base="1.3"):
             return compose("config", list(overrides), return_hydra_config=with_hydra)

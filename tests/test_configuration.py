@@ -178,3 +178,15 @@ def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
     done = run("scorer.bach_size=3", HYDRA_FULL_ERROR="1")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["mine", "a, b'c [d]"])
+def test_a_folder_of_further_options(name, tmp_path):
+    (tmp_path / name / "prompt").mkdir(parents=True)
+    (tmp_path / name / "prompt" / "mine.yaml").write_text("defaults: [default, _self_]\nquery_label: 'Q:'\n")
+    assert compose_config(["prompt=mine"], config_dir=str(tmp_path / name)).prompt.query_label == "Q:"
+
+
+def test_a_folder_of_further_options_that_does_not_exist():
+    with pytest.raises(ConfigError, match="absent"):
+        compose_config([], config_dir="absent")

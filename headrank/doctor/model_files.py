@@ -9,9 +9,10 @@ from huggingface_hub import constants
 from headrank.doctor.findings import Finding, State, gib
 from headrank.experiment import Experiment
 from headrank.io.cache import cache_folder
-from headrank.model.backbone import BackboneSettings
+from headrank.model.backbone import BackboneSettings, load_config, load_tokenizer
 from headrank.model.loading.default_model import EMBEDDED_MODEL, PACKAGE
 from headrank.model.loading.folder import WEIGHTS, Find, in_cache, in_folder, is_local, missing_files, weight_names
+from headrank.stages.checks import check_chat_templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,13 @@ def _found(settings: BackboneSettings, place: str, find: Find) -> ModelFiles:
 
 
 def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
-    """Check the files of the experiment's model and of its baselines' models."""
+    """Check the files of the experiment's model and of its baselines' models.
+
+    Raises `ConfigError` if the model's files are available and its tokenizer lacks a special token of a chat template.
+    """
     findings = [_files(experiment.model, "model.model", offline)]
+    if findings[0].state == State.THERE:
+        check_chat_templates(experiment, load_config(experiment.model), load_tokenizer(experiment.model))
     for name, reranker in experiment.rerankers.items():
         own = getattr(reranker, "model", None)
         if isinstance(own, BackboneSettings) and own != experiment.model:

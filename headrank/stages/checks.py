@@ -2,6 +2,8 @@
 
 from contextlib import nullcontext, suppress
 
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
 from headrank.errors import ConfigError
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import GivenHeads
@@ -34,8 +36,8 @@ def check_model(experiment: Experiment) -> None:
     if most is not None and most > layers:
         raise ConfigError(f"reading.max_layer is {most}, expected at most the model's layers, {layers}")
     depth = most or layers
+    check_chat_templates(experiment, config, tokenizer)
     for name, system in experiment.systems.items():
-        check_embeddings(PromptBuilder(tokenizer, system.prompt).chat_template, tokenizer, config)
         key = "selection" if name == MAIN_SYSTEM else f"baselines.{name}"
         if system.heads is not None and system.heads > depth * width:
             raise ConfigError(
@@ -48,3 +50,9 @@ def check_model(experiment: Experiment) -> None:
                         f"{key}.criterion.heads has [{layer}, {head}], expected layers from 0 to {depth - 1} and heads "
                         f"from 0 to {width - 1}"
                     )
+
+
+def check_chat_templates(experiment: Experiment, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `ConfigError` if the model cannot read a system's chat template as it is meant (see `check_embeddings`)."""
+    for system in experiment.systems.values():
+        check_embeddings(PromptBuilder(tokenizer, system.prompt).chat_template, tokenizer, config)

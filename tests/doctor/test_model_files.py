@@ -1,13 +1,17 @@
 """Which of a model's files are there."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import constants
 
 from headrank.doctor import model_files as files
-from headrank.doctor.model_files import model_files
-from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings
+from headrank.doctor.model_files import model_files, model_findings
+from headrank.errors import ConfigError
+from headrank.experiment import MAIN_SYSTEM
+from headrank.model import EMBEDDED_MODEL, EMBEDDED_PACKAGE, BackboneSettings, ChatTemplate, PromptSettings
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -70,3 +74,10 @@ def test_the_embedded_model_is_converted_by_the_first_run_or_its_package_is_miss
     assert list(tmp_path.iterdir()) == []
     write(tmp_path / "models" / EMBEDDED_MODEL, config__json="{}", tokenizer__json="{}", model__safetensors="1")
     assert model_files(BackboneSettings()).missing == ()
+
+
+def test_a_chat_template_that_the_tokenizer_cannot_read(experiment):
+    prompt = PromptSettings(chat_template=ChatTemplate("mine", "<|turn|>", ""))
+    system = replace(experiment.systems[MAIN_SYSTEM], prompt=prompt)
+    with pytest.raises(ConfigError, match=re.escape("<|turn|>")):
+        model_findings(replace(experiment, systems={MAIN_SYSTEM: system}), offline=True)
