@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import headrank.reranker
+import headrank.reranker.reranker
 from headrank import Passage
 from headrank.errors import ConfigError, ModelError
 from headrank.model import PromptSettings
@@ -30,8 +30,8 @@ def passage(passage_id, text) -> Passage:
 
 @pytest.fixture(scope="module")
 def plain():
-    """`headrank.reranker` as a user's run imports it."""
-    spec = importlib.util.spec_from_file_location("plain_reranker", headrank.reranker.__file__)
+    """`headrank.reranker.reranker` as a user's run imports it."""
+    spec = importlib.util.spec_from_file_location("plain_reranker", headrank.reranker.reranker.__file__)
     module = importlib.util.module_from_spec(spec)
     sys.modules["plain_reranker"] = module
     spec.loader.exec_module(module)
@@ -47,15 +47,14 @@ def reranker(plain, model_folder):
 @pytest.mark.parametrize(
     ("passages", "named"),
     [
-        ([{"id": "a", "text": "x"}], r"passages\[0\].*dict"),
-        (["x", ("a", "y")], r"passages\[1\].*tuple"),
+        (["x", ("a", "y", "z")], r"passages\[1\].*tuple"),
         (["x", None], r"passages\[1\].*None"),
         ([3], r"passages\[0\].*3 \(int\)"),
         ([b"x"], r"passages\[0\].*bytes"),
         ([["x"]], r"passages\[0\].*list"),
         ([float("nan")], r"passages\[0\].*nan"),
         ([passage("a", None)], r"text of passages\[0\], id 'a', is None"),
-        ([passage(1, "x")], r"id of passages\[0\] is 1 \(int\)"),
+        ([passage(1.5, "x")], r"id of passages\[0\] is 1\.5 \(float\)"),
         ({"a": None}, r"text of passages\['a'\] is None"),
         ({"a": ["x"]}, r"text of passages\['a'\] is .*list"),
         (None, "passages is None"),
@@ -179,7 +178,7 @@ def test_options_that_are_wrong_are_told_before_weights_are_read(options, kind, 
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (folder / name).write_text((model_folder / name).read_text())
     (folder / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:-9])
-    heads = headrank.reranker.Reranker.from_pretrained(model_folder, PAIRS, device="cpu").heads
+    heads = headrank.Reranker.from_pretrained(model_folder, PAIRS, device="cpu").heads
     with pytest.raises(kind, match=named):
         plain.from_pretrained(folder, PAIRS if "states" in options else heads, **{"device": "cpu", **options})
 

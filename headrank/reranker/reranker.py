@@ -1,16 +1,9 @@
-"""The reranker for use from Python.
-
-from headrank import Reranker
-reranker = Reranker.from_pretrained("outputs/nano/checkpoint")
-for result in reranker.rank("why is the sky blue?", passages, top_k=5):
-    print(result.rank, result.id, result.score)
-"""
+"""The reranker: opens a model with its heads, ranks passages, stores passage states, saves."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import torch
 
@@ -29,35 +22,13 @@ from headrank.model import (
     save_backbone,
 )
 from headrank.model.loading.devices import check_device, check_kernel
-from headrank.ranking import CandidateList, Passage, Query
-from headrank.reranker_inputs import (
-    HEADS_FILE,
-    expect_type,
-    find_heads,
-    read_count,
-    read_dtype,
-    read_lists,
-    read_passages,
-)
+from headrank.ranking import CandidateList
+from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
+from headrank.reranker.heads import HEADS_FILE, find_heads, read_dtype
+from headrank.reranker.results import RerankResult, make_results
+from headrank.reranker.values import expect_type, read_count
 
 logger = logging.getLogger(__name__)
-
-Passages: TypeAlias = Sequence[str] | Sequence[Passage] | Mapping[str, str]
-"""Texts (their ids are their positions "0", "1", ...), passages with ids, or a mapping id -> text."""
-
-
-@dataclass(frozen=True, slots=True)
-class RerankResult:
-    """One passage of a ranking: its id, its score (higher is better), its rank (from 1) and its text.
-
-    `truncated`: the passage is longer than `prompt.max_passage_tokens`, and only its beginning was read.
-    """
-
-    id: str
-    score: float
-    rank: int
-    text: str
-    truncated: bool = False
 
 
 class Reranker:
@@ -131,35 +102,48 @@ class Reranker:
         Raises `ValueError` if the prompt is not in blocks (`PromptSettings(attention="blocks")`), or if states of this
         model cannot be stored.
         """
-        texts = read_passages(passages)
+        documents = read_documents(passages)
         self._scorer = self._make_scorer(StateSettings(str(folder), dtype, keep=False))
         states = self._scorer.reader.states
         assert states is not None
-        return states.add(passage.text for passage in texts)
+        return states.add(document.text for document in documents)
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
         """The passages by score, best first, at most `top_k`. Equal scores keep the given order.
 
-        Raises `ValueError` on repeated ids, and `TypeError` for a query or a passage that is not text. Without
-        passages the result is empty.
-        """
-        item = CandidateList(Query("0", expect_type(query, str, "query")), read_passages(passages))
-        return self._rank([item], read_count(top_k))[0]
+        Args:
+            query: the query's text.
+            passages: texts, dicts, (id, text) pairs, a mapping of ids to texts, a data frame, or documents of other
+                libraries; see `headrank.reranker.documents.read_documents`. They are in first-stage order, best first,
+                if there is one.
+            top_k: the number of results; None: all passages.
 
-    def rank_many(self, lists: Sequence[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
+        Returns:
+            The results; an empty list without passages.
+
+        Raises:
+            TypeError: the query, a passage or `top_k` has another type.
+            ValueError: a repeated id, a passage without text, or `top_k` below 1.
+        """
+        documents = read_documents(passages)
+        item = candidate_list(expect_type(query, str, "query"), documents)
+        return self._rank([(item, documents)], read_count(top_k, "top_k"))[0]
+
+    def rank_many(self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
         """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
 
         Queries over the same passages in the same order share one forward pass over the passages.
         """
-        return self._rank(read_lists(lists), read_count(top_k))
+        return self._rank(list(read_lists(lists)), read_count(top_k, "top_k"))
 
-    def _rank(self, candidates: list[CandidateList], top_k: int | None) -> list[list[RerankResult]]:
+    def _rank(
+        self, lists: Sequence[tuple[CandidateList, tuple[Document, ...]]], top_k: int | None
+    ) -> list[list[RerankResult]]:
         results, cuts = [], CutCounts()
-        for item, scored in zip(candidates, self._scorer.score(candidates), strict=True):
+        scored_lists = self._scorer.score([item for item, _ in lists])
+        for (item, documents), scored in zip(lists, scored_lists, strict=True):
             cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
-            texts = {passage.id: passage.text for passage in item.passages}
-            ranked = scored.ranking.results[:top_k]
-            results.append([RerankResult(r.id, r.score, r.rank, texts[r.id], r.id in scored.cut) for r in ranked])
+            results.append(make_results(scored, documents)[:top_k])
         self._warn_of(cuts)
         return results
 

@@ -1,0 +1,56 @@
+"""The results of a ranking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrank.model import ScoredList
+from headrank.reranker.documents import Document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankResult:
+    """One passage of a ranking.
+
+    id: the passage's id as the user gave it, text or an integer; for passages without an id their index.
+    score: higher is better; comparable within one ranking.
+    rank: from 1.
+    text: the text that was ranked, with the title if there is one.
+    truncated: the text is longer than `prompt.max_passage_tokens`, and only its beginning was read.
+    index: the position in the input, from 0.
+    metadata: the other fields of the passage.
+    document: the passage as the user gave it; for a row of a data frame a dict.
+    probability: None.
+    """
+
+    id: str | int
+    score: float
+    rank: int
+    text: str
+    truncated: bool = False
+    index: int
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+    document: Any = field(default=None, hash=False, repr=False)
+    probability: float | None = None
+
+
+def make_results(scored: ScoredList, documents: Sequence[Document]) -> list[RerankResult]:
+    """The ranked documents, best first. The scored list's ids are the documents' positions."""
+    cut = set(scored.cut)
+    results = []
+    for ranked in scored.ranking.results:
+        index = int(ranked.id)
+        document = documents[index]
+        results.append(
+            RerankResult(
+                id=document.id,
+                score=ranked.score,
+                rank=ranked.rank,
+                text=document.text,
+                truncated=ranked.id in cut,
+                index=index,
+                metadata=document.metadata,
+                document=document.source,
+            )
+        )
+    return results

@@ -1,0 +1,42 @@
+"""Checks of single values. Errors name the value."""
+
+import operator
+from typing import Any
+
+from headrank.errors import ConfigError
+
+
+def expect_type(value: object, kinds: type | tuple[type, ...], name: str) -> Any:
+    """The value. Raises `TypeError` with the name unless the value has one of these types."""
+    if not isinstance(value, kinds):
+        expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise TypeError(f"{name} is {shown(value)}; expected {expected}")
+    return value
+
+
+def is_whole(value: object) -> bool:
+    """Whether the value is an integer, of Python or numpy."""
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def read_whole(value: object, name: str) -> int:
+    """The value as `int`. Raises `TypeError` with the name unless it is an integer."""
+    if not is_whole(value):
+        raise TypeError(f"{name} is {shown(value)}; expected an integer")
+    return operator.index(value)  # pyright: ignore[reportArgumentType]
+
+
+def read_count(value: object, name: str) -> int | None:
+    """A number of at least 1, or None. Raises `TypeError` for another type, and `ConfigError` below 1."""
+    if value is None:
+        return None
+    count = read_whole(value, name)
+    if count < 1:
+        raise ConfigError(f"{name} is {count}; expected at least 1, or None")
+    return count
+
+
+def shown(value: object) -> str:
+    """The beginning of a value and its type, for messages."""
+    text = repr(value)
+    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(value).__name__})"
