@@ -36,7 +36,7 @@ CONFIG_FOLDER = (
     _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).parent / "conf"
 )  # a wheel holds conf/ inside the package
 
-GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report")
+GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report", "bm25")
 """Groups and nodes that always build settings."""
 LISTS = ("data", "benchmarks", "baselines")
 """Groups with several chosen options, each a named entry."""
@@ -90,7 +90,8 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
     check_replaced(OmegaConf.to_container(config, resolve=False))  # pyright: ignore[reportArgumentType]
     main, paths = _main_settings(config), _paths(config)
     parts = {key: build(config.get(key)) for key in GROUPS}
-    lists: dict[str, dict[str, Any]] = {key: build(config.get(key)) or {} for key in LISTS}
+    complete = with_bm25(config)
+    lists: dict[str, dict[str, Any]] = {key: build(complete.get(key)) or {} for key in LISTS}
     states = config.get("states")
     rest = {"scorer": parts["scorer"], "prompt": parts["prompt"], "instructions": build(config.instructions) or {}}
     try:
@@ -243,6 +244,14 @@ def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[Da
     }
     for name in sorted(instructions.keys() - known):
         logger.warning("instructions.%s: no benchmark has this name, so it has no effect%s", name, meant(name, known))
+
+
+def with_bm25(config: DictConfig) -> DictConfig:
+    """A copy in which the values of `bm25` are the defaults of `bm25` in every data set and benchmark."""
+    config = copy.deepcopy(config)
+    for entry in [*(config.get("data") or {}).values(), *(config.get("benchmarks") or {}).values()]:
+        entry.bm25 = OmegaConf.merge(config.get("bm25") or {}, entry.get("bm25") or {})
+    return config
 
 
 def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":

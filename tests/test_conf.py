@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from headrank.alignment.settings import TrainerSettings
 from headrank.baselines import Generative, Qwen3Reranker
+from headrank.data import BM25Parameters
 from headrank.evaluation.report.figures import default_figures
 from headrank.experiment import MAIN_SYSTEM
 from headrank.run import CONFIG_FOLDER, experiment_from_config, tracker_from_config
@@ -78,6 +79,23 @@ def test_options(group, option):
         assert isinstance(found.alignment.trainer, TrainerSettings)
     if group == "selection":
         assert found.systems[MAIN_SYSTEM].criterion.name == option
+
+
+def test_bm25_has_one_default_for_all_data_and_every_set_can_differ():
+    assert {one.bm25 for one in (*experiment().benchmarks, *experiment().train)} == {BM25Parameters()}
+    words = [*FILLED["data", "local"], *FILLED["benchmarks", "local"], "bm25.language=german", "bm25.k1=1.2"]
+    found = experiment(
+        "data=[local,sample]",
+        "benchmarks=[local,sample,fiqa,nfcorpus]",
+        *words,
+        "data.local.bm25.language=chinese",
+        "+benchmarks.fiqa.bm25={b:0.7,stop_words:[a,b]}",
+    )
+    german = BM25Parameters(language="german", k1=1.2)
+    english = replace(german, language="english")
+    assert [one.bm25 for one in found.train] == [replace(german, language="chinese"), english]
+    fiqa = replace(german, b=0.7, stop_words=("a", "b"))
+    assert [one.bm25 for one in found.benchmarks] == [german, english, fiqa, german]
 
 
 def test_the_reports_figures_are_the_packages_own_and_can_be_changed_by_a_line():

@@ -56,6 +56,7 @@ def load_data(
         seed=s.seed,
         drop_identical_ids=s.drop_identical_ids,
         cache_dir=cache_dir,
+        bm25=s.bm25,
     )
     run = {
         item.query.id: Ranking.from_scores(item.query.id, item.passage_ids, item.first_stage_scores or ())

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Annotated
 
+from headrank.data.bm25.words import BM25Parameters
 from headrank.data.first_stage import FirstStage
 from headrank.settings import Ge, one_of, settings, wrong
 
@@ -15,6 +16,7 @@ class DataSettings:
     collection: str  # an ir_datasets id, a folder, or sample/train, sample/test
     # bm25 | run | scoreddocs | auto (the run file of a local folder if it has one, otherwise bm25)
     first_stage: Annotated[str, one_of(FirstStage)] = "bm25"
+    bm25: BM25Parameters = BM25Parameters()  # the language of the texts, and the formula of first stage bm25
     run_path: str | None = None  # the TREC run file, for first_stage run and auto
     depth: Annotated[int, Ge(1)] = 40  # candidates per query
     max_queries: Annotated[int, Ge(1)] | None = None  # size of a random sample of the judged queries; None: all

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from headrank.data import BM25Parameters, FirstStage
+from headrank.data import FirstStage
 from headrank.data.bm25.index import index_folder
 from headrank.doctor.findings import Finding, State, gib
 from headrank.doctor.presence import Presence, look_for
@@ -92,13 +92,14 @@ def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space:
     if settings.first_stage == FirstStage.RUN or auto_run:
         return _run_file(settings, presence)
     if presence.collection is not None:
-        folder = index_folder(presence.collection, BM25Parameters(), cache)
+        folder = index_folder(presence.collection, settings.bm25, cache)
         if folder.is_dir():
             return Finding("data", settings.name, State.THERE, f"first stage: BM25 index in {folder}")
     detail = "first stage: BM25 index"
     if presence.passages:
         size = 2 * INDEX_BYTES * presence.passages
-        space[cache / "bm25" / presence.passages_id] = size  # benchmarks over the same passages share one index
+        index = f"{presence.passages_id} {hash(settings.bm25)}"  # benchmarks over the same passages share one index
+        space[cache / "bm25" / index] = size
         minutes = round(INDEX_SECONDS * presence.passages / 60)
         time = f"about {minutes} min" if minutes else "less than a minute"
         detail += f" of {presence.passages:,} passages ({time}, {gib(size)} during the build)"

@@ -38,6 +38,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
             (
                 "collection",
                 "first_stage",
+                "bm25",
                 "run_path",
                 "depth",
                 "max_queries",

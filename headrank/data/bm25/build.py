@@ -1,6 +1,6 @@
 """Builds a BM25 index of any size. Passages are streamed, and memory holds one part of them at a time.
 
-1. Parts: passages are read until a part is full; its words are counted (by bm25s) and written to the work folder. An
+1. Parts: passages are read until a part is full; its words are counted and written to the work folder. An
    interrupted build resumes after the last complete part.
 2. Merge: the sorted words of all parts are merged into one vocabulary; the postings of all parts are then scored and
    written, one block of words at a time.
@@ -37,19 +37,14 @@ def write_part(folder: Path, passages: list[Passage], parameters: BM25Parameters
 
     Words are sorted by their UTF-8 bytes. Postings are sorted by word, then by passage index within the part.
     """
-    found = words((passage.text for passage in passages), parameters, ids=True)
-    lengths = np.fromiter((len(ids) for ids in found.ids), dtype=np.int32, count=len(passages))
-    flat = np.fromiter(chain.from_iterable(found.ids), dtype=np.int64, count=int(lengths.sum()))
-    vocabulary = sorted(found.vocab)  # sorting by code point equals sorting by UTF-8 bytes
-    index = np.empty(max(found.vocab.values(), default=-1) + 1, dtype=np.int64)
-    index[[found.vocab[word] for word in vocabulary]] = np.arange(len(vocabulary))
-    passage_of = np.repeat(np.arange(len(passages)), lengths)
-    pairs, counts = np.unique(index[flat] * len(passages) + passage_of, return_counts=True)
-    used = np.bincount(pairs // len(passages), minlength=len(vocabulary))
-    write_texts(folder, "words", (word.encode() for word, count in zip(vocabulary, used, strict=True) if count))
+    found = words((passage.text for passage in passages), parameters)
+    passage_of = np.repeat(np.arange(len(passages)), found.lengths)
+    pairs, counts = np.unique(found.ids * len(passages) + passage_of, return_counts=True)
+    frequencies = np.bincount(pairs // len(passages), minlength=len(found.vocabulary))
+    write_texts(folder, "words", (word.encode() for word in found.vocabulary))
     write_texts(folder, "passage_ids", (passage.id.encode("utf-8", "surrogatepass") for passage in passages))
-    np.save(folder / "lengths.npy", lengths)
-    np.save(folder / "frequencies.npy", used[used > 0].astype(np.int32))
+    np.save(folder / "lengths.npy", found.lengths)
+    np.save(folder / "frequencies.npy", frequencies.astype(np.int32))
     np.save(folder / "passages.npy", (pairs % len(passages)).astype(np.int32))
     np.save(folder / "counts.npy", counts.astype(np.int32))
 

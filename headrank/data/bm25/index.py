@@ -3,7 +3,8 @@
 The index is built once (`build.py`), cached under a key of passages and parameters, and memory-mapped, so neither
 building nor searching loads a collection into memory. Search results are cached too, so a resumed run does not search
 again. The defaults are those of the published BEIR baselines (Lucene): k1 0.9, b 0.4, Lucene's formula, its 33 English
-stop words, Porter's stemmer, single-character words kept, repeated query words counted.
+stop words, Porter's stemmer, single-character words kept, repeated query words counted. For other
+languages see `languages.py`.
 """
 
 import json
@@ -31,7 +32,7 @@ __all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run"
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = "2"  # part of the key: raise it when words are split or files are laid out differently
+_FORMAT = "3"  # part of the key: raise it when words are split or files are laid out differently
 
 
 class BM25Index:
@@ -81,7 +82,7 @@ class BM25Index:
         """
         if depth < 1:
             raise ValueError(f"depth {depth}: expected 1 or more")
-        split = words([query.text for query in queries], self._parameters, ids=False)
+        split = words((query.text for query in queries), self._parameters).by_text()
         found = []
         for query_words in Progress(len(split), "BM25: search", "query", plural="queries", log_end=False).track(split):
             numbers = [number for word in query_words if (number := self._number(word)) is not None]
@@ -122,10 +123,12 @@ def _best(scores: np.ndarray, depth: int) -> np.ndarray:
 def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
     """The folder of a collection's index, `cache_dir/bm25/<key>`. It may not exist.
 
-    The key is a hash of the passages' fingerprint, the parameters and the version of bm25s. Collections with the same
-    passages (TREC DL 2019 and 2020) share an index.
+    The key is a hash of the passages' fingerprint, the formula's parameters, the analysis of texts and the version of
+    bm25s. Collections with the same passages (TREC DL 2019 and 2020) share an index, as do languages with the same
+    analysis (`chinese` and `japanese`).
     """
-    settings = json.dumps(asdict(parameters), sort_keys=True)
+    formula = (parameters.k1, parameters.b, parameters.method)
+    settings = json.dumps((formula, asdict(parameters.analysis)), sort_keys=True)
     key = fingerprint((_FORMAT, bm25s().__version__, collection.passages_fingerprint, settings))
     return cache_dir / "bm25" / key
 

@@ -1,16 +1,29 @@
-"""BM25's parameters, and the tokenization of passages and queries into words by bm25s."""
+"""BM25's parameters, and the analysis of passages and queries into words."""
 
 import logging
 import sys
+from array import array
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Strict
 
-from headrank.settings import Ge, Le, settings
-
-_WORD = r"(?u)\b\w+\b"  # bm25s drops words of one character by default; Lucene keeps them
+from headrank.data.bm25.languages import (
+    AUTO,
+    LANGUAGES,
+    STEMMERS,
+    STOP_WORDS,
+    Analysis,
+    folded,
+    splitter,
+)
+from headrank.errors import ConfigError
+from headrank.settings import Ge, Le, Listed, meant, one_of, settings, wrong
 
 
 class BM25Method(StrEnum):
@@ -23,23 +36,47 @@ class BM25Method(StrEnum):
 
 @settings
 class BM25Parameters:
-    """The parameters of BM25 and its tokenization.
+    """The parameters of BM25 and its analysis of texts (`languages.py`).
 
     With these defaults, nDCG@10 over the top 100 is .3205 on beir/nfcorpus/test (published: .322) and .4037 on
     beir/arguana without identical ids (published: .397).
 
+    `stemmer`, `stop_words` and `tokenizer` replace the language's: `auto` keeps it, None switches stemming or stop
+    words off.
+
+    language: a language of PyStemmer, `chinese`, `japanese`, `korean`, `cjk` or `multilingual`.
     k1: the saturation of repeated words; higher values let repetitions count more.
     b: the length normalisation, 0 (none) to 1 (full).
     method: the variant of the formula.
-    stemmer: a PyStemmer algorithm (`porter`, `english`, another language) or None.
-    stopwords: the name of a bm25s stop word list (`english` is Lucene's) or None.
+    stemmer: `auto`, a PyStemmer algorithm, or None.
+    stop_words: `auto`, the name of a bm25s list (`english` is Lucene's), a list of words, or None.
+    tokenizer: `auto`, `words`, `marked_words`, `bigrams`, or a regular expression that matches a word.
     """
 
+    language: Annotated[str, one_of(LANGUAGES)] = "english"
     k1: Annotated[float, Ge(0)] = 0.9
     b: Annotated[float, Ge(0), Le(1)] = 0.4
     method: Annotated[BM25Method, Strict(False)] = BM25Method.LUCENE
-    stemmer: str | None = "porter"
-    stopwords: str | None = "english"
+    stemmer: Annotated[str, one_of((AUTO, *STEMMERS))] | None = AUTO
+    stop_words: str | Listed[str] | None = AUTO
+    tokenizer: str = AUTO
+
+    def __post_init__(self) -> None:
+        known = (AUTO, *STOP_WORDS)
+        if isinstance(self.stop_words, str) and self.stop_words not in known:
+            expected = f"one of {', '.join(known)}, a list of words, or null{meant(self.stop_words, known)}"
+            raise wrong("stop_words", self.stop_words, expected)
+        try:
+            splitter(self.analysis.tokenizer)
+        except ValueError as error:
+            expected = f"auto, words, marked_words, bigrams, or a regular expression with at most one group ({error})"
+            raise wrong("tokenizer", self.tokenizer, expected) from None
+
+    @property
+    def analysis(self) -> Analysis:
+        """The language's analysis with the parts that are set."""
+        given = {"stemmer": self.stemmer, "stop_words": self.stop_words, "tokenizer": self.tokenizer}
+        return replace(Analysis.of(self.language), **{name: value for name, value in given.items() if value != AUTO})
 
 
 def bm25s() -> Any:
@@ -59,16 +96,55 @@ def bm25s() -> Any:
     return bm25s
 
 
-def words(texts: Iterable[str], parameters: BM25Parameters, *, ids: bool) -> Any:
-    """Tokenize texts into words: the `Tokenized` of bm25s if `ids`, otherwise a list of words per text."""
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of some texts, without stop words, stemmed.
+
+    ids: [words] of all texts in order, index in the vocabulary, int64.
+    lengths: [texts], number of words, int32.
+    vocabulary: the distinct words, sorted by code point, which equals sorting by UTF-8 bytes.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    vocabulary: list[str]
+
+    def by_text(self) -> list[list[str]]:
+        """The words of each text."""
+        ids = iter(self.ids.tolist())
+        return [[self.vocabulary[next(ids)] for _ in range(length)] for length in self.lengths.tolist()]
+
+
+def words(texts: Iterable[str], parameters: BM25Parameters) -> Words:
+    """Split texts into words. Raises `ConfigError` if the installed bm25s does not have the list of stop words."""
     import Stemmer
 
-    stemmer = None if parameters.stemmer is None else Stemmer.Stemmer(parameters.stemmer)
-    return bm25s().tokenize(
-        texts,  # read once, so any iterable works
-        stopwords=parameters.stopwords,
-        stemmer=stemmer,
-        token_pattern=_WORD,
-        return_ids=ids,
-        show_progress=False,
-    )
+    analysis = parameters.analysis
+    fold, split, stop_words = analysis.fold, splitter(analysis.tokenizer), _stop_words(analysis)
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)  # the unstemmed words, numbered as they appear
+    flat, lengths = array("q"), array("i")
+    for text in texts:
+        row = [numbers[word] for word in split(folded(text, fold)) if word not in stop_words]
+        flat.extend(row)
+        lengths.append(len(row))
+    found = list(numbers)
+    stems = found if analysis.stemmer is None else Stemmer.Stemmer(analysis.stemmer).stemWords(found)
+    vocabulary = sorted(set(stems))
+    index = {word: i for i, word in enumerate(vocabulary)}
+    stem_of = np.fromiter((index[stem] for stem in stems), np.int64, len(stems))
+    return Words(stem_of[np.array(flat, np.int64)], np.array(lengths, np.int32), vocabulary)
+
+
+def _stop_words(analysis: Analysis) -> frozenset[str]:
+    """The stop words, folded as texts are."""
+    given = analysis.stop_words
+    if isinstance(given, str):
+        name = {"english": "EN", "english_plus": "EN_PLUS"}.get(given, given.upper())
+        library = bm25s()
+        given = getattr(library.stopwords, f"STOPWORDS_{name}", None)
+        if given is None:
+            raise ConfigError(
+                f"stop_words is {analysis.stop_words}, which bm25s {library.__version__} does not have; install a "
+                "later version, or set stop_words to null or a list of words"
+            )
+    return frozenset(folded(word, analysis.fold) for word in given or ())

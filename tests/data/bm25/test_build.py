@@ -37,9 +37,9 @@ def test_scores_are_those_of_bm25s_own_index_in_however_many_parts(method, part,
     index = BM25Index.build([Passage(f"d{i}", t) for i, t in enumerate(texts)], parameters, tmp_path / "index")
     assert list(tmp_path.iterdir()) == [tmp_path / "index"]
     own = bm25s.BM25(k1=0.9, b=0.4, method=method.value)
-    own.index(words(texts, parameters, ids=True), create_empty_token=False, show_progress=False)
+    own.index(words(texts, parameters).by_text(), create_empty_token=False, show_progress=False)
     for query in ("moon", "tide ships of 日本", "é x é"):
-        (split,) = words([query], parameters, ids=False)
+        (split,) = words([query], parameters).by_text()
         expected = own.get_scores(split)
         ((numbers, scores),) = index.best([Query("q", query)], 40)
         assert sorted(numbers) == np.flatnonzero(expected > 0).tolist()

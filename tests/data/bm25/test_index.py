@@ -43,7 +43,7 @@ def test_scores_are_those_of_lucenes_formula():
 def test_words_are_stemmed_lower_cased_and_freed_of_stop_words():
     assert search(["The Tides", "the moon"], "TIDE of the").passage_ids == ("d0",)
     assert search(["The Tides", "the moon"], "tide", stemmer=None).passage_ids == ()
-    assert search(["tides the", "the moon"], "the", stopwords=None).passage_ids == ("d0", "d1")
+    assert search(["tides the", "the moon"], "the", stop_words=None).passage_ids == ("d0", "d1")
 
 
 def test_words_of_one_character_and_other_scripts_count():
