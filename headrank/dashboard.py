@@ -21,7 +21,7 @@ from headrank.run import compose_config, experiment_from_config
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line. Exits with 2 for wrong arguments, with 1 if W&B refuses the dashboard."""
-    parser = argparse.ArgumentParser(prog="headrank.dashboard", description="Make the W&B dashboard of an experiment.")
+    parser = argparse.ArgumentParser(prog="headrank dashboard", description="Make the W&B dashboard of an experiment.")
     parser.add_argument("--entity", default="", help="user or team that owns the project")
     parser.add_argument("--project", default="headrank", help="the project (default: %(default)s)")
     parser.add_argument("--name", default="HeadRank", help="the name of the dashboard (default: %(default)s)")

@@ -30,7 +30,7 @@ SAMPLE = "sample/test"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the prompts. The exit code is 2 for an unknown system, benchmark or query."""
     parser = argparse.ArgumentParser(
-        prog="python -m headrank.prompts", description="Show the prompt of every system of an experiment."
+        prog="headrank prompts", description="Show the prompt of every system of an experiment."
     )
     parser.add_argument("overrides", nargs="*", help="overrides of the configuration, as for headrank.run")
     parser.add_argument("--system", action="append", help="show only this system (may be given several times)")

@@ -21,7 +21,7 @@ from headrank.logs import set_up_logging
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m headrank.report", description="One report over many runs.")
+    parser = argparse.ArgumentParser(prog="headrank report", description="One report over many runs.")
     parser.add_argument("folders", nargs="+", metavar="DIR", help="run folders, or folders above them; globs too")
     parser.add_argument("--output", type=Path, help="where to write; else the folder given, or comparison for several")
     parser.add_argument("--metric", help="the metric that leads; else the runs' objective")

@@ -27,7 +27,7 @@ _TRUE = {"1", "ON", "YES", "TRUE"}  # values that huggingface_hub reads as true
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the findings and return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="headrank-doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="headrank doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("overrides", nargs="*", help="as for headrank.run: +experiment=NAME, group=option, key=value")
     parser.add_argument("--json", action="store_true", help="findings as JSON")

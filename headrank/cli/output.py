@@ -1,0 +1,94 @@
+"""An output file that is written step by step, and continued by the same command after a kill.
+
+While it is incomplete, the file is called `NAME.partial`, and `NAME.partial.json` holds how many bytes of it are valid
+and how much of the input they answer. Both are gone when the file is complete.
+"""
+
+import gzip
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from headrank.errors import ConfigError, InUseError
+from headrank.io.files import atomic_write, disk_errors
+
+
+class ResumableOutput:
+    """A text file, gzip-compressed if its name ends in `.gz`.
+
+    Args:
+        path: the file; None: stdout, which cannot be continued.
+        key: identifies the input and the settings; a partial file of another key is written anew.
+        overwrite: whether an existing complete file is replaced.
+
+    Attributes:
+        state: what `write` was last given by an earlier process of the same key; {} at first.
+
+    Raises `ConfigError` if the file exists and `overwrite` is false, and `InUseError` if another process writes it.
+    """
+
+    def __init__(self, path: Path | None, key: str, *, overwrite: bool = False) -> None:
+        self.path, self.key = path, key
+        self.state: dict[str, Any] = {}
+        if path is None:
+            return
+        if path.exists() and not overwrite:
+            raise ConfigError(f"--output is {path}, which exists; remove it, or give --overwrite")
+        if not path.parent.is_dir():
+            raise ConfigError(f"--output is {path}: the folder {path.parent} does not exist; make it first")
+        self._partial = path.with_name(f"{path.name}.partial")
+        self._record = path.with_name(f"{path.name}.partial.json")
+        self._lock = FileLock(path.with_name(f"{path.name}.partial.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InUseError(f"{path}: another process writes it; wait for it, or choose another --output") from None
+        record = self._earlier()
+        size = int(record["bytes"]) if record else 0
+        self.state = record["state"] if record else {}
+        with disk_errors(path):
+            self._file = self._partial.open("r+b" if record else "wb")
+            self._file.truncate(size)
+            self._file.seek(size)
+
+    def _earlier(self) -> dict[str, Any] | None:
+        try:
+            record = json.loads(self._record.read_text(encoding="utf-8"))
+            valid = record["key"] == self.key and self._partial.stat().st_size >= record["bytes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return record if valid else None
+
+    def write(self, text: str, state: dict[str, Any]) -> None:
+        """Append a step's text and record the state that belongs to it. A kill loses at most the step in progress."""
+        if self.path is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        data = text.encode("utf-8")
+        with disk_errors(self.path):
+            if data:  # each step is a gzip member of its own: equal steps give equal files
+                self._file.write(gzip.compress(data, mtime=0) if self.path.suffix == ".gz" else data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            with atomic_write(self._record) as file:
+                json.dump({"key": self.key, "bytes": self._file.tell(), "state": state}, file)
+
+    def finish(self) -> None:
+        """Give the complete file its name."""
+        if self.path is None:
+            return
+        self.close()
+        self._partial.replace(self.path)
+        self._record.unlink(missing_ok=True)
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Leave the file for the same command to continue."""
+        if self.path is not None:
+            self._file.close()
+            self._lock.release()
