@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from headrank.errors import ConfigError
 from headrank.interpolation import recorded, resolved
 from headrank.io.cache import cache_folder
-from headrank.replaced_keys import check_replaced
+from headrank.replaced_keys import check_replaced, replacement
 from headrank.settings import Ge, Listed, SettingsError, meant, settings, wrong
 
 if TYPE_CHECKING:
@@ -212,7 +212,11 @@ def explained(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConfigError):
         cause = cause.__cause__ or cause.__context__
-    return str(cause) if cause else "; ".join(line.strip() for line in str(error).splitlines())
+    if cause is not None:
+        return str(cause)
+    unknown = re.match(r"Interpolation key '([^']+)' not found", str(error))
+    new = replacement(unknown.group(1)) if unknown else None
+    return "; ".join(line.strip() for line in (*str(error).splitlines(), *([f"replaced by {new}"] if new else [])))
 
 
 def _first_cause(error: BaseException | None) -> str:

@@ -59,6 +59,10 @@ def test_a_replaced_key_in_an_option_of_a_user(tmp_path):
     assert "alignment.trained.rank" in refusal(f"hydra.searchpath=[file://{tmp_path}]", "alignment=mine")
 
 
+def test_an_interpolation_of_a_replaced_key():
+    assert "alignment.optimizer.lr" in refusal("alignment=lora", "alignment.temperature=${alignment.lr}")
+
+
 def test_a_replaced_key_that_a_sweep_varies():
     with (
         sweeper("hydra/sweeper=study", "alignment=lora", "alignment.lr=1e-4,1e-3") as (made, arguments),
