@@ -7,8 +7,9 @@ from headrank.data.first_stage import FirstStage, first_stage_run, select_querie
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
 from headrank.data.loader import BenchmarkData, load_data
 from headrank.data.open_collection import load_collection
+from headrank.data.qrels import read_qrels, write_qrels
 from headrank.data.settings import DataSettings
-from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
+from headrank.data.trec import Duplicates, read_run, write_run
 from headrank.errors import FormatError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Collection",
     "DataSettings",
     "DataUnavailableError",
+    "Duplicates",
     "FirstStage",
     "FormatError",
     "UnknownCollectionError",

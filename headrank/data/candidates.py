@@ -12,7 +12,7 @@ from headrank.data.bm25.index import BM25Parameters
 from headrank.data.collections import Collection
 from headrank.data.first_stage import FirstStage, check_depth, cut_ranking, retrieve, select_queries
 from headrank.data.parsing import shown
-from headrank.data.trec import ranking_fault
+from headrank.data.trec import Duplicates, ranking_fault
 from headrank.errors import FormatError
 from headrank.logs import counts_text
 from headrank.ranking import CandidateList, Query, Run
@@ -85,8 +85,9 @@ def lists_from_run(
     if missing:
         named = "; ".join(f"query {shown(q)}, passage {shown(p)}" for q, p in missing[:_FIRST_PAIRS])
         raise FormatError(
-            f"{collection.name}: {len(missing)} candidates of the first stage are not in the collection, the first: "
-            f"{named}; expected a run over this collection's passages"
+            f"{collection.name}: {len(missing)} candidates within the top {depth} of the first stage are not in the "
+            f"collection, the first: {named}; expected their passages there. Is the run of another collection, or is "
+            "the collection incomplete?"
         )
     lists: list[CandidateList] = []
     without_candidates: list[str] = []
@@ -131,6 +132,7 @@ def candidate_lists(
     max_queries: int | None = None,
     seed: int = 0,
     drop_identical_ids: bool = False,
+    duplicates: Duplicates | str = Duplicates.ERROR,
     relevance_threshold: int | None = None,
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
@@ -140,7 +142,7 @@ def candidate_lists(
     Arguments and errors are those of `first_stage_run` and `lists_from_run`.
     """
     queries = select_queries(collection, max_queries, seed)
-    run = retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    run = retrieve(collection, kind, queries, depth, run_path, duplicates, cache_dir, bm25 or BM25Parameters())
     return lists_from_run(
         collection,
         run,

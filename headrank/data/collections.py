@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from headrank.data.trec import read_run
 from headrank.ranking import Passage, Qrels, Query, Ranking
 
 
@@ -57,10 +56,6 @@ class Collection(ABC):
     def runs(self) -> Mapping[str, Path]:
         """The run files of the collection: name -> path."""
         return {}
-
-    def read_run(self, path: Path) -> dict[str, Ranking]:
-        """Read a run file over this collection's passages (see `trec.read_run`)."""
-        return read_run(path)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
         """The published first-stage lists of the collection, or None if it has none."""

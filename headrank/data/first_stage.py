@@ -9,6 +9,7 @@ from pathlib import Path
 from headrank.data.bm25.index import BM25Parameters, bm25_run
 from headrank.data.collections import Collection
 from headrank.data.parsing import id_fault, opened, shown
+from headrank.data.trec import Duplicates, read_run
 from headrank.errors import ConfigError, FormatError, MissingFileError
 from headrank.io.cache import cache_folder
 from headrank.ranking import Query, Ranking, Run
@@ -72,6 +73,7 @@ def first_stage_run(
     max_queries: int | None = None,
     seed: int = 0,
     drop_identical_ids: bool = False,
+    duplicates: Duplicates | str = Duplicates.ERROR,
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
 ) -> dict[str, Ranking]:
@@ -87,6 +89,7 @@ def first_stage_run(
         seed: the seed of that sample.
         drop_identical_ids: whether candidates with the query's id are dropped (arguana, quora) before cutting to
             `depth`.
+        duplicates: of a run file (see `read_run`).
         cache_dir: the folder of BM25 indexes and rankings; None: the user's cache folder.
         bm25: the parameters of BM25.
 
@@ -98,7 +101,7 @@ def first_stage_run(
         FormatError: if a file is malformed, or the first stage contains none of the queries.
     """
     queries = select_queries(collection, max_queries, seed)
-    run = retrieve(collection, kind, queries, depth, run_path, cache_dir, bm25 or BM25Parameters())
+    run = retrieve(collection, kind, queries, depth, run_path, duplicates, cache_dir, bm25 or BM25Parameters())
     return {q.id: cut for q in queries if (cut := cut_ranking(run, q, depth, drop_identical_ids)[0]).results}
 
 
@@ -114,6 +117,7 @@ def retrieve(
     queries: Sequence[Query],
     depth: int | None,
     run_path: str | Path | None,
+    duplicates: Duplicates | str,
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
@@ -134,7 +138,7 @@ def retrieve(
     else:
         path = _run_file(collection, run_path)
         origin = f"{path}: the run"
-        run = collection.read_run(path)
+        run = read_run(path, duplicates=duplicates)
     if not any(query.id in run for query in queries):
         found, expected = (
             ", ".join(map(shown, ids[:_FIRST_PAIRS])) for ids in (list(run), [query.id for query in queries])

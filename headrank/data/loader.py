@@ -55,6 +55,7 @@ def load_data(
         max_queries=s.max_queries,
         seed=s.seed,
         drop_identical_ids=s.drop_identical_ids,
+        duplicates=s.duplicates,
         cache_dir=cache_dir,
         bm25=s.bm25,
     )

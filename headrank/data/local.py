@@ -1,9 +1,9 @@
-"""The collection in a local folder.
+"""The collection in a local folder, in this package's files or BEIR's (see `folder.py`).
 
-    docs.jsonl                    {"doc_id": ..., "text": ...}, optionally "title" (other names of keys: see records.py)
-    queries.tsv | queries.jsonl   id TAB text | {"query_id": ..., "text": ...}
-    qrels.txt                     TREC qrels (see trec.py)
-    *.trec                        any number of first-stage runs, optional
+    docs.jsonl | corpus.jsonl              {"doc_id": ..., "text": ...}, optionally "title" (see `records.py`)
+    queries.tsv | queries.jsonl            id TAB text | {"query_id": ..., "text": ...}
+    qrels.txt | qrels/<split>.tsv          TREC's or BEIR's judgements (see `qrels.py`)
+    *.trec, *.run, *.txt                   any number of first-stage runs, optional
 
 All files are read strictly and completely into memory. Nothing is written to the folder.
 """
@@ -15,12 +15,13 @@ from itertools import islice
 from pathlib import Path
 
 from headrank.data.collections import Collection, fingerprint
-from headrank.data.parsing import opened, shown
+from headrank.data.folder import DOCS, QUERIES, qrels_file, required_file, run_files
+from headrank.data.parsing import shown
+from headrank.data.qrels import read_qrels
 from headrank.data.records import read_passages, read_queries
-from headrank.data.trec import read_qrels, read_run
-from headrank.errors import FormatError, MissingFileError
+from headrank.errors import FormatError
 from headrank.logs import counts_text
-from headrank.ranking import Passage, Qrels, Query, Ranking
+from headrank.ranking import Passage, Qrels, Query
 
 _log = logging.getLogger(__name__)
 
@@ -34,28 +35,38 @@ def _some(ids: Iterable[str]) -> str:
     return ", ".join(shown(text) for text in ids[:_FIRST_IDS]) + more
 
 
-def run_files(folder: Path) -> list[Path]:
-    """The folder's run files, `*.trec`, sorted by name."""
-    return sorted(path for path in folder.glob("*.trec") if not path.name.startswith("."))
-
-
 class LocalCollection(Collection):
     """The collection in a folder, read and checked at construction.
 
-    Judgements of passages that are not in `docs.jsonl` are kept, because metrics need them if the folder holds the full
+    Judgements of passages that are not in the folder are kept, because metrics need them if the folder holds the full
     qrels but only a pool of passages. The log reports their number.
 
+    Args:
+        folder: the folder.
+        split: the split of BEIR's `qrels/`; None: `test`, or the only one.
+        qrels: another file of judgements.
+        name: the collection's name; None: the folder.
+        title: whether a passage's title is put before its text.
+
     Raises:
-        FormatError: if a file cannot be read or is malformed, both query files exist, or no query has a judgement.
+        FormatError: if a file cannot be read or is malformed, a file exists in two forms, or no query has a judgement.
         MissingFileError: if the folder or a file does not exist.
     """
 
-    def __init__(self, folder: str | Path, *, name: str | None = None, title: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        split: str | None = None,
+        qrels: str | Path | None = None,
+        name: str | None = None,
+        title: bool = True,
+    ) -> None:
         self.path = Path(folder)
         super().__init__(name or str(folder))
-        self._passages = read_passages(self._file("docs.jsonl"), title=title)
-        self._queries = read_queries(self._file("queries.tsv", "queries.jsonl"))
-        qrels_path = self._file("qrels.txt")
+        self._passages = read_passages(required_file(self.path, DOCS), title=title)
+        self._queries = read_queries(required_file(self.path, QUERIES))
+        qrels_path = qrels_file(self.path, split) if qrels is None else Path(qrels)
         self._qrels = read_qrels(qrels_path)
         if not self.judged_queries:
             raise FormatError(
@@ -68,31 +79,10 @@ class LocalCollection(Collection):
             "%s: %d passages, %d queries (%d judged)%s",
             *(self.name, len(self._passages), len(self._queries), len(self.judged_queries)),
             counts_text(
-                (unknown_passages, "judgements of passages that are not in docs.jsonl"),
-                (unknown_queries, "queries of qrels.txt that are not in the queries file"),
+                (unknown_passages, "judgements of unknown passages"),
+                (unknown_queries, "judged queries that are not in the queries file"),
             ),
         )
-
-    def _file(self, *names: str) -> Path:
-        """The path of the only file of `names` that exists."""
-        if not self.path.is_dir():
-            files = "docs.jsonl, queries.tsv and qrels.txt"
-            if self.path.exists():
-                raise FormatError(f"{self.path}: is not a folder; expected a folder with {files}")
-            raise MissingFileError(f"{self.path}: no such folder; expected a folder with {files}")
-        with opened(self.path):
-            existing = sorted(entry.name for entry in self.path.iterdir())
-        found = [self.path / name for name in names if name in existing]
-        if not found:
-            raise MissingFileError(
-                f"{self.path}: no {' or '.join(names)}; the folder holds: {', '.join(existing) or 'nothing'}"
-            )
-        if len(found) > 1:
-            raise FormatError(f"{self.path}: both {' and '.join(names)}; expected one of them")
-        if not found[0].is_file():
-            kind = "a folder" if found[0].is_dir() else "a broken link" if found[0].is_symlink() else "no regular file"
-            raise FormatError(f"{found[0]}: is {kind}; expected a file")
-        return found[0]
 
     @property
     def queries(self) -> Mapping[str, Query]:
@@ -101,12 +91,12 @@ class LocalCollection(Collection):
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements in `qrels.txt`."""
+        """The judgements in the file."""
         return self._qrels
 
     @property
     def passage_count(self) -> int:
-        """How many passages `docs.jsonl` holds."""
+        """How many passages the folder holds."""
         return len(self._passages)
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
@@ -128,16 +118,5 @@ class LocalCollection(Collection):
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The folder's `*.trec` files by name without the extension."""
-        return {path.stem: path for path in run_files(self.path)}
-
-    def read_run(self, path: Path) -> dict[str, Ranking]:
-        """Read a run file. Raises `FormatError` if it is malformed or names passages that are not in `docs.jsonl`."""
-        run = read_run(path)
-        missing = {p: None for ranking in run.values() for p in ranking.passage_ids if p not in self._passages}
-        if missing:
-            raise FormatError(
-                f"{path}: {len(missing)} passages are not in {self.path / 'docs.jsonl'}: {_some(missing)}; expected "
-                "all passages of the run there. Is the run of another collection, or is docs.jsonl incomplete?"
-            )
-        return run
+        """The folder's run files by name without extensions."""
+        return run_files(self.path)

@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -21,6 +21,8 @@ OnInvalid: TypeAlias = Callable[[FormatError], object] | None
 # lone surrogates (UTF-8 cannot encode them) or the byte-order mark (readers drop it at the start of a file).
 _NOT_IN_AN_ID = re.compile("[\\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SEPARATOR = re.compile("[ \t]+")
+INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits fit 64 bits; int() also reads "1_000" and other digits
 _SHOWN = 80  # characters of a bad value shown in an error
 
 
@@ -43,6 +45,26 @@ def id_fault(text: str) -> str | None:
     if found:
         return f"contains U+{ord(found.group()):04X} (whitespace, control character, surrogate or byte-order mark)"
     return None
+
+
+def checked_id(path: Path | str, line: int, what: str, text: str) -> str:
+    """The text, if it can be an id of `what`. Raises `FormatError` otherwise."""
+    fault = id_fault(text)
+    if fault:
+        raise format_error(path, line, f"{what} id {shown(text)}, which {fault}", "an id without whitespace")
+    return text
+
+
+def split_columns(path: Path | str, number: int, line: str, names: Sequence[str], hint: str | None = None) -> list[str]:
+    """The columns of a line, separated by spaces or tabs.
+
+    Raises `FormatError` if their number is not that of `names`; `hint` replaces the names in its message.
+    """
+    columns = _SEPARATOR.split(line.strip(" \t"))
+    if len(columns) != len(names):
+        expected = f"{len(names)} columns ({hint or ' '.join(names)})"
+        raise format_error(path, number, f"{len(columns)} columns in {shown(line)}", expected)
+    return columns
 
 
 def text_fault(text: str) -> str | None:

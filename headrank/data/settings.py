@@ -5,6 +5,7 @@ from typing import Annotated
 
 from headrank.data.bm25.words import BM25Parameters
 from headrank.data.first_stage import FirstStage
+from headrank.data.trec import Duplicates
 from headrank.settings import Ge, one_of, settings, wrong
 
 
@@ -23,6 +24,7 @@ class DataSettings:
     seed: int = 0  # seed of that sample
     relevance_threshold: Annotated[int, Ge(1)] = 1  # lowest grade that counts as relevant in binary measures
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
+    duplicates: Annotated[str, one_of(Duplicates)] = "error"  # a passage twice in a run: error | best (its best place)
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them

@@ -1,51 +1,38 @@
-"""Readers and writers of TREC run and qrels files. Reading is strict; writing keeps the order of ties.
+"""Reader and writer of TREC run files. Reading is strict; writing keeps the order of ties.
 
-A run file has six columns, `query Q0 passage rank score tag`; a qrels file has four, `query 0 passage grade`. Columns
-are separated by spaces or tabs. First stages are read from run files, rerankings are written to run files.
+A run file has six columns, `query Q0 passage rank score tag`, separated by spaces or tabs. First stages are read from
+run files, rerankings are written to run files.
 """
 
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from headrank.data.parsing import format_error, id_fault, numbered_lines, shown
+from headrank.data.parsing import INTEGER, checked_id, format_error, id_fault, numbered_lines, shown, split_columns
 from headrank.errors import FormatError
 from headrank.io.files import atomic_write
-from headrank.ranking import Qrels, Ranking, Run
-
-__all__ = ["FormatError", "read_qrels", "read_run", "write_qrels", "write_run"]
+from headrank.ranking import Ranking, Run
 
 _log = logging.getLogger(__name__)
 
 _RUN_COLUMNS = ("query", "Q0", "passage", "rank", "score", "tag")
-_QRELS_COLUMNS = ("query", "0", "passage", "grade")
-_SEPARATOR = re.compile("[ \t]+")
 # Python's own float() and int() also read "1_000", "nan", "infinity" and digits of other scripts
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # 18 digits fit 64 bits
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _CROWDED = 3e38  # above it there may be too few float32 numbers left to separate tied passages
 
 
-def _split(path: Path, number: int, line: str, names: Sequence[str]) -> list[str]:
-    columns = _SEPARATOR.split(line.strip(" \t"))
-    if len(columns) != len(names):
-        raise format_error(
-            path, number, f"{len(columns)} columns in {shown(line)}", f"{len(names)} columns ({' '.join(names)})"
-        )
-    return columns
+class Duplicates(StrEnum):
+    """What a passage that a run contains twice for a query means, as in runs put together from several systems."""
 
-
-def _checked_id(path: Path, number: int, what: str, text: str) -> str:
-    fault = id_fault(text)
-    if fault:
-        raise format_error(path, number, f"{what} id {shown(text)}, which {fault}", "an id without whitespace")
-    return text
+    ERROR = "error"
+    BEST = "best"  # its best place counts
 
 
 def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
@@ -54,10 +41,10 @@ def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
     Raises what `read_run` raises, except for repeated passages.
     """
     for number, line in numbered_lines(path):
-        query, _, passage, rank, score, _ = _split(path, number, line, _RUN_COLUMNS)
-        _checked_id(path, number, "query", query)
-        _checked_id(path, number, "passage", passage)
-        if not _INTEGER.fullmatch(rank) or int(rank) < 0:
+        query, _, passage, rank, score, _ = split_columns(path, number, line, _RUN_COLUMNS)
+        checked_id(path, number, "query", query)
+        checked_id(path, number, "passage", passage)
+        if not INTEGER.fullmatch(rank) or int(rank) < 0:
             raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
         value = float(score) if _NUMBER.fullmatch(score) else math.nan
         if not abs(value) <= _FLOAT32_MAX:  # also catches NaN
@@ -65,42 +52,53 @@ def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
         yield number, query, passage, int(rank), value
 
 
-def read_run(path: str | Path) -> dict[str, Ranking]:
+def read_run(path: str | Path, *, duplicates: Duplicates | str = Duplicates.ERROR) -> dict[str, Ranking]:
     """Read a TREC run file.
 
     Passages are ordered by score (highest first), equal scores by the rank column, equal ranks by line. The rank column
     has no other use (trec_eval ignores it too). The lines of a query need not be contiguous. A file without lines is an
     empty run.
 
+    Args:
+        path: the file.
+        duplicates: `error`, or `best`: of a passage that is repeated for a query the best place counts.
+
     Returns:
         Query id -> ranking, queries in the order of their first line.
 
     Raises:
         FormatError: if a line does not have six columns, an id contains whitespace or control characters, a rank is not
-            a whole number >= 0, a score is not a decimal number within float32, a query contains a passage twice, or
-            the file cannot be read.
+            a whole number >= 0, a score is not a decimal number within float32, a query contains a passage twice
+            (unless `duplicates` is `best`), or the file cannot be read.
         MissingFileError: if the file does not exist.
     """
     path = Path(path)
     lines: dict[str, list[tuple[float, int, str]]] = {}
     first_seen: dict[tuple[str, str], int] = {}
+    repeated = 0
     for number, query, passage, rank, score in run_lines(path):
         earlier = first_seen.setdefault((query, passage), number)
-        if earlier != number:
+        repeated += earlier != number
+        if earlier != number and duplicates != Duplicates.BEST:
             raise format_error(
                 path,
                 number,
                 f"passage {shown(passage)} of query {shown(query)} repeated (first on line {earlier})",
-                "each passage once per query",
+                "each passage once per query, or the key duplicates=best of its data set, which keeps the best place",
             )
         lines.setdefault(query, []).append((score, rank, passage))
     run: dict[str, Ranking] = {}
     for query, found in lines.items():
         found.sort(key=lambda entry: (-entry[0], entry[1]))
-        run[query] = Ranking.from_scores(query, [entry[2] for entry in found], [entry[0] for entry in found])
+        best: dict[str, float] = {}
+        for score, _, passage in found:
+            best.setdefault(passage, score)
+        run[query] = Ranking.from_scores(query, list(best), list(best.values()))
         fault = ranking_fault(run[query])
         if fault:
             raise FormatError(f"{path}: query {shown(query)}: {fault}")
+    if repeated:
+        _log.info("%s: %d lines repeat a passage of their query; its best place counts", path, repeated)
     return run
 
 
@@ -136,7 +134,7 @@ def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
 def ranking_fault(ranking: Ranking) -> str | None:
     """The reason why `write_run` cannot write this ranking (a bad id or score), or None if it can."""
     try:
-        _check_writable(ranking.query_id, ranking.passage_ids)
+        check_writable(ranking.query_id, ranking.passage_ids)
         scores = ranking.scores
         if scores and (abs(scores[0]) > _CROWDED or abs(scores[-1]) > _CROWDED):
             separate_scores(scores)
@@ -158,7 +156,7 @@ def ranking_lines(ranking: Ranking, tag: str) -> tuple[list[str], int]:
     """
     _check_tag(tag)
     query_id, scores = ranking.query_id, ranking.scores
-    _check_writable(query_id, ranking.passage_ids)
+    check_writable(query_id, ranking.passage_ids)
     if any(later > earlier for earlier, later in pairwise(scores)):
         raise ValueError(f"query {shown(query_id)}: expected non-increasing scores, found scores that increase")
     try:
@@ -209,7 +207,8 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
         handle.writelines(lines)
 
 
-def _check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
+def check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
+    """Raise `ValueError` if a file of judgements or rankings cannot hold these ids, or a passage is repeated."""
     fault = id_fault(query_id)
     if fault:
         raise ValueError(f"query id {shown(query_id)} {fault}")
@@ -221,56 +220,3 @@ def _check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
         if passage_id in seen:
             raise ValueError(f"query {shown(query_id)}: expected each passage once, found {shown(passage_id)} twice")
         seen.add(passage_id)
-
-
-def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Read a TREC qrels file.
-
-    Returns:
-        Query id -> passage id -> grade (a whole number, possibly negative), in file order.
-
-    Raises:
-        FormatError: if a line does not have four columns, an id contains whitespace or control characters, a grade is
-            not a whole number, a passage is judged twice for one query, or the file cannot be read.
-        MissingFileError: if the file does not exist.
-    """
-    path = Path(path)
-    qrels: dict[str, dict[str, int]] = {}
-    for number, line in numbered_lines(path):
-        query, _, passage, grade = _split(path, number, line, _QRELS_COLUMNS)
-        _checked_id(path, number, "query", query)
-        _checked_id(path, number, "passage", passage)
-        if not _INTEGER.fullmatch(grade):
-            raise format_error(path, number, f"grade {shown(grade)}", "a whole number")
-        judged = qrels.setdefault(query, {})
-        if passage in judged:
-            raise format_error(
-                path,
-                number,
-                f"a second judgement of passage {shown(passage)} for query {shown(query)}",
-                "one judgement for each query and passage",
-            )
-        judged[passage] = int(grade)
-    return qrels
-
-
-def write_qrels(path: str | Path, qrels: Qrels) -> None:
-    """Write a TREC qrels file atomically, in the order given. A query without judgements has no line.
-
-    Raises:
-        ValueError: before anything is written, if an id is empty or contains whitespace or control characters, or a
-            grade is not a whole number of at most 18 digits.
-    """
-    lines: list[str] = []
-    judged: Mapping[str, int]
-    for query_id, judged in qrels.items():
-        _check_writable(query_id, tuple(judged))
-        for passage_id, grade in judged.items():
-            if isinstance(grade, bool) or not isinstance(grade, int) or not _INTEGER.fullmatch(str(grade)):
-                raise ValueError(
-                    f"query {shown(query_id)}, passage {shown(passage_id)}: grade {shown(grade)}; expected a whole "
-                    "number"
-                )
-            lines.append(f"{query_id} 0 {passage_id} {grade}\n")
-    with atomic_write(path) as handle:
-        handle.writelines(lines)

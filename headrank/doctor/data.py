@@ -110,11 +110,11 @@ def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space:
 
 
 def _run_file(settings: DataSettings, presence: Presence) -> Finding:
-    runs = {path.stem: path for path in presence.runs}
+    runs = dict(presence.runs)
     if settings.run_path is None:
         found = next(iter(runs.values())) if len(runs) == 1 else None
         listed = f" ({', '.join(runs)})" if runs else ""
-        expected = f"one *.trec in {presence.place}, which holds {len(runs)}{listed}, or run_path"
+        expected = f"one run file in {presence.place}, which holds {len(runs)}{listed}, or run_path"
     else:
         path = Path(settings.run_path)
         found = path if path.is_file() else runs.get(settings.run_path)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from headrank.data.collections import Collection
+from headrank.data.folder import DOCS, QRELS, QUERIES, existing, run_files, splits
 from headrank.data.irds import IrDatasetsCollection
-from headrank.data.local import LocalCollection, run_files
+from headrank.data.local import LocalCollection
 from headrank.data.open_collection import is_local, load_collection, local_folder
-
-_LOCAL_FILES = (("docs.jsonl",), ("queries.tsv", "queries.jsonl"), ("qrels.txt",))  # one file of each group is needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Presence:
     store: bool = True
     passages: int | None = None
     collection: Collection | None = None
-    runs: tuple[Path, ...] = ()  # a local folder's run files
+    runs: tuple[tuple[str, Path], ...] = ()  # a local folder's run files, by name
 
 
 def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Presence:
@@ -63,18 +62,22 @@ def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Pr
         FileNotFoundError: the sample collection does not exist.
     """
     if is_local(source):
-        folder = local_folder(source)
-        missing = [
-            MissingFile(folder / names[0], None, None)
-            for names in _LOCAL_FILES
-            if not any((folder / name).is_file() for name in names)
-        ]
-        return Presence(folder, tuple(missing), source, runs=tuple(run_files(folder)))
+        return _look_in_folder(source)
     collection = load_collection(source, title=title)
     if isinstance(collection, LocalCollection):  # a packaged sample
         return Presence(collection.path, (), source, passages=collection.passage_count, collection=collection)
     assert isinstance(collection, IrDatasetsCollection)
     return _look_for_id(collection, scoreddocs=scoreddocs)
+
+
+def _look_in_folder(source: str) -> Presence:
+    folder, split = local_folder(source)
+    missing = [
+        MissingFile(folder / names[0], None, None) for names in (DOCS, QUERIES, QRELS) if not existing(folder, names)
+    ]
+    if split is not None and split not in splits(folder):
+        missing.append(MissingFile(folder / "qrels" / f"{split}.tsv", None, None))
+    return Presence(folder, tuple(missing), source, runs=tuple(run_files(folder).items()))
 
 
 def _look_for_id(collection: IrDatasetsCollection, *, scoreddocs: bool) -> Presence:

@@ -44,6 +44,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
                 "max_queries",
                 "seed",
                 "drop_identical_ids",
+                "duplicates",
                 "title",
                 "relevance_threshold",
             ),

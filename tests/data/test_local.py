@@ -18,7 +18,6 @@ def test_a_folder_as_a_whole(make_folder):
     assert [passage.id for passage in collection.passages()] == ["d1", "d2", "d3", "d4", "d5"]
     assert collection.lookup(["d5", "none", "d1"]) == {p.id: p for p in collection.passages() if p.id in ("d1", "d5")}
     assert list(collection.runs) == ["bm25"]
-    assert collection.read_run(collection.runs["bm25"])["q1"].passage_ids == ("d2", "d1", "d4")
     assert collection.scoreddocs() is None
 
 
@@ -26,7 +25,7 @@ def test_the_folder_is_only_read(make_folder):
     folder = make_folder()
     before = {path: path.read_bytes() for path in folder.iterdir()}
     collection = LocalCollection(folder)
-    collection.read_run(collection.runs["bm25"])
+    candidate_lists(collection, kind="run", depth=3)
     assert collection.fingerprint
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -91,12 +90,6 @@ def test_judgements_of_other_queries_alone_are_an_error(make_folder):
     folder = make_folder(qrels={"x1": {"d1": 1}, "x2": {"d1": 1}})
     with pytest.raises(FormatError, match=r"qrels\.txt: .* 2 queries \('x1', 'x2'\).* 4 "):
         LocalCollection(folder)
-
-
-def test_a_run_over_other_passages_is_an_error(make_folder):
-    folder = make_folder(run={"q1": ["d1", "x1", "x2"], "q2": ["x1", "x3", "x4"]})
-    with pytest.raises(FormatError, match=r"bm25\.trec: 4 passages .*: 'x1', 'x2', 'x3' and 1 more; expected"):
-        LocalCollection(folder).read_run(folder / "bm25.trec")
 
 
 def test_fingerprints_follow_the_content_and_not_the_place(make_folder):

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headrank.data.parsing import id_fault
-from headrank.data.trec import read_qrels, read_run, separate_scores, write_qrels, write_run
+from headrank.data.trec import read_run, separate_scores, write_run
 from headrank.errors import FormatError
 from headrank.ranking import RankedPassage, Ranking
 
@@ -131,6 +131,17 @@ def test_an_empty_run_and_a_query_without_passages(tmp_path, caplog):
     assert "1 of 2 queries have no passages" in caplog.text
 
 
+def test_of_a_repeated_passage_the_best_place_counts_on_request(tmp_path):
+    file = tmp_path / "fused.run"
+    file.write_text("q Q0 a 1 1 t\nq Q0 b 2 3 t\nq Q0 a 1 4 u\nq Q0 b 2 3 u\np Q0 a 1 1 t\n")
+    with pytest.raises(FormatError, match=r"fused\.run:3: .*'a'.* line 1.*duplicates=best"):
+        read_run(file)
+    assert read_run(file, duplicates="best") == {
+        "q": ranking_of("q", [("a", 4.0), ("b", 3.0)]),
+        "p": ranking_of("p", [("a", 1.0)]),
+    }
+
+
 GOOD = "q Q0 a 1 2.5 t\n"
 
 
@@ -181,8 +192,6 @@ def test_ids_that_a_file_cannot_hold_are_refused_and_nothing_is_written(tmp_path
             write_run(file, run, TAG)
     with pytest.raises(ValueError, match="run tag"):
         write_run(file, {}, bad)
-    with pytest.raises(ValueError, match=r"is empty|U\+"):
-        write_qrels(file, {"q": {bad: 1}})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,40 +210,6 @@ def test_a_run_that_is_none_is_refused_and_the_old_file_stays(tmp_path, run, mes
     with pytest.raises(ValueError, match=message):
         write_run(file, run, TAG)
     assert file.read_text() == GOOD
-
-
-@given(
-    qrels=st.dictionaries(IDS, st.dictionaries(IDS, st.integers(-(10**17), 10**17), min_size=1, max_size=5), max_size=4)
-)
-def test_qrels_come_back_the_same_and_in_order(path, qrels):
-    write_qrels(path, qrels)
-    back = read_qrels(path)
-    assert back == qrels
-    assert [(q, list(judged)) for q, judged in back.items()] == [(q, list(judged)) for q, judged in qrels.items()]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("q 0 b\n", "3 columns .*expected 4 columns"),
-        ("q 0 b 1.0\n", r"grade '1\.0'; expected a whole number"),
-        ("q 0 b yes\n", "grade 'yes'"),
-        ("q 0 b " + "9" * 5000 + "\n", "grade '999"),
-        ("q 0 a 2\n", "a second judgement of passage 'a' for query 'q'"),
-        ("\nq 0 b 1\n", "a blank line"),
-    ],
-)
-def test_a_bad_qrels_line_is_named(tmp_path, line, message):
-    file = tmp_path / "bad.txt"
-    file.write_text("q 0 a 1\n" + line)
-    with pytest.raises(FormatError, match=rf"bad\.txt:2: .*{message}"):
-        read_qrels(file)
-
-
-@pytest.mark.parametrize("grade", [True, 10**18])
-def test_a_grade_that_no_reader_takes_is_not_written(tmp_path, grade):
-    with pytest.raises(ValueError, match="grade"):
-        write_qrels(tmp_path / "out", {"q": {"a": grade}})
 
 
 def test_a_missing_file(tmp_path):

@@ -121,6 +121,12 @@ def test_a_local_folders_files_are_looked_for_and_not_read(make_folder):
     assert [one.path.name for one in look_for(str(folder)).missing] == ["queries.tsv", "qrels.txt"]
     (folder / "queries.jsonl").write_text("")
     assert [one.path.name for one in look_for(str(folder)).missing] == ["qrels.txt"]
+    (folder / "docs.jsonl").rename(folder / "corpus.jsonl.gz")
+    (folder / "qrels").mkdir()
+    assert look_for(str(folder)).missing == ()
+    assert [one.path.name for one in look_for(f"{folder}:dev").missing] == ["dev.tsv"]
+    (folder / "qrels" / "dev.tsv.gz").write_text("")
+    assert look_for(f"{folder}:dev").missing == ()
     assert len(look_for("/nowhere/at/all").missing) == 3
 
 

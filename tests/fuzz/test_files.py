@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.data import candidate_lists, load_collection
+from headrank.data.qrels import read_qrels, write_qrels
 from headrank.data.records import read_passages, read_queries
 from headrank.data.requests import read_requests
-from headrank.data.trec import read_qrels, read_run, write_qrels, write_run
+from headrank.data.trec import read_run, write_run
 from headrank.heads import HeadsFile
 from headrank.model import Head, PromptSettings, ScorerSettings
 from headrank.ranking import Ranking
