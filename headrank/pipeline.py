@@ -254,7 +254,14 @@ def _report(
         read_results(folder.path, results, metric=experiment.objective),
         experiment.report,
         facts=report_facts(
-            experiment, heads, passes, numbers=numbers, seconds=folder.seconds, threads=threads, notice=overlap
+            experiment,
+            heads,
+            passes,
+            results=results,
+            numbers=numbers,
+            seconds=folder.seconds,
+            threads=threads,
+            notice=overlap,
         ),
         config_yaml=experiment.config_yaml,
         compared_runs=compared,

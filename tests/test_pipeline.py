@@ -25,6 +25,18 @@ from headrank.stages.lists import DataLoader
 from tests.pipelines import ALIGNMENT, files, no_model
 
 
+def test_queries_without_candidates_count_0_and_are_in_the_facts(experiment, make_folder):
+    collection = str(make_folder("sparse", run={"q2": ["d3", "d4"]}))
+    sparse = replace(experiment.benchmarks[0], name="sparse", collection=collection)
+    (result,) = run_experiment(replace(experiment, benchmarks=(sparse,))).results
+    found = result.systems[MAIN_SYSTEM]
+    assert result.query_ids == ("q1", "q2", "q3")
+    values = found.per_query["ndcg@10"]
+    assert (values[0], values[2]) == (0, 0)
+    assert found.means["ndcg@10"] == pytest.approx(values[1] / 3)
+    assert "sparse: 2 of 3 queries" in (experiment.folder / "report.md").read_text()
+
+
 def test_everything_is_written_and_agrees(experiment):
     outcome = run_experiment(experiment)
     folder = experiment.folder

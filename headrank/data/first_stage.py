@@ -17,7 +17,7 @@ from headrank.ranking import Query, Ranking, Run
 _log = logging.getLogger(__name__)
 
 BM25_DEPTH = 1000  # passages per query if no depth is given, as in TREC and BEIR runs
-_FIRST_PAIRS = 3  # (query, passage) pairs named in an error
+_FIRST_IDS = 3  # query ids named in a message
 
 
 class FirstStage(StrEnum):
@@ -98,7 +98,7 @@ def first_stage_run(
 
     Raises:
         ConfigError: if the kind is unknown, the depth is below 1, or the collection has no such first stage.
-        FormatError: if a file is malformed, or the first stage contains none of the queries.
+        FormatError: if a file is malformed, or the first stage has no passage for any query.
     """
     queries = select_queries(collection, max_queries, seed)
     run = retrieve(collection, kind, queries, depth, run_path, duplicates, cache_dir, bm25 or BM25Parameters())
@@ -124,11 +124,13 @@ def retrieve(
     """The unfiltered first stage. It may be deeper than requested and contain other queries."""
     check_depth(depth)
     kind = _resolved(collection, kind, run_path)
+    expected = "the same query ids"
     if kind is FirstStage.BM25:
         # one more, so that `depth` passages remain when the passage with the query's id is dropped
         bm25_depth = BM25_DEPTH + 1 if depth is None else depth + 1
-        return bm25_run(collection, queries, bm25_depth, bm25, cache_folder() if cache_dir is None else cache_dir)
-    if kind is FirstStage.SCOREDDOCS:
+        run = bm25_run(collection, queries, bm25_depth, bm25, cache_folder() if cache_dir is None else cache_dir)
+        origin, expected = f"{collection.name}: BM25 ({bm25.language})", "the texts' language as bm25.language"
+    elif kind is FirstStage.SCOREDDOCS:
         origin = f"{collection.name}: its scoreddocs"
         run = collection.scoreddocs()
         if run is None:
@@ -139,15 +141,30 @@ def retrieve(
         path = _run_file(collection, run_path)
         origin = f"{path}: the run"
         run = read_run(path, duplicates=duplicates)
-    if not any(query.id in run for query in queries):
-        found, expected = (
-            ", ".join(map(shown, ids[:_FIRST_PAIRS])) for ids in (list(run), [query.id for query in queries])
-        )
-        raise FormatError(
-            f"{origin} has {len(run)} queries ({found}), none of the {len(queries)} queries of {collection.name} "
-            f"({expected}); expected the same query ids"
-        )
+    _check_found(origin, queries, run, expected)
     return run
+
+
+def _check_found(origin: str, queries: Sequence[Query], run: Run, expected: str) -> None:
+    """Warn of queries without a passage. Raise `FormatError` if no query has one."""
+    found = [query_id for query_id, ranking in run.items() if ranking.results]
+    missing = [query.id for query in queries if query.id not in run or not run[query.id].results]
+    if len(missing) == len(queries):
+        raise FormatError(
+            f"{origin} has {len(found)} queries with passages{_first(found)}, none of the {len(queries)} queries"
+            f"{_first(missing)}; expected {expected}"
+        )
+    if missing:
+        _log.warning(
+            "%s: no passage for %d of %d queries%s; metrics count them as 0",
+            *(origin, len(missing), len(queries), _first(missing)),
+        )
+
+
+def _first(ids: Sequence[str]) -> str:
+    """The first ids in brackets; nothing if there are none."""
+    named = [shown(one) for one in ids[:_FIRST_IDS]]
+    return f" ({', '.join([*named, '...'] if len(ids) > _FIRST_IDS else named)})" if named else ""
 
 
 def _resolved(collection: Collection, kind: FirstStage | str, run_path: str | Path | None) -> FirstStage:

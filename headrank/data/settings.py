@@ -17,7 +17,6 @@ class DataSettings:
     collection: str  # an ir_datasets id, a folder, or sample/train, sample/test
     # bm25 | run | scoreddocs | auto (the run file of a local folder if it has one, otherwise bm25)
     first_stage: Annotated[str, one_of(FirstStage)] = "bm25"
-    bm25: BM25Parameters = BM25Parameters()  # the language of the texts, and the formula of first stage bm25
     run_path: str | None = None  # the TREC run file, for first_stage run and auto
     depth: Annotated[int, Ge(1)] = 40  # candidates per query
     max_queries: Annotated[int, Ge(1)] | None = None  # size of a random sample of the judged queries; None: all
@@ -28,6 +27,7 @@ class DataSettings:
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them
+    bm25: BM25Parameters = BM25Parameters()  # the language of the texts, and the formula of first stage bm25
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):

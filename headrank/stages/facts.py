@@ -1,11 +1,12 @@
 """The facts table of a run's report: model, heads, data, time."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from headrank.evaluation import BenchmarkResult
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings, count_parameters, cuts_text
@@ -17,6 +18,7 @@ def report_facts(
     heads: HeadsFile,
     passes: Mapping[tuple[str, str], Mapping[str, Any]],
     *,
+    results: Sequence[BenchmarkResult],
     numbers: Mapping[str, float | int],
     seconds: Mapping[str, float | int],
     threads: int,
@@ -26,6 +28,7 @@ def report_facts(
 
     Args:
         passes: the rerank stage's facts by system and benchmark.
+        results: the benchmarks' measures.
         numbers: the output of `run_numbers`.
         seconds: the wall time of each stage so far.
         notice: shown at the top if it is not empty.
@@ -49,6 +52,13 @@ def report_facts(
         "alignment": _alignment(e),
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
+    missing = [
+        f"{r.name}: {r.queries_without_candidates} of {len(r.query_ids)} queries, which count as 0"
+        for r in results
+        if r.queries_without_candidates
+    ]
+    if missing:
+        facts["candidates missing"] = "; ".join(missing)
     for (name, benchmark), values in passes.items():
         facts[f"time, {name} on {benchmark}"] = _cost(values)
         facts[f"cut, {name} on {benchmark}"] = cuts_text(values) if "cut_passages" in values else "not counted"

@@ -79,12 +79,35 @@ def test_the_sample_bounds_run_and_lists(collection):
     assert found.judged_queries == 2
 
 
-def test_queries_without_candidates_are_counted(make_folder):
+def test_queries_without_candidates_are_counted_and_named(make_folder, caplog):
     collection = LocalCollection(make_folder(run={"q2": ["d3"], "q4": ["d1"]}))
     found = candidate_lists(collection, kind="run", depth=5)
     assert [one.query.id for one in found.lists] == ["q2"]
     assert found.queries_without_candidates == ("q1", "q3")
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert all(text in warning for text in ("bm25.trec", "2 of 3", "q1", "q3"))
     assert list(first_stage_run(collection, kind="run")) == ["q2"]
+
+
+def test_queries_without_a_word_of_the_passages_are_counted_and_named(make_folder, tmp_path, caplog):
+    queries = {"q1": "what causes tides", "q2": "\U0001f30a\U0001f319", "q3": "the of"}
+    collection = LocalCollection(make_folder(queries=queries, run=None))
+    for _ in range(2):  # searched, then from the cache
+        caplog.clear()
+        found = candidate_lists(collection, kind="bm25", depth=5, cache_dir=tmp_path)
+        assert found.queries_without_candidates == ("q2", "q3")
+        (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert all(text in warning for text in (collection.name, "english", "2 of 3", "q2", "q3"))
+
+
+def test_a_language_in_which_bm25_finds_nothing_is_an_error(make_folder, tmp_path):
+    passages = {"d1": "床前明月光，疑是地上霜", "d2": "举头望明月，低头思故乡"}
+    folder = make_folder(docs=passages, queries={"q": "故乡"}, qrels={"q": {"d2": 1}}, run=None)
+    options = {"kind": "bm25", "depth": 2, "cache_dir": tmp_path}
+    with pytest.raises(FormatError, match=r"english.*bm25\.language"):
+        candidate_lists(LocalCollection(folder), **options)
+    (found,) = candidate_lists(LocalCollection(folder), **options, bm25=BM25Parameters(language="chinese")).lists
+    assert found.passage_ids == ("d2",)
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(None, 3), (0, 3), (1, 3), (2, 2), (3, 1), (4, 0)])
