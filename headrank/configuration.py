@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +54,7 @@ class MainSettings:
     depth: Annotated[int, Ge(1)]
     max_queries: Annotated[int, Ge(1)] | None
     first_stage_runs: str | None
+    requests: str | None
     metrics: Listed[str]
     objective: str
     objective_from: str
@@ -81,6 +81,7 @@ def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
 
 
 def _experiment(config: DictConfig, folder: Path) -> "Experiment":
+    from headrank.data_sources import one_per_collection, with_requests, with_runs
     from headrank.experiment import MAIN_SYSTEM, Experiment, SystemSettings
 
     missing = sorted(OmegaConf.missing_keys(config))
@@ -89,6 +90,8 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
     config = chosen(config)
     check_replaced(OmegaConf.to_container(config, resolve=False))  # pyright: ignore[reportArgumentType]
     main, paths = _main_settings(config), _paths(config)
+    for key in ("data", "benchmarks"):
+        one_per_collection(config.get(key) or OmegaConf.create(), key)
     parts = {key: build(config.get(key)) for key in GROUPS}
     complete = with_bm25(config)
     lists: dict[str, dict[str, Any]] = {key: build(complete.get(key)) or {} for key in LISTS}
@@ -105,14 +108,15 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
     with_heads = {name: one for name, one in lists["baselines"].items() if isinstance(one, SystemSettings)}
     build(config.get("tracking"))  # checked here, used by the tracker
     check_instructions(system.instructions, lists["benchmarks"].values())
+    train, benchmarks = with_requests(tuple(lists["data"].values()), tuple(lists["benchmarks"].values()), main.requests)
     with keys({"Experiment": ""}):
         experiment = Experiment(
             name=main.name,
             folder=folder,
             cache=Path(paths.cache) if paths.cache else cache_folder(),
             model=parts["model"],
-            train=tuple(lists["data"].values()),
-            benchmarks=with_runs(tuple(lists["benchmarks"].values()), main.first_stage_runs),
+            train=train,
+            benchmarks=with_runs(benchmarks, main.first_stage_runs),
             systems={MAIN_SYSTEM: system, **with_heads},
             rerankers={name: one for name, one in lists["baselines"].items() if name not in with_heads},
             reading=parts["reading"],
@@ -256,25 +260,6 @@ def with_bm25(config: DictConfig) -> DictConfig:
     for entry in [*(config.get("data") or {}).values(), *(config.get("benchmarks") or {}).values()]:
         entry.bm25 = OmegaConf.merge(config.get("bm25") or {}, entry.get("bm25") or {})
     return config
-
-
-def with_runs(benchmarks: "tuple[DataSettings, ...]", pattern: str | None) -> "tuple[DataSettings, ...]":
-    """The benchmarks with the TREC runs of `pattern` as first stage; `{name}` in it is a benchmark's name.
-
-    A benchmark with a `run_path` keeps it. Raises `ConfigError` if several benchmarks would share a file.
-    """
-    if pattern is None:
-        return benchmarks
-    if "{name}" not in pattern and sum(one.run_path is None for one in benchmarks) > 1:
-        raise wrong(
-            "first_stage_runs", pattern, f"a pattern with {{name}}, since there are {len(benchmarks)} benchmarks"
-        )
-    return tuple(
-        one
-        if one.run_path is not None
-        else replace(one, first_stage="run", run_path=pattern.replace("{name}", one.name))
-        for one in benchmarks
-    )
 
 
 def alignment_from_config(config: DictConfig) -> Any:

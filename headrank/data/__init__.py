@@ -6,8 +6,9 @@ from headrank.data.collections import Collection
 from headrank.data.first_stage import FirstStage, first_stage_run, select_queries
 from headrank.data.irds import DataUnavailableError, UnknownCollectionError
 from headrank.data.loader import BenchmarkData, load_data
-from headrank.data.open_collection import load_collection
+from headrank.data.open_collection import collection_name, load_collection
 from headrank.data.qrels import read_qrels, write_qrels
+from headrank.data.requests import Request, read_requests
 from headrank.data.settings import DataSettings
 from headrank.data.trec import Duplicates, read_run, write_run
 from headrank.errors import FormatError
@@ -23,13 +24,16 @@ __all__ = [
     "Duplicates",
     "FirstStage",
     "FormatError",
+    "Request",
     "UnknownCollectionError",
     "candidate_lists",
+    "collection_name",
     "first_stage_run",
     "lists_from_run",
     "load_collection",
     "load_data",
     "read_qrels",
+    "read_requests",
     "read_run",
     "select_queries",
     "write_qrels",

@@ -1,7 +1,7 @@
 """The interface of a collection: queries, judgements, passages by id, and fingerprints.
 
-`local.py` implements it for a local folder, `irds.py` for an ir_datasets id; `open_collection.py` chooses between them
-by name. `first_stage.py` makes candidate lists of a collection.
+`local.py` implements it for a local folder, `request_collection.py` for a file of requests and `irds.py` for an
+ir_datasets id; `open_collection.py` chooses between them by name. `first_stage.py` retrieves in a collection.
 """
 
 import hashlib
@@ -56,6 +56,11 @@ class Collection(ABC):
     def runs(self) -> Mapping[str, Path]:
         """The run files of the collection: name -> path."""
         return {}
+
+    @property
+    def has_own_lists(self) -> bool:
+        """Whether the collection is made of candidate lists, its `scoreddocs`: they are its first stage `auto`."""
+        return False
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
         """The published first-stage lists of the collection, or None if it has none."""

@@ -21,7 +21,7 @@ _FIRST_IDS = 3  # query ids named in a message
 
 
 class FirstStage(StrEnum):
-    """The source of candidates. `auto`: the run file of a local folder, or BM25 if it has none."""
+    """The source of candidates. `auto`: the run of a local folder or the lists of requests, or BM25 without them."""
 
     AUTO = "auto"
     BM25 = "bm25"
@@ -176,8 +176,12 @@ def _resolved(collection: Collection, kind: FirstStage | str, run_path: str | Pa
         if run_path is not None and kind is not FirstStage.RUN:
             raise ConfigError(f"run_path is {run_path}, but first_stage is {kind.value}; expected first_stage=run")
         return kind
-    found = FirstStage.RUN if run_path is not None or collection.runs else FirstStage.BM25
-    origin = "BM25 (no run file given)" if found is FirstStage.BM25 else f"the run {_run_file(collection, run_path)}"
+    if run_path is not None or collection.runs:
+        found, origin = FirstStage.RUN, f"the run {_run_file(collection, run_path)}"
+    elif collection.has_own_lists:
+        found, origin = FirstStage.SCOREDDOCS, "the candidates of its requests"
+    else:
+        found, origin = FirstStage.BM25, "BM25 (no run file given)"
     _log.info("%s: first stage: %s", collection.name, origin)
     return found
 

@@ -44,7 +44,7 @@ def load_data(
         HeadRankError: what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines).
     """
     s = settings
-    collection = collection or load_collection(s.collection, title=s.title)
+    collection = collection or load_collection(s.collection, title=s.title, qrels=s.qrels)
     queries = select_queries(collection, s.max_queries, s.seed)
     _check_threshold(s, collection)
     candidates = candidate_lists(

@@ -1,56 +1,101 @@
-"""Opens a collection by name: a packaged sample, a local folder or an ir_datasets id."""
+"""Opens a collection by name: a packaged sample, a local folder, a file of requests or an ir_datasets id."""
 
+from functools import partial
 from pathlib import Path
 
 from headrank.data.collections import Collection
-from headrank.data.folder import DOCS, existing
+from headrank.data.folder import DOCS, existing, qrels_file
 from headrank.data.irds import IrDatasetsCollection
 from headrank.data.local import LocalCollection
+from headrank.data.parsing import plain_name
+from headrank.data.qrels import read_qrels
+from headrank.data.request_collection import RequestsCollection
 from headrank.errors import ConfigError, MissingFileError
+from headrank.ranking import Qrels
 
 _SAMPLES = Path(__file__).parent / "sample"
 
 
-def load_collection(source: str | Path, *, title: bool = True) -> Collection:
+def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path | None = None) -> Collection:
     """Open the collection that `source` names.
 
     - `sample/train`, `sample/test`: the small collection that comes with this package;
-    - a path that begins with `/`, `.` or `~`, or a folder with passages: a folder in the format of `local.py`;
-      `FOLDER:SPLIT` names a split of BEIR's judgements;
+    - a path that begins with `/`, `.` or `~`, or of an existing file or folder with passages: requests if it ends in
+      `.jsonl` or `.jsonl.gz` (see `requests.py`), otherwise a folder in the format of `local.py`; `FOLDER:SPLIT` names
+      a split of BEIR's judgements;
     - anything else: an ir_datasets id, for instance `beir/nfcorpus/test`.
 
     Args:
         source: the name, see above.
         title: whether a passage's title is put before its text.
+        qrels: the judgements of requests, see `load_qrels`; None: the grades of their candidates.
 
     Raises:
-        ConfigError: if the id is unknown.
+        ConfigError: if the id is unknown, or `qrels` is given for another collection than requests.
         FormatError: if a file is malformed; `MissingFileError` if it does not exist.
     """
     text = str(source)
+    if is_requests(source):
+        judgements = None if qrels is None else partial(load_qrels, qrels)
+        return RequestsCollection(local_path(source)[0], qrels=judgements, name=text, title=title)
+    if qrels is not None:
+        raise ConfigError(f"qrels is {str(qrels)!r}, but {text} is no file of requests (*.jsonl); expected null")
     if text.startswith("sample/"):
-        known = {f"sample/{entry.name}": entry for entry in sorted(_SAMPLES.glob("*")) if entry.is_dir()}
-        if text not in known:
-            raise MissingFileError(f"{text}: no such sample; expected one of {', '.join(known) or 'none'}")
-        return LocalCollection(known[text], name=text, title=title)
+        return LocalCollection(_sample(text), name=text, title=title)
     if is_local(source):
-        folder, split = local_folder(source)
+        folder, split = local_path(source)
         return LocalCollection(folder, split=split, name=text, title=title)
     return IrDatasetsCollection(text, title=title)
 
 
+def load_qrels(source: str | Path) -> Qrels:
+    """The judgements in a qrels file, or of a collection, whose passages are not read.
+
+    Raises what `read_qrels` and `load_collection` raise.
+    """
+    text = str(source)
+    if text.startswith("sample/"):
+        return read_qrels(qrels_file(_sample(text)))
+    path, split = local_path(source)
+    if path.is_file() or is_local(source):
+        return read_qrels(qrels_file(path, split) if path.is_dir() else path)
+    return IrDatasetsCollection(text).qrels
+
+
+def collection_name(source: str) -> str:
+    """A name for a collection's files and rows: `fiqa`, `fiqa-dev` (a split), `dl21` (requests), `beir-fiqa-test`."""
+    if not is_local(source):
+        return source.replace("/", "-")
+    path, split = local_path(source)
+    name = plain_name(path.resolve()).removesuffix(".jsonl")
+    return f"{name}-{split}" if split else name
+
+
+def is_requests(source: str | Path) -> bool:
+    """Whether `source` names a file of requests."""
+    return is_local(source) and plain_name(Path(source)).endswith(".jsonl") and not Path(source).is_dir()
+
+
+def _sample(name: str) -> Path:
+    known = {f"sample/{entry.name}": entry for entry in sorted(_SAMPLES.glob("*")) if entry.is_dir()}
+    if name not in known:
+        raise MissingFileError(f"{name}: no such sample; expected one of {', '.join(known) or 'none'}")
+    return known[name]
+
+
 def is_local(source: str | Path) -> bool:
-    """Whether `source` names a local folder."""
+    """Whether `source` names a local folder or file."""
     if isinstance(source, Path) or source.startswith(("/", ".", "~")):
         return True
     try:
-        return not source.startswith("sample/") and bool(existing(local_folder(source)[0], DOCS))
+        path, _ = local_path(source)
+        return not source.startswith("sample/") and (path.is_file() or bool(existing(path, DOCS)))
     except OSError:  # longer than a file's name can be
         return False
 
 
-def local_folder(source: str | Path) -> tuple[Path, str | None]:
-    """The folder that `source` names, `~` expanded, and the split after a colon, if the whole is not a folder itself.
+def local_path(source: str | Path) -> tuple[Path, str | None]:
+    """The path that `source` names, `~` expanded, and the split after a colon, if the whole is not a path itself.
 
     Raises `ConfigError` if the user after `~` is unknown.
     """

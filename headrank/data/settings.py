@@ -14,8 +14,8 @@ class DataSettings:
     """A benchmark or a labelled training set."""
 
     name: str  # name in files and table rows
-    collection: str  # an ir_datasets id, a folder, or sample/train, sample/test
-    # bm25 | run | scoreddocs | auto (the run file of a local folder if it has one, otherwise bm25)
+    collection: str  # an ir_datasets id, a folder, a file of requests (*.jsonl), or sample/train, sample/test
+    # bm25 | run | scoreddocs | auto (the run of a local folder, the lists of requests, otherwise bm25)
     first_stage: Annotated[str, one_of(FirstStage)] = "bm25"
     run_path: str | None = None  # the TREC run file, for first_stage run and auto
     depth: Annotated[int, Ge(1)] = 40  # candidates per query
@@ -24,6 +24,7 @@ class DataSettings:
     relevance_threshold: Annotated[int, Ge(1)] = 1  # lowest grade that counts as relevant in binary measures
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
     duplicates: Annotated[str, one_of(Duplicates)] = "error"  # a passage twice in a run: error | best (its best place)
+    qrels: str | None = None  # judgements of requests: a file or a collection; None: the candidates' grades
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them

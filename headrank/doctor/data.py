@@ -26,7 +26,7 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
     space: dict[Path, int] = {}
     for settings in dict.fromkeys((*experiment.train, *experiment.benchmarks)):
         scoreddocs = settings.first_stage == FirstStage.SCOREDDOCS
-        presence = look_for(settings.collection, title=settings.title, scoreddocs=scoreddocs)
+        presence = look_for(settings.collection, title=settings.title, scoreddocs=scoreddocs, qrels=settings.qrels)
         findings += [_files(settings, presence), _first_stage(settings, presence, experiment.cache, space)]
         for file in presence.missing:
             space[file.path] = (file.size or 0) * (1 + STORE_FACTOR)
@@ -77,6 +77,10 @@ def _files(settings: DataSettings, presence: Presence) -> Finding:
             for file in missing
         ]
         how = "a run with a network downloads it; or place" if any(file.url for file in missing) else "expected:"
+        if any(file.url for file in missing) and not presence.own_lists:
+            places.append(
+                f"or give candidates with texts instead: requests='/data/requests/{{name}}.jsonl' ({name}.jsonl)"
+            )
         return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))
     if not presence.store:
         unpacked = f"{settings.collection}: its files are available, ir_datasets unpacks them at first use"
@@ -85,9 +89,11 @@ def _files(settings: DataSettings, presence: Presence) -> Finding:
 
 
 def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space: dict[Path, int]) -> Finding:
-    if settings.first_stage == FirstStage.SCOREDDOCS:
+    own_lists = presence.own_lists and settings.first_stage == FirstStage.AUTO and settings.run_path is None
+    if settings.first_stage == FirstStage.SCOREDDOCS or own_lists:
         state = State.NOTE if presence.missing else State.THERE  # the missing files include the scoreddocs
-        return Finding("data", settings.name, state, f"first stage: the collection's scoreddocs, top {settings.depth}")
+        origin = "candidates of the requests" if own_lists else "collection's scoreddocs"
+        return Finding("data", settings.name, state, f"first stage: the {origin}, top {settings.depth}")
     auto_run = settings.first_stage == FirstStage.AUTO and (presence.runs or settings.run_path is not None)
     if settings.first_stage == FirstStage.RUN or auto_run:
         return _run_file(settings, presence)

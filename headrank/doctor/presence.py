@@ -13,7 +13,7 @@ from headrank.data.collections import Collection
 from headrank.data.folder import DOCS, QRELS, QUERIES, existing, run_files, splits
 from headrank.data.irds import IrDatasetsCollection
 from headrank.data.local import LocalCollection
-from headrank.data.open_collection import is_local, load_collection, local_folder
+from headrank.data.open_collection import is_local, is_requests, load_collection, local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,27 @@ class Presence:
     passages: int | None = None
     collection: Collection | None = None
     runs: tuple[tuple[str, Path], ...] = ()  # a local folder's run files, by name
+    own_lists: bool = False  # whether it is a file of requests
 
 
-def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Presence:
+def look_for(source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None) -> Presence:
     """Look for the files of a collection, without reading them.
 
     Args:
         source: the collection (see `load_collection`).
         title: whether passages include titles.
         scoreddocs: whether to look for its `scoreddocs` as well.
+        qrels: the judgements of requests (see `load_qrels`).
 
     Raises:
         UnknownCollectionError: the ir_datasets id does not exist.
         FileNotFoundError: the sample collection does not exist.
     """
+    if is_requests(source):
+        path, _ = local_path(source)
+        missing = [] if path.is_file() else [MissingFile(path, None, None)]
+        missing += [] if qrels is None else _missing_qrels(qrels)
+        return Presence(path.parent, tuple(missing), source, own_lists=True)
     if is_local(source):
         return _look_in_folder(source)
     collection = load_collection(source, title=title)
@@ -70,8 +77,20 @@ def look_for(source: str, *, title: bool = True, scoreddocs: bool = False) -> Pr
     return _look_for_id(collection, scoreddocs=scoreddocs)
 
 
+def _missing_qrels(source: str) -> list[MissingFile]:
+    path, split = local_path(source)
+    if source.startswith("sample/") or path.is_file():
+        return []
+    if is_local(source):
+        there = split in splits(path) if split else existing(path, QRELS)
+        return [] if there else [MissingFile(path / "qrels" / f"{split}.tsv" if split else path, None, None)]
+    import ir_datasets
+
+    return list(_missing_files(ir_datasets.load(load_collection(source).name).qrels_handler(), set()))
+
+
 def _look_in_folder(source: str) -> Presence:
-    folder, split = local_folder(source)
+    folder, split = local_path(source)
     missing = [
         MissingFile(folder / names[0], None, None) for names in (DOCS, QUERIES, QRELS) if not existing(folder, names)
     ]

@@ -45,6 +45,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
                 "seed",
                 "drop_identical_ids",
                 "duplicates",
+                "qrels",
                 "title",
                 "relevance_threshold",
             ),

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from headrank.data.open_collection import local_path
+from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
 from headrank.io.artifacts import artifact_key
 from headrank.model import model_identity
@@ -34,10 +36,9 @@ def experiment_key(experiment: Experiment) -> str | None:
         return None
     for where in ("paths", "tracking"):  # they say where results are written, not what they are
         content.pop(where, None)
-    runs = {
-        one.run_path for one in experiment.benchmarks if one.run_path
-    }  # the configuration may hold only their pattern
-    local = {text: _files(Path(text)) for text in _texts(content) | runs}
+    sets = (*experiment.train, *experiment.benchmarks)  # the configuration may hold only patterns of their files
+    paths = {path for one in sets for path in (one.collection, one.run_path, one.qrels) if path}
+    local = {text: _files(Path(text)) for text in _texts(content) | paths}
     named = {text: files for text, files in local.items() if files}
     return artifact_key("experiment", FORMAT, project_version(), content, named)
 
@@ -45,11 +46,13 @@ def experiment_key(experiment: Experiment) -> str | None:
 def _files(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and modification time of a file or of the files in a folder; empty if it does not exist."""
     try:
-        path = path.expanduser()
-        files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path] if path.is_file() else []
-    except (OSError, RuntimeError):  # not a valid file name, or an unknown user's home
+        path, _ = local_path(path)
+        folders = [path, path / "qrels"]
+        files = [p for folder in folders if folder.is_dir() for p in folder.iterdir() if p.is_file()]
+        files = sorted(files) or ([path] if path.is_file() else [])
+    except (OSError, ConfigError):  # not a valid file name, or an unknown user's home
         return []
-    return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return [(str(p.relative_to(path.parent)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
 
 
 def _texts(content: Any) -> set[str]:

@@ -33,12 +33,12 @@ class DataLoader:
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self._loaded: dict[DataSettings, BenchmarkData] = {}
-        self._collections: dict[tuple[str, bool], Collection] = {}
+        self._collections: dict[tuple[str, bool, str | None], Collection] = {}
 
     def load(self, settings: DataSettings) -> BenchmarkData:
         """The data of these settings. Raises errors of the data package: missing files, unknown ids, bad lines."""
         if settings not in self._loaded:
-            source = (settings.collection, settings.title)
+            source = (settings.collection, settings.title, settings.qrels)
             data = load_data(settings, self.cache, self._collections.get(source))
             self._loaded[settings], self._collections[source] = data, data.collection
         return self._loaded[settings]

@@ -130,6 +130,28 @@ def test_a_local_folders_files_are_looked_for_and_not_read(make_folder):
     assert len(look_for("/nowhere/at/all").missing) == 3
 
 
+def test_requests_and_their_judgements_are_looked_for(make_folder):
+    folder = make_folder(dl21__jsonl="not JSON")
+    found = look_for(f"{folder}/dl21.jsonl", qrels=f"{folder}/qrels.txt")
+    assert (found.missing, found.own_lists) == ((), True)
+    found = look_for(f"{folder}/dl22.jsonl", qrels="/nowhere/qrels.txt")
+    assert [one.path.name for one in found.missing] == ["dl22.jsonl", "qrels.txt"]
+    assert look_for(f"{folder}/dl21.jsonl", qrels=str(folder)).missing == ()
+    assert [one.path.name for one in look_for(f"{folder}/dl21.jsonl", qrels=f"{folder}:dev").missing] == ["dev.tsv"]
+
+
+QRELS = """
+from headrank.doctor.presence import look_for
+import json
+found = look_for("/nowhere.jsonl", qrels="msmarco-passage-v2/trec-dl-2021/judged").missing
+print(json.dumps([one.path.name for one in found]))
+"""
+
+
+def test_of_an_ids_judgements_only_their_file_is_looked_for(home):  # noqa: F811
+    assert run(home, QRELS) == ["nowhere.jsonl", "qrels"]
+
+
 def test_samples_are_there_and_unknown_names_are_errors():
     sample = look_for("sample/test")
     assert (sample.missing, sample.passages) == ((), 384)
