@@ -1,9 +1,12 @@
 """Chat templates: the text before the passages and after the query.
 
 Special tokens are recognised only in a template's strings; passages and queries are plain text. `CHAT_TEMPLATES` holds
-the model families' templates. `PUBLISHED_TEMPLATES` holds those of published code, which often differ.
+the model families' templates. `PUBLISHED_TEMPLATES` holds those of published code, which often differ. Any other model
+gets the turn that its tokenizer's own chat template writes (`headrank.model.own_turn`).
 """
 
+import functools
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +16,10 @@ from pydantic import PlainValidator
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from headrank.errors import ConfigError
+from headrank.model.own_turn import read_own_turn
 from headrank.settings import Listed, SettingsError, meant, one_of, settings, wrong
+
+logger = logging.getLogger(__name__)
 
 READ_ROWS = ("query", "instruction", "end_of_turn", "suffix")
 """The kinds of query rows, see `Tail.rows`."""
@@ -33,7 +39,7 @@ class ChatTemplate:
     name: str
     head: str
     tail: str
-    markers: Listed[str] = ()  # `auto` finds the template by these tokens: the family's vocabulary has all of them
+    markers: Listed[str] = ()  # `auto` considers the template if the vocabulary has all of these tokens
     separator: str = " \n\n"  # before each passage, the instruction and the query's label
     query_rows: Annotated[str, one_of(READ_ROWS)] = "suffix"  # the rows that `query_rows: published` reads
 
@@ -42,12 +48,13 @@ _QWEN3 = ("<|im_start|>", "</think>")  # other reasoning models have `</think>` 
 _CHATML = ("<|im_start|>",)
 _LLAMA3 = ("<|start_header_id|>",)
 _MISTRAL = ("[INST]",)
-_GEMMA = ("<start_of_turn>",)
-_THINK = "<think>\n\n</think>\n\n"
 
 CHAT_TEMPLATES: dict[str, ChatTemplate] = {
     template.name: template
     for template in (
+        ChatTemplate(
+            "phi4", "<|im_start|>user<|im_sep|>", "<|im_end|><|im_start|>assistant<|im_sep|>", ("<|im_sep|>",)
+        ),
         # Qwen3 without thinking: the template's empty think block ends the prompt. `chatml` has no such block.
         ChatTemplate(
             "qwen3", "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n", _QWEN3
@@ -63,10 +70,18 @@ CHAT_TEMPLATES: dict[str, ChatTemplate] = {
         ChatTemplate(
             "gemma", "<bos><start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n", ("<start_of_turn>",)
         ),
+        ChatTemplate(
+            "granite",
+            "<|start_of_role|>user<|end_of_role|>",
+            "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>",
+            ("<|start_of_role|>",),
+        ),
+        # Phi-3 and 3.5. Phi-4-mini has the same turn tokens, but no placeholders, and writes no line breaks.
+        ChatTemplate("phi3", "<|user|>\n", "<|end|>\n<|assistant|>\n", ("<|user|>", "<|end|>", "<|placeholder1|>")),
         ChatTemplate("plain", "", "\n"),
     )
 }
-"""Chat templates by name, in the order in which they are matched (Qwen3 is ChatML with a think block)."""
+"""Chat templates by name, in the order in which they are matched (Phi-4 and Qwen3 have ChatML's tokens and others)."""
 
 _ICR = (
     # For Qwen3 only Selective-ICR's code exists: no think block, and the rows of the query alone.
@@ -92,7 +107,9 @@ PUBLISHED_TEMPLATES: dict[str, tuple[ChatTemplate, ...]] = {
     # CoRe reads instruction, query and the token that ends the turn; on Mistral without that token.
     "core": tuple(replace(one, query_rows="instruction" if one.markers == _MISTRAL else "end_of_turn") for one in _ICR),
 }
-"""Templates of published code: method -> one per model family, in the order in which they are matched."""
+"""Templates of published code: method -> one per model family, in the order in which they are matched.
+
+A family without one has the template of `auto` with the query rows of the last, `plain`."""
 
 
 _NAMES = ("auto", *PUBLISHED_TEMPLATES, *CHAT_TEMPLATES)
@@ -117,23 +134,74 @@ ChosenTemplate = Annotated[str | ChatTemplate, PlainValidator(_chosen)]
 
 
 def find_chat_template(chosen: str | ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """The chosen template. `auto`, `icr`, `qrhead` and `core` take the first whose markers the tokenizer has."""
+    """Find the chosen template.
+
+    `auto` takes the first family whose markers are in the vocabulary and whose turn is the one that the tokenizer's
+    chat template writes, if it has one; spaces around the turn, a system turn and think blocks may differ. If no family
+    qualifies, it takes the tokenizer's turn, under the name `own`. `icr`, `qrhead` and `core` take the published
+    template of that family.
+
+    Logs a warning if the tokenizer's chat template cannot be read, or writes no think block where the family's does.
+    """
     if isinstance(chosen, ChatTemplate):
         return chosen
     if chosen in CHAT_TEMPLATES:
         return CHAT_TEMPLATES[chosen]
+    family = _family(tokenizer)
+    if chosen not in PUBLISHED_TEMPLATES:
+        return family
+    published = PUBLISHED_TEMPLATES[chosen]
+    others = replace(family, query_rows=published[-1].query_rows)
+    return next((one for one in published if one.markers and {*one.markers} <= {*family.markers}), others)
+
+
+def _family(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    """The first family that fits the tokenizer, or its own turn."""
     vocabulary = tokenizer.get_vocab()
-    families = PUBLISHED_TEMPLATES.get(chosen, tuple(CHAT_TEMPLATES.values()))
-    return next(one for one in families if all(marker in vocabulary for marker in one.markers))
+    families = [one for one in CHAT_TEMPLATES.values() if all(marker in vocabulary for marker in one.markers)]
+    try:
+        own = read_own_turn(tokenizer)
+    except ValueError as error:
+        _warn(f"{error}; the prompt has the template {families[0].name!r}. Set prompt.chat_template to choose another")
+        own = None
+    if own is None:
+        return families[0]
+    for family in families:
+        if family.markers and own.is_like(family.head, family.tail):
+            if "<think>" in family.tail and "<think>" not in own.tail:
+                _warn(
+                    f"the model's own chat template writes no think block, and {family.name!r} ends the prompt with an "
+                    "empty one. If the model does not think, set prompt.chat_template=chatml"
+                )
+            return family
+    logger.info("prompt.chat_template: the turn that the model's own chat template writes, %r ... %r", *own)
+    return ChatTemplate("own", *own)
+
+
+@functools.cache  # builders of one model repeat it
+def _warn(message: str) -> None:
+    logger.warning("prompt.chat_template: %s", message)
+
+
+def tail_ids(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The token ids of the tail. A tail that starts with a space is tokenised after a letter, as in running text,
+    because SentencePiece puts another space before a text."""
+    before = "a" if template.tail.startswith(" ") else ""
+    texts = (before + template.tail, before)
+    ids, others = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
+    return tuple(ids[len(others) :])
 
 
 def check_special_tokens(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `ConfigError` if head or tail has a special token that the vocabulary lacks, or the separator has any."""
+    """Raise `ConfigError` if head or tail has a special token that the vocabulary lacks, or the separator has any.
+
+    Text like a special token is plain text in some models (OLMo 2's `<|user|>`): their own chat template contains it.
+    """
     vocabulary = tokenizer.get_vocab()
     for part in ("head", "tail", "separator"):
         for token in _SPECIAL.findall(getattr(template, part)):
             expected = "no special tokens: it is plain text" if part == "separator" else ""
-            if token not in vocabulary:
+            if token not in vocabulary and (part == "separator" or token not in str(tokenizer.chat_template)):
                 special = [one for one in vocabulary if one[:1] + one[-1:] == "<>"]
                 expected = f"special tokens of the model's tokenizer{meant(token, special)}"
             if expected:

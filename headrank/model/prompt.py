@@ -22,6 +22,7 @@ from headrank.model.chat_templates import (
     ChosenTemplate,
     check_special_tokens,
     find_chat_template,
+    tail_ids,
 )
 from headrank.model.plain_text import encodable, encode_first, plain_text_tokenizer
 from headrank.settings import Ge, one_of, settings, wrong
@@ -175,8 +176,7 @@ class PromptBuilder:
                 f"{type(tokenizer).__name__} is not a fast tokenizer; expected one backed by tokenizer.json"
             )
         self.tokenizer = tokenizer
-        self.settings = settings or PromptSettings()
-        s = self.settings
+        self.settings = s = settings or PromptSettings()
         given: dict[str, Any] = {
             name: value for name in ("head", "tail", "separator") if (value := getattr(s, name)) is not None
         }
@@ -188,7 +188,7 @@ class PromptBuilder:
         self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
         if not self._head and isinstance(tokenizer.bos_token_id, int):
             self._head = (tokenizer.bos_token_id,)
-        self._suffix = tuple(tokenizer(self.chat_template.tail, add_special_tokens=False)["input_ids"])
+        self._suffix = tail_ids(self.chat_template, tokenizer)
         separator = self.chat_template.separator
         frame, (self._separator,), (self._null,) = self._encode_joined(
             [[separator, s.instruction, separator, s.query_label], [separator], [f" {s.null_query}"]]

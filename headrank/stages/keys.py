@@ -14,7 +14,7 @@ from headrank.model import model_identity
 from headrank.stages.key_fields import in_key, scorer_in_key
 from headrank.stages.lists import BenchmarkData, LabelledData
 
-FORMAT = 2  # raise it when the same input gives other numbers; 2: tokens as in running text, other shuffled orders
+FORMAT = 3  # raise it when the same input gives other numbers; 3: chat templates of more families
 ALIGNED = "aligned"  # the entry of a model's identity that marks it as trained by this experiment
 METRICS_FORMAT = 3  # the same for `metrics/*.json`, which need no model; 3: homogenization of each list
 

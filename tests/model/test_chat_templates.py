@@ -36,6 +36,10 @@ def tokenizer_with(*special: str, **options) -> PreTrainedTokenizerFast:
         (["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"], "llama3"),
         (["<s>", "[INST]", "[/INST]"], "mistral"),
         (["<bos>", "<start_of_turn>", "<end_of_turn>"], "gemma"),
+        (["<|im_start|>", "<|im_sep|>", "<|im_end|>", "<think>", "</think>"], "phi4"),
+        (["<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"], "granite"),
+        (["<|user|>", "<|end|>", "<|assistant|>", "<|placeholder1|>"], "phi3"),
+        (["<|user|>", "<|end|>", "<|assistant|>"], "plain"),  # several families have these
         (["<|endoftext|>"], "plain"),
         # Distilled reasoning models: a think block, but not Qwen3's turns.
         (["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "</think>"], "llama3"),
