@@ -3,7 +3,8 @@
     export_aligned(module, Path("outputs/aligned"))
     Reranker.from_pretrained("outputs/aligned")
 
-The folder is an ordinary Hugging Face model folder with a `heads.json`. Reading it needs neither peft nor a trainer.
+The folder is an ordinary Hugging Face model folder with a `heads.json` (see `headrank.reranker.folder`). Reading it
+needs neither peft nor a trainer.
 """
 
 import importlib.metadata
@@ -18,7 +19,7 @@ from headrank.heads import HeadsFile
 from headrank.io.files import replaced_folder
 from headrank.model import Backbone, save_backbone, weights_fingerprint
 from headrank.model.backbone import DTYPES, cut_config
-from headrank.reranker import HEADS_FILE
+from headrank.reranker.folder import complete_folder
 
 
 def export_aligned(
@@ -40,7 +41,7 @@ def export_aligned(
         save_backbone(_plain_backbone(module, dtype), scratch)
         heads = aligned_heads(module)
         heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # the fingerprint of the trained weights
-        heads.save(scratch / HEADS_FILE)
+        complete_folder(scratch, heads)
     return heads
 
 

@@ -24,7 +24,8 @@ from headrank.model import (
 from headrank.model.loading.devices import check_device, check_kernel
 from headrank.ranking import CandidateList
 from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
-from headrank.reranker.heads import HEADS_FILE, find_heads, read_dtype
+from headrank.reranker.folder import complete_folder
+from headrank.reranker.heads import find_heads, read_dtype
 from headrank.reranker.results import RerankResult, make_results
 from headrank.reranker.values import expect_type, read_count
 
@@ -160,13 +161,16 @@ class Reranker:
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write the cut model, its tokenizer and its heads as a new folder, atomically.
+        """Write the cut model, its tokenizer, its heads and a model card as a new folder, atomically.
 
-        `from_pretrained` and `AutoModel.from_pretrained` load it. Raises `FileExistsError` if the folder exists.
+        `from_pretrained` and `AutoModel.from_pretrained` load it. The model has no head: `CrossEncoder` of
+        sentence-transformers refuses it, and `AutoModelFor...` classes add random weights.
+
+        Raises `FileExistsError` if the folder exists.
         """
         folder = Path(folder)
         if folder.exists():
             raise FileExistsError(f"{folder} exists: remove it or choose another folder")
         with atomic_folder(folder) as scratch:
             save_backbone(self.backbone, scratch)
-            self.heads.save(scratch / HEADS_FILE)
+            complete_folder(scratch, self.heads)
