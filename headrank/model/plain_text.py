@@ -109,6 +109,26 @@ def _cuts(text: str, window: int) -> list[int]:
     return cuts if len(cuts) == 2 else []
 
 
+def split_text(tokenizer: Any, text: str, limit: int) -> list[str]:
+    """The text in consecutive pieces of at most `limit` tokens, cut before white space if possible.
+
+    One token of each piece is left for the space that a prompt puts before a text. A text of fewer than `limit` tokens
+    is returned whole. A cut inside a run without white space can change the tokens next to it.
+    """
+    starts = [start for start, _ in tokenizer.encode(text, add_special_tokens=False).offsets]
+    size, pieces, first = max(1, limit - 1), [], 0
+    while len(starts) - first > size:
+        end = first + size
+        cut = next((c for c in range(end, first + size // 2, -1) if _before_space(text, starts[c])), end)
+        pieces.append(text[starts[first] : starts[cut]])
+        first = cut
+    return [*pieces, text[starts[first] :]] if pieces else [text]
+
+
+def _before_space(text: str, position: int) -> bool:
+    return text[position].isspace() or text[position - 1].isspace()
+
+
 @dataclass(slots=True)
 class CutCounts:
     """Counts of the passages and queries that were cut to a prompt's limit, over all lists of a job."""

@@ -183,7 +183,7 @@ class PromptBuilder:
         template = find_chat_template(s.chat_template, tokenizer)
         self.chat_template: ChatTemplate = replace(template, **given) if given else template
         check_special_tokens(self.chat_template, tokenizer)
-        self._text = plain_text_tokenizer(tokenizer)
+        self.text_tokenizer = plain_text_tokenizer(tokenizer)
         head = f"{self.chat_template.head}{s.opening}"
         self._head = tuple(tokenizer(head, add_special_tokens=False)["input_ids"])
         if not self._head and isinstance(tokenizer.bos_token_id, int):
@@ -221,7 +221,7 @@ class PromptBuilder:
         new = [key for key in dict.fromkeys(keys) if key not in encoded]
         for limit in {limit for _, limit in new}:
             texts = [text for text, its_limit in new if its_limit == limit]
-            for text, ids in zip(texts, encode_first(self._text, texts, limit), strict=True):
+            for text, ids in zip(texts, encode_first(self.text_tokenizer, texts, limit), strict=True):
                 encoded[text, limit] = array("i", ids)
         null = self._tail(self._null, bare=not s.null_after_instruction)
         prompts = []
@@ -286,7 +286,7 @@ class PromptBuilder:
 
     def _encode_joined(self, texts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """The ids of each text's parts, tokenised jointly. A token across a border belongs to the later part."""
-        encodings = self._text.encode_batch(["".join(parts) for parts in texts], add_special_tokens=False)
+        encodings = self.text_tokenizer.encode_batch(["".join(parts) for parts in texts], add_special_tokens=False)
         split = []
         for parts, encoding in zip(texts, encodings, strict=True):
             borders = list(accumulate(len(part) for part in parts))[:-1]

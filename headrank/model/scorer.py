@@ -5,8 +5,9 @@ only in their heads and settings, not in code.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import torch
@@ -21,9 +22,10 @@ from headrank.model.calibration import Calibration, CalibrationSettings, LengthN
 from headrank.model.chat_templates import check_embeddings
 from headrank.model.cost import backbone_shape, reading_flops, whole_layers
 from headrank.model.head_scores import Head, check_heads
+from headrank.model.pieces import PieceMaker, Pieces
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
-from headrank.model.reader import ListReader
-from headrank.ranking import CandidateList, ContextOrder, ContextScores, Order, Ranking, context_orders
+from headrank.model.reader import ListReader, Reading
+from headrank.ranking import CandidateList, ContextOrder, ContextScores, Order, Ranking
 from headrank.settings import Ge, one_of, one_of_or_object, settings, with_target, without_target
 
 BATCHING = ("batch_size", "tokens_per_batch")
@@ -39,6 +41,9 @@ class ScorerSettings(CalibrationSettings):
     fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 disables fusion
     order: Annotated[str | ContextOrder, one_of_or_object(Order, ContextOrder)] = "first_stage"
     seed: int = 0  # of shuffled orders
+    window: Annotated[int, Ge(2)] | None = None  # passages per prompt; None: as many as the context holds
+    # first: only the beginning of a passage is read | max: all chunks of `max_passage_tokens`; the best one counts
+    long_passages: Annotated[str, one_of(("first", "max"))] = "first"
     batch_size: Annotated[int, Ge(1)] = 64  # maximum lists per forward pass; lists of the same passages count as one
     tokens_per_batch: Annotated[int, Ge(1)] = 16384  # maximum tokens per forward pass; a longer list gets its own pass
 
@@ -69,6 +74,7 @@ class ScoredList:
     flops: int  # floating-point operations of the reading; with stored states those of the tails alone
     cut: tuple[str, ...] = ()  # ids of the passages that were cut to `prompt.max_passage_tokens`
     query_cut: bool = False  # whether the query was cut to `prompt.max_query_tokens`
+    windows: int = 1  # the number of prompts over which the list was spread, in each context order
 
 
 class Scorer:
@@ -106,6 +112,13 @@ class Scorer:
             BatchSettings(self.settings.batch_size, self.settings.tokens_per_batch),
             None if states is None else PassageStates(backbone, self.heads, prompts, states),
         )
+        self._maker = PieceMaker(
+            prompts,
+            with_null=self.settings.needs_null,
+            context=backbone.max_tokens,
+            window=self.settings.window,
+            chunk=self.settings.long_passages == "max",
+        )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         """Rerank each list. Results are in the order of `lists`, ties in first-stage order.
@@ -114,44 +127,28 @@ class Scorer:
         Raises `ModelError` if the model gives a passage NaN or infinity.
         """
         s = self.settings
-        orders = [context_orders(s.order, item, s.seed) for item in lists]
-        if self.reader.prompts.settings.in_blocks:
-            orders = [of_list[:1] for of_list in orders]  # the order has no effect on blocks
-        jobs = [(number, order) for number, of_list in enumerate(orders) for order in of_list]
+        cut = [self._maker.pieces(item, s.order, s.seed) for item in lists]
+        jobs = [(n, p, piece) for n, one in enumerate(cut) for p, pieces in enumerate(one.passes) for piece in pieces]
         readings = self.reader.read(
-            [lists[number] for number, _ in jobs],
-            [order for _, order in jobs],
+            [piece.item for *_, piece in jobs],
+            [piece.order for *_, piece in jobs],
             self.heads,
             with_null=s.needs_null,
             per_token=s.token_filter,
         )
-        totals = [torch.zeros(len(item)) for item in lists]
-        masses = [torch.zeros(len(item)) for item in lists]
-        tokens, flops, done = [0] * len(lists), [0] * len(lists), [0] * len(lists)
-        cuts: list[tuple[tuple[int, ...], bool]] = [((), False)] * len(lists)
+        found = [_Scores(len(item), len(one.passes)) for item, one in zip(lists, cut, strict=True)]
+        left = Counter(number for number, *_ in jobs)
         if on_list is not None:
             for _ in (item for item in lists if not len(item)):  # nothing to read
                 on_list()
         for reading in readings:
-            number = jobs[reading.number][0]
+            number, pass_number, piece = jobs[reading.number]
             z = passage_scores(reading.scores, s, self.weights).float().cpu()
-            index = torch.tensor(reading.order)
-            totals[number][index] += z / len(orders[number])
-            masses[number][index] += reading.scores.query.sum(0).float().cpu() / len(orders[number])
-            tokens[number] += round(len(reading.prompt) / reading.prompt.queries)
-            flops[number] += round(self._flops(reading.prompt) / reading.prompt.queries)
-            cuts[number] = (reading.cut, reading.query_cut)  # the same in every order
-            done[number] += 1
-            if on_list is not None and done[number] == len(orders[number]):
+            found[number].add(pass_number, piece.owners, reading, z, self._flops(reading.prompt))
+            left[number] -= 1
+            if on_list is not None and not left[number]:
                 on_list()
-        return [
-            replace(
-                self._finish(item, totals[n], masses[n], orders[n][0], tokens[n], flops[n]),
-                cut=tuple(item.passage_ids[i] for i in cuts[n][0]),
-                query_cut=cuts[n][1],
-            )
-            for n, item in enumerate(lists)
-        ]
+        return [self._finish(item, scores, one) for item, scores, one in zip(lists, found, cut, strict=True)]
 
     def _flops(self, prompt: Prompt) -> int:
         return reading_flops(
@@ -163,13 +160,11 @@ class Scorer:
             stored=self.reader.states is not None,
         ).total
 
-    def _finish(
-        self, item: CandidateList, z: Tensor, masses: Tensor, order: tuple[int, ...], tokens: int, flops: int
-    ) -> ScoredList:
+    def _finish(self, item: CandidateList, found: "_Scores", pieces: Pieces) -> ScoredList:
+        z, ids, order = found.z.sum(0), item.passage_ids, pieces.context
         if self.settings.fusion_alpha:
             z = fuse_first_stage(z, self.settings.fusion_alpha)
-        scores, mass = z.tolist(), masses.tolist()
-        ids = item.passage_ids
+        scores, mass = z.tolist(), found.masses.sum(0).tolist()
         for passage_id, score in zip(ids, scores, strict=True):
             if not math.isfinite(score):
                 model = self.reader.backbone.settings
@@ -178,11 +173,39 @@ class Scorer:
                     f"number. Its weights are damaged, or its numbers are too large for model.dtype={model.dtype}: try "
                     "float32"
                 )
-        ranking = Ranking.from_scores(item.query.id, ids, scores)
         context = ContextScores(
             item.query.id, tuple(ids[i] for i in order), tuple(scores[i] for i in order), tuple(mass[i] for i in order)
         )
-        return ScoredList(ranking, context, tokens, flops)
+        return ScoredList(
+            Ranking.from_scores(item.query.id, ids, scores),
+            context,
+            found.tokens,
+            found.flops,
+            tuple(ids[i] for i in sorted(found.cut)),
+            found.query_cut,
+            len(pieces.passes[0]),
+        )
+
+
+class _Scores:
+    """Collects the readings of one list. z and masses: [orders, docs], each order's share of the mean."""
+
+    def __init__(self, passages: int, orders: int) -> None:
+        self.z = torch.full((orders, passages), -torch.inf)
+        self.masses = torch.zeros(orders, passages)
+        self.tokens = self.flops = 0
+        self.cut: set[int] = set()
+        self.query_cut = False
+
+    def add(self, order: int, owners: Sequence[int], reading: Reading, z: Float[Tensor, " docs"], flops: int) -> None:
+        """Add a reading in one of the orders. A passage in several chunks has the z of its best one."""
+        index, orders = torch.tensor([owners[i] for i in reading.order]), len(self.z)
+        self.z[order].scatter_reduce_(0, index, z / orders, "amax")
+        self.masses[order].index_add_(0, index, reading.scores.query.sum(0).float().cpu() / orders)
+        self.tokens += round(len(reading.prompt) / reading.prompt.queries)
+        self.flops += round(flops / reading.prompt.queries)
+        self.cut.update(owners[i] for i in reading.cut)
+        self.query_cut |= reading.query_cut
 
 
 def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:

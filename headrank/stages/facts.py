@@ -62,6 +62,8 @@ def report_facts(
     for (name, benchmark), values in passes.items():
         facts[f"time, {name} on {benchmark}"] = _cost(values)
         facts[f"cut, {name} on {benchmark}"] = cuts_text(values) if "cut_passages" in values else "not counted"
+        if values.get("windowed_lists"):
+            facts[f"windows, {name} on {benchmark}"] = f"{values['windowed_lists']} lists were read in several prompts"
         if "replies" in values:
             facts[f"formatting, {name} on {benchmark}"] = _formatting(values["replies"])
     if e.rerankers:

@@ -1,26 +1,24 @@
 """Refuses lists whose prompts exceed the model's context, before a model is loaded.
 
+Selection and alignment read a labelled list in one prompt. Reranking spreads long lists over several prompts.
+
 Only lists whose characters could make too many tokens are tokenised; with the usual passage limits there are none.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 
 from headrank.baselines.language_model import context_tokens
 from headrank.data.labelled import usable_lists
 from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
 from headrank.model import PromptBuilder, PromptSettings, load_tokenizer
+from headrank.model.prompt_lengths import PromptLengths
 from headrank.ranking import CandidateList
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 logger = logging.getLogger(__name__)
-
-_TOKENS_PER_BYTE = (
-    3  # upper bound: a token is at least one UTF-8 byte, and normalisation (NFC) makes text up to 3 times as long
-)
 
 
 def check_prompt_lengths(
@@ -29,7 +27,7 @@ def check_prompt_lengths(
     selection: LabelledData | None = None,
     training: LabelledData | None = None,
 ) -> None:
-    """Raise `ConfigError` if a list does not fit in the context of the model that reads it.
+    """Raise `ConfigError` if a labelled list, or a benchmark's passage, does not fit in the model's context.
 
     Args:
         selection: the labelled lists that select heads.
@@ -63,8 +61,8 @@ def check_prompt_lengths(
     if limit is not None:
         tokenizer = load_tokenizer(e.model)
         for name, system in e.systems.items():
-            for benchmark in benchmarks:
-                check(benchmark.candidates.lists, benchmark.settings.name, name, system)
+            for benchmark in benchmarks:  # a prompt holds one passage at least
+                check(benchmark.candidates.lists, benchmark.settings.name, name, system, draw=1)
             if selection is not None and system.criterion.needs_labels:
                 null = replace(
                     system, scorer=replace(system.scorer, calibration="residual")
@@ -80,48 +78,3 @@ def check_prompt_lengths(
         if refuse is not None:
             for benchmark in benchmarks:
                 refuse(e.model, benchmark.candidates.lists)
-
-
-class PromptLengths:
-    """The number of positions that lists take with one set of prompt settings."""
-
-    def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
-        self.builder, self.with_null = builder, with_null
-        self._frame = cache(self._frame_positions)  # by the number of passages
-
-    def too_long(
-        self, lists: Iterable[CandidateList], limit: int, draw: int = 0
-    ) -> Iterator[tuple[CandidateList, int]]:
-        """The lists that take more than `limit` positions, with the number they take.
-
-        draw: the number of passages read per list; any of them may be drawn, so the longest count. 0: all.
-        """
-        for item in lists:
-            if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
-                yield item, positions
-
-    def bound(self, item: CandidateList, draw: int = 0) -> int:
-        """An upper bound on the positions of the list, from its characters."""
-        s = self.builder.settings
-        passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
-        kept = passages[: draw or None]
-        return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
-
-    def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """The positions of the list, from its tokenised texts."""
-        texts = [passage.text for passage in item.passages]
-        prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
-        if not draw or draw >= len(texts):
-            return prompt.positions
-        lengths = [span.end - span.start for span in prompt.passages]
-        longest = sorted(range(len(texts)), key=lambda i: -lengths[i])[:draw]
-        drawn = [texts[i] for i in sorted(longest)]
-        return self.builder.build(item.query.text, drawn, with_null=self.with_null).positions
-
-    def _frame_positions(self, passages: int) -> int:
-        return self.builder.build("", [""] * passages, with_null=self.with_null).positions
-
-
-def _bound(text: str, limit: int | None) -> int:
-    tokens = _TOKENS_PER_BYTE * (len(text.encode("utf-8", "surrogatepass")) + 1)
-    return tokens if limit is None else min(limit, tokens)

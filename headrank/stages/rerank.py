@@ -148,8 +148,15 @@ class RerankStage:
             cuts.add(len(item.ranking), len(item.cut), query_cut=item.query_cut)
         if cuts:
             logger.info("rerank: %s on %s: cut %s", system, benchmark.settings.name, cuts)
+        windowed = [item.windows for item in scored if item.windows > 1]
+        if windowed:
+            logger.info(
+                "rerank: %s on %s: %d of %d lists were read in several prompts, up to %d",
+                *(system, benchmark.settings.name, len(windowed), len(scored), max(windowed)),
+            )
         facts |= {
             **cuts.facts,
+            "windowed_lists": len(windowed),
             "tokens": sum(item.tokens for item in scored),
             "flops": sum(item.flops for item in scored),
             "depth": backbone.depth,

@@ -27,6 +27,7 @@ IN_KEYS = {
     ChatTemplate: {"name", "head", "tail", "markers", "separator", "query_rows"},
     ScorerSettings: {
         "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion_alpha", "order", "seed", "eps",
+        "window", "long_passages",
     },
     ReadingSettings: {"seeds", "max_layer"},
     StateSettings: {"dtype"},

@@ -14,9 +14,9 @@ from headrank.errors import ConfigError
 from headrank.experiment import MAIN_SYSTEM
 from headrank.model import PromptBuilder, PromptSettings
 from headrank.model.backbone import context_limit
+from headrank.model.prompt_lengths import PromptLengths
 from headrank.pipeline import run_experiment
 from headrank.ranking import CandidateList, Passage, Query
-from headrank.stages.prompt_lengths import PromptLengths
 from tests.conftest import PASSAGES, QUERIES
 from tests.pipelines import ALIGNMENT, no_model
 from tests.tiny import tiny_tokenizer

@@ -1,0 +1,1 @@
+"""Ways to rerank lists that one prompt cannot hold. See README.md here."""

@@ -1,0 +1,101 @@
+"""Cuts what one prompt cannot hold: long passages into chunks, and long lists into windows.
+
+A list in several windows is dealt like cards: window w of k reads every k-th passage of the context order, from the
+w-th on. So each window has passages of the whole list, in about the same relative positions, and the scores of
+different windows can be merged. Ours; experiments/long_lists compares it with other ways.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from headrank.errors import ModelError
+from headrank.model.plain_text import split_text
+from headrank.model.prompt import PromptBuilder
+from headrank.model.prompt_lengths import PromptLengths
+from headrank.ranking import CandidateList, ContextOrder, Passage, context_orders
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one prompt reads of a list: texts, their context order, and for each text the index of its candidate."""
+
+    item: CandidateList
+    order: tuple[int, ...]
+    owners: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The pieces of a list for each of its context orders; `context`: the candidates in the first of these orders."""
+
+    passes: tuple[tuple[Piece, ...], ...]
+    context: tuple[int, ...]
+
+
+class PieceMaker:
+    """Cuts lists into pieces.
+
+    Args:
+        builder: the builder of the prompts.
+        with_null: whether the prompts hold a null query.
+        context: the number of positions of the model's context; None: unlimited.
+        window: the largest number of texts in a prompt; None: as many as the context holds.
+        chunk: whether a passage of more than `max_passage_tokens` is cut into chunks instead of being cut off.
+    """
+
+    def __init__(
+        self, builder: PromptBuilder, *, with_null: bool, context: int | None, window: int | None, chunk: bool
+    ) -> None:
+        self.lengths = PromptLengths(builder, with_null=with_null)
+        self.builder, self.context, self.window, self.chunk = builder, context, window, chunk
+
+    def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int) -> Pieces:
+        """Cut a list. Raises `ModelError` if a single text does not fit into the context."""
+        texts, owners = self._chunks(item)
+        orders = context_orders(order, texts, seed)
+        if self.builder.settings.in_blocks:
+            orders = orders[:1]  # the order has no effect on blocks
+        passes = tuple(tuple(self._windows(texts, one, owners)) for one in orders)
+        return Pieces(passes, tuple(dict.fromkeys(owners[i] for i in orders[0])))
+
+    def _chunks(self, item: CandidateList) -> tuple[CandidateList, tuple[int, ...]]:
+        limit = self.builder.settings.max_passage_tokens
+        longest = max((len(passage.text.encode("utf-8", "replace")) for passage in item.passages), default=0)
+        if not self.chunk or limit is None or longest < limit:  # a token is at least one byte
+            return item, tuple(range(len(item)))
+        texts, owners = [], []
+        for index, passage in enumerate(item.passages):
+            parts = split_text(self.builder.text_tokenizer, passage.text, limit)
+            texts += parts
+            owners += [index] * len(parts)
+        passages = tuple(Passage(str(i), text) for i, text in enumerate(texts))
+        return CandidateList(item.query, passages), tuple(owners)
+
+    def _windows(self, texts: CandidateList, order: tuple[int, ...], owners: tuple[int, ...]) -> Iterator[Piece]:
+        size = len(order)
+        count = max(1, -(-size // self.window)) if self.window else 1
+        while (longest := self._too_long(texts, order, count)) is not None:
+            if count >= size:
+                raise ModelError(
+                    f"query {texts.query.id!r}: the prompt takes {longest} tokens with a single passage, the model has "
+                    f"a context of {self.context}; lower prompt.max_passage_tokens or prompt.max_query_tokens"
+                )
+            count = min(size, max(count + 1, count * longest // (self.context or 1)))
+        if count == 1:
+            yield Piece(texts, order, owners)
+            return
+        for start in range(count):
+            part = order[start::count]
+            item = CandidateList(texts.query, tuple(texts.passages[i] for i in part))
+            yield Piece(item, tuple(range(len(part))), tuple(owners[i] for i in part))
+
+    def _too_long(self, texts: CandidateList, order: Sequence[int], count: int) -> int | None:
+        """The positions of the longest of `count` windows if the context does not hold them; None if it does."""
+        if self.context is None or not len(texts):
+            return None
+        parts = [
+            texts if count == 1 else CandidateList(texts.query, tuple(texts.passages[i] for i in order[start::count]))
+            for start in range(count)
+        ]
+        long = [positions for _, positions in self.lengths.too_long(parts, self.context)]
+        return max(long) if long else None

@@ -1,0 +1,56 @@
+"""The number of context positions that candidate lists take, without tokenising lists that are certainly short."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from headrank.model.prompt import PromptBuilder
+from headrank.ranking import CandidateList
+
+_TOKENS_PER_BYTE = (
+    3  # upper bound: a token is at least one UTF-8 byte, and normalisation (NFC) makes text up to 3 times as long
+)
+
+
+class PromptLengths:
+    """The number of positions that lists take with one set of prompt settings."""
+
+    def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
+        self.builder, self.with_null = builder, with_null
+        self._frame = cache(self._frame_positions)  # by the number of passages
+
+    def too_long(
+        self, lists: Iterable[CandidateList], limit: int, draw: int = 0
+    ) -> Iterator[tuple[CandidateList, int]]:
+        """The lists that take more than `limit` positions, with the number they take.
+
+        draw: the number of passages read per list; any of them may be drawn, so the longest count. 0: all.
+        """
+        for item in lists:
+            if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
+                yield item, positions
+
+    def bound(self, item: CandidateList, draw: int = 0) -> int:
+        """An upper bound on the positions of the list, from its characters."""
+        s = self.builder.settings
+        passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
+        kept = passages[: draw or None]
+        return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
+
+    def positions(self, item: CandidateList, draw: int = 0) -> int:
+        """The positions of the list, from its tokenised texts."""
+        texts = [passage.text for passage in item.passages]
+        prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
+        if not draw or draw >= len(texts):
+            return prompt.positions
+        lengths = [span.end - span.start for span in prompt.passages]
+        longest = sorted(range(len(texts)), key=lambda i: -lengths[i])[:draw]
+        drawn = [texts[i] for i in sorted(longest)]
+        return self.builder.build(item.query.text, drawn, with_null=self.with_null).positions
+
+    def _frame_positions(self, passages: int) -> int:
+        return self.builder.build("", [""] * passages, with_null=self.with_null).positions
+
+
+def _bound(text: str, limit: int | None) -> int:
+    tokens = _TOKENS_PER_BYTE * (len(text.encode("utf-8", "surrogatepass")) + 1)
+    return tokens if limit is None else min(limit, tokens)
