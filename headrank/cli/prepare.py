@@ -17,6 +17,7 @@ def prepare(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="As for headrank run: +experiment=NAME, group=option, key=value")
     ] = None,
+    config_dir: Annotated[str | None, typer.Option(help="A folder with further options, as for headrank run.")] = None,
 ) -> None:
     """Download, unpack and index the data of an experiment and fetch its models, without loading them.
 
@@ -34,7 +35,9 @@ def prepare(
 
     set_up_logging()
     with one_line_errors():
-        prepare_experiment(experiment_from_config(compose_config(overrides or []), Path("unused")))
+        prepare_experiment(
+            experiment_from_config(compose_config(overrides or [], config_dir=config_dir), Path("unused"))
+        )
     print("prepared; `headrank doctor` shows details", file=sys.stderr)
 
 

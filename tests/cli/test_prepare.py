@@ -47,3 +47,5 @@ def test_the_command(tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "nowhere" in done.output
     assert CliRunner().invoke(app, ["prepare", "no_such_key=1"]).exit_code == 2
+    done = CliRunner().invoke(app, ["prepare", "--config-dir", str(tmp_path / "no-folder")])
+    assert (done.exit_code, "no-folder" in done.output) == (2, True)
