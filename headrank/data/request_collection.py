@@ -56,9 +56,14 @@ class RequestsCollection(Collection):
             }
         self._qrels = self._judgements(qrels, grades)
         if not self.judged_queries:
+            ids = [shown(next(iter(found), None)) for found in (self._queries, self._qrels)]
             raise FormatError(
-                f"{self.path}: none of its {len(self._queries)} queries has a judgement; expected candidates with "
-                "`grade`, or the key qrels of the data set: a qrels file, or a collection with the same query ids"
+                f"{self.path}: none of its {len(self._queries)} queries (the first: {ids[0]}) is judged; expected "
+                + (
+                    "candidates with `grade`, or the key qrels of the data set: a qrels file or a collection"
+                    if qrels is None
+                    else f"the query ids of its qrels (the first: {ids[1]})"
+                )
             )
         unknown = sum(1 for query_id in self._qrels if query_id not in self._queries)
         _log.info(

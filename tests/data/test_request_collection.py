@@ -61,6 +61,8 @@ def test_judgements_of_a_file_or_of_another_collection(make_requests, make_folde
         assert data.collection.qrels == load_collection(folder).qrels
     with pytest.raises(FormatError, match="qrels"):
         load_collection(file)
+    with pytest.raises(FormatError, match=r"'q1'.*'test-q01'"):  # not told to add grades, which would not count
+        load_collection(make_requests(), qrels="sample/test")
     with pytest.raises(ConfigError, match="qrels"):
         load_collection(folder, qrels="beir/scifact/test")
 
