@@ -1,10 +1,9 @@
 """Finds the heads that the user of `Reranker` gave, and checks them against the model."""
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-
-import torch
 
 from headrank.errors import ConfigError
 from headrank.heads import HeadsFile, check_model
@@ -22,40 +21,59 @@ from headrank.reranker.values import read_whole, shown
 
 HEADS_FILE = "heads.json"
 
+_PAIR = re.compile(r"\d+-\d+")  # layer-head
+_PAIRS = re.compile(r"\s*\d+-\d+(?:[\s,]|$)")  # the beginning of several
+_SEPARATOR = re.compile(r"[\s,]+")
 
-def read_dtype(dtype: str | torch.dtype) -> str:
-    """The name of a dtype, given by name or as `torch.dtype`."""
-    return str(dtype).removeprefix("torch.")
 
+def read_heads(model: str, heads: object) -> tuple[HeadsFile | tuple[Head, ...] | None, bool]:
+    """Read the heads that the user gave, without the model.
 
-def find_heads(settings: BackboneSettings, heads: object) -> HeadsFile:
-    """The heads that the user gave, checked against the model's configuration.
+    Args:
+        model: the model's name; its folder may hold the heads.
+        heads: None, "all", a `HeadsFile`, the path of one or of a folder with one, or heads as `read_pairs` takes them.
 
-    Raises `ConfigError` if there are none, `FileNotFoundError` for a file that does not exist, with the closest name,
-    `TypeError` for items that are not pairs, `FormatError` for a damaged file, and `ModelError` if the model lacks
-    them. Warns if the heads were chosen in another model.
+    Returns:
+        A heads file, or heads, or None for all heads; and whether they are the heads file in the model's folder.
+
+    Raises:
+        ConfigError: no heads are given.
+        FileNotFoundError: a file does not exist; the message has the closest name.
+        TypeError: an item is no head.
+        FormatError: the file is damaged.
     """
-    bundled = Path(settings.model).expanduser() / HEADS_FILE
-    if heads is None:
-        if not bundled.is_file():
-            raise ConfigError(
-                f"{settings.model} has no {HEADS_FILE}: give heads=, a heads.json of this model (the select stage of "
-                "`python -m headrank.run` writes one), (layer, head) pairs, or 'all'"
-            )
-        heads = bundled
-    if isinstance(heads, str | Path) and str(heads) != "all":
-        path = _heads_path(heads)
-        file = HeadsFile.load(path)
-        check_model(file, settings, own=bundled.is_file() and path.samefile(bundled))
-        return file
     if isinstance(heads, HeadsFile):
-        check_model(heads, settings)
+        return heads, False
+    if isinstance(heads, str | Path) and str(heads) == "all":
+        return None, False
+    if isinstance(heads, str) and _PAIRS.match(heads) and not Path(heads).exists():
+        heads = _SEPARATOR.split(heads.strip())
+    if heads is not None and not isinstance(heads, str | Path):
+        return read_pairs(heads), False
+    bundled = Path(model).expanduser() / HEADS_FILE
+    if heads is None and not bundled.is_file():
+        raise ConfigError(
+            f"{model} has no {HEADS_FILE}: give heads=, a heads.json of this model (the select stage of "
+            "`python -m headrank.run` writes one), (layer, head) pairs, or 'all'"
+        )
+    path = bundled if heads is None else _heads_path(heads)
+    return HeadsFile.load(path), bundled.is_file() and path.samefile(bundled)
+
+
+def fit_heads(settings: BackboneSettings, heads: HeadsFile | tuple[Head, ...] | None, *, own: bool) -> HeadsFile:
+    """The heads of `read_heads` as a heads file, checked against the model's configuration.
+
+    own: whether the heads file is from the model's folder. Raises `ModelError` if the model lacks the heads. Warns if
+    they were chosen in another model.
+    """
+    if isinstance(heads, HeadsFile):
+        check_model(heads, settings, own=own)
         return heads
     layers, width = count_layers(settings)
-    chosen = all_heads(layers, width) if isinstance(heads, str | Path) else _pairs(heads)
-    check_heads(chosen, layers=layers, heads_per_layer=width)
-    model = describe_model(settings, max(head.layer for head in chosen) + 1)
-    return HeadsFile(model, chosen, (1.0,) * len(chosen), {"name": "given"}, PromptSettings(), ScorerSettings())
+    heads = all_heads(layers, width) if heads is None else heads
+    check_heads(heads, layers=layers, heads_per_layer=width)
+    model = describe_model(settings, max(head.layer for head in heads) + 1)
+    return HeadsFile(model, heads, (1.0,) * len(heads), {"name": "given"}, PromptSettings(), ScorerSettings())
 
 
 def _heads_path(heads: str | Path) -> Path:
@@ -75,12 +93,20 @@ def _heads_path(heads: str | Path) -> Path:
     raise FileNotFoundError(f"heads is {str(heads)!r}, which is not a file{hint}")
 
 
-def _pairs(heads: object) -> tuple[Head, ...]:
-    if not isinstance(heads, Sequence) or isinstance(heads, bytes):
+def read_pairs(heads: object) -> tuple[Head, ...]:
+    """Heads from an iterable of (layer, head) pairs, of integers of Python or numpy, or of texts such as "21-8"."""
+    if not isinstance(heads, Iterable) or isinstance(heads, bytes | Mapping | Set):
         raise TypeError(f"heads is {shown(heads)}; expected a heads.json, (layer, head) pairs, or 'all'")
     chosen = []
-    for number, pair in enumerate(heads):
+    for number, item in enumerate(heads):
+        pair = item.tolist() if callable(getattr(item, "tolist", None)) else item  # a row of an array
+        if isinstance(pair, str) and _PAIR.fullmatch(pair.strip()):
+            pair = tuple(map(int, pair.split("-")))
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(f"heads[{number}] is {shown(pair)}; expected a (layer, head) pair")
+            raise TypeError(
+                f"heads[{number}] is {shown(item)}; expected a (layer, head) pair, or a text such as '21-8'"
+            )
         chosen.append(Head(*(read_whole(part, f"heads[{number}]") for part in pair)))
+    if not chosen:
+        raise ConfigError("no heads are given; expected at least one")
     return tuple(chosen)

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from headrank.errors import ConfigError
 from headrank.heads import HeadsFile, check_shape
 from headrank.io.files import atomic_folder
 from headrank.model import (
@@ -25,8 +26,10 @@ from headrank.model.loading.devices import check_device, check_kernel
 from headrank.ranking import CandidateList
 from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
 from headrank.reranker.folder import complete_folder
-from headrank.reranker.heads import find_heads, read_dtype
+from headrank.reranker.heads import fit_heads, read_heads
+from headrank.reranker.options import Overrides, check_prompt, known_keywords, read_dtype
 from headrank.reranker.results import RerankResult, make_results
+from headrank.reranker.run_model import find_run_model
 from headrank.reranker.values import expect_type, read_count
 
 logger = logging.getLogger(__name__)
@@ -48,10 +51,11 @@ class Reranker:
         return Scorer(self.backbone, h.heads, weights=h.weights, prompt=h.prompt, settings=h.scorer, states=states)
 
     @classmethod
+    @known_keywords
     def from_pretrained(
         cls,
         model: str | Path = EMBEDDED_MODEL,
-        heads: str | Path | HeadsFile | Sequence[tuple[int, int]] | None = None,
+        heads: str | Path | HeadsFile | Iterable[Any] | None = None,
         *,
         revision: str | None = None,
         dtype: str | torch.dtype = "float32",
@@ -59,27 +63,52 @@ class Reranker:
         kernel: str = "sdpa",
         scorer: ScorerSettings | None = None,
         prompt: PromptSettings | None = None,
+        max_passage_tokens: int | None = None,
+        max_query_tokens: int | None = None,
+        instruction: str | None = None,
+        batch_size: int | None = None,
         states: str | Path | StateSettings | None = None,
     ) -> "Reranker":
         """Load a model and its heads, up to the deepest head.
 
         Args:
-            model: a folder that `save` wrote (it holds its heads), another local model folder, a hub id, or the name of
-                the embedded model.
-            heads: a `heads.json` or a folder that holds one, (layer, head) pairs, `"all"` for every head of every layer
-                (as in ICR), or None for the heads in the model's folder.
+            model: a run folder (its aligned checkpoint, or the model that its `heads.json` names), a folder that `save`
+                wrote (it holds its heads), another local model folder, a hub id, or the name of the embedded model.
+            heads: a `heads.json` or a folder that holds one, (layer, head) pairs, the same as text ("21-8",
+                "21-8, 20-3" or a list of such texts), `"all"` for every head of every layer (as in ICR), or None for
+                the heads in the model's folder.
+            revision: of a hub id; a commit hash pins the model. None: the hub's main branch.
+            dtype: float32, bfloat16 or float16, as text or as `torch.dtype`.
+            device: auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, ...
+            kernel: sdpa, flash_attention_2 or flash_attention_3.
             scorer, prompt: replace the settings of the heads file, or the defaults if heads are pairs.
+            max_passage_tokens, max_query_tokens, instruction: replace these fields of the prompt settings alone.
+            batch_size: replaces this field of the scorer settings, the number of lists per forward pass.
             states: a folder that `index` filled, for prompts in blocks.
 
-        Warns if the heads were chosen in another model. Raises `ModelError` if the heads do not fit the model or it
-        cannot be used, `ConfigError` if no heads are given or a setting is wrong, `TypeError` for an argument of
-        another type, `FileNotFoundError` for a file or folder that does not exist, and `OSError` if the model cannot be
-        downloaded. All checks except that for missing weights come before weights are read.
+        Warns if the heads were chosen in another model.
+
+        Raises:
+            ModelError: the heads do not fit the model, or it cannot be used.
+            ConfigError: no heads are given, a setting is wrong, or two arguments contradict each other.
+            TypeError: an unknown argument, or one of another type.
+            FileNotFoundError: a file or folder does not exist.
+            OSError: the model cannot be downloaded.
+
+        The arguments are checked before the model is looked for, and everything except missing weights before weights
+        are read.
         """
         expect_type(model, (str, Path), "model")
-        expect_type(scorer, (ScorerSettings, type(None)), "scorer")
-        expect_type(prompt, (PromptSettings, type(None)), "prompt")
-        settings = BackboneSettings(str(model), revision, read_dtype(dtype), str(device), kernel)
+        overrides = Overrides(
+            prompt,
+            scorer,
+            max_passage_tokens=max_passage_tokens,
+            max_query_tokens=max_query_tokens,
+            instruction=instruction,
+            batch_size=batch_size,
+        )
+        run = find_run_model(str(model), revision)
+        settings = BackboneSettings(run.model, run.revision, read_dtype(dtype), str(device), kernel)
         check_device(settings.device)
         check_kernel(settings.kernel)
         if isinstance(states, str | Path):
@@ -87,8 +116,14 @@ class Reranker:
                 raise FileNotFoundError(f"states is {str(states)!r}, expected a folder that `index` filled")
             states = StateSettings(str(states), keep=False)
         expect_type(states, (StateSettings, type(None)), "states")
-        file = find_heads(settings, heads)
-        file = replace(file, scorer=scorer or file.scorer, prompt=prompt or file.prompt)
+        given, own = read_heads(settings.model, run.heads if heads is None else heads)
+        found = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
+        if states is not None and not found.in_blocks:
+            raise ConfigError(
+                "states are given, and prompt.attention is full; expected PromptSettings(attention='blocks')"
+            )
+        file = overrides.apply(fit_heads(settings, given, own=own))
+        check_prompt(settings, file.prompt)
         return cls(load_backbone(settings, depth=file.depth), file, states)
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:

@@ -14,7 +14,8 @@ import torch
 import headrank.reranker.reranker
 from headrank import Passage
 from headrank.errors import ConfigError, ModelError
-from headrank.model import PromptSettings
+from headrank.model import PromptSettings, ScorerSettings
+from headrank.model.loading import folder as folder_module
 
 PAIRS = [(1, 2), (0, 3)]
 TEXTS = ["the first passage", "another passage"]
@@ -138,7 +139,9 @@ def test_a_run_folder_as_heads(reranker, plain, model_folder, tmp_path):
         ([(0.5, 0)], r"heads\[0\].*0\.5"),
         ([(0, 1), (True, 0)], r"heads\[1\].*True"),
         ([("1", "2")], r"heads\[0\].*'1'"),
-        (["0-1"], r"heads\[0\].*'0-1'"),
+        (["0_1"], r"heads\[0\].*'0_1'"),
+        (["0-1", "1-"], r"heads\[1\].*'1-'"),
+        ("0-1, 1-2, …", r"heads\[2\].*'…'"),
         ((1, 2), r"heads\[0\].*1"),
         ([(1, 2, 3)], r"heads\[0\]"),
         (3, "heads is 3"),
@@ -151,8 +154,21 @@ def test_heads_that_are_no_pairs(heads, named, plain, model_folder):
         plain.from_pretrained(model_folder, heads)
 
 
-def test_heads_from_numpy(plain, model_folder, reranker):
-    opened = plain.from_pretrained(model_folder, [(np.int64(1), np.int64(2)), [0, 3]], device="cpu")
+@pytest.mark.parametrize(
+    "heads",
+    [
+        [(np.int64(1), np.int64(2)), [0, 3]],
+        np.array(PAIRS),
+        torch.tensor(PAIRS),
+        iter(PAIRS),
+        "1-2, 0-3",
+        "1-2 0-3",
+        ["1-2", "0-3"],
+        ["1-2", (0, 3)],
+    ],
+)
+def test_forms_of_heads(heads, plain, model_folder, reranker):
+    opened = plain.from_pretrained(model_folder, heads, device="cpu")
     assert opened.heads.heads == reranker.heads.heads
     assert all(type(number) is int for head in opened.heads.heads for number in head)
 
@@ -162,25 +178,57 @@ def test_heads_from_numpy(plain, model_folder, reranker):
     [
         ({"device": "gpu"}, ConfigError, "'gpu'.*[Dd]id you mean cuda"),
         ({"device": "cuda:99"}, ConfigError, "cuda:99"),
-        ({"dtype": "bf16"}, ConfigError, "'bf16'"),
+        ({"device": "cud"}, ConfigError, "'cud'.*did you mean cuda"),
+        ({"device": "CUDA:1"}, ConfigError, "'CUDA:1'.*did you mean cuda"),
+        ({"device": "autoo"}, ConfigError, "'autoo'.*did you mean auto"),
+        ({"dtype": "bf16"}, ConfigError, "'bf16'.*bfloat16"),
+        ({"dtype": "fp16"}, ConfigError, "'fp16'.*float16"),
+        ({"dtype": "float23"}, ConfigError, "'float23'.*did you mean float32"),
         ({"dtype": torch.int8}, ConfigError, "'int8'"),
         ({"kernel": "flash_attention_2"}, ConfigError, "'flash_attention_2'"),
         ({"kernel": "flash"}, ConfigError, "'flash'"),
+        ({"kernel": "spda"}, ConfigError, "'spda'.*did you mean sdpa"),
+        ({"devcie": "cpu"}, TypeError, "'devcie'.*did you mean device"),
+        ({"max_pasage_tokens": 3}, TypeError, "'max_pasage_tokens'.*did you mean max_passage_tokens"),
+        ({"max_passage_tokens": 0}, ConfigError, "max_passage_tokens is 0"),
+        ({"max_query_tokens": "9"}, TypeError, "max_query_tokens is '9'"),
+        ({"batch_size": -1}, ConfigError, "batch_size is -1"),
+        ({"instruction": 3}, TypeError, "instruction is 3"),
+        ({"instruction": "Rank.", "prompt": PromptSettings()}, ConfigError, "instruction and prompt"),
+        ({"batch_size": 3, "scorer": ScorerSettings()}, ConfigError, "batch_size and scorer"),
+        ({"states": "."}, ConfigError, "attention"),
         ({"states": "/typo"}, FileNotFoundError, "/typo"),
         ({"states": 3}, TypeError, "states is 3"),
         ({"scorer": {"order": "both"}}, TypeError, "scorer is"),
         ({"prompt": "icr"}, TypeError, "prompt is 'icr'"),
     ],
 )
-def test_options_that_are_wrong_are_told_before_weights_are_read(options, kind, named, plain, model_folder, tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_text((model_folder / name).read_text())
-    (folder / "model.safetensors").write_bytes((model_folder / "model.safetensors").read_bytes()[:-9])
-    heads = headrank.Reranker.from_pretrained(model_folder, PAIRS, device="cpu").heads
-    with pytest.raises(kind, match=named):
-        plain.from_pretrained(folder, PAIRS if "states" in options else heads, **{"device": "cpu", **options})
+def test_wrong_options_are_errors_before_the_model_is_looked_for(options, kind, named, plain, reranker, monkeypatch):
+    def no_request(*args):
+        raise AssertionError("a request for the model")
+
+    monkeypatch.setattr(folder_module, "_snapshot", no_request)
+    for heads in ("all", "1-2, 0-3", PAIRS, reranker.heads):
+        with pytest.raises(kind, match=named):
+            plain.from_pretrained("owner/model", heads, **{"device": "cpu", **options})
+
+
+@pytest.mark.parametrize("heads", ["al", [], ["0_1"], "nothing-like-it", None])
+def test_wrong_heads_are_errors_before_the_model_is_looked_for(heads, plain, monkeypatch):
+    monkeypatch.setattr(folder_module, "_snapshot", lambda *_: pytest.fail("a request for the model"))
+    with pytest.raises((ConfigError, TypeError, FileNotFoundError)):
+        plain.from_pretrained("owner/model", heads)
+
+
+def test_a_prompt_that_the_tokenizer_cannot_read_is_an_error_before_weights_are_read(plain, model_folder, monkeypatch):
+    monkeypatch.setattr(headrank.reranker.reranker, "load_backbone", lambda *_, **__: pytest.fail("weights are read"))
+    with pytest.raises(ConfigError, match=r"<\|nothing\|>"):
+        plain.from_pretrained(model_folder, PAIRS, prompt=PromptSettings(head="<|nothing|>"))
+
+
+def test_limits_from_numpy(plain, model_folder):
+    opened = plain.from_pretrained(model_folder, PAIRS, device="cpu", max_passage_tokens=np.int64(5))
+    assert opened.heads.prompt.max_passage_tokens == 5
 
 
 @pytest.mark.parametrize("model", [None, 3, ["a"], torch.nn.Linear(1, 1)])

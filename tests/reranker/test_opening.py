@@ -2,15 +2,17 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModel
 
 from headrank import Passage, Reranker
-from headrank.errors import ModelError
+from headrank.errors import ConfigError, MissingModelError, ModelError
 from headrank.heads import HeadsFile
 from headrank.model import Head, PromptSettings, Scorer, ScorerSettings
+from headrank.model.loading import folder as folder_module
 from headrank.ranking import CandidateList, Query
 
 PAIRS = [(1, 2), (0, 3)]
@@ -151,3 +153,79 @@ def test_files_that_are_not_there_or_broken(model_folder, heads_json, tmp_path):
     shutil.copy(heads_json, folder / "heads.json")
     with pytest.raises(ValueError, match=r"copy/heads\.json:"):
         Reranker.from_pretrained(folder)
+
+
+def test_single_settings_replace_fields_of_the_file(model_folder, heads_json):
+    base = HeadsFile.load(heads_json)
+    short = Reranker.from_pretrained(
+        model_folder,
+        heads_json,
+        device="cpu",
+        max_passage_tokens=5,
+        max_query_tokens=7,
+        instruction="Find them.",
+        batch_size=3,
+    )
+    prompt = replace(base.prompt, max_passage_tokens=5, max_query_tokens=7, instruction="Find them.")
+    assert (short.heads.prompt, short.heads.scorer) == (prompt, replace(base.scorer, batch_size=3))
+    whole = Reranker.from_pretrained(model_folder, heads_json, device="cpu", prompt=prompt)
+    assert short.rank(QUERY, TEXTS) == whole.rank(QUERY, TEXTS)
+    assert Reranker.from_pretrained(model_folder, PAIRS, device="cpu", batch_size=3).heads.prompt == PromptSettings()
+
+
+@pytest.fixture
+def run(model_folder, reranker, tmp_path):
+    """A run folder without alignment."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    reranker.heads.save(folder / "heads.json")
+    (folder / "config.yaml").write_text("alignment:\n  _none_: true\n")
+    return folder
+
+
+def test_a_run_folder_opens_the_model_of_its_heads(run, reranker, model_folder, caplog):
+    for folder in (run, str(run)):
+        opened = Reranker.from_pretrained(folder, device="cpu")
+        assert opened.rank(QUERY, TEXTS) == reranker.rank(QUERY, TEXTS)
+        assert opened.backbone.settings.model == str(model_folder)
+    assert Reranker.from_pretrained(run, "0-0", device="cpu").heads.heads == (Head(0, 0),)
+    assert "aligned" not in caplog.text
+    with pytest.raises(ConfigError, match="'main'"):
+        Reranker.from_pretrained(run, revision="main")
+
+
+def test_a_run_folder_with_a_checkpoint_opens_it(run, reranker, model_folder, caplog):
+    (run / "config.yaml").write_text("alignment:\n  epochs: 1\n")
+    assert Reranker.from_pretrained(run, device="cpu").heads == reranker.heads
+    assert "aligned checkpoint" in caplog.text  # it does not exist yet
+    Reranker.from_pretrained(model_folder, [(0, 1)], device="cpu").save(run / "checkpoint")
+    opened = Reranker.from_pretrained(run, device="cpu")
+    assert opened.heads.heads == (Head(0, 1),)
+    assert opened.backbone.settings.model == str(run / "checkpoint")
+    (run / "config.yaml").write_text("alignment:\n  _none_: true\n")  # the checkpoint is an earlier run's
+    assert Reranker.from_pretrained(run, device="cpu").heads == reranker.heads
+    (run / "config.yaml").unlink()
+    (run / "heads.json").unlink()
+    assert Reranker.from_pretrained(run, device="cpu").heads.heads == (Head(0, 1),)
+
+
+def test_a_run_folder_opens_the_revision_of_its_heads(run, reranker, monkeypatch):
+    replace(reranker.heads, model=reranker.heads.model | {"id": "owner/model", "revision": "a" * 40}).save(
+        run / "heads.json"
+    )
+    asked = []
+
+    def fail(model, revision, needs):
+        asked.append((model, revision))
+        raise MissingModelError("offline")
+
+    monkeypatch.setattr(folder_module, "_snapshot", fail)
+    with pytest.raises(MissingModelError):
+        Reranker.from_pretrained(run)
+    assert asked == [("owner/model", "a" * 40)]
+
+
+def test_a_run_folder_of_random_weights_cannot_be_opened(run, reranker, model_folder):
+    replace(reranker.heads, model=reranker.heads.model | {"weights": None}).save(run / "heads.json")
+    with pytest.raises(ModelError, match="random weights"):
+        Reranker.from_pretrained(run)

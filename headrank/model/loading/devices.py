@@ -4,6 +4,7 @@ import torch
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from headrank.errors import ConfigError
+from headrank.settings import meant
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is_flash_attn_3_available}
@@ -22,9 +23,10 @@ def parse_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in DEVICES:
-        hint = " Did you mean cuda?" if name.lower() in ("gpu", "nvidia", "cuda") else ""
+        kind = name.lower().partition(":")[0]
+        hint = meant("cuda" if kind in ("gpu", "nvidia") else kind, ("auto", *DEVICES))
         raise ConfigError(
-            f"model.device is {name!r}; expected auto, {', '.join(DEVICES)}, or one with a number such as cuda:1.{hint}"
+            f"model.device is {name!r}; expected auto, {', '.join(DEVICES)}, or one with a number such as cuda:1{hint}"
         )
     return device
 

@@ -1,0 +1,105 @@
+"""Checks the options of `Reranker.from_pretrained` before a model is looked for."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from headrank.errors import ConfigError
+from headrank.heads import HeadsFile
+from headrank.model import BackboneSettings, PromptBuilder, PromptSettings, ScorerSettings, load_tokenizer
+from headrank.model.backbone import load_config
+from headrank.model.chat_templates import check_embeddings
+from headrank.reranker.values import expect_type, read_count
+from headrank.settings import meant
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SHORT_NAMES = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float": "float32",
+}  # names that other libraries use -> ours
+
+
+def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: an unknown keyword is a `TypeError` that names the closest known one."""
+    known = [name for name in inspect.signature(function).parameters if name not in ("cls", "self")]
+
+    @functools.wraps(function)
+    def call(*args: P.args, **values: P.kwargs) -> T:
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise TypeError(
+                f"{function.__qualname__} has no argument {unknown[0]!r}; expected {', '.join(known)}"
+                f"{meant(unknown[0], known)}"
+            )
+        return function(*args, **values)
+
+    return call
+
+
+def read_dtype(dtype: str | torch.dtype) -> str:
+    """The name of a dtype, given by name or as `torch.dtype`. Raises `ConfigError` for another library's name."""
+    name = str(dtype).removeprefix("torch.")
+    if name in SHORT_NAMES:
+        raise ConfigError(f"dtype is {name!r}; did you mean {SHORT_NAMES[name]!r}?")
+    return name
+
+
+class Overrides:
+    """Settings that replace those of a heads file: whole ones, or single fields.
+
+    Raises `ConfigError` if settings are given both ways or a value is out of range, and `TypeError` for other types.
+    """
+
+    def __init__(
+        self,
+        prompt: object,
+        scorer: object,
+        *,
+        max_passage_tokens: object,
+        max_query_tokens: object,
+        instruction: object,
+        batch_size: object,
+    ) -> None:
+        self.prompt = expect_type(prompt, (PromptSettings, type(None)), "prompt")
+        self.scorer = expect_type(scorer, (ScorerSettings, type(None)), "scorer")
+        of_prompt = {
+            "max_passage_tokens": read_count(max_passage_tokens, "max_passage_tokens"),
+            "max_query_tokens": read_count(max_query_tokens, "max_query_tokens"),
+            "instruction": expect_type(instruction, (str, type(None)), "instruction"),
+        }
+        of_scorer = {"batch_size": read_count(batch_size, "batch_size")}
+        self.of_prompt, self.of_scorer = _given(of_prompt, prompt, "prompt"), _given(of_scorer, scorer, "scorer")
+
+    def apply_to_prompt(self, prompt: PromptSettings) -> PromptSettings:
+        """The prompt settings to use."""
+        return self.prompt or replace(prompt, **self.of_prompt)
+
+    def apply(self, file: HeadsFile) -> HeadsFile:
+        """The heads file with the settings to use."""
+        scorer = self.scorer or replace(file.scorer, **self.of_scorer)
+        return replace(file, prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
+
+
+def _given(fields: dict[str, Any], whole: object, name: str) -> dict[str, Any]:
+    """The fields that are given."""
+    given = {key: value for key, value in fields.items() if value is not None}
+    if given and whole is not None:
+        raise ConfigError(f"{', '.join(given)} and {name} are given; expected either, or {name} with these fields")
+    return given
+
+
+def check_prompt(settings: BackboneSettings, prompt: PromptSettings) -> None:
+    """Raise `ConfigError` if the model's tokenizer cannot read the prompt's frame. Reads no weights."""
+    if prompt.chat_template == "auto" and prompt.head is prompt.tail is prompt.separator is None:
+        return  # the tokenizer's own
+    tokenizer = load_tokenizer(settings)
+    check_embeddings(PromptBuilder(tokenizer, prompt).chat_template, tokenizer, load_config(settings))
