@@ -67,17 +67,21 @@ def read_documents(passages: object, name: str = "passages") -> tuple[Document, 
     return tuple(documents)
 
 
-def read_lists(lists: object, first: int = 0) -> Iterator[tuple[CandidateList, tuple[Document, ...]]]:
+def read_lists(lists: object) -> Iterator[tuple[CandidateList, tuple[Document, ...]]]:
     """Read (query, passages) pairs one by one: each as a candidate list, whose ids are positions, and its documents.
 
-    An iterator of passages that consecutive pairs share is read once. `first`: the first pair's number in messages.
+    An iterator of passages that consecutive pairs share is read once.
 
     Raises `TypeError`, which names the item, for anything else, and the errors of `read_documents`.
     """
     if isinstance(lists, str | bytes | Mapping) or not isinstance(lists, Iterable):
         raise TypeError(f"lists is {shown(lists)}; expected an iterable of (query, passages) pairs")
+    return _lists(lists)
+
+
+def _lists(lists: Iterable[object]) -> Iterator[tuple[CandidateList, tuple[Document, ...]]]:
     iterator, documents = None, ()
-    for number, item in enumerate(lists, first):
+    for number, item in enumerate(lists):
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise TypeError(f"lists[{number}] is {shown(item)}; expected a (query, passages) pair")
         query = expect_type(item[0], str, f"the query of lists[{number}]")

@@ -4,13 +4,21 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from headrank.errors import ConfigError
 from headrank.heads import HeadsFile
-from headrank.model import BackboneSettings, PromptBuilder, PromptSettings, ScorerSettings, load_tokenizer
+from headrank.model import (
+    BackboneSettings,
+    PromptBuilder,
+    PromptSettings,
+    ScorerSettings,
+    StateSettings,
+    load_tokenizer,
+)
 from headrank.model.backbone import load_config
 from headrank.model.chat_templates import check_embeddings
 from headrank.reranker.values import expect_type, read_count
@@ -95,6 +103,22 @@ def _given(fields: dict[str, Any], whole: object, name: str) -> dict[str, Any]:
     if given and whole is not None:
         raise ConfigError(f"{', '.join(given)} and {name} are given; expected either, or {name} with these fields")
     return given
+
+
+def read_states(states: object, prompt: PromptSettings) -> StateSettings | None:
+    """The settings of stored passage states, given as such or as a folder that `index` filled.
+
+    Raises `FileNotFoundError` if the folder does not exist, `TypeError` for another type, and `ConfigError` if the
+    prompt is not in blocks.
+    """
+    if isinstance(states, str | Path):
+        if not Path(states).expanduser().is_dir():
+            raise FileNotFoundError(f"states is {str(states)!r}, expected a folder that `index` filled")
+        states = StateSettings(str(states), keep=False)
+    found: StateSettings | None = expect_type(states, (StateSettings, type(None)), "states")
+    if found is not None and not prompt.in_blocks:
+        raise ConfigError(f"states are given, and prompt.attention is {prompt.attention!r}; expected 'blocks'")
+    return found
 
 
 def check_prompt(settings: BackboneSettings, prompt: PromptSettings) -> None:

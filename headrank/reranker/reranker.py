@@ -1,7 +1,10 @@
 """The reranker: opens a model with its heads, ranks passages, stores passage states, saves."""
 
+import asyncio
+import contextvars
+import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +26,28 @@ from headrank.model import (
     save_backbone,
 )
 from headrank.model.loading.devices import check_device, check_kernel
+from headrank.model.placement import move_backbone
 from headrank.ranking import CandidateList
 from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
 from headrank.reranker.folder import complete_folder
 from headrank.reranker.heads import fit_heads, read_heads
-from headrank.reranker.options import Overrides, check_prompt, known_keywords, read_dtype
+from headrank.reranker.options import Overrides, check_prompt, known_keywords, read_dtype, read_states
 from headrank.reranker.results import RerankResult, make_results
 from headrank.reranker.run_model import find_run_model
+from headrank.reranker.turns import turns
 from headrank.reranker.values import expect_type, read_count
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 8  # maximum number of heads in `repr`
+
 
 class Reranker:
-    """Ranks passages by the attention that chosen heads pay them from the query."""
+    """Ranks passages by the attention that chosen heads pay them from the query.
+
+    Threads may share a reranker, and rerankers may share a backbone: calls use the model one after another, and every
+    call returns what it would return alone.
+    """
 
     def __init__(self, backbone: Backbone, heads: HeadsFile, states: StateSettings | None = None) -> None:
         name = backbone.settings.model
@@ -44,11 +55,59 @@ class Reranker:
         self.backbone = backbone
         self.heads = heads
         self._warned = False
-        self._scorer = self._make_scorer(states)
+        self._make_scorer(states)
 
-    def _make_scorer(self, states: StateSettings | None) -> Scorer:
+    def _make_scorer(self, states: StateSettings | None) -> None:
         h = self.heads
-        return Scorer(self.backbone, h.heads, weights=h.weights, prompt=h.prompt, settings=h.scorer, states=states)
+        self._scorer = Scorer(
+            self.backbone, h.heads, weights=h.weights, prompt=h.prompt, settings=h.scorer, states=states
+        )
+        self._states, self._made_for = states, (self.device, self.dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.backbone, self.heads, self._states)  # what the scorer holds cannot be pickled
+
+    def __repr__(self) -> str:
+        b, heads = self.backbone, self.heads.heads
+        shown = ", ".join(f"{head.layer}-{head.head}" for head in heads[:SHOWN]) + ", ..." * (len(heads) > SHOWN)
+        return (
+            f"Reranker({b.settings.model!r}, {b.depth} of {b.layers} layers, {len(heads)} heads: {shown}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self.backbone.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return self.backbone.model.dtype
+
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> "Reranker":
+        """Move the model, and every other reranker of the same backbone with it. Returns this reranker.
+
+        Args:
+            device: as in `from_pretrained`, or a `torch.dtype` as in PyTorch's `to`.
+            dtype: as in `from_pretrained`. The model then scores as if loaded in this dtype, unless it was in a shorter
+                one before.
+
+        Raises `ConfigError` for an unavailable device or an unknown dtype.
+        """
+        if isinstance(device, torch.dtype):
+            if dtype is not None:
+                raise ConfigError(f"two dtypes are given, {device} and {dtype}; expected one")
+            device, dtype = None, device
+        with turns(self.backbone.model).lock:
+            move_backbone(
+                self.backbone,
+                device=None if device is None else str(device),
+                dtype=None if dtype is None else read_dtype(dtype),
+            )
+        return self
 
     @classmethod
     @known_keywords
@@ -111,20 +170,12 @@ class Reranker:
         settings = BackboneSettings(run.model, run.revision, read_dtype(dtype), str(device), kernel)
         check_device(settings.device)
         check_kernel(settings.kernel)
-        if isinstance(states, str | Path):
-            if not Path(states).expanduser().is_dir():
-                raise FileNotFoundError(f"states is {str(states)!r}, expected a folder that `index` filled")
-            states = StateSettings(str(states), keep=False)
-        expect_type(states, (StateSettings, type(None)), "states")
         given, own = read_heads(settings.model, run.heads if heads is None else heads)
-        found = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
-        if states is not None and not found.in_blocks:
-            raise ConfigError(
-                "states are given, and prompt.attention is full; expected PromptSettings(attention='blocks')"
-            )
+        used = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
+        opened_states = read_states(states, used)
         file = overrides.apply(fit_heads(settings, given, own=own))
         check_prompt(settings, file.prompt)
-        return cls(load_backbone(settings, depth=file.depth), file, states)
+        return cls(load_backbone(settings, depth=file.depth), file, opened_states)
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
         """Compute the states of passages and store them in a folder; returns the number of new ones.
@@ -139,10 +190,11 @@ class Reranker:
         model cannot be stored.
         """
         documents = read_documents(passages)
-        self._scorer = self._make_scorer(StateSettings(str(folder), dtype, keep=False))
-        states = self._scorer.reader.states
-        assert states is not None
-        return states.add(document.text for document in documents)
+        with turns(self.backbone.model).lock:
+            self._make_scorer(StateSettings(str(folder), dtype, keep=False))
+            states = self._scorer.reader.states
+            assert states is not None
+            return states.add(document.text for document in documents)
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
         """The passages by score, best first, at most `top_k`. Equal scores keep the given order.
@@ -172,15 +224,50 @@ class Reranker:
         """
         return self._rank(list(read_lists(lists)), read_count(top_k, "top_k"))
 
+    def rank_iter(
+        self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None, *, step: int = 32
+    ) -> Iterator[list[RerankResult]]:
+        """`rank_many` for a stream: yields the results of each list in order and holds `step` lists in memory.
+
+        Args:
+            lists: (query, passages) pairs, read as results are taken.
+            top_k: the number of results per list; None: all passages.
+            step: the number of lists that are read and ranked together, from 1.
+
+        Raises:
+            TypeError, ValueError: those of `rank`, when the list is read; the message has its number from 0.
+        """
+        reader, count = read_lists(lists), read_count(top_k, "top_k")
+        return self._steps(reader, count, read_count(step, "step") or 1)
+
+    def _steps(
+        self, reader: Iterator[tuple[CandidateList, tuple[Document, ...]]], top_k: int | None, step: int
+    ) -> Iterator[list[RerankResult]]:
+        while part := list(itertools.islice(reader, step)):
+            yield from self._rank(part, top_k)
+
+    async def arank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
+        """`rank` in a worker thread, so that the event loop is free. Concurrent calls are served in their order.
+
+        A call that is cancelled before its turn is never computed.
+        """
+        context, worker = contextvars.copy_context(), turns(self.backbone.model).worker
+        return await asyncio.get_running_loop().run_in_executor(
+            worker, lambda: context.run(self.rank, query, passages, top_k)
+        )
+
     def _rank(
         self, lists: Sequence[tuple[CandidateList, tuple[Document, ...]]], top_k: int | None
     ) -> list[list[RerankResult]]:
         results, cuts = [], CutCounts()
-        scored_lists = self._scorer.score([item for item, _ in lists])
-        for (item, documents), scored in zip(lists, scored_lists, strict=True):
-            cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
-            results.append(make_results(scored, documents)[:top_k])
-        self._warn_of(cuts)
+        with turns(self.backbone.model).lock:
+            if self._made_for != (self.device, self.dtype):  # moved since: stored states depend on both
+                self._make_scorer(self._states)
+            scored_lists = self._scorer.score([item for item, _ in lists])
+            for (item, documents), scored in zip(lists, scored_lists, strict=True):
+                cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
+                results.append(make_results(scored, documents)[:top_k])
+            self._warn_of(cuts)
         return results
 
     def _warn_of(self, cuts: CutCounts) -> None:
@@ -206,6 +293,6 @@ class Reranker:
         folder = Path(folder)
         if folder.exists():
             raise FileExistsError(f"{folder} exists: remove it or choose another folder")
-        with atomic_folder(folder) as scratch:
+        with turns(self.backbone.model).lock, atomic_folder(folder) as scratch:
             save_backbone(self.backbone, scratch)
             complete_folder(scratch, self.heads)

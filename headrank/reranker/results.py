@@ -23,7 +23,7 @@ class RerankResult:
     probability: None.
     """
 
-    id: str | int
+    id: Any  # text or an integer
     score: float
     rank: int
     text: str

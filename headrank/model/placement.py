@@ -1,0 +1,31 @@
+"""Moves a loaded backbone to another device or dtype."""
+
+from dataclasses import replace
+
+from headrank.model.backbone import DTYPES, Backbone
+from headrank.model.loading.devices import check_device
+
+
+def move_backbone(backbone: Backbone, *, device: str | None = None, dtype: str | None = None) -> None:
+    """Move a backbone in place; None keeps the device or dtype.
+
+    The result equals a backbone loaded there from the same weights: only parameters and persistent buffers change their
+    dtype, because others, such as rotary frequencies, are float32 in every dtype. A model that was once in a shorter
+    dtype stays rounded.
+
+    Raises `ConfigError` for an unknown dtype or an unavailable device; then nothing is moved.
+    """
+    old = backbone.settings
+    settings = replace(
+        old, device=old.device if device is None else device, dtype=old.dtype if dtype is None else dtype
+    )
+    if device is not None:
+        check_device(settings.device)
+    model = backbone.model
+    if dtype is not None:
+        for tensor in model.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(DTYPES[settings.dtype])
+    if device is not None:
+        model.to(settings.torch_device)
+    backbone.settings = settings
