@@ -2,7 +2,8 @@
 
 A list in several windows is dealt like cards: window w of k reads every k-th passage of the context order, from the
 w-th on. So each window has passages of the whole list, in about the same relative positions, and the scores of
-different windows can be merged. Ours; experiments/long_lists compares it with other ways.
+different windows can be merged; the best passages are then read again (see `Scorer.score`). Ours;
+experiments/long_lists compares it with other ways.
 """
 
 from collections.abc import Iterator, Sequence

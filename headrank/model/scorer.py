@@ -7,7 +7,7 @@ only in their heads and settings, not in code.
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
 import torch
@@ -124,8 +124,17 @@ class Scorer:
         """Rerank each list. Results are in the order of `lists`, ties in first-stage order.
 
         `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
-        Raises `ModelError` if the model gives a passage NaN or infinity.
+        A list in several windows is read twice: as many of its best passages as a window holds are read once more, in
+        one prompt, and come first. Raises `ModelError` if the model gives a passage NaN or infinity.
         """
+        results = self._read(lists, on_list)
+        long = [n for n, one in enumerate(results) if one.windows > 1]
+        again = self._read([best_passages(lists[n], results[n]) for n in long]) if long else []
+        for n, one in zip(long, again, strict=True):
+            results[n] = read_again(lists[n], results[n], one)
+        return results
+
+    def _read(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         s = self.settings
         cut = [self._maker.pieces(item, s.order, s.seed) for item in lists]
         jobs = [(n, p, piece) for n, one in enumerate(cut) for p, pieces in enumerate(one.passes) for piece in pieces]
@@ -185,6 +194,32 @@ class Scorer:
             found.query_cut,
             len(pieces.passes[0]),
         )
+
+
+def best_passages(item: CandidateList, scored: ScoredList) -> CandidateList:
+    """As many of a list's best passages as one of its windows holds, in first-stage order."""
+    best = set(scored.ranking.passage_ids[: -(-len(item) // scored.windows)])
+    kept = [i for i, passage in enumerate(item.passage_ids) if passage in best]
+    first = item.first_stage_scores
+    scores = None if first is None else tuple(first[i] for i in kept)
+    return CandidateList(item.query, tuple(item.passages[i] for i in kept), scores)
+
+
+def read_again(item: CandidateList, scored: ScoredList, best: ScoredList) -> ScoredList:
+    """The list with the new scores of its best passages. The others follow; a constant is subtracted from their z."""
+    scores = {one.id: one.score for one in best.ranking.results}
+    rest = [one for one in scored.ranking.results if one.id not in scores]
+    below = math.nextafter(min(scores.values()), -math.inf)
+    shift = max(0.0, rest[0].score - below)
+    scores |= {one.id: one.score - shift for one in rest}
+    ids, order = item.passage_ids, scored.context.passage_ids
+    return replace(
+        scored,
+        ranking=Ranking.from_scores(item.query.id, ids, [scores[i] for i in ids]),
+        context=replace(scored.context, scores=tuple(scores[i] for i in order)),
+        tokens=scored.tokens + best.tokens,
+        flops=scored.flops + best.flops,
+    )
 
 
 class _Scores:

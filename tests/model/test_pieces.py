@@ -29,22 +29,38 @@ def by_id(result):
     return {one.id: one.score for one in result.ranking.results}
 
 
-EIGHT = listed([f"passage number {i} about {word}" for i, word in enumerate("abcdefgh")])
+EIGHT = listed(["sea tides", "sky", "why rain", "old stone", "leaf", "the sun", "a wave", "7 winds"])
 
 
-@pytest.mark.parametrize("order", ["first_stage", "reversed", "shuffled", "both"])
-def test_a_window_is_scored_as_a_list_alone(backbone, order):
+@pytest.mark.parametrize("order", ["first_stage", "reversed", "shuffled"])
+def test_windows_are_lists_alone_and_the_best_are_read_again(backbone, order):
     """Windows of 3 of 8 passages: every third passage of the context order."""
     whole, result = scored(backbone, EIGHT, order=order), scored(backbone, EIGHT, order=order, window=3)
     assert result.windows == 3
     assert result.context.passage_ids == whole.context.passage_ids
-    if order == "both":
-        return
+
+    def alone(numbers, of_order="first_stage"):
+        part = replace(EIGHT, passages=tuple(EIGHT.passages[i] for i in numbers))
+        return by_id(scored(backbone, part, order=of_order))
+
     context = [EIGHT.passage_ids.index(passage) for passage in whole.context.passage_ids]
-    for start in range(3):
-        part = replace(EIGHT, passages=tuple(EIGHT.passages[i] for i in context[start::3]))
-        alone = by_id(scored(backbone, part, order="first_stage"))
-        assert {passage: by_id(result)[passage] for passage in alone} == pytest.approx(alone, abs=1e-5)
+    first = {passage: z for start in range(3) for passage, z in alone(context[start::3]).items()}
+    ranked = sorted(first, key=lambda passage: -first[passage])
+    again = alone(sorted(map(EIGHT.passage_ids.index, ranked[:3])), order)
+    assert list(result.ranking.passage_ids) == [*sorted(again, key=lambda passage: -again[passage]), *ranked[3:]]
+    found = by_id(result)
+    assert {passage: found[passage] for passage in again} == pytest.approx(again, abs=1e-5)
+    shift = first[ranked[3]] - found[ranked[3]]
+    assert [found[p] for p in ranked[3:]] == pytest.approx([first[p] - shift for p in ranked[3:]], abs=1e-5)
+    assert list(result.ranking.scores) == sorted(found.values(), reverse=True)
+    assert result.context.scores == tuple(found[passage] for passage in result.context.passage_ids)
+    assert result.tokens > whole.tokens
+
+
+def test_windows_with_both_orders(backbone):
+    result = scored(backbone, EIGHT, order="both", window=4)
+    assert result.windows == 2
+    assert sorted(by_id(result)) == sorted(EIGHT.passage_ids)
 
 
 def test_without_need_nothing_is_cut(backbone):
