@@ -24,7 +24,7 @@ from headrank.interruption import interruption
 from headrank.io.artifacts import RunFolder
 from headrank.io.cache import clean_cache
 from headrank.io.files import atomic_write
-from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, drawn_from, help_aligning
+from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, join_alignment, training_candidates
 from headrank.stages.checks import check_model
 from headrank.stages.facts import report_facts, run_numbers
 from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
@@ -81,7 +81,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         if align is not None:
             align.check()
         train = data.labelled(experiment.train) if experiment.train else None
-        pools = None if align is None else drawn_from(experiment, data)
+        pools = None if align is None else training_candidates(experiment, data)
         check_prompt_lengths(experiment, benchmarks, train, pools)
         labels_used = align is not None or any(s.criterion.needs_labels for s in experiment.systems.values())
         shared = shared_queries(train, benchmarks) if train is not None and labels_used else {}
@@ -183,15 +183,15 @@ def _objective(experiment: Experiment, folder: RunFolder, results: list[Benchmar
     return sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
 
 
-def help_experiment(experiment: Experiment) -> None:
+def join_experiment(experiment: Experiment) -> None:
     """What ranks above 0 do under torchrun or srun: they take part in alignment only and write no run folder.
 
-    Rank 0 calls `run_experiment`. Raises what `help_aligning` raises.
+    Rank 0 calls `run_experiment`. Raises what `join_alignment` raises.
     """
     if experiment.alignment is None:
         logger.info("no alignment configured; this extra process exits")
     else:
-        help_aligning(experiment)
+        join_alignment(experiment)
 
 
 def _score(
@@ -205,14 +205,14 @@ def _score(
     first = SystemRun(benchmark.run, first_stage_contexts(benchmark, order))
     file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
     folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
-    mine = {system: output for (system, of), output in reranked.items() if of == name}
-    key = metrics_key(experiment, benchmark, {system: output.key for system, output in mine.items()})
+    outputs = {system: output for (system, of), output in reranked.items() if of == name}
+    key = metrics_key(experiment, benchmark, {system: output.key for system, output in outputs.items()})
 
     runs = {
         system: SystemRun(output.rankings, output.contexts or ranked_contexts(output.rankings, order))
-        for system, output in mine.items()
+        for system, output in outputs.items()
     }
-    replies = {system: output.facts["replies"] for system, output in mine.items() if "replies" in output.facts}
+    replies = {system: output.facts["replies"] for system, output in outputs.items() if "replies" in output.facts}
 
     def write(path: Path) -> None:
         result = score_benchmark(

@@ -181,7 +181,7 @@ def _main(config: DictConfig) -> float | None:
     check_extras(config)
     from headrank.errors import InUseError
     from headrank.io.artifacts import RunFolder
-    from headrank.pipeline import finished_objective, help_experiment, run_experiment
+    from headrank.pipeline import finished_objective, join_experiment, run_experiment
 
     job, launch = HydraConfig.get(), Launch.from_environment()
     folder = Path(job.runtime.output_dir)
@@ -201,7 +201,7 @@ def _main(config: DictConfig) -> float | None:
                 run_folder.set_status("failed", "configuration", error=str(error), traceback=text)
         raise
     if launch.rank:
-        help_experiment(experiment)
+        join_experiment(experiment)
         return None
     name, group = folder.name, None
     if job.mode == RunMode.MULTIRUN:

@@ -76,9 +76,9 @@ def test_sigterm_within_a_training_resumes_from_its_last_epoch(experiment, monke
     )
     other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
     undisturbed = run_experiment(replace(small, **other))
-    from headrank.alignment.training import EpochRecord
+    from headrank.alignment.training import EpochCsvWriter
 
-    write, epochs = EpochRecord.on_train_epoch_end, []
+    write, epochs = EpochCsvWriter.on_train_epoch_end, []
 
     def end(self, trainer, module):
         write(self, trainer, module)
@@ -86,7 +86,7 @@ def test_sigterm_within_a_training_resumes_from_its_last_epoch(experiment, monke
         if len(epochs) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(EpochRecord, "on_train_epoch_end", end)
+    monkeypatch.setattr(EpochCsvWriter, "on_train_epoch_end", end)
     with pytest.raises(SystemExit) as ended, interruptible():
         run_experiment(small)
     assert ended.value.code == 143

@@ -88,9 +88,9 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
     aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
     other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
     undisturbed = run_experiment(replace(aligned, **other))
-    from headrank.alignment.training import EpochRecord
+    from headrank.alignment.training import EpochCsvWriter
 
-    write = EpochRecord.on_train_epoch_end
+    write = EpochCsvWriter.on_train_epoch_end
 
     cudnn = torch.backends.cuda.cudnn_sdp_enabled
 
@@ -101,7 +101,7 @@ def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochRecord, "on_train_epoch_end", stop_after_two)
+        patch.setattr(EpochCsvWriter, "on_train_epoch_end", stop_after_two)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(aligned)
     assert cudnn(), "everything else computes with what PyTorch likes best"

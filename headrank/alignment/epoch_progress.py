@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 SHOWN = {"train/loss": "loss", "val/ndcg@10": "val nDCG@10", "heads/overlap": "heads unchanged"}
 
 
-class EpochLog(Callback):
+class EpochProgress(Callback):
     """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s, about 120 s left` on rank 0.
 
     bars: whether a bar shows the progress within an epoch.

@@ -150,18 +150,18 @@ class AlignmentModule(LightningModule):
         return torch.tensor(self.fixed_weights, device=self.device)
 
     @property
-    def idle(self) -> list[nn.Parameter]:
+    def unreached_parameters(self) -> list[nn.Parameter]:
         """Trained parameters that the current readout does not reach.
 
         They belong to layers deeper than every head, or come after the attention weights of the deepest layer.
         """
-        layers, idle = f"model.{decoder_layers(self.model)}", []
+        layers, unreached = f"model.{decoder_layers(self.model)}", []
         for name, parameter in self.trained.items():
             layer = layer_of(name, layers)
             matrix = next((part for part in name.split(".") if part in MATRICES), "")
             if layer is not None and not reached(matrix, layer, self.depth):
-                idle.append(parameter)
-        return idle
+                unreached.append(parameter)
+        return unreached
 
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
         """Read other heads from now on. Heads that stay keep their weight; new heads have weight 1.
@@ -197,7 +197,7 @@ class AlignmentModule(LightningModule):
             z = score_lists(lists, readings, self.scorer, self.weights)
             results = [self._loss(*each) for each in zip(lists, z, reference, strict=True)]
             total = torch.stack([loss for loss, _ in results]).sum()
-            total = total + zero_loss(self.idle) if self._sharded is None else self._sharded.tie(total)
+            total = total + zero_loss(self.unreached_parameters) if self._sharded is None else self._sharded.tie(total)
             parts = {name: sum(float(values[name]) for _, values in results) for name in results[0][1]}
         # times the world size: Lightning averages these integers over ranks and rounds down
         counted = len(lists) * self.trainer.world_size if batch.weight else 0
@@ -243,8 +243,8 @@ class AlignmentModule(LightningModule):
         self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop the gradients of idle parameters: AdamW would decay and count them even at gradient 0."""
-        for parameter in self.idle:
+        """Drop the gradients of unreached parameters: AdamW would decay and count them even at gradient 0."""
+        for parameter in self.unreached_parameters:
             parameter.grad = None
 
     def configure_optimizers(self) -> Any:

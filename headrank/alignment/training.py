@@ -25,7 +25,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.distributed import ProcessGroup, cluster, spawn
-from headrank.alignment.epoch_progress import EpochLog
+from headrank.alignment.epoch_progress import EpochProgress
 from headrank.alignment.export import export_aligned
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.settings import TrainerSettings
@@ -47,7 +47,7 @@ EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 """Called after each epoch, on rank 0, with all rows of the epoch log."""
 
 
-class EpochRecord(Callback):
+class EpochCsvWriter(Callback):
     """Appends the logged values to a CSV after every epoch; a resumed run continues it."""
 
     def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
@@ -72,7 +72,7 @@ class EpochRecord(Callback):
             self.observe(rows)
 
 
-class PlainSigterm(Callback):
+class RestoreSigtermHandler(Callback):
     """Restores the SIGTERM handler that was set before training, which ends training at once.
 
     Lightning's handler first broadcasts to the other processes. They may be in another collective call and then wait
@@ -90,7 +90,7 @@ class PlainSigterm(Callback):
             signal.signal(signal.SIGTERM, self._handler)
 
 
-class EarlyEnd(EarlyStopping):
+class ResumableEarlyStopping(EarlyStopping):
     """Early stopping that also holds after a restart, on which Lightning would train one more epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -147,11 +147,11 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     # A separate callback: with a monitor, `save_last` writes only when the monitored value improves.
     latest = MovableCheckpoint(work, LAST.removesuffix(".ckpt"), enable_version_counter=False)
     callbacks: list[Callback] = [
-        EpochRecord(work / "epochs.csv", on_epoch),
-        EpochLog(bars=machine.progress_bar),
+        EpochCsvWriter(work / "epochs.csv", on_epoch),
+        EpochProgress(bars=machine.progress_bar),
         best,
         latest,
-        PlainSigterm(),
+        RestoreSigtermHandler(),
     ]
     if settings.reselects:
         callbacks.insert(
@@ -164,7 +164,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
             ),
         )
     if settings.patience:
-        callbacks.append(EarlyEnd(MONITOR, mode="max", patience=settings.patience))
+        callbacks.append(ResumableEarlyStopping(MONITOR, mode="max", patience=settings.patience))
     trainer = Trainer(
         **machine_options(machine, Launch.from_environment()),
         max_epochs=settings.epochs,
@@ -215,7 +215,7 @@ def machine_options(machine: TrainerSettings, launch: Launch) -> dict[str, Any]:
         "strategy": ShardedStrategy(machine.processes) if machine.strategy == "fsdp" else strategy,
         "plugins": [cluster(launch), AtomicCheckpointIO()],
         "precision": machine.precision,
-        "enable_progress_bar": False,  # EpochLog shows it
+        "enable_progress_bar": False,  # EpochProgress shows it
     }
 
 

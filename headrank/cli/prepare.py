@@ -55,7 +55,7 @@ def prepare_experiment(experiment: "Experiment") -> None:
         own = getattr(reranker, "model", None)
         models += [own] if isinstance(own, BackboneSettings) else []
     for settings in dict.fromkeys(models):
-        model_folder(settings.model, settings.revision, needs=settings.needs)
+        model_folder(settings.model, settings.revision, required=settings.required_files)
     loader = DataLoader(experiment.cache)
     if experiment.train:
         loader.labelled(experiment.train)

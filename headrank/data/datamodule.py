@@ -237,7 +237,7 @@ class ListwiseDataModule(LightningDataModule):
         depths: list[int] = []
         queries = without_candidates = 0
         for source in self.sources:
-            data = load_data(source.deepened(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
+            data = load_data(source.with_min_depth(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
             labelled = data.labelled()
             if not usable_lists(x.top(source.depth) for x in labelled):
                 _log.warning(

@@ -34,6 +34,6 @@ class DataSettings:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise wrong("name", self.name, "a word without '/' and leading dot, which names files")
 
-    def deepened(self, depth: int) -> "DataSettings":
+    def with_min_depth(self, depth: int) -> "DataSettings":
         """These settings with at least `depth` candidates per query."""
         return replace(self, depth=max(self.depth, depth))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headrank.data import FirstStage
 from headrank.data.bm25.index import index_folder
+from headrank.doctor.collection_files import CollectionFiles, collection_files
 from headrank.doctor.findings import Finding, State, gib
-from headrank.doctor.presence import Presence, look_for
 from headrank.experiment import DataSettings, Experiment
 
 INDEX_BYTES = 350  # per passage of 55 words in a BM25 index; twice that during the build (experiments/first_stage)
@@ -26,9 +26,9 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
     space: dict[Path, int] = {}
     for settings in dict.fromkeys((*experiment.train, *experiment.benchmarks)):
         scoreddocs = settings.first_stage == FirstStage.SCOREDDOCS
-        presence = look_for(settings.collection, title=settings.title, scoreddocs=scoreddocs, qrels=settings.qrels)
-        findings += [_files(settings, presence), _first_stage(settings, presence, experiment.cache, space)]
-        for file in presence.missing:
+        files = collection_files(settings.collection, title=settings.title, scoreddocs=scoreddocs, qrels=settings.qrels)
+        findings += [_files(settings, files), _first_stage(settings, files, experiment.cache, space)]
+        for file in files.missing:
             space[file.path] = (file.size or 0) * (1 + STORE_FACTOR)
         if settings.licence:
             findings.append(Finding("data", settings.name, State.NOTE, f"terms: {settings.licence}"))
@@ -43,21 +43,21 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
         space: path -> bytes needed there.
     """
     needed: dict[int, int] = defaultdict(int)
-    places: dict[int, Path] = {}
+    folders: dict[int, Path] = {}
     for path, size in [*space.items(), (experiment.cache, 0), (experiment.folder, 0)]:
         folder = _existing(path)
         device = folder.stat().st_dev
         needed[device] += size
-        places.setdefault(device, folder)
+        folders.setdefault(device, folder)
     findings = []
     for device, size in needed.items():
-        free = shutil.disk_usage(places[device]).free
+        free = shutil.disk_usage(folders[device]).free
         enough = size < free
         findings.append(
             Finding(
                 "disk",
-                str(places[device]),
-                State.THERE if enough else State.MISSING,
+                str(folders[device]),
+                State.OK if enough else State.MISSING,
                 f"{gib(free)} free, about {gib(size)} needed for the missing files",
                 None if enough else "set IR_DATASETS_HOME and HEADRANK_CACHE (or paths.cache) to another disk",
             )
@@ -65,69 +65,67 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
     return findings
 
 
-def _files(settings: DataSettings, presence: Presence) -> Finding:
-    name, missing = settings.name, presence.missing
+def _files(settings: DataSettings, files: CollectionFiles) -> Finding:
+    name, missing = settings.name, files.missing
     if missing:
         size = sum(file.size or 0 for file in missing)
         detail = f"{settings.collection}: no {', '.join(file.path.name for file in missing)}"
         detail += f" ({gib(size)})" if size else ""
-        places = [
+        paths = [
             f"{file.path}"
             + (f", unpacked from {file.url}" if file.unpacked else f" from {file.url}" if file.url else "")
             for file in missing
         ]
         how = "a run with a network downloads it; or place" if any(file.url for file in missing) else "expected:"
-        if any(file.url for file in missing) and not presence.own_lists:
-            places.append(
+        if any(file.url for file in missing) and not files.own_lists:
+            paths.append(
                 f"or give candidates with texts instead: requests='/data/requests/{{name}}.jsonl' ({name}.jsonl)"
             )
-        return Finding("data", name, State.MISSING, detail, "\n".join([how, *places]))
-    if not presence.store:
+        return Finding("data", name, State.MISSING, detail, "\n".join([how, *paths]))
+    if not files.store:
         unpacked = f"{settings.collection}: its files are available, ir_datasets unpacks them at first use"
-        return Finding("data", name, State.MADE, unpacked)
-    return Finding("data", name, State.THERE, f"{settings.collection}: in {presence.place}")
+        return Finding("data", name, State.PENDING, unpacked)
+    return Finding("data", name, State.OK, f"{settings.collection}: in {files.location}")
 
 
-def _first_stage(settings: DataSettings, presence: Presence, cache: Path, space: dict[Path, int]) -> Finding:
-    own_lists = presence.own_lists and settings.first_stage == FirstStage.AUTO and settings.run_path is None
+def _first_stage(settings: DataSettings, files: CollectionFiles, cache: Path, space: dict[Path, int]) -> Finding:
+    own_lists = files.own_lists and settings.first_stage == FirstStage.AUTO and settings.run_path is None
     if settings.first_stage == FirstStage.SCOREDDOCS or own_lists:
-        state = State.NOTE if presence.missing else State.THERE  # the missing files include the scoreddocs
+        state = State.NOTE if files.missing else State.OK  # the missing files include the scoreddocs
         origin = "candidates of the requests" if own_lists else "collection's scoreddocs"
         return Finding("data", settings.name, state, f"first stage: the {origin}, top {settings.depth}")
-    auto_run = settings.first_stage == FirstStage.AUTO and (presence.runs or settings.run_path is not None)
+    auto_run = settings.first_stage == FirstStage.AUTO and (files.runs or settings.run_path is not None)
     if settings.first_stage == FirstStage.RUN or auto_run:
-        return _run_file(settings, presence)
-    if presence.collection is not None:
-        folder = index_folder(presence.collection, settings.bm25, cache)
+        return _run_file(settings, files)
+    if files.collection is not None:
+        folder = index_folder(files.collection, settings.bm25, cache)
         if folder.is_dir():
-            return Finding("data", settings.name, State.THERE, f"first stage: BM25 index in {folder}")
+            return Finding("data", settings.name, State.OK, f"first stage: BM25 index in {folder}")
     detail = "first stage: BM25 index"
-    if presence.passages:
-        size = 2 * INDEX_BYTES * presence.passages
-        index = f"{presence.passages_id} {hash(settings.bm25)}"  # benchmarks over the same passages share one index
+    if files.passages:
+        size = 2 * INDEX_BYTES * files.passages
+        index = f"{files.passages_id} {hash(settings.bm25)}"  # benchmarks over the same passages share one index
         space[cache / "bm25" / index] = size
-        minutes = round(INDEX_SECONDS * presence.passages / 60)
+        minutes = round(INDEX_SECONDS * files.passages / 60)
         time = f"about {minutes} min" if minutes else "less than a minute"
-        detail += f" of {presence.passages:,} passages ({time}, {gib(size)} during the build)"
-    made = f"{detail}, built at first use"
-    return Finding(
-        "data", settings.name, State.MADE, made + ("" if presence.passages else " if no earlier run built it")
-    )
+        detail += f" of {files.passages:,} passages ({time}, {gib(size)} during the build)"
+    detail += ", built at first use" + ("" if files.passages else " if no earlier run built it")
+    return Finding("data", settings.name, State.PENDING, detail)
 
 
-def _run_file(settings: DataSettings, presence: Presence) -> Finding:
-    runs = dict(presence.runs)
+def _run_file(settings: DataSettings, files: CollectionFiles) -> Finding:
+    runs = dict(files.runs)
     if settings.run_path is None:
         found = next(iter(runs.values())) if len(runs) == 1 else None
         listed = f" ({', '.join(runs)})" if runs else ""
-        expected = f"one run file in {presence.place}, which holds {len(runs)}{listed}, or run_path"
+        expected = f"one run file in {files.location}, which holds {len(runs)}{listed}, or run_path"
     else:
         path = Path(settings.run_path)
         found = path if path.is_file() else runs.get(settings.run_path)
         expected = str(path)
     if found is None:
         return Finding("data", settings.name, State.MISSING, f"first stage: no run file; expected {expected}")
-    return Finding("data", settings.name, State.THERE, f"first stage: the run {found}")
+    return Finding("data", settings.name, State.OK, f"first stage: the run {found}")
 
 
 def _existing(path: Path) -> Path:

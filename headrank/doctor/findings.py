@@ -9,8 +9,8 @@ from typing import Any
 class State(StrEnum):
     """The state of a requirement."""
 
-    THERE = "ok"
-    MADE = "made"  # missing, but the first run makes it from available files; takes time and disk space
+    OK = "ok"
+    PENDING = "pending"  # missing, but the first run creates it from available files; takes time and disk space
     NOTE = "note"  # information only
     MISSING = "missing"  # needs an installation, a download, a file or another machine
 
@@ -31,7 +31,7 @@ class Finding:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0: everything is available or made by the first run; 1: something is missing. (2: invalid configuration.)"""
+    """0: everything is available or created by the first run; 1: something is missing. (2: invalid configuration.)"""
     return int(any(finding.state == State.MISSING for finding in findings))
 
 

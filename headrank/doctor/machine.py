@@ -34,7 +34,7 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
             if device.type == "cuda"
             else f"processor, {torch.get_num_threads()} threads"
         )
-        findings.append(Finding("machine", "device", State.THERE, f"{what}, {gib(total)}, {gib(free)} free"))
+        findings.append(Finding("machine", "device", State.OK, f"{what}, {gib(total)}, {gib(free)} free"))
     trainer = getattr(experiment.alignment, "trainer", None)
     if trainer is not None:
         try:
@@ -55,4 +55,4 @@ def machine_findings(experiment: Experiment) -> list[Finding]:
 
 
 def _needed(name: str, available: bool, detail: str, fix: str) -> Finding:
-    return Finding("machine", name, State.THERE if available else State.MISSING, detail, None if available else fix)
+    return Finding("machine", name, State.OK if available else State.MISSING, detail, None if available else fix)

@@ -24,7 +24,7 @@ _UNCUT = 512  # tokens of a text that the prompt does not truncate [ours: a long
 def memory_findings(experiment: Experiment) -> list[Finding]:
     """Compare the memory needed by each stage with the device. One note if the model's configuration is missing."""
     files = model_files(experiment.model)
-    if files.makes or "config.json" in files.missing:
+    if files.preparation or "config.json" in files.missing:
         return [Finding("memory", "needed", State.NOTE, "unknown without the model's config.json")]
     device = device_of(experiment.model.device)
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -32,13 +32,13 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
     shape = model_shape(experiment.model)
     total, free = device_memory(device)
     findings = []
-    for stage, (need, made_of) in needs(experiment, shape).items():
-        state, remedy = State.THERE, None
+    for stage, (need, breakdown) in needs(experiment, shape).items():
+        state, remedy = State.OK, None
         if need > total:
             state, remedy = State.MISSING, f"the device has {gib(total)}; fewer candidates, smaller batches or model"
         elif need > free:
             state, remedy = State.NOTE, f"{gib(free)} are free now"
-        findings.append(Finding("memory", stage, state, f"about {gib(need)}: {made_of}", remedy))
+        findings.append(Finding("memory", stage, state, f"about {gib(need)}: {breakdown}", remedy))
     longest = longest_prompt(experiment, (*experiment.train, *experiment.benchmarks))
     if shape.max_tokens is not None and longest > shape.max_tokens:
         detail = f"{shape.max_tokens:,} tokens; {longest:,} would be needed if every passage were as long as allowed"
@@ -60,8 +60,8 @@ def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str
     depth = selected_depth(e)
     tokens = _tokens(e, e.benchmarks, shape)
     most = max(_at_once(tokens, system.scorer) for system in e.systems.values())
-    size, made_of = _reading(shape, min(depth or competing, shape.layers), most)
-    found["reranking"] = (size, made_of if depth else f"{made_of}; less once heads are selected")
+    size, breakdown = _reading(shape, min(depth or competing, shape.layers), most)
+    found["reranking"] = (size, breakdown if depth else f"{breakdown}; less once heads are selected")
     return found
 
 
@@ -88,10 +88,10 @@ def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[in
     trained = shape.matrix_parameters(alignment.trained.matrices, depth, rank)
     weights = shape.weight_bytes(depth)
     activations = shape.training_bytes(depth, tokens, trained, checkpointing=alignment.trainer.gradient_checkpointing)
-    made_of = (
+    breakdown = (
         f"{gib(weights)} weights, {gib(activations)} to train {trained / 1e6:.1f} M parameters on {tokens:,} tokens"
     )
-    return weights + activations, made_of
+    return weights + activations, breakdown
 
 
 def selected_depth(experiment: Experiment) -> int | None:

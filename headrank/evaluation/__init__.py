@@ -7,7 +7,7 @@ from headrank.evaluation.measures.middle_zone import (
     MiddleZone,
     homogenization,
     measure_middle_zone,
-    spread_by_place,
+    spread_by_quarter,
 )
 from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
 from headrank.evaluation.measures.score import SystemRun, score_benchmark
@@ -67,7 +67,7 @@ __all__ = [
     "score_queries",
     "selectivity",
     "selectivity_change",
-    "spread_by_place",
+    "spread_by_quarter",
     "suite_table",
     "write_report",
 ]

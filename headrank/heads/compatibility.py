@@ -18,7 +18,7 @@ def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str
         )
 
 
-def check_model(file: HeadsFile, settings: BackboneSettings, *, own: bool = False) -> None:
+def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder: bool = False) -> None:
     """Raise `ModelError` if the heads do not fit the model's shape; warn if they were selected in another model.
 
     Models are compared by the fingerprint of their weights if the file has one, because one model may have several
@@ -27,11 +27,11 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, own: bool = Fals
     Args:
         file: the heads file.
         settings: the model that will use the heads.
-        own: whether the file is in the model's folder; then only the shape is checked.
+        in_model_folder: whether the file is in the model's folder; then only the shape is checked.
     """
     model = describe_model(settings, file.depth, weights=False)
     check_shape(file, layers=model["layers"], heads_per_layer=model["heads_per_layer"], name=settings.model)
-    if own:
+    if in_model_folder:
         return
     model = describe_model(settings, file.depth)
     names = ("weights",) if file.model.get("weights") and model["weights"] else ("id", "revision")

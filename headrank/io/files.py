@@ -77,7 +77,7 @@ def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: st
             path = Path(here) / entry
             if not _TEMPORARY.fullmatch(entry) or (name is not None and not entry.startswith(f".{name[:40]}.")):
                 continue
-            if age and _changed(path) > newest:
+            if age and _last_modified(path) > newest:
                 continue
             if entry in folders:
                 shutil.rmtree(path, ignore_errors=True)
@@ -88,7 +88,7 @@ def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: st
     return removed
 
 
-def _changed(path: Path) -> float:
+def _last_modified(path: Path) -> float:
     """The last modification time of a file or of anything in a folder, in seconds since 1970."""
     times = []
     for one in (path, *path.rglob("*")):

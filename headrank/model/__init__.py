@@ -18,9 +18,9 @@ from headrank.model.cost import (
     ModelShape,
     ReadingFlops,
     backbone_shape,
+    fully_computed_layers,
     model_shape,
     reading_flops,
-    whole_layers,
 )
 from headrank.model.forward import read_head_scores, read_several_rows
 from headrank.model.head_scores import Head, HeadScores, TokenScores, all_heads
@@ -69,6 +69,7 @@ __all__ = [
     "count_parameters",
     "cuts_text",
     "describe_model",
+    "fully_computed_layers",
     "head_calibrated",
     "load_backbone",
     "load_tokenizer",
@@ -81,5 +82,4 @@ __all__ = [
     "reading_flops",
     "save_backbone",
     "weights_fingerprint",
-    "whole_layers",
 ]

@@ -68,13 +68,13 @@ class BackboneSettings:
         return None if local else self.revision
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def required_files(self) -> tuple[str, ...]:
         """The kinds of files that loading the model opens."""
         return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
 
-    def folder(self, *needs: str) -> Path:
+    def folder(self, *kinds: str) -> Path:
         """The local folder that holds the files of these kinds. Default: all files that loading opens."""
-        return model_folder(self.model, self.revision, needs=needs or self.needs)
+        return model_folder(self.model, self.revision, required=kinds or self.required_files)
 
     @property
     def torch_device(self) -> str:

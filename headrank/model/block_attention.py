@@ -22,16 +22,17 @@ MAX_PADDING = 0.2  # largest share of padding among a group's tokens, in the att
 class BlockGroup:
     """Blocks of similar length: n sequences of L tokens, each the opening, a block, then padding.
 
-    `row` and `token` locate each of these tokens in the pass [B, T]. The `put_*` indices map each output token of the
-    group back to the pass, once; the opening is taken from the list's first block.
+    `row` and `position` index these tokens in the pass [B, T]. The `scatter_*` indices write the group's outputs back:
+    output [block, offset] belongs to token [row, position] of the pass. Each of the m tokens is written once; the
+    opening's outputs come from the list's first block.
     """
 
     row: Int[Tensor, "n 1"]
-    token: Int[Tensor, "n L"]
-    put_block: Int[Tensor, " m"]
-    put_place: Int[Tensor, " m"]
-    put_row: Int[Tensor, " m"]
-    put_token: Int[Tensor, " m"]
+    position: Int[Tensor, "n L"]
+    scatter_block: Int[Tensor, " m"]
+    scatter_offset: Int[Tensor, " m"]
+    scatter_row: Int[Tensor, " m"]
+    scatter_position: Int[Tensor, " m"]
 
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
@@ -60,16 +61,16 @@ def group_blocks(prompts: Sequence[Prompt], device: torch.device) -> tuple[Block
 def _group(
     prompts: Sequence[Prompt], members: Sequence[tuple[int, int]], longest: int, device: torch.device
 ) -> BlockGroup:
-    token = torch.zeros(len(members), longest, dtype=torch.long)
-    put: list[tuple[int, int, int, int]] = []
+    position = torch.zeros(len(members), longest, dtype=torch.long)
+    scatter: list[tuple[int, int, int, int]] = []
     for n, (row, number) in enumerate(members):
         prompt = prompts[row]
-        places = [*range(prompt.opening), *range(*prompt.blocks[number])]
-        token[n, : len(places)] = torch.tensor(places)
-        own = 0 if number == 0 else prompt.opening
-        put += [(n, place, row, places[place]) for place in range(own, len(places))]
+        positions = [*range(prompt.opening), *range(*prompt.blocks[number])]
+        position[n, : len(positions)] = torch.tensor(positions)
+        first = 0 if number == 0 else prompt.opening
+        scatter += [(n, offset, row, positions[offset]) for offset in range(first, len(positions))]
     row = torch.tensor([[row] for row, _ in members], device=device)
-    return BlockGroup(row, token.to(device), *torch.tensor(put, device=device).unbind(1))
+    return BlockGroup(row, position.to(device), *torch.tensor(scatter, device=device).unbind(1))
 
 
 def attend_blocks(
@@ -88,13 +89,15 @@ def attend_blocks(
     """
     output = q.new_zeros(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
     for group in groups:
-        L = group.token.shape[1]
+        L = group.position.shape[1]
         # Two index tensors with a slice between them move to the front: [n, L, heads, D].
-        own_q, own_k, own_v = (states[group.row, :, group.token].transpose(1, 2) for states in (q, k, v))
+        block_q, block_k, block_v = (states[group.row, :, group.position].transpose(1, 2) for states in (q, k, v))
         mask = None
         if window is not None and window < L:
             at = torch.arange(L, device=q.device)
             mask = ((at <= at[:, None]) & (at[:, None] - at < window))[None, None]
-        made, _ = attend(own_q, own_k, own_v, mask)
-        output[group.put_row, group.put_token] = made[group.put_block, group.put_place].to(output.dtype)
+        out, _ = attend(block_q, block_k, block_v, mask)
+        output[group.scatter_row, group.scatter_position] = out[group.scatter_block, group.scatter_offset].to(
+            output.dtype
+        )
     return output

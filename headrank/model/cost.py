@@ -188,10 +188,10 @@ def reading_flops(
     )
 
 
-def whole_layers(backbone: Backbone) -> int | None:
+def fully_computed_layers(backbone: Backbone) -> int | None:
     """`depth` of `reading_flops` for a backbone: None if its deepest layer computes only what is read."""
-    own = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
-    return None if own else backbone.depth
+    reads_only = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
+    return None if reads_only else backbone.depth
 
 
 def _pairs(prompt: Prompt, *, stored: bool) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 from headrank.model.backbone import Backbone, masks_by_kind
 from headrank.model.block_attention import BlockGroup, group_blocks
 from headrank.model.blocks.states import CACHE_ARGUMENT, AssembledCache, BlockStates, StateShape
-from headrank.model.blocks.visibility import may_see, prefix_owners, tail_owners
+from headrank.model.blocks.visibility import may_attend, prefix_groups, tail_groups
 from headrank.model.head_scores import Head, HeadScores, TokenScores, by_layer, check_heads
 from headrank.model.last_layer import Deepest
 from headrank.model.prompt import Prompt, Span
@@ -149,7 +149,7 @@ class Batch:
     prefix_positions: Int[Tensor, "B P"]
     tail_ids: Int[Tensor, "B Q"]
     tail_positions: Int[Tensor, "B Q"]
-    owners: Int[Tensor, "B S"]  # see `visibility.py`
+    groups: Int[Tensor, "B S"]  # the group of each token, see `visibility.py`
     rows: Int[Tensor, "B R"]
     row_weights: Float[Tensor, "B U R"]
     segments: Int[Tensor, "B S"]
@@ -198,8 +198,8 @@ class Batch:
                     offset = row + start - first
                     weights[b, k * per_kind + u, offset : offset + end - start] = 1 / (end - start)
                 at, row = at + size, row + last - first
-        owners = [
-            torch.cat([prefix_owners(prompt, P), tail_owners([len(tail.ids) for tail in prompt.tails], Q)])
+        groups = [
+            torch.cat([prefix_groups(prompt, P), tail_groups([len(tail.ids) for tail in prompt.tails], Q)])
             for prompt in prompts
         ]
         N = max(len(prompt.passages) for prompt in prompts)
@@ -209,7 +209,7 @@ class Batch:
             prefix_positions.to(device),
             tail_ids.to(device),
             positions.to(device),
-            torch.stack(owners).to(device),
+            torch.stack(groups).to(device),
             rows.to(device),
             weights.to(device),
             segments.to(device),
@@ -220,7 +220,7 @@ class Batch:
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
         """True for the keys a tail token attends to: its list's prefix without padding, and its own tail causally."""
         P = self.prefix_ids.shape[1]
-        mask = may_see(self.owners[:, P:, None], self.owners[:, None]).tril(P)
+        mask = may_attend(self.groups[:, P:, None], self.groups[:, None]).tril(P)
         if window is not None:
             keys = torch.cat([self.prefix_positions, self.tail_positions], dim=1)
             mask &= self.tail_positions[:, :, None] - keys[:, None, :] < window

@@ -58,7 +58,7 @@ def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> lis
     tokenizer: a `tokenizers.Tokenizer`, or anything with its `encode` and `encode_batch`.
     """
     ids: list[list[int]] = [[] for _ in texts]
-    window = None if limit is None else _first_window(limit)
+    window = None if limit is None else _window_characters(limit)
     short = [i for i, text in enumerate(texts) if window is None or len(text) <= window]
     encoded = tokenizer.encode_batch([texts[i] for i in short], add_special_tokens=False)
     for i, one in zip(short, encoded, strict=True):
@@ -78,22 +78,22 @@ def first_characters(tokenizer: Any, text: str, limit: int) -> str:
     ids, and no cut separates a combining mark from its letter (Unicode normalisation sorts the marks of a letter). If
     no cut of a window qualifies, the window doubles, up to the whole text.
     """
-    window = _first_window(limit)
+    window = _window_characters(limit)
     while window < len(text):
         cuts = _cuts(text, window)
         ids = [tokenizer.encode(text[:cut], add_special_tokens=False).ids for cut in cuts]
-        enough = bool(ids) and all(len(one) >= _tokens_tried(limit) for one in ids)
+        enough = bool(ids) and all(len(one) >= _window_tokens(limit) for one in ids)
         if enough and all(one[: limit + 1] == ids[0][: limit + 1] for one in ids):
             return text[: cuts[0]]
         window *= 2
     return text
 
 
-def _first_window(limit: int) -> int:
-    return _CHARACTERS_PER_TOKEN * _tokens_tried(limit)
+def _window_characters(limit: int) -> int:
+    return _CHARACTERS_PER_TOKEN * _window_tokens(limit)
 
 
-def _tokens_tried(limit: int) -> int:
+def _window_tokens(limit: int) -> int:
     return 2 * limit + 64
 
 

@@ -90,25 +90,25 @@ class Tail:
     suffix: Span
     published_rows: str = "suffix"  # the kind of rows that the chat template's authors read
 
-    def rows(self, which: str) -> Span:
-        """The positions that `query_rows` reads.
+    def rows(self, kind: str) -> Span:
+        """The positions of the rows that the setting `query_rows=kind` reads.
 
         `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
         with the first token of the suffix, `suffix` with the prompt. `published`: those that the
         chat template's authors read.
         """
-        if which == "published":
-            which = self.published_rows
+        if kind == "published":
+            kind = self.published_rows
         ends = {
             "instruction": self.query.end,
             "end_of_turn": min(self.suffix.start + 1, self.suffix.end),
             "suffix": self.suffix.end,
         }
-        if which == "query":
+        if kind == "query":
             return self.query
-        if which not in ends:
-            raise ConfigError(f"query_rows is {which!r}, expected one of {', '.join(ROWS)}")
-        return Span(self.instruction.start, ends[which])
+        if kind not in ends:
+            raise ConfigError(f"query_rows is {kind!r}, expected one of {', '.join(ROWS)}")
+        return Span(self.instruction.start, ends[kind])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +177,11 @@ class PromptBuilder:
             )
         self.tokenizer = tokenizer
         self.settings = s = settings or PromptSettings()
-        given: dict[str, Any] = {
+        replaced: dict[str, Any] = {
             name: value for name in ("head", "tail", "separator") if (value := getattr(s, name)) is not None
         }
         template = find_chat_template(s.chat_template, tokenizer)
-        self.chat_template: ChatTemplate = replace(template, **given) if given else template
+        self.chat_template: ChatTemplate = replace(template, **replaced) if replaced else template
         check_special_tokens(self.chat_template, tokenizer)
         self.text_tokenizer = plain_text_tokenizer(tokenizer)
         head = f"{self.chat_template.head}{s.opening}"
@@ -220,7 +220,7 @@ class PromptBuilder:
         keys += [(_spaced(text), s.max_passage_tokens) for _, passages in lists for text in passages]
         new = [key for key in dict.fromkeys(keys) if key not in encoded]
         for limit in {limit for _, limit in new}:
-            texts = [text for text, its_limit in new if its_limit == limit]
+            texts = [text for text, text_limit in new if text_limit == limit]
             for text, ids in zip(texts, encode_first(self.text_tokenizer, texts, limit), strict=True):
                 encoded[text, limit] = array("i", ids)
         null = self._tail(self._null, bare=not s.null_after_instruction)

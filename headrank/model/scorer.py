@@ -20,7 +20,7 @@ from headrank.model.batching import BatchSettings
 from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, passage_scores
 from headrank.model.chat_templates import check_embeddings
-from headrank.model.cost import backbone_shape, reading_flops, whole_layers
+from headrank.model.cost import backbone_shape, fully_computed_layers, reading_flops
 from headrank.model.head_scores import Head, check_heads
 from headrank.model.pieces import PieceMaker, Pieces
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
@@ -165,7 +165,7 @@ class Scorer:
             prompt,
             self.heads,
             query_rows=self.settings.query_rows,
-            depth=whole_layers(self.reader.backbone),
+            depth=fully_computed_layers(self.reader.backbone),
             stored=self.reader.states is not None,
         ).total
 

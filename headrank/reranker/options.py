@@ -21,7 +21,7 @@ from headrank.model import (
 )
 from headrank.model.backbone import load_config
 from headrank.model.chat_templates import check_embeddings
-from headrank.reranker.values import expect_type, read_count
+from headrank.reranker.values import expect_type, parse_count
 from headrank.settings import meant
 
 P = ParamSpec("P")
@@ -53,7 +53,7 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def read_dtype(dtype: str | torch.dtype) -> str:
+def dtype_name(dtype: str | torch.dtype) -> str:
     """The name of a dtype, given by name or as `torch.dtype`. Raises `ConfigError` for another library's name."""
     name = str(dtype).removeprefix("torch.")
     if name in SHORT_NAMES:
@@ -80,11 +80,11 @@ class Overrides:
         self.prompt = expect_type(prompt, (PromptSettings, type(None)), "prompt")
         self.scorer = expect_type(scorer, (ScorerSettings, type(None)), "scorer")
         of_prompt = {
-            "max_passage_tokens": read_count(max_passage_tokens, "max_passage_tokens"),
-            "max_query_tokens": read_count(max_query_tokens, "max_query_tokens"),
+            "max_passage_tokens": parse_count(max_passage_tokens, "max_passage_tokens"),
+            "max_query_tokens": parse_count(max_query_tokens, "max_query_tokens"),
             "instruction": expect_type(instruction, (str, type(None)), "instruction"),
         }
-        of_scorer = {"batch_size": read_count(batch_size, "batch_size")}
+        of_scorer = {"batch_size": parse_count(batch_size, "batch_size")}
         self.of_prompt, self.of_scorer = _given(of_prompt, prompt, "prompt"), _given(of_scorer, scorer, "scorer")
 
     def apply_to_prompt(self, prompt: PromptSettings) -> PromptSettings:

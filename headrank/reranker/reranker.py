@@ -31,11 +31,11 @@ from headrank.ranking import CandidateList
 from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
 from headrank.reranker.folder import complete_folder
 from headrank.reranker.heads import fit_heads, read_heads
-from headrank.reranker.options import Overrides, check_prompt, known_keywords, read_dtype, read_states
+from headrank.reranker.options import Overrides, check_prompt, dtype_name, known_keywords, read_states
 from headrank.reranker.results import RerankResult, make_results
 from headrank.reranker.run_model import find_run_model
 from headrank.reranker.turns import turns
-from headrank.reranker.values import expect_type, read_count
+from headrank.reranker.values import expect_type, parse_count
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Reranker:
             move_backbone(
                 self.backbone,
                 device=None if device is None else str(device),
-                dtype=None if dtype is None else read_dtype(dtype),
+                dtype=None if dtype is None else dtype_name(dtype),
             )
         return self
 
@@ -167,7 +167,7 @@ class Reranker:
             batch_size=batch_size,
         )
         run = find_run_model(str(model), revision)
-        settings = BackboneSettings(run.model, run.revision, read_dtype(dtype), str(device), kernel)
+        settings = BackboneSettings(run.model, run.revision, dtype_name(dtype), str(device), kernel)
         check_device(settings.device)
         check_kernel(settings.kernel)
         given, own = read_heads(settings.model, run.heads if heads is None else heads)
@@ -215,14 +215,14 @@ class Reranker:
         """
         documents = read_documents(passages)
         item = candidate_list(expect_type(query, str, "query"), documents)
-        return self._rank([(item, documents)], read_count(top_k, "top_k"))[0]
+        return self._rank([(item, documents)], parse_count(top_k, "top_k"))[0]
 
     def rank_many(self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
         """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
 
         Queries over the same passages in the same order share one forward pass over the passages.
         """
-        return self._rank(list(read_lists(lists)), read_count(top_k, "top_k"))
+        return self._rank(list(read_lists(lists)), parse_count(top_k, "top_k"))
 
     def rank_iter(
         self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None, *, step: int = 32
@@ -237,8 +237,8 @@ class Reranker:
         Raises:
             TypeError, ValueError: those of `rank`, when the list is read; the message has its number from 0.
         """
-        reader, count = read_lists(lists), read_count(top_k, "top_k")
-        return self._steps(reader, count, read_count(step, "step") or 1)
+        reader, count = read_lists(lists), parse_count(top_k, "top_k")
+        return self._steps(reader, count, parse_count(step, "step") or 1)
 
     def _steps(
         self, reader: Iterator[tuple[CandidateList, tuple[Document, ...]]], top_k: int | None, step: int

@@ -26,7 +26,7 @@ def read_whole(value: object, name: str) -> int:
     return operator.index(value)  # pyright: ignore[reportArgumentType]
 
 
-def read_count(value: object, name: str) -> int | None:
+def parse_count(value: object, name: str) -> int | None:
     """A number of at least 1, or None. Raises `TypeError` for another type, and `ConfigError` below 1."""
     if value is None:
         return None

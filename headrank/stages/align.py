@@ -22,7 +22,7 @@ from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write, finish_replacing
 from headrank.io.launch import Launch
 from headrank.model import BackboneSettings, count_layers
-from headrank.stages.key_fields import in_key
+from headrank.stages.key_fields import key_content
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader, LabelledData
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHECKPOINT, TRAINING = "checkpoint", "training"
-RECORD = f"{TRAINING}/epochs.csv"
+EPOCH_LOG = f"{TRAINING}/epochs.csv"
 
 
 def best_validation(folder: Path) -> float:
@@ -40,7 +40,7 @@ def best_validation(folder: Path) -> float:
 
     Raises `ValueError` if the epoch log is missing or has no such column.
     """
-    path, values = folder / RECORD, []
+    path, values = folder / EPOCH_LOG, []
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
             values = [float(row["val/ndcg@10"]) for row in csv.DictReader(file) if row.get("val/ndcg@10")]
@@ -54,29 +54,29 @@ def best_validation(folder: Path) -> float:
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
     """The key of the aligned checkpoint."""
     # The data's depth decides which queries are used and held out; the deeper lists are what training draws from.
-    sources = [labelled_identity(data.labelled(experiment.train)), labelled_identity(drawn_from(experiment, data))]
+    sources = [data.labelled(experiment.train), training_candidates(experiment, data)]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
     return artifact_key(
         "aligned",
         FORMAT,
-        in_key(model_identity(experiment.model)),
+        key_content(model_identity(experiment.model)),
         used,
-        sources,
-        in_key(experiment.alignment),
+        [labelled_identity(source) for source in sources],
+        key_content(experiment.alignment),
         experiment.reading.max_layer,
     )
 
 
-def drawn_from(experiment: Experiment, data: DataLoader) -> LabelledData:
+def training_candidates(experiment: Experiment, data: DataLoader) -> LabelledData:
     """The labelled lists at the depth from which training draws candidates."""
-    return data.labelled([one.deepened(experiment.alignment.draw_depth) for one in experiment.train])
+    return data.labelled([one.with_min_depth(experiment.alignment.draw_depth) for one in experiment.train])
 
 
 class AlignStage:
     """Runs the align stage of an experiment.
 
     Create it when the experiment starts: if torchrun or srun launched several processes, they form their process group
-    here, and ranks above 0 wait in `help_aligning`. Raises `ValueError` if the trainer's devices do not exist.
+    here, and ranks above 0 wait in `join_alignment`. Raises `ValueError` if the trainer's devices do not exist.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class AlignStage:
         Raises `ValueError` if they cannot be split or are fewer than the training processes, and what loading raises.
         """
         settings = self.experiment.alignment
-        drawn_from(self.experiment, self.data)
+        training_candidates(self.experiment, self.data)
         training, validation = split(
             usable_lists(self.data.labelled(self.experiment.train).lists),
             validation=settings.validation_queries,
@@ -125,14 +125,14 @@ class AlignStage:
             name, key, lambda path: self._align(heads, system, key, path.parent), parts=[CHECKPOINT]
         )
         if written:
-            self.folder.record(RECORD, key)
-        elif (self.folder.path / RECORD).is_file():
-            self.folder.check(RECORD, key)
+            self.folder.record(EPOCH_LOG, key)
+        elif (self.folder.path / EPOCH_LOG).is_file():
+            self.folder.check(EPOCH_LOG, key)
         if not written and self._group is not None:
             self._group.broadcast_job(None)
             self._group.destroy()
-        for spent in (self.folder.path / TRAINING).glob("*.ckpt*"):  # large, and useless once the model is exported
-            _remove(spent)
+        for file in (self.folder.path / TRAINING).glob("*.ckpt*"):  # large, and useless once the model is exported
+            _remove(file)
         logger.info("align: %s %s", name, "written" if written else "reused")
         path = self.folder.path / CHECKPOINT
         settings = replace(
@@ -174,7 +174,7 @@ class AlignStage:
         align(job, self._group, self.on_epoch)
 
 
-def help_aligning(experiment: Experiment) -> None:
+def join_alignment(experiment: Experiment) -> None:
     """What ranks above 0 do under torchrun or srun: join the process group, wait for the job, train.
 
     Raises `ValueError` if the trainer's devices do not exist or rank 0 has failed.

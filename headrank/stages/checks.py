@@ -19,17 +19,17 @@ def check_model(experiment: Experiment) -> None:
     or head, and `ModelError` for a model that is missing or cannot be used. If the run folder already has its heads, a
     missing model is ignored: the run may be finished.
     """
-    begun = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
+    started = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
     for settings in experiment.rerankers.values():
         check = getattr(settings, "check_model", None)
         if check is not None:
-            with suppress(OSError) if begun else nullcontext():
+            with suppress(OSError) if started else nullcontext():
                 check(experiment.model)
     try:
         config, tokenizer, _ = check_backbone(experiment.model)
         layers, width = count_layers(experiment.model)
     except OSError:
-        if not begun:
+        if not started:
             raise
         return
     most = experiment.reading.max_layer

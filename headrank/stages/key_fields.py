@@ -63,30 +63,30 @@ def _left_out(kind: type) -> Mapping[str, str]:
     return next((LEFT_OUT[one] for one in kind.__mro__ if one in LEFT_OUT), {})
 
 
-def in_key(value: Any) -> Any:
+def key_content(value: Any) -> Any:
     """The part of nested settings that belongs in a key, as values that `artifact_key` accepts."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         left_out = _left_out(type(value))
         names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
-        return {"type": type(value).__qualname__, **{name: in_key(getattr(value, name)) for name in names}}
+        return {"type": type(value).__qualname__, **{name: key_content(getattr(value, name)) for name in names}}
     if isinstance(value, Mapping):
-        return {name: in_key(item) for name, item in value.items()}
+        return {name: key_content(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [in_key(item) for item in value]
+        return [key_content(item) for item in value]
     return value
 
 
-def not_in_key(value: Any) -> dict[str, Any]:
-    """The fields of nested settings that `in_key` leaves out, with their values; empty for other objects."""
+def key_exclusions(value: Any) -> dict[str, Any]:
+    """The fields of nested settings that `key_content` leaves out, with their values; empty for other objects."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
     left_out = _left_out(type(value))
     values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    nested = {name: not_in_key(item) for name, item in values.items() if name not in left_out}
+    nested = {name: key_exclusions(item) for name, item in values.items() if name not in left_out}
     return {name: values[name] for name in left_out} | {name: fields for name, fields in nested.items() if fields}
 
 
-def scorer_in_key(scorer: Mapping[str, Any]) -> dict[str, Any]:
+def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a scorer's settings (as plain values) on which scores depend.
 
     The seed counts only for shuffled orders, the power only for calibration `residual`.

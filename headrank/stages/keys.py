@@ -11,7 +11,7 @@ from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
 from headrank.io.artifacts import artifact_key
 from headrank.model import model_identity
-from headrank.stages.key_fields import in_key, scorer_in_key
+from headrank.stages.key_fields import key_content, scorer_key_content
 from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 3  # raise it when the same input gives other numbers; 3: chat templates of more families
@@ -93,9 +93,9 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
     return artifact_key(
         "head table",
         FORMAT,
-        in_key(model_identity(experiment.model)),
+        key_content(model_identity(experiment.model)),
         labelled_identity(train),
-        in_key(system.prompt),
+        key_content(system.prompt),
         system.scorer.query_rows,
         experiment.reading.seeds,
         experiment.reading.max_layer,
@@ -109,13 +109,13 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
     return artifact_key(
         "heads",
         FORMAT,
-        in_key(model_identity(experiment.model)),
+        key_content(model_identity(experiment.model)),
         labelled_identity(train) if train else None,
         criterion,
         system.heads,
         system.entropy_weight,
         system.scorer,
-        in_key(system.prompt),
+        key_content(system.prompt),
         experiment.reading.seeds,
         experiment.reading.max_layer,
     )
@@ -132,19 +132,19 @@ def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
         (head["layer"], head["head"], head["weight"]) for head in heads["heads"]
     )  # order does not matter: scores are sums over heads
     if parts["scorer"] is not None:
-        parts["scorer"] = scorer_in_key(parts["scorer"])
+        parts["scorer"] = scorer_key_content(parts["scorer"])
     return parts
 
 
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
     """The key of a benchmark's run: the model's identity, the heads with their scorer and prompt, and the lists."""
     used = used_parts(heads, "heads", "prompt", "scorer")
-    return artifact_key("run", FORMAT, in_key(model), used, lists_identity(benchmark))
+    return artifact_key("run", FORMAT, key_content(model), used, lists_identity(benchmark))
 
 
 def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
     """The key of a benchmark's run by a reranker without heads: the reranker's identity and the lists."""
-    return artifact_key("run", FORMAT, in_key(identity), lists_identity(benchmark))
+    return artifact_key("run", FORMAT, key_content(identity), lists_identity(benchmark))
 
 
 def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:

@@ -21,7 +21,7 @@ from headrank.io.artifacts import artifact_key
 from headrank.io.cache import cache_lock
 from headrank.io.checksums import FOLDER_SUMS, checksum, damaged_file, write_folder_sums
 from headrank.io.files import atomic_write, finish_replacing, replaced_folder
-from headrank.stages.key_fields import not_in_key
+from headrank.stages.key_fields import key_exclusions
 from headrank.stages.keys import project_version
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def cache_key(run_key: str, device: str, *settings: Any) -> str:
     hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else (device, torch.get_num_threads())
     versions = (project_version(), str(torch.__version__), transformers.__version__)
     kinds = [(type(one).__module__, type(one).__qualname__, _source(type(one))) for one in settings]
-    return artifact_key("cached run", run_key, hardware, versions, kinds, [not_in_key(one) for one in settings])
+    return artifact_key("cached run", run_key, hardware, versions, kinds, [key_exclusions(one) for one in settings])
 
 
 def _source(kind: type) -> str | None:

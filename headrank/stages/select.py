@@ -96,10 +96,10 @@ class SelectStage:
         if system.entropy_weight == "auto":
             if not isinstance(criterion, EntropyRegularized):
                 raise ValueError(f"system {name}: expected the criterion entropy_regularized with entropy_weight: auto")
-            weight, tried = choose_entropy_weight(table, criterion, system.scorer, count=system.heads)
-            logger.info("select: %s: entropy weight %s by cross-validation of %s", name, weight, tried)
+            weight, means = choose_entropy_weight(table, criterion, system.scorer, count=system.heads)
+            logger.info("select: %s: entropy weight %s by cross-validation of %s", name, weight, means)
             criterion = replace(criterion, weight=weight)
-            parameters |= {"weight": weight, "cross_validated": {str(k): v for k, v in tried.items()}}
+            parameters |= {"weight": weight, "cross_validated": {str(k): v for k, v in means.items()}}
         chosen = select_heads(table, criterion, system.scorer, count=system.heads)
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         return heads_file(

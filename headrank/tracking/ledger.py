@@ -14,7 +14,7 @@ class Ledger:
     """The W&B run of a run folder and what was logged to it.
 
     W&B keeps each offline start in a separate folder. So a start that is offline, or follows an offline start, logs
-    everything again, and the file is not written until this start has logged as much as the earlier one (`whole`).
+    everything again, and the file is not written until this start has logged as much as the earlier one (`complete`).
     A run that is killed between logging an epoch and saving the ledger logs that epoch again at the same step; W&B
     ignores the duplicate when online.
 
@@ -42,7 +42,7 @@ class Ledger:
         self.save()
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether this start has logged at least as much as the earlier one, apart from models (optional uploads)."""
         earlier = self.earlier
         files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
@@ -53,8 +53,8 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write the file atomically, if this start is `whole`."""
-        if not self.whole:
+        """Write the file atomically, if this start is `complete`."""
+        if not self.complete:
             return
         with atomic_write(self.path) as file:
             content = {

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 EPOCH = "epoch"
-PLACE = "place"  # center of a part of the context, in percent of the list
+POSITION = "position"  # center of a part of the context, in percent of the list
 REPORT = "report"
 SELECTIVITY = ("difference", "low", "high", "relevant", "irrelevant")  # shares in [0, 1], differences in [-1, 1]
 HOMOGENIZATION = ("deviation", "entropy", "nearly_equal")
@@ -19,7 +19,7 @@ def key(*parts: str) -> str:
     return "/".join(re.sub(r"[^A-Za-z0-9_]", "_", part) for part in parts)
 
 
-def logged(name: str) -> str:
+def value_key(name: str) -> str:
     """The key of a logged value whose name contains slashes, such as `train/loss`."""
     return key(*name.split("/"))
 
@@ -44,9 +44,9 @@ def homogenization_key(benchmark: str, system: str, part: str) -> str:
     return key("homogenization", benchmark, system, part)
 
 
-def place_key(benchmark: str, system: str, part: str) -> str:
+def position_key(benchmark: str, system: str, part: str) -> str:
     """The key of one part of `SELECTIVITY` by position in the context."""
-    return key("places", benchmark, system, part)
+    return key("positions", benchmark, system, part)
 
 
 def table_key(name: str, benchmark: str | None = None) -> str:

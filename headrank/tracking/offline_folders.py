@@ -31,14 +31,14 @@ class OfflineFolders:
         if self.older:
             _marker(self.current).unlink(missing_ok=True)
 
-    def remove(self, *, whole: bool) -> None:
+    def remove(self, *, complete: bool) -> None:
         """Delete the folders that are no longer needed, after this start has closed its own.
 
         Args:
-            whole: whether this start logged at least as much as the older ones. True: delete the older folders;
+            complete: whether this start logged at least as much as the older ones. True: delete the older folders;
                 False: delete this start's offline folder.
         """
-        if whole:
+        if complete:
             for path in self.older:
                 shutil.rmtree(path, ignore_errors=True)
         elif self.older and self.current.name.startswith("offline-"):

@@ -10,17 +10,17 @@ from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTE
 from headrank.tracking.names import (
     EPOCH,
     HOMOGENIZATION,
-    PLACE,
+    POSITION,
     REPORT,
     figure_key,
     homogenization_key,
     key,
-    logged,
     mean_key,
     metric_key,
-    place_key,
+    position_key,
     selectivity_key,
     table_key,
+    value_key,
 )
 
 
@@ -84,8 +84,8 @@ def _middle_zone(e: Experiment) -> tuple[Panel, ...]:
     for name in names:
         by_system = tuple(selectivity_key(name, system, "difference") for system in systems)
         panels.append(Panel(Kind.BARS, f"Selectivity, {name}", by_system))
-        at_places = tuple(place_key(name, system, "difference") for system in systems)
-        panels.append(Panel(Kind.LINES, f"Selectivity by position in the context (%), {name}", at_places, PLACE))
+        by_position = tuple(position_key(name, system, "difference") for system in systems)
+        panels.append(Panel(Kind.LINES, f"Selectivity by position in the context (%), {name}", by_position, POSITION))
     panels.append(Panel(Kind.TABLE, "Selectivity with intervals", (table_key("middle_zone"),)))
     panels.append(Panel(Kind.TABLE, "By position, with intervals", (table_key("positions"),)))
     return tuple(panels)
@@ -134,14 +134,14 @@ def _alignment(e: Experiment) -> tuple[Panel, ...]:
     a = e.alignment
     if a is None:
         return ()
-    losses = [logged(f"train/{name}") for name in ("loss", *a.losses.terms)]
+    losses = [value_key(f"train/{name}") for name in ("loss", *a.losses.terms)]
     panels = [Panel(Kind.LINES, "Training losses", tuple(losses), EPOCH)]
     if a.validation_queries:
         for name, title in (("val/ndcg@10", "nDCG@10"), ("val/selectivity", "Selectivity")):
-            panels.append(Panel(Kind.LINES, f"{title} on held-out queries", (logged(name),), EPOCH))
+            panels.append(Panel(Kind.LINES, f"{title} on held-out queries", (value_key(name),), EPOCH))
     if a.reselects:
-        panels.append(Panel(Kind.LINES, "Share of heads kept", (logged("heads/overlap"),), EPOCH))
-        panels.append(Panel(Kind.LINES, "Layers in use", (logged("heads/depth"),), EPOCH))
+        panels.append(Panel(Kind.LINES, "Share of heads kept", (value_key("heads/overlap"),), EPOCH))
+        panels.append(Panel(Kind.LINES, "Layers in use", (value_key("heads/depth"),), EPOCH))
     return tuple(panels)
 
 

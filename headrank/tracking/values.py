@@ -17,14 +17,14 @@ from headrank.evaluation import (
 from headrank.tracking.names import (
     EPOCH,
     HOMOGENIZATION,
-    PLACE,
+    POSITION,
     homogenization_key,
-    logged,
     mean_key,
     metric_key,
-    place_key,
+    position_key,
     selectivity_key,
     table_key,
+    value_key,
 )
 
 
@@ -38,14 +38,14 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
     Returns:
         Key -> value. Values that were not measured are absent.
     """
-    values: dict[str, float | int | None] = {logged(name): value for name, value in numbers.items()}
+    values: dict[str, float | int | None] = {value_key(name): value for name, value in numbers.items()}
     for result in results:
         for name, system in result.systems.items():
             values |= {metric_key(result.name, name, metric): value for metric, value in system.means.items()}
             values |= _selectivity(result.name, name, system.selectivity)
             if system.middle_zone is not None:
-                alike = system.middle_zone.homogenization
-                values |= {homogenization_key(result.name, name, part): getattr(alike, part) for part in HOMOGENIZATION}
+                zone = system.middle_zone.homogenization
+                values |= {homogenization_key(result.name, name, part): getattr(zone, part) for part in HOMOGENIZATION}
     for name in results[0].systems:
         if all(name in result.systems for result in results):
             for metric in results[0].metrics:
@@ -55,8 +55,8 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
     return {key: value for key, value in values.items() if value is not None}
 
 
-def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
-    """One row per part of the context, from first to last: its `place` in percent and each system's selectivity."""
+def position_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
+    """One row per part of the context, from first to last: its `position` in percent and each system's selectivity."""
     rows: dict[int, dict[str, float | int]] = {}
     for result in results:
         for name, system in result.systems.items():
@@ -72,8 +72,8 @@ def place_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int
                     "relevant": counts.relevant_share,
                     "irrelevant": counts.irrelevant_share,
                 }
-                row = rows.setdefault(i, {PLACE: 100 * (i + 0.5) / len(zone.positions)})
-                row |= {place_key(result.name, name, part): v for part, v in parts.items() if v is not None}
+                row = rows.setdefault(i, {POSITION: 100 * (i + 0.5) / len(zone.positions)})
+                row |= {position_key(result.name, name, part): v for part, v in parts.items() if v is not None}
     return [rows[i] for i in sorted(rows)]
 
 
@@ -93,7 +93,7 @@ def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, 
 
 def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
     """One row of the epoch log by key."""
-    return {EPOCH if name == EPOCH else logged(name): value for name, value in row.items()}
+    return {EPOCH if name == EPOCH else value_key(name): value for name, value in row.items()}
 
 
 def _selectivity(benchmark: str | None, system: str, measured: Selectivity | None) -> dict[str, float | int | None]:

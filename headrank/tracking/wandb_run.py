@@ -18,9 +18,9 @@ from headrank.io.artifacts import artifact_key
 from headrank.settings import Gt, Listed, one_of, settings, wrong
 from headrank.tracking.base import NoTracker, Tracker
 from headrank.tracking.ledger import NAME, Ledger
-from headrank.tracking.names import EPOCH, PLACE, REPORT, check_names, figure_key, key
+from headrank.tracking.names import EPOCH, POSITION, REPORT, check_names, figure_key, key
 from headrank.tracking.offline_folders import OfflineFolders
-from headrank.tracking.values import epoch_values, place_rows, result_tables, result_values
+from headrank.tracking.values import epoch_values, position_rows, result_tables, result_values
 
 if TYPE_CHECKING:
     import wandb
@@ -129,7 +129,7 @@ class WandbTracker:
         )
         self._folders = OfflineFolders(folder, self._ledger.run_id, Path(run.dir).parent)
         self._save()
-        for pattern, step in (("train/*", EPOCH), ("val/*", EPOCH), ("heads/*", EPOCH), ("places/*", PLACE)):
+        for pattern, step in (("train/*", EPOCH), ("val/*", EPOCH), ("heads/*", EPOCH), ("positions/*", POSITION)):
             run.define_metric(pattern, step_metric=step)
         address = run.url if s.mode == "online" else f"`wandb sync {folder / 'wandb'}` uploads this run"
         logger.info("tracking: %s", address)
@@ -186,7 +186,7 @@ class WandbTracker:
         for path in sorted((folder / "figures").glob("*.svg")):
             media[figure_key(path.stem)] = _page(path)
         media[REPORT] = _page(folder / "report.html")
-        rows = [*place_rows(results), {**result_values(results, numbers), **media}]
+        rows = [*position_rows(results), {**result_values(results, numbers), **media}]
         first = max(run.step, ledger.step)  # W&B refuses a row before its latest one
         for step, row in enumerate(rows, first):
             run.log(row, step=step, commit=True)
@@ -200,15 +200,15 @@ class WandbTracker:
             return
         run.finish(exit_code=1 if failed else 0)
         if self._folders is not None and self._ledger is not None:
-            if not self._ledger.whole:
+            if not self._ledger.complete:
                 logger.info("tracking: this start logged less than the earlier offline run, which is kept")
-            self._folders.remove(whole=self._ledger.whole)
+            self._folders.remove(complete=self._ledger.complete)
 
     def _save(self) -> None:
-        """Save the ledger; once this start is whole, its offline folder replaces the earlier ones."""
+        """Save the ledger; once this start is complete, its offline folder replaces the earlier ones."""
         _, ledger = self._opened()
         ledger.save()
-        if ledger.whole and self._folders is not None:
+        if ledger.complete and self._folders is not None:
             self._folders.replace()
 
     def _uploads_model(self, folder: Path, names: Sequence[str]) -> bool:

@@ -96,7 +96,7 @@ def test_deeper_heads_are_trained_from_then_on(make, tmp_path):
     assert len(deep) == 4
     assert all(torch.equal(values[0][name], start[name]) for name in deep)
     assert all(not torch.equal(values[1][name], start[name]) for name in deep)
-    assert module.idle == []
+    assert module.unreached_parameters == []
     assert module.depth == 3
     weights = dict(zip(module.heads, module.weights.tolist(), strict=True))
     assert weights == {Head(2, 1): 1.0, Head(0, 1): 3.0}  # a head that stays keeps its weight

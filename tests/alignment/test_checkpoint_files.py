@@ -16,7 +16,7 @@ from headrank.alignment.checkpoint_files import (
     is_readable,
     prepare_restart,
 )
-from headrank.alignment.training import EpochRecord
+from headrank.alignment.training import EpochCsvWriter
 from headrank.errors import DiskError
 from headrank.experiment import MAIN_SYSTEM
 from headrank.pipeline import run_experiment
@@ -109,7 +109,7 @@ def test_a_training_with_damaged_checkpoints_ends_with_the_same_numbers(experime
         benchmarks=experiment.benchmarks[:1],
     )
     undisturbed = run_experiment(replace(aligned, folder=experiment.folder.with_name("undisturbed")))
-    write, trained = EpochRecord.on_train_epoch_end, []
+    write, trained = EpochCsvWriter.on_train_epoch_end, []
 
     def stop_in_the_third(self, trainer, module):
         write(self, trainer, module)
@@ -118,7 +118,7 @@ def test_a_training_with_damaged_checkpoints_ends_with_the_same_numbers(experime
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochRecord, "on_train_epoch_end", stop_in_the_third)
+        patch.setattr(EpochCsvWriter, "on_train_epoch_end", stop_in_the_third)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(aligned)
 
@@ -126,7 +126,7 @@ def test_a_training_with_damaged_checkpoints_ends_with_the_same_numbers(experime
         write(self, trainer, module)
         trained.append(trainer.current_epoch)
 
-    monkeypatch.setattr(EpochRecord, "on_train_epoch_end", record)
+    monkeypatch.setattr(EpochCsvWriter, "on_train_epoch_end", record)
     for names, epochs in (([LAST], [1, 2]), ([LAST, PREVIOUS], [0, 1, 2]), (["best.ckpt"], [0, 1, 2])):
         copy = replace(aligned, folder=experiment.folder.with_name("-".join(names)))
         shutil.copytree(aligned.folder, copy.folder)

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from headrank.alignment import PairSettings
 from headrank.alignment.optimizer import OptimizerSettings
-from headrank.alignment.training import EarlyEnd
+from headrank.alignment.training import ResumableEarlyStopping
 from headrank.model import ScorerSettings
 from tests.alignment.steps import PARTS, Kill, same, trained_values
 from tests.alignment.toy import HEADS, KEPT_CLOSE, attention_only, fit, toy_data, toy_module
@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tokenizer, tmp_path, part):
 def test_a_training_that_stopped_early_does_not_go_on_when_it_is_started_again(tokenizer, tmp_path):
     def again(ckpt_path=None):
         module, record = toy_module(tiny_backbone("qwen3", tokenizer), optimizer=OptimizerSettings(lr=1e-12)), Losses()
-        stop = EarlyEnd("val/ndcg@10", mode="max", patience=1)
+        stop = ResumableEarlyStopping("val/ndcg@10", mode="max", patience=1)
         fit(module, toy_data(tmp_path / "toy"), 9, tmp_path, ckpt_path=ckpt_path,
             callbacks=[record, stop, checkpoints(tmp_path / "run")], enable_checkpointing=True)  # fmt: skip
         return record.values

@@ -75,9 +75,9 @@ def test_parameters_behind_the_deepest_head_rest(fresh, tmp_path):
         fresh, [Head(0, 1)], max_layer=3, trained=attention_only("full"), optimizer=OptimizerSettings(weight_decay=0.5)
     )
     assert {name.split(".")[2] for name in module.trained} == {"0", "1", "2"}
-    assert len(module.idle) == 4
+    assert len(module.unreached_parameters) == 4
     step(module, [toy_list(0)]).backward()
-    assert all(p.grad is not None and not p.grad.any() for p in module.idle)
+    assert all(p.grad is not None and not p.grad.any() for p in module.unreached_parameters)
     before = trained_values(module)
     fit(module, toy_data(tmp_path / "toy"), 1, tmp_path)
     moved = {name for name, value in trained_values(module).items() if not torch.equal(value, before[name])}
@@ -92,8 +92,8 @@ def test_values_and_mlp_are_trained_below_the_deepest_layer(fresh, tmp_path, par
     layer_of = {name: int(name.split(".")[2]) for name in module.trained}
     assert {name.split(".")[4] for name, layer in layer_of.items() if layer < 2} == set(MATRICES)
     assert {name.split(".")[4] for name, layer in layer_of.items() if layer == 2} == {"q_proj", "k_proj"}
-    idle = {id(parameter) for parameter in module.idle}
-    rest = {name for name, parameter in module.trained.items() if id(parameter) in idle}
+    unreached = {id(parameter) for parameter in module.unreached_parameters}
+    rest = {name for name, parameter in module.trained.items() if id(parameter) in unreached}
     expected = {
         n for n, layer in layer_of.items() if layer == 2 or (layer == 1 and n.split(".")[4] not in "q_proj k_proj")
     }

@@ -71,7 +71,7 @@ def test_all_is_there_or_made_and_nothing_is_written(ask, tmp_path):
     code, found = ask()
     assert code == 0
     assert list(found) == ["packages", "machine", "model", "memory", "data", "disk"]
-    assert states(found["data"], "sample-test") == ["ok", "made"]
+    assert states(found["data"], "sample-test") == ["ok", "pending"]
     assert {one["state"] for one in found["memory"]} == {"ok"}
     assert [one["name"] for one in found["memory"]] == ["selection", "reranking"]
     assert list(tmp_path.iterdir()) == []
@@ -82,7 +82,7 @@ def test_an_index_that_was_built_is_found(ask, cache):
     bm25_index(collection, BM25Parameters(), cache)
     _, found = ask()
     assert states(found["data"], "sample-test") == ["ok", "ok"]
-    assert states(found["data"], "sample-train") == ["ok", "made"]
+    assert states(found["data"], "sample-train") == ["ok", "pending"]
 
 
 def test_a_missing_model_is_missing_and_its_memory_unknown(ask):
@@ -134,7 +134,7 @@ def test_a_folders_own_run_is_found_by_name_or_alone(ask, make_folder):
     assert "bm25, splade" in found["data"][-1]["detail"]
     for run in ("bm25", "splade"):
         (folder / f"{run}.trec").unlink()
-    assert states(ask(*local)[1]["data"], "local") == ["ok", "made"]
+    assert states(ask(*local)[1]["data"], "local") == ["ok", "pending"]
 
 
 @pytest.mark.parametrize(("total", "free", "state", "code"), [(1, 1, "missing", 1), (10**13, 1, "note", 0)])
@@ -259,7 +259,7 @@ def test_extras_of_sweepers_and_launchers_are_checked(ask, monkeypatch):
 
 def test_the_text_has_its_parts_remedies_and_a_count():
     findings = [
-        Finding("model", "m", State.THERE, "here"),
+        Finding("model", "m", State.OK, "here"),
         Finding("data", "long name", State.MISSING, "no file", "do this\nand that"),
     ]
     assert as_text(findings).splitlines() == [

@@ -25,7 +25,7 @@ def write(folder, **contents):
 
 def test_a_saved_model_is_whole(model_folder):
     found = model_files(BackboneSettings(model=str(model_folder)))
-    assert (found.missing, found.makes) == ((), None)
+    assert (found.missing, found.preparation) == ((), None)
     assert found.weight_bytes == (model_folder / "model.safetensors").stat().st_size
 
 
@@ -70,7 +70,7 @@ def test_the_embedded_model_is_converted_by_the_first_run_or_its_package_is_miss
         monkeypatch.setattr(files.importlib.util, "find_spec", lambda name, there=there: there or None)
         found = model_files(BackboneSettings())
         assert found.missing == (() if there else (f"the package {EMBEDDED_PACKAGE}",))
-        assert bool(found.makes) == there
+        assert bool(found.preparation) == there
     assert list(tmp_path.iterdir()) == []
     write(tmp_path / "models" / EMBEDDED_MODEL, config__json="{}", tokenizer__json="{}", model__safetensors="1")
     assert model_files(BackboneSettings()).missing == ()

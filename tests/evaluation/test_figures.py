@@ -26,7 +26,7 @@ from headrank.evaluation.report.figures import (
 )
 from headrank.evaluation.report.figures.canvas import BLUE, DARK, GREY, ORANGE, system_colours
 from headrank.evaluation.report.figures.latency import seconds_per_list
-from headrank.evaluation.report.formatting import Form, written
+from headrank.evaluation.report.formatting import Form, format_value
 
 ALWAYS = ["queries", "selectivity", "positions", "homogenization"]
 
@@ -88,14 +88,14 @@ def test_alignment_shows_three_systems_with_their_numbers(full_run):
         "first stage", "zero-shot heads", "aligned heads",
     ]  # fmt: skip
     for name in ("first stage", "zero-shot", "headrank"):
-        assert written(found[name]["selectivity"].value, Form.POINTS) in shown
+        assert format_value(found[name]["selectivity"].value, Form.POINTS) in shown
     assert "other unit" in shown, "a first stage's scores have no place on the axis of z"
     title = next(word for word in shown if word.startswith("Alignment raises selectivity"))
-    values = [written(found[name]["selectivity"].value, Form.POINTS) for name in ("zero-shot", "headrank")]
+    values = [format_value(found[name]["selectivity"].value, Form.POINTS) for name in ("zero-shot", "headrank")]
     assert title.endswith(f"from {values[0]} to {values[1]} points")
     change = zone_changes(full_run.benchmarks, "zero-shot", "headrank")["selectivity"]
     assert change.interval[0] > 0
-    assert f"change {written(change.value, Form.POINTS)}, 95 % interval" in made.caption
+    assert f"change {format_value(change.value, Form.POINTS)}, 95 % interval" in made.caption
 
 
 def test_the_title_claims_no_more_than_the_interval(make_run):
@@ -180,7 +180,7 @@ def test_orders_are_compared_between_runs_that_differ_in_nothing_else(full_run):
     assert [word for word in shown if word in ("first stage", "reversed", "shuffled 0")][:3] == [
         "first stage", "reversed", "shuffled 0",
     ]  # fmt: skip
-    assert written(full_run.benchmarks[0].systems["headrank"].means["ndcg@10"], Form.METRIC) in shown
+    assert format_value(full_run.benchmarks[0].systems["headrank"].means["ndcg@10"], Form.METRIC) in shown
     assert OrderSensitivity().make([first]) is None
     assert OrderSensitivity().make([first, order_run(full_run, "reversed", calibration="none")]) is None
     assert OrderSensitivity().make([first, replace(reverse, config={**reverse.config, "seed": 1})]) is None

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.report.table import Column, Layout, Shape, Table, latex_text, markdown_text
 
 
@@ -32,12 +32,12 @@ from headrank.evaluation.report.table import Column, Layout, Shape, Table, latex
     ],
 )
 def test_numbers_are_written_as_the_field_writes_them(value, form, text):
-    assert written(value, form) == text
+    assert format_value(value, form) == text
 
 
 def test_text_among_numbers_is_refused():
     with pytest.raises(TypeError, match="'x' in a column of form metric"):
-        written("x", Form.METRIC)
+        format_value("x", Form.METRIC)
 
 
 def test_long_names_end_in_an_ellipsis():

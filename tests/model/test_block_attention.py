@@ -11,7 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from headrank.alignment.adapters import checkpoint_activations
 from headrank.model import Backbone, Head, Prompt, PromptBuilder, PromptSettings, all_heads, read_head_scores
 from headrank.model.block_attention import group_blocks
-from headrank.model.blocks.visibility import may_see, tail_owners
+from headrank.model.blocks.visibility import may_attend, tail_groups
 from tests.tiny import tiny_backbone
 
 WINDOW = 30  # tokens: shorter than the longest block, and than the way from the query to most of them
@@ -180,7 +180,7 @@ def test_groups_hold_every_token_once(tokenizer):
     prompts = builder.build_many([("q", ["a" * n for n in (1, 40, 3, 41, 20)]), ("q", ["b" * 21])], with_null=False)
     groups = group_blocks(prompts, torch.device("cpu"))
     assert len(groups) > 1
-    given = [pair for g in groups for pair in zip(g.put_row.tolist(), g.put_token.tolist(), strict=True)]
+    given = [pair for g in groups for pair in zip(g.scatter_row.tolist(), g.scatter_position.tolist(), strict=True)]
     assert sorted(given) == [(row, t) for row, prompt in enumerate(prompts) for t in range(len(prompt.prefix))]
 
 
@@ -245,11 +245,11 @@ def test_a_batch_is_all_blocks_or_none(backbone):
 
 
 def test_tails_see_the_prefix_and_themselves():
-    prompt_owners = torch.tensor([0, 0, 1, 1, 2, -1])
-    owners = torch.cat([prompt_owners, tail_owners([2, 1], 4)])
-    assert owners.tolist() == [0, 0, 1, 1, 2, -1, -2, -2, -3, -1]
-    seen = may_see(owners[:, None], owners[None]).tril()
-    assert [row.nonzero().flatten().tolist() for row in seen] == [
+    prompt_groups = torch.tensor([0, 0, 1, 1, 2, -1])
+    groups = torch.cat([prompt_groups, tail_groups([2, 1], 4)])
+    assert groups.tolist() == [0, 0, 1, 1, 2, -1, -2, -2, -3, -1]
+    mask = may_attend(groups[:, None], groups[None]).tril()
+    assert [row.nonzero().flatten().tolist() for row in mask] == [
         [0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 5],
         [0, 1, 2, 3, 4, 6], [0, 1, 2, 3, 4, 6, 7], [0, 1, 2, 3, 4, 8], [0, 1, 5, 9],
     ]  # fmt: skip

@@ -19,9 +19,9 @@ from headrank.model import (
     StateSettings,
     Tail,
     backbone_shape,
+    fully_computed_layers,
     read_head_scores,
     reading_flops,
-    whole_layers,
 )
 from headrank.model.blocks.states import StateShape, compute_states
 from headrank.ranking import CandidateList, Passage, Query
@@ -45,12 +45,12 @@ def test_a_reading_takes_what_pytorch_counts(family, whole, heads, tokenizer):
     backbone = tiny_backbone(family, tokenizer, layers=4)
     backbone = replace(backbone, settings=replace(backbone.settings, whole_deepest=whole))
     shape, prompt = backbone_shape(backbone), PromptBuilder(tokenizer).build("a query", PASSAGES, with_null=True)
-    flops = reading_flops(shape, prompt, heads, depth=whole_layers(backbone))
+    flops = reading_flops(shape, prompt, heads, depth=fully_computed_layers(backbone))
     prefix, tails = prompt.size
     layers = max(head.layer for head in heads) if not whole else 4
     plain = 4 * shape.heads * shape.head_size * layers * (prefix**2 + tails * (prefix + tails))
-    wanted = flops.layers + flops.deepest + flops.readout + plain
-    assert counted(lambda: read_head_scores(backbone, [prompt], heads)) == pytest.approx(wanted, rel=0.02)
+    expected = flops.layers + flops.deepest + flops.readout + plain
+    assert counted(lambda: read_head_scores(backbone, [prompt], heads)) == pytest.approx(expected, rel=0.02)
     assert 0.45 * plain <= flops.attention <= plain
 
 
@@ -65,9 +65,9 @@ def test_passages_that_are_stored_are_not_computed(tokenizer):
     flops = reading_flops(shape, prompt, HEADS, stored=True)
     prefix, tails = prompt.size
     plain = 4 * shape.heads * shape.head_size * 3 * tails * (prefix + tails)
-    wanted = flops.layers + flops.deepest + flops.readout + plain
+    expected = flops.layers + flops.deepest + flops.readout + plain
     assert counted(lambda: read_head_scores(backbone, [prompt], HEADS, states=[kept])) == pytest.approx(
-        wanted, rel=0.02
+        expected, rel=0.02
     )
     assert flops.layers == reading_flops(shape, prompt, HEADS).layers * tails / (prefix + tails)
     assert flops.attention < reading_flops(shape, prompt, HEADS).attention

@@ -27,10 +27,10 @@ def test_no_key_is_copied_for_the_tails(backbone, monkeypatch):
     assert rows == mask.shape[2] > 2
     got = scaled_dot_product_attention(q, k, v, attn_mask=mask, **options).view(B, 4, rows // 2, D).transpose(1, 2)
     module = backbone.model.layers[0].self_attn
-    wanted, _ = sdpa_attention_forward(
+    expected, _ = sdpa_attention_forward(
         module, q.reshape(B, 4, rows // 2, D), k, v, mask[:, :, : rows // 2], scaling=options["scale"]
     )
-    torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_kernels_may_lay_their_output_out_as_they_like(backbone, monkeypatch):
@@ -42,10 +42,10 @@ def test_kernels_may_lay_their_output_out_as_they_like(backbone, monkeypatch):
         return scaled_dot_product_attention(*args, **options).transpose(1, 2).contiguous().transpose(1, 2)
 
     with torch.no_grad():
-        wanted = read_head_scores(backbone, prompts, all_heads(3, 4))
+        expected = read_head_scores(backbone, prompts, all_heads(3, 4))
         monkeypatch.setattr(attention_module.F, "scaled_dot_product_attention", token_by_token)
         got = read_head_scores(backbone, prompts, all_heads(3, 4))
-    for a, b in zip(wanted, got, strict=True):
+    for a, b in zip(expected, got, strict=True):
         torch.testing.assert_close(b.query, a.query, atol=1e-6, rtol=1e-5)
 
 

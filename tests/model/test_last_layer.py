@@ -123,7 +123,7 @@ def test_nothing_else_is_computed(backbone):
     assert seen["layers.0.mlp.down_proj"] == T
     ran = {name.removeprefix("layers.1."): size for name, size in seen.items() if name.startswith("layers.1.")}
     rows = sum(tail.query.end - tail.query.start for tail in prompt.tails)
-    # matrices of which only some heads are wanted are read directly, not through their module
+    # matrices of which only some heads are needed are read directly, not through their module
     assert ran["input_layernorm"] == T
     assert ran["self_attn.q_norm"] == rows
     assert ran["self_attn.k_norm"] == T

@@ -32,7 +32,7 @@ def test_scores_are_those_of_separate_passes(family, extra, settings, with_null,
     shared = share_prefixes(prompts)
     assert [members for _, members in shared] == [(0, 1, 2), (3,)]
     with torch.no_grad():
-        wanted = [
+        expected = [
             {
                 kind: read_head_scores(backbone, [p], HEADS, query_rows=kind, per_token=True)[0]
                 for kind in ("query", "suffix")
@@ -42,7 +42,7 @@ def test_scores_are_those_of_separate_passes(family, extra, settings, with_null,
         # The two prompts differ in their tails' number: one pass all the same.
         got = read_several_rows(backbone, [p for p, _ in shared], HEADS, kinds=["suffix", "query"], per_token=True)
     assert len(got) == 4
-    for a, b in zip(wanted, got, strict=True):
+    for a, b in zip(expected, got, strict=True):
         assert a["suffix"].query.max() > 0.01
         for kind in a:
             torch.testing.assert_close(b[kind].query, a[kind].query, atol=1e-6, rtol=1e-4)
@@ -88,7 +88,7 @@ def test_where_memory_is_out_queries_go_apart(tokenizer, monkeypatch):
     backbone = tiny_backbone("qwen3", tokenizer)
     lists = [candidates(f"query {n}", TEXTS) for n in range(5)]
     scorer = Scorer(backbone, HEADS)
-    wanted = scorer.score(lists)
+    expected = scorer.score(lists)
     texts = [(item.query.text, TEXTS) for item in lists]
     ((joined, _),) = share_prefixes(PromptBuilder(tokenizer).build_many(texts, with_null=True))
     fits = len(joined) - 1
@@ -103,7 +103,7 @@ def test_where_memory_is_out_queries_go_apart(tokenizer, monkeypatch):
     monkeypatch.setattr(list_reader_module, "read_head_scores", reading)
     got = scorer.score(lists)
     assert passes == [5, 2, 3]
-    for a, b in zip(wanted, got, strict=True):
+    for a, b in zip(expected, got, strict=True):
         assert b.ranking.scores == pytest.approx(a.ranking.scores, abs=1e-5)
     fits = 10
     with pytest.raises(torch.OutOfMemoryError):

@@ -16,7 +16,7 @@ from headrank.heads import GivenHeads, HeadsFile
 from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, ScorerSettings, StateSettings
 from headrank.pipeline import run_experiment
 from headrank.stages.align import align_key
-from headrank.stages.key_fields import LEFT_OUT, in_key, scorer_in_key
+from headrank.stages.key_fields import LEFT_OUT, key_content, scorer_key_content
 from headrank.stages.keys import heads_key, metrics_key, reranker_key, run_key, table_key
 from headrank.stages.lists import DataLoader
 from tests.pipelines import ALIGNMENT, files, no_model
@@ -126,7 +126,7 @@ def test_a_scorers_settings_change_what_depends_on_them(aligned, field, expected
 
 def test_the_seed_counts_for_shuffled_orders_and_the_power_for_residuals():
     def numbers(**options):
-        return scorer_in_key(dataclasses.asdict(ScorerSettings(**options)))
+        return scorer_key_content(dataclasses.asdict(ScorerSettings(**options)))
 
     assert numbers(seed=1) == numbers()
     assert numbers(seed=1, order="shuffled") != numbers(order="shuffled")
@@ -216,11 +216,11 @@ def test_settings_that_extend_others_lose_the_same():
     class Extended(BackboneSettings):
         pass
 
-    assert in_key(Extended(device="cuda")) == in_key(Extended()) != in_key(BackboneSettings())
+    assert key_content(Extended(device="cuda")) == key_content(Extended()) != key_content(BackboneSettings())
 
 
 def test_nested_settings_lose_what_is_left_out():
-    settings = in_key({"model": [BackboneSettings(device="cuda")], "other": 1})
-    assert settings == in_key({"model": [BackboneSettings()], "other": 1})
+    settings = key_content({"model": [BackboneSettings(device="cuda")], "other": 1})
+    assert settings == key_content({"model": [BackboneSettings()], "other": 1})
     assert "device" not in settings["model"][0]
     assert settings["model"][0]["dtype"] == "float32"

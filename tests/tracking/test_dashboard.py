@@ -59,7 +59,7 @@ def test_what_has_to_be_there_is_there(capsys):
     assert by_section["Middle zone"][:3] == [
         [f"pooled_selectivity/{system}/difference" for system in systems],
         [f"selectivity/sample_test/{system}/difference" for system in systems],
-        ["place", *(f"places/sample_test/{system}/difference" for system in systems)],
+        ["position", *(f"positions/sample_test/{system}/difference" for system in systems)],
     ]
     assert [f"metrics/sample_test/{system}/ndcg_10" for system in systems] in by_section["Ranking"]
     assert [f"homogenization/sample_test/{system}/entropy" for system in systems] in by_section["Homogenization"]

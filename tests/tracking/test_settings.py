@@ -13,7 +13,7 @@ from headrank.extras import MissingExtraError
 from headrank.run import CONFIG_FOLDER, tracker_from_config
 from headrank.tracking import NoTracker, WandbSettings
 from headrank.tracking.ledger import Ledger
-from headrank.tracking.names import check_names, logged, metric_key
+from headrank.tracking.names import check_names, metric_key, value_key
 from tests.tracking.conftest import WORDS
 from tests.tracking.offline import offline_runs
 
@@ -96,11 +96,11 @@ def test_what_one_offline_folder_holds_is_logged_again(tmp_path, before, after):
     again = Ledger(path, "a", offline=after)
     assert (again.run_id, again.epochs, again.results, again.files) == (first.run_id, 0, None, {})
     for name, value in (("epochs", 2), ("results", "key"), ("files", {"heads": "digest"})):
-        assert not again.whole
+        assert not again.complete
         again.save()
         assert path.read_text() == written, "a kill now loses nothing"
         setattr(again, name, value)
-    assert again.whole
+    assert again.complete
     again.save()
     assert json.loads(path.read_text())["offline"] is after
 
@@ -108,7 +108,7 @@ def test_what_one_offline_folder_holds_is_logged_again(tmp_path, before, after):
 def test_keys_are_what_can_be_sorted_by():
     assert metric_key("trec-dl-2019", "first stage", "ndcg@10") == "metrics/trec_dl_2019/first_stage/ndcg_10"
     assert metric_key("a/b", "c.d", "mrr@10") == "metrics/a_b/c_d/mrr_10"
-    assert logged("val/ndcg@10") == "val/ndcg_10"
+    assert value_key("val/ndcg@10") == "val/ndcg_10"
     check_names("systems", ["a", "b", "a"])
     with pytest.raises(ValueError, match="'zero-shot' and 'zero shot' have the same key"):
         check_names("systems", ["zero-shot", "zero shot"])

@@ -75,14 +75,14 @@ def test_selectivity_and_homogenization_are_those_of_the_json(run, metrics):
 
 
 def test_every_place_in_the_context_has_a_row(run, metrics):
-    rows = [row for row in run.history if "place" in row]
-    assert [row["place"] for row in rows] == [6.25, 18.75, 31.25, 43.75, 56.25, 68.75, 81.25, 93.75]
-    assert run.steps["places/*"] == "place"
+    rows = [row for row in run.history if "position" in row]
+    assert [row["position"] for row in rows] == [6.25, 18.75, 31.25, 43.75, 56.25, 68.75, 81.25, 93.75]
+    assert run.steps["positions/*"] == "position"
     for i, row in enumerate(rows):
         for name, key in SYSTEMS.items():
             zone = metrics["systems"][name]["middle_zone"]
             counts, interval = zone["positions"][i], zone["position_intervals"][i]
-            found = under(row, f"places/sample_test/{key}")
+            found = under(row, f"positions/sample_test/{key}")
             shares = {}
             for kind in ("relevant", "irrelevant"):
                 if counts[kind]:
@@ -91,7 +91,7 @@ def test_every_place_in_the_context_has_a_row(run, metrics):
                 shares["difference"] = shares["relevant"] - shares["irrelevant"]
             if interval is not None:
                 shares["low"], shares["high"] = interval
-            assert found == {f"places/sample_test/{key}/{part}": value for part, value in shares.items()}
+            assert found == {f"positions/sample_test/{key}/{part}": value for part, value in shares.items()}
 
 
 def test_training_curves_are_those_of_the_record(tracked, run):
@@ -162,7 +162,7 @@ def test_a_second_start_holds_everything_and_replaces_the_first(tracked, start, 
     assert second.folder != run.folder
     assert second.id == run.id
     assert [row for row in second.history if "epoch" in row] == [row for row in run.history if "epoch" in row]
-    assert [row for row in second.history if "place" in row] == [row for row in run.history if "place" in row]
+    assert [row for row in second.history if "position" in row] == [row for row in run.history if "position" in row]
     assert under(second.logged(), "metrics") == under(run.logged(), "metrics") != {}
     assert second.artifacts == run.artifacts
     assert second.summary["status/state"] == "finished"

@@ -6,7 +6,7 @@ import pytest
 
 from headrank.alignment import Preference, TrainedSettings, WeightedLosses
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
-from headrank.alignment.training import EpochRecord
+from headrank.alignment.training import EpochCsvWriter
 from headrank.experiment import MAIN_SYSTEM, DataSettings, Experiment, ReadingSettings, SystemSettings
 from headrank.heads import EntropyRegularized
 from headrank.model import BackboneSettings
@@ -48,7 +48,7 @@ def tracker(**changes):
 
 
 def test_an_interrupted_alignment_logs_each_epoch_once(tiny, monkeypatch):
-    write = EpochRecord.on_train_epoch_end
+    write = EpochCsvWriter.on_train_epoch_end
 
     def stop_in_the_second(self, trainer, module):
         write(self, trainer, module)  # recorded and tracked, not yet in a checkpoint: it will be trained again
@@ -56,7 +56,7 @@ def test_an_interrupted_alignment_logs_each_epoch_once(tiny, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochRecord, "on_train_epoch_end", stop_in_the_second)
+        patch.setattr(EpochCsvWriter, "on_train_epoch_end", stop_in_the_second)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             run_experiment(tiny, tracker())
     (first,) = offline_runs(tiny.folder)

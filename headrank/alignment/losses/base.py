@@ -74,7 +74,7 @@ class NoReference:
         return False
 
 
-def nothing(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
+def attached_zero(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
     """0 with a graph, so that backward() works: the loss of a list without information."""
     return z.sum() * 0
 

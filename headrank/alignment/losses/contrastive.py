@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing, relevant_passages
+from headrank.alignment.losses.base import ListwiseInput, NoReference, attached_zero, relevant_passages
 from headrank.settings import Ge, Gt, settings
 
 
@@ -89,7 +89,7 @@ class QRRankerLoss(NoReference):
         """The loss of one list."""
         relevant = relevant_passages(x.grades, self.relevance_threshold)
         if not len(x.z):
-            return nothing(x.z)
+            return attached_zero(x.z)
         lowest, width = x.z.amin(), x.z.amax() - x.z.amin()
         scaled = (x.z - lowest) / width / self.temperature if bool(width > 0) else x.z * 0
         return _contrast(scaled, relevant)
@@ -97,6 +97,6 @@ class QRRankerLoss(NoReference):
 
 def _contrast(logits: Float[Tensor, " docs"], relevant: Bool[Tensor, " docs"]) -> Float[Tensor, ""]:
     if not bool(relevant.any()) or bool(relevant.all()):
-        return nothing(logits)
+        return attached_zero(logits)
     rest = torch.logsumexp(logits[~relevant], 0)
     return -logsigmoid(logits[relevant] - rest).mean()

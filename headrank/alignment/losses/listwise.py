@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing
+from headrank.alignment.losses.base import ListwiseInput, NoReference, attached_zero
 from headrank.settings import Ge, Gt, settings
 
 
@@ -50,7 +50,7 @@ class ListMLE(NoReference):
         """The loss of one list."""
         levels = x.grades.unique()  # ascending
         if len(levels) < 2:
-            return nothing(x.z)
+            return attached_zero(x.z)
         costs = []
         for level in levels[1:]:
             tied, lower = x.z[x.grades == level], torch.logsumexp(x.z[x.grades < level], 0)
@@ -99,7 +99,7 @@ class LambdaRank(NoReference):
         """The loss of one list."""
         better, worse = (x.grades[:, None] > x.grades[None, :]).nonzero(as_tuple=True)
         if not len(better):
-            return nothing(x.z)
+            return attached_zero(x.z)
         gain = x.grades.to(x.z.dtype)
         discount = self._discount(torch.arange(len(gain), device=gain.device), gain.dtype)
         at_rank = discount[_ranks(x.z.detach(), x.grades)]

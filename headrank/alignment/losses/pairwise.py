@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from headrank.alignment.losses.base import ListwiseInput, nothing
+from headrank.alignment.losses.base import ListwiseInput, attached_zero
 from headrank.settings import Ge, Gt, settings
 
 
@@ -61,7 +61,7 @@ class Preference:
                 "pass reference, or set kappa to 0"
             )
         if not len(x.pairs):
-            return nothing(x.z)
+            return attached_zero(x.z)
         difference = x.z[better] - x.z[worse]
         if self.needs_reference and x.reference is not None:
             reference = x.reference.detach().to(x.z.dtype)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headrank.alignment.losses.base import ListwiseInput, NoReference, nothing
+from headrank.alignment.losses.base import ListwiseInput, NoReference, attached_zero
 from headrank.ranking import middle_zone
 from headrank.settings import Ge, Gt, settings
 
@@ -83,7 +83,7 @@ class Spread(NoReference):
         """The loss of one list."""
         zone = x.z[middle_zone(len(x.z))]
         if len(zone) < 2:
-            return nothing(x.z)
+            return attached_zero(x.z)
         return torch.relu(self.sigma0 - zone.std(correction=0)) ** 2
 
 
@@ -114,4 +114,4 @@ class NoLoss(NoReference):
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
         """0."""
-        return nothing(x.z)
+        return attached_zero(x.z)

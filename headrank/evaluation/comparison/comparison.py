@@ -79,7 +79,7 @@ def main_table(variants: Variants, metric: str) -> Table:
             means = [mean([v for v in row if v is not None]) if None not in row else None for row in each]
             columns = [*zip(*each, strict=True), *([means] if averaged else [])]
             rows.append((variant.name, system, [variant.statistics(column) for column in columns]))
-    rows = _once(rows, variants)
+    rows = _merge_constant_rows(rows, variants)
     spreads = any(spread is not None for *_, cells in rows for _, spread, _ in cells)
     columns = [*_key_columns(variants), Column("System")]
     for name in [*benchmarks, *(["Mean"] if averaged else [])]:
@@ -152,20 +152,20 @@ def _systems(variant: Variant) -> list[str]:
     return list(dict.fromkeys(name for run in variant.runs for result in run.results for name in result.systems))
 
 
-def _once(rows: list[_Row], variants: Variants) -> list[_Row]:
+def _merge_constant_rows(rows: list[_Row], variants: Variants) -> list[_Row]:
     """Merge the rows of each system that has equal results in every variant; merged rows come first."""
     by_system: dict[str, list[_Row]] = {}
     for row in rows:
         by_system.setdefault(row[1], []).append(row)
     name = (ALL_RUNS, *[None] * (len(variants.keys) - 1))
-    total, alike = len(variants.variants), []
+    total, merged = len(variants.variants), []
     for system, found in by_system.items():
         values = [[value for value, *_ in cells] for *_, cells in found]
         if 1 < total == len(found) == values.count(values[0]):
             runs = sum(len(variant.runs) for variant in variants.variants)
-            alike.append((name, system, [(value, None, runs) for value in values[0]]))
-    once = {system for _, system, _ in alike}
-    return alike + [row for row in rows if row[1] not in once]
+            merged.append((name, system, [(value, None, runs) for value in values[0]]))
+    constant = {system for _, system, _ in merged}
+    return merged + [row for row in rows if row[1] not in constant]
 
 
 def _key_columns(variants: Variants) -> list[Column]:

@@ -12,7 +12,7 @@ from headrank.evaluation.report.formatting import Value
 from headrank.evaluation.run_folder import CollectedRun
 
 SEED = "seed"
-_PLACES = "paths."  # paths do not affect results
+_PATH_KEYS = "paths."  # paths do not affect results
 _MOST_KEYS = 4  # of the configuration in a name, if overrides are equal; with more keys the folder is the clearer name
 
 
@@ -48,7 +48,7 @@ def make_variants(runs: Sequence[CollectedRun]) -> Variants:
     seeded = _seed_keys(runs)
     groups: dict[Any, list[CollectedRun]] = {}
     for number, run in enumerate(runs):
-        rest = {k: v for k, v in run.config.items() if k not in seeded and not k.startswith(_PLACES)}
+        rest = {k: v for k, v in run.config.items() if k not in seeded and not k.startswith(_PATH_KEYS)}
         key: Any = repr(sorted(rest.items())) if run.config else number
         if run.seed in [other.seed for other in groups.get(key, [])]:
             key = (key, number)
@@ -83,7 +83,7 @@ def _differing(settings: Sequence[dict[str, Any]], without: set[str]) -> list[st
         key
         for key in keys
         if key not in without
-        and not key.startswith(_PLACES)
+        and not key.startswith(_PATH_KEYS)
         and any(one.get(key) != settings[0].get(key) or (key in one) != (key in settings[0]) for one in settings)
     ]
 

@@ -25,7 +25,7 @@ from headrank.evaluation.measures.selectivity import ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Qrels, Run, middle_zone
 
 BINS = 8  # equal parts of the context; the zone is exactly bins 2 to 5, a quarter is two neighbouring bins
-PLACES = BINS - 1  # overlapping quarters of the context; each starts an eighth after the previous one
+QUARTERS = BINS - 1  # overlapping quarters of the context; each starts an eighth after the previous one
 NEARLY_EQUAL = 0.01  # of the list's range of scores
 
 
@@ -70,7 +70,7 @@ def homogenization(context: ContextScores) -> Homogenization:
     return Homogenization(deviation, entropy, nearly_equal)
 
 
-def spread_by_place(context: ContextScores) -> tuple[float | None, ...]:
+def spread_by_quarter(context: ContextScores) -> tuple[float | None, ...]:
     """The standard deviation of z within each quarter of the context, divided by that of the whole list.
 
     Returns:
@@ -78,14 +78,14 @@ def spread_by_place(context: ContextScores) -> tuple[float | None, ...]:
         are equal or the context has no scores.
     """
     if context.scores is None:
-        return (None,) * PLACES
+        return (None,) * QUARTERS
     scores = np.asarray(context.scores, dtype=np.float64)
-    n, whole = len(scores), float(scores.std()) if len(scores) else 0.0
+    n, list_std = len(scores), float(scores.std()) if len(scores) else 0.0
     bins = BINS * np.arange(n) // max(1, n)
     values: list[float | None] = []
-    for place in range(PLACES):
-        inside = scores[(bins == place) | (bins == place + 1)]
-        values.append(float(inside.std()) / whole if inside.size > 1 and whole > 0 else None)
+    for quarter in range(QUARTERS):
+        inside = scores[(bins == quarter) | (bins == quarter + 1)]
+        values.append(float(inside.std()) / list_std if inside.size > 1 and list_std > 0 else None)
     return tuple(values)
 
 
@@ -110,7 +110,7 @@ class MiddleZone:
     positions: counts over all lists for each of 8 equal parts of the context, from first to last.
     position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
     homogenization: averaged over lists. per_list: homogenization of each list, in the order of `zone`.
-    spread: `spread_by_place` of each list, in the order of `zone`.
+    spread: `spread_by_quarter` of each list, in the order of `zone`.
     lists: number of measured lists. short_lists: number of lists left out because they have fewer than 4 passages.
     """
 
@@ -143,7 +143,7 @@ def measure_middle_zone(
     check_threshold(relevance_threshold)
     zone: list[ZoneCounts] = []
     parts: list[list[ZoneCounts]] = [[] for _ in range(BINS)]
-    alike: list[Homogenization] = []
+    per_list: list[Homogenization] = []
     spread: list[tuple[float | None, ...]] = []
     seen: set[str] = set()
     for context in contexts:
@@ -159,16 +159,16 @@ def measure_middle_zone(
         for i, part in enumerate(parts):
             part.append(sum((c for position, c in enumerate(counts) if BINS * position // n == i), ZoneCounts()))
         zone.append(sum(counts[middle_zone(n)], ZoneCounts()))
-        alike.append(homogenization(context))
-        spread.append(spread_by_place(context))
+        per_list.append(homogenization(context))
+        spread.append(spread_by_quarter(context))
     return MiddleZone(
         zone=tuple(zone),
         positions=tuple(sum(part, ZoneCounts()) for part in parts),
         position_intervals=tuple(one.interval for one in selectivities(parts, seed=seed)),
-        homogenization=_average(alike),
+        homogenization=_average(per_list),
         lists=len(zone),
         short_lists=len(contexts) - len(zone),
-        per_list=tuple(alike),
+        per_list=tuple(per_list),
         spread=tuple(spread),
     )
 

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, macro_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import mean
-from headrank.evaluation.measures.middle_zone import PLACES, MiddleZone
+from headrank.evaluation.measures.middle_zone import QUARTERS, MiddleZone
 from headrank.evaluation.measures.results import BenchmarkResult, system_names
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
 from headrank.evaluation.measures.significance import TIE, Comparison, compare, holm
 
-ALIKE = ("deviation", "entropy", "nearly_equal")
-MEASURES = ("selectivity", *ALIKE)
+HOMOGENIZATION = ("deviation", "entropy", "nearly_equal")
+MEASURES = ("selectivity", *HOMOGENIZATION)
 """Selectivity (a difference of shares) and the three measures of homogenization."""
 
 
@@ -27,7 +27,7 @@ MEASURES = ("selectivity", *ALIKE)
 class _Pooled:
     zones: tuple[MiddleZone, ...]
 
-    def alike(self, measure: str) -> list[float | None]:
+    def homogenization(self, measure: str) -> list[float | None]:
         return [getattr(one, measure) for zone in self.zones for one in zone.per_list]
 
     @property
@@ -52,7 +52,9 @@ def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str,
     if pooled is None:
         return {}
     found = selectivity(pooled.counts)
-    estimates: dict[str, Estimate | None] = {measure: mean_estimate(pooled.alike(measure)) for measure in ALIKE}
+    estimates: dict[str, Estimate | None] = {
+        measure: mean_estimate(pooled.homogenization(measure)) for measure in HOMOGENIZATION
+    }
     if found.difference is not None:
         estimates["selectivity"] = Estimate(found.difference, found.interval, len(pooled.counts))
     return {measure: e for measure in MEASURES if (e := estimates.get(measure)) is not None}
@@ -64,19 +66,22 @@ def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) ->
     if first is None or second is None or len(first.counts) != len(second.counts):
         return {}
     changes = {"selectivity": selectivity_change(first.counts, second.counts)}
-    changes |= {measure: change_estimate(first.alike(measure), second.alike(measure)) for measure in ALIKE}
+    changes |= {
+        measure: change_estimate(first.homogenization(measure), second.homogenization(measure))
+        for measure in HOMOGENIZATION
+    }
     return {measure: e for measure, e in changes.items() if e is not None}
 
 
 def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Estimate | None]:
-    """The spread of scores in each quarter of the context (`spread_by_place`), from first to last.
+    """The spread of scores in each quarter of the context (`spread_by_quarter`), from first to last.
 
     Returns:
         One value per quarter; empty if the system was not measured on every benchmark.
     """
     pooled = _pool(results, system)
     lists = [] if pooled is None else [spread for zone in pooled.zones for spread in zone.spread]
-    return [mean_estimate([spread[place] for spread in lists]) for place in range(PLACES)] if lists else []
+    return [mean_estimate([spread[quarter] for spread in lists]) for quarter in range(QUARTERS)] if lists else []
 
 
 def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:

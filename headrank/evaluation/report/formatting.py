@@ -24,7 +24,7 @@ class Form(StrEnum):
     NUMBER = "number"  # in any unit, three significant digits: 1.23
 
 
-def written(value: Value, form: Form) -> str:
+def format_value(value: Value, form: Form) -> str:
     """Format a value; None is a dash.
 
     Raises:
@@ -58,9 +58,9 @@ def one_line(text: str, longest: int = _LONGEST_NAME) -> str:
     return flat if len(flat) <= longest else flat[: longest - 1] + "…"
 
 
-def _decimal(value: float, places: int, *, sign: bool = False) -> str:
+def _decimal(value: float, decimals: int, *, sign: bool = False) -> str:
     """Fixed decimals without a leading zero. A number that rounds to 0 has no sign."""
-    text = f"{value:{'+' if sign else ''}.{places}f}"
+    text = f"{value:{'+' if sign else ''}.{decimals}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
     return re.sub(r"^([+-]?)0\.", r"\1.", text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from headrank.evaluation.measures.metrics import Metric, mean
 from headrank.evaluation.measures.results import BenchmarkResult
 from headrank.evaluation.measures.suite import SuiteComparison, compare_systems
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.report.table import markdown_text
 
 
@@ -15,12 +15,12 @@ def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
     with_main = [result for result in results if main in result.systems]
     after = mean([result.systems[main].means[metric] for result in with_main])
     where = one_line(with_main[0].name) if len(with_main) == 1 else f"average over {len(with_main)} benchmarks"
-    start = f"{one_line(main)} reaches {label} {written(after, Form.METRIC)} on {where}"
+    start = f"{one_line(main)} reaches {label} {format_value(after, Form.METRIC)} on {where}"
     compared = compare_systems(results, metric, main, reference)
     if compared is None:
         return f"{start}; no other system was measured."
-    start += f", {one_line(reference)} {written(compared.before, Form.METRIC)} "
-    start += f"({written(compared.after - compared.before, Form.CHANGE)}"
+    start += f", {one_line(reference)} {format_value(compared.before, Form.METRIC)} "
+    start += f"({format_value(compared.after - compared.before, Form.CHANGE)}"
     if len(compared.parts) == 1:
         (part,) = compared.parts
         verdict = "significant" if part.significant else "not significant"
@@ -33,10 +33,11 @@ def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> 
     compared = compare_systems(results, metric, main, results[0].reference)
     lines = []
     for part in compared.parts if compared else ():
-        before, after = written(part.before, Form.METRIC), written(part.after, Form.METRIC)
+        before, after = format_value(part.before, Form.METRIC), format_value(part.after, Form.METRIC)
         names = [markdown_text(one_line(name)) for name in (part.benchmark, results[0].reference, main)]
         lines.append(
-            f"- {names[0]}: {names[1]} {before} → {names[2]} {after} ({written(part.test.difference, Form.CHANGE)}, "
+            f"- {names[0]}: {names[1]} {before} → {names[2]} {after} "
+            f"({format_value(part.test.difference, Form.CHANGE)}, "
             f"{p_text(part.p_holm)}; {part.test.wins} won, {part.test.ties} tied, {part.test.losses} lost of "
             f"{part.queries} queries)"
         )
@@ -45,7 +46,7 @@ def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> 
 
 def p_text(p: float) -> str:
     """`p .030` or `p <.001`."""
-    return f"p {written(p, Form.P)}"
+    return f"p {format_value(p, Form.P)}"
 
 
 def _verdict(compared: SuiteComparison) -> str:

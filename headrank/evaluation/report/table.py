@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from headrank.evaluation.report.formatting import MISSING, Form, Number, Value, written
+from headrank.evaluation.report.formatting import MISSING, Form, Number, Value, format_value
 
 
 class Shape(StrEnum):
@@ -41,8 +41,8 @@ class Column:
     def text(self, value: Value) -> str:
         """The text of a value, not escaped."""
         if not isinstance(value, tuple):
-            return written(value, self.form)
-        parts = [written(part, self.form) for part in value]
+            return format_value(value, self.form)
+        parts = [format_value(part, self.form) for part in value]
         if self.shape is Shape.PAIR:
             return " → ".join(parts)
         if self.shape is Shape.TALLY:

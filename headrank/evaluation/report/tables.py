@@ -9,7 +9,7 @@ from headrank.evaluation.measures.metrics import Metric, mean
 from headrank.evaluation.measures.middle_zone import BINS
 from headrank.evaluation.measures.results import BenchmarkResult, system_names
 from headrank.evaluation.measures.selectivity import Selectivity
-from headrank.evaluation.measures.suite import ALIKE, SuiteComparison, compare_systems, pooled_selectivity
+from headrank.evaluation.measures.suite import HOMOGENIZATION, SuiteComparison, compare_systems, pooled_selectivity
 from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
 from headrank.evaluation.report.formatting import Form, Value, one_line
 from headrank.evaluation.report.table import Column, Layout, Table
@@ -179,7 +179,7 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
                 zone, short = system.middle_zone, max(short, system.middle_zone.short_lists)
                 measured.append(system.selectivity)
                 record: dict[str, Value] = {"benchmark": result.name, "system": name}
-                for measure in ALIKE:
+                for measure in HOMOGENIZATION:
                     found = mean_estimate([getattr(one, measure) for one in zone.per_list])
                     value = getattr(zone.homogenization, measure)  # without interval if values per list were not kept
                     record[measure] = found.cells if found else None if value is None else (value, None, None)
@@ -232,7 +232,7 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
         "Share of relevant and irrelevant passages in that part of the context that reach the top quartile, and their "
         "difference in percentage points with its bootstrap interval over queries."
     )
-    return Table("positions", "Selectivity by place in the context", columns, tuple(rows), note)
+    return Table("positions", "Selectivity by position in the context", columns, tuple(rows), note)
 
 
 def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:

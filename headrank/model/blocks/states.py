@@ -120,7 +120,7 @@ def compute_states(
     prompt = Prompt(tuple(prefix), (), (), blocks=tuple(spans))
     positions = [*range(len(opening)), *(len(opening) + i for ids in blocks for i in range(len(ids)))]
     ids, at = torch.tensor([prefix], device=backbone.device), torch.tensor([positions], device=backbone.device)
-    device, cache, group = backbone.device, _Kept(), backbone.heads_per_layer // shape.kv_heads
+    device, cache, group = backbone.device, _RecordingCache(), backbone.heads_per_layer // shape.kv_heads
     backbone.model(
         input_ids=ids,
         position_ids=at,
@@ -140,7 +140,7 @@ def compute_states(
     return results
 
 
-class _Kept(DynamicCache):
+class _RecordingCache(DynamicCache):
     """Records the keys and values of a pass, layer by layer."""
 
     def __init__(self) -> None:

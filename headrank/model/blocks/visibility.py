@@ -1,6 +1,6 @@
-"""Visibility in one pass: an owner for each token, and the rule from which all masks are built.
+"""Groups of tokens in a pass, and the rule from which all attention masks are built.
 
-A token attends causally to tokens of its owner and to shared tokens; tail tokens also attend to the whole prefix.
+A token attends causally to tokens of its own group and to shared tokens; tail tokens also attend to the whole prefix.
 With full attention the whole prefix is shared, with blocks only the opening.
 """
 
@@ -12,30 +12,30 @@ from torch import Tensor
 
 from headrank.model.prompt import Prompt
 
-SHARED = 0  # block n has owner n + 1
+SHARED = 0  # block n is group n + 1
 PADDING = -1  # attends to padding and shared tokens; only padding attends to it
-FIRST_TAIL = -2  # tail u has owner -2 - u
+FIRST_TAIL = -2  # tail u is group -2 - u
 
 
-def prefix_owners(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
-    """The owners of the tokens of a prefix, padded to `length`."""
-    owners = torch.full((length,), PADDING)
-    owners[: len(prompt.prefix)] = SHARED
+def prefix_groups(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
+    """The group of each token of a prefix, padded to `length`."""
+    groups = torch.full((length,), PADDING)
+    groups[: len(prompt.prefix)] = SHARED
     for n, (start, end) in enumerate(prompt.blocks):
-        owners[start:end] = n + 1
-    return owners
+        groups[start:end] = n + 1
+    return groups
 
 
-def tail_owners(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
-    """The owners of consecutive tails of these lengths, padded to `length`."""
-    owners = torch.full((length,), PADDING)
+def tail_groups(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
+    """The group of each token of consecutive tails of these lengths, padded to `length`."""
+    groups = torch.full((length,), PADDING)
     at = 0
     for u, size in enumerate(lengths):
-        owners[at : at + size] = FIRST_TAIL - u
+        groups[at : at + size] = FIRST_TAIL - u
         at += size
-    return owners
+    return groups
 
 
-def may_see(seer: Int[Tensor, "..."], seen: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
-    """Whether tokens with owner `seer` may attend to earlier tokens with owner `seen`. Shapes broadcast."""
-    return (seer == seen) | (seen == SHARED) | ((seer <= FIRST_TAIL) & (seen > SHARED))
+def may_attend(query: Int[Tensor, "..."], key: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """Whether a token of group `query` may attend to an earlier token of group `key`. Shapes broadcast."""
+    return (query == key) | (key == SHARED) | ((query <= FIRST_TAIL) & (key > SHARED))

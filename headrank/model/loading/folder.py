@@ -35,12 +35,12 @@ _SMALL = ["*.json", "*.txt", "*.model", "*.jinja"]  # everything but the weights
 _OTHER_FORMATS = ["onnx/*", "openvino/*", "original/*"]  # weights in formats that transformers does not read
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
-Find = Callable[[str], Path | None]
+FindFile = Callable[[str], Path | None]
 """Returns the path of one of a model's files, or None if it is absent."""
 
 
-def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (CONFIG, TOKENIZER, WEIGHTS)) -> Path:
-    """The local folder of a model, with at least the files in `needs` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
+def model_folder(model: str, revision: str | None, *, required: tuple[str, ...] = (CONFIG, TOKENIZER, WEIGHTS)) -> Path:
+    """The local folder of a model, with at least the files in `required` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
 
     model: the embedded model's name, a folder, or a hub id. revision: of a hub id; None is the hub's main branch.
 
@@ -51,13 +51,13 @@ def model_folder(model: str, revision: str | None, *, needs: tuple[str, ...] = (
         return embedded_model_folder()
     path = Path(model).expanduser()
     if is_local(model):
-        return _complete_folder(path, needs)
+        return _complete_folder(path, required)
     _refuse_near_miss(model)
     try:
         validate_repo_id(model)
     except HFValidationError as error:
         raise MissingModelError(f"model {model!r} is neither a folder nor a hub id: {error}") from error
-    return _snapshot(model, revision, needs)
+    return _snapshot(model, revision, required)
 
 
 def is_local(model: str) -> bool:
@@ -66,10 +66,10 @@ def is_local(model: str) -> bool:
     return path.is_dir() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
 
 
-def missing_files(find: Find, needs: tuple[str, ...]) -> tuple[str, ...]:
-    """The needed files that are absent, in the order of `needs`."""
+def missing_files(find: FindFile, required: tuple[str, ...]) -> tuple[str, ...]:
+    """The needed files that are absent, in the order of `required`."""
     missing: list[str] = []
-    for need in needs:
+    for need in required:
         if need == TOKENIZER:
             missing += [] if any(all(find(name) for name in names) for names in TOKENIZER_FILES) else [TOKENIZER]
         elif need == WEIGHTS:
@@ -79,7 +79,7 @@ def missing_files(find: Find, needs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def weight_names(find: Find) -> list[str]:
+def weight_names(find: FindFile) -> list[str]:
     """The names of a model's weight files: one file, or the shards listed in its index.
 
     Raises `ModelError` if the index is damaged.
@@ -99,12 +99,12 @@ def weight_names(find: Find) -> list[str]:
         ) from error
 
 
-def in_folder(folder: Path) -> Find:
+def in_folder(folder: Path) -> FindFile:
     """Finds files in a folder."""
     return lambda name: folder / name if (folder / name).is_file() else None
 
 
-def in_cache(model: str, revision: str | None) -> Find:
+def in_cache(model: str, revision: str | None) -> FindFile:
     """Finds files of a hub model in the hub's cache, without network access."""
 
     def find(name: str) -> Path | None:
@@ -117,10 +117,10 @@ def in_cache(model: str, revision: str | None) -> Find:
     return find
 
 
-def _complete_folder(path: Path, needs: tuple[str, ...]) -> Path:
+def _complete_folder(path: Path, required: tuple[str, ...]) -> Path:
     if not path.is_dir():
         raise MissingModelError(f"model folder {path} does not exist")
-    missing = missing_files(in_folder(path), needs)
+    missing = missing_files(in_folder(path), required)
     if CONFIG in missing:
         raise MissingModelError(f"model folder {path} has no {CONFIG}: it is not a Hugging Face model folder")
     if missing:
@@ -137,13 +137,13 @@ def _refuse_near_miss(model: str) -> None:
         raise ModelError(f"no model {model!r}: did you mean {EMBEDDED_MODEL!r}, the embedded model?")
 
 
-def _snapshot(model: str, revision: str | None, needs: tuple[str, ...]) -> Path:
+def _snapshot(model: str, revision: str | None, required: tuple[str, ...]) -> Path:
     pinned = revision is not None and _COMMIT.fullmatch(revision)
     commit = revision if pinned and revision is not None else _commit(model, revision)
     cache = Path(constants.HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
-    if missing_files(in_cache(model, commit), needs):
-        _download(model, commit, needs)
-    missing = missing_files(in_cache(model, commit), needs)
+    if missing_files(in_cache(model, commit), required):
+        _download(model, commit, required)
+    missing = missing_files(in_cache(model, commit), required)
     if missing:
         raise MissingModelError(
             f"model {model!r} at {commit} has no {', '.join(missing)} on the Hugging Face hub. Weights are read as "
@@ -178,15 +178,15 @@ def _commit(model: str, revision: str | None) -> str:
         return commit
 
 
-def _download(model: str, commit: str, needs: tuple[str, ...]) -> None:
+def _download(model: str, commit: str, required: tuple[str, ...]) -> None:
     logger.info("downloading %s at %s from the Hugging Face hub", model, commit)
     try:
         if constants.HF_HUB_OFFLINE:
             raise ConnectionError("HF_HUB_OFFLINE is set")
         HfApi().model_info(model, revision=commit, timeout=TIMEOUT)  # fails fast, without the download's retries
-        small = [CONFIG] if needs == (CONFIG,) else _SMALL
+        small = [CONFIG] if required == (CONFIG,) else _SMALL
         snapshot_download(model, revision=commit, allow_patterns=small, ignore_patterns=_OTHER_FORMATS)
-        if WEIGHTS in needs:
+        if WEIGHTS in required:
             find = in_cache(model, commit)
             snapshot_download(model, revision=commit, allow_patterns=[*weight_names(find), *_module_weights(find)])
     except ModelError:
@@ -195,7 +195,7 @@ def _download(model: str, commit: str, needs: tuple[str, ...]) -> None:
         raise _unavailable(model, commit, error) from error
 
 
-def _module_weights(find: Find) -> list[str]:
+def _module_weights(find: FindFile) -> list[str]:
     """The weights of sentence-transformers modules, which lie in subfolders of the repository."""
     modules = find("modules.json")
     paths = [] if modules is None else [module["path"] for module in read_json(modules)]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrank.evaluation import measure_middle_zone
-from headrank.evaluation.measures.middle_zone import BINS, PLACES, homogenization, spread_by_place
+from headrank.evaluation.measures.middle_zone import BINS, QUARTERS, homogenization, spread_by_quarter
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivities, selectivity
 from headrank.ranking import ContextScores, Ranking, middle_zone
 
@@ -202,7 +202,7 @@ def test_values_of_each_list_are_kept():
     rankings = {"q": ranking, "s": Ranking.from_scores("s", ("a",), (1.0,))}
     zone = measure_middle_zone([first, short], rankings, {})
     assert zone.per_list == (homogenization(first),)
-    assert zone.spread == (spread_by_place(first),)
+    assert zone.spread == (spread_by_quarter(first),)
 
 
 def test_spread_by_place_by_hand():
@@ -211,14 +211,14 @@ def test_spread_by_place_by_hand():
     context, _ = listed(scores)
     whole = float(np.std(scores))
     expected = [0.5, 1.0, 0.0, 0.0, 1.0, 2.0, 4.5]
-    assert spread_by_place(context) == pytest.approx([value / whole for value in expected])
+    assert spread_by_quarter(context) == pytest.approx([value / whole for value in expected])
 
 
 @pytest.mark.parametrize("scores", [[1.0] * 8, [1.0, 2.0, 3.0, 4.0], []])
 def test_spread_by_place_where_there_is_none(scores):
     # scores all the same; and four passages, of which no quarter holds two
     context, _ = listed(scores)
-    assert spread_by_place(context) == (None,) * PLACES
+    assert spread_by_quarter(context) == (None,) * QUARTERS
 
 
 def test_a_ranking_may_hold_more_than_the_list():

@@ -132,7 +132,7 @@ def test_a_report_of_very_little(write, make_benchmark, make_run, tmp_path):
     assert not (tmp_path / "tables" / "changes.csv").exists()
 
 
-def test_places_in_the_context_are_a_table_of_the_page(write, make_benchmark, tmp_path):
+def test_positions_in_the_context_are_a_table_of_the_page(write, make_benchmark, tmp_path):
     markdown, html = write()
     header, *rows = (tmp_path / "tables/positions.csv").read_text().splitlines()
     assert header.endswith("Relevant %,Irrelevant %,Selectivity,95 % from,to")
@@ -143,7 +143,7 @@ def test_places_in_the_context_are_a_table_of_the_page(write, make_benchmark, tm
     expected = [100 * zone.positions[2].difference, *(100 * bound for bound in zone.position_intervals[2])]
     assert [float(value) for value in third[6:]] == pytest.approx(expected)
     assert "tables/positions.csv" in markdown
-    assert "<details><summary>Selectivity by place in the context</summary>" in html
+    assert "<details><summary>Selectivity by position in the context</summary>" in html
 
 
 def test_another_metric_and_system_can_lead(write, make_run):

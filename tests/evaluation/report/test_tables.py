@@ -20,7 +20,7 @@ from headrank.evaluation import (
     suite_table,
 )
 from headrank.evaluation.measures.results import check_results
-from headrank.evaluation.report.formatting import Form, written
+from headrank.evaluation.report.formatting import Form, format_value
 from headrank.evaluation.report.summary import change_lines, headline
 from headrank.evaluation.report.table import Column, Table
 from headrank.evaluation.report.tables import training_table
@@ -85,7 +85,7 @@ def test_changes_show_before_and_after_and_the_mean_over_benchmarks(make_benchma
     won = column(table, "Won")
     assert won[2] == won[0] + won[1]
     rows = parsed(table.to_markdown())
-    first = [written(of["ndcg@10"], Form.METRIC) for of in (means["first stage"][0], means["headrank"][0])]
+    first = [format_value(of["ndcg@10"], Form.METRIC) for of in (means["first stage"][0], means["headrank"][0])]
     assert rows[1][3] == " → ".join(first)
 
 
@@ -143,7 +143,7 @@ def test_there_are_no_changes_without_a_second_system(make_benchmark):
 
 def test_sentences_say_what_the_numbers_say(make_benchmark):
     one, two = make_benchmark("a", seed=1), make_benchmark("b", seed=2)
-    means = [written(one.systems[s].means["ndcg@10"], Form.METRIC) for s in ("first stage", "headrank")]
+    means = [format_value(one.systems[s].means["ndcg@10"], Form.METRIC) for s in ("first stage", "headrank")]
     sentence = headline([one], "ndcg@10", "headrank")
     assert sentence.startswith(f"headrank reaches nDCG@10 {means[1]} on a, first stage {means[0]} (+")
     assert ", significant over 30 queries)." in sentence

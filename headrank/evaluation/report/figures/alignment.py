@@ -9,7 +9,7 @@ from headrank.evaluation.measures.bootstrap import Estimate
 from headrank.evaluation.measures.suite import pooled_selectivity, zone_changes, zone_estimates
 from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import INK, SOFT, interval_mark, svg, system_colours
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults
 
 PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, better side
@@ -37,7 +37,7 @@ class AlignmentEffect:
         if "selectivity" not in changes or "selectivity" not in found[run.main]:
             return None
         colours = system_colours(run)
-        seen = _what_is_seen(found[run.before]["selectivity"], found[run.main]["selectivity"], changes["selectivity"])
+        seen = _headline(found[run.before]["selectivity"], found[run.main]["selectivity"], changes["selectivity"])
         numbers = _numbers(found[run.before], found[run.main], changes)
 
         def draw(canvas: Canvas) -> None:
@@ -76,7 +76,7 @@ def _row(ax: Axes, y: int, estimate: Estimate | None, colour: str, panel: tuple)
     interval = None if estimate.interval is None else (scale * estimate.interval[0], scale * estimate.interval[1])
     interval_mark(ax, scale * estimate.value, y, interval, colour, size=7.5)
     ax.annotate(
-        written(estimate.value, form),
+        format_value(estimate.value, form),
         (scale * estimate.value, y),
         (0, 7),
         textcoords="offset points",
@@ -101,8 +101,8 @@ def _frame(ax: Axes, panel: tuple) -> None:
         ax.axvline(0, color=SOFT, linestyle=":", linewidth=1, zorder=0)
 
 
-def _what_is_seen(before: Estimate, after: Estimate, change: Estimate) -> str:
-    numbers = f"{written(before.value, Form.POINTS)} to {written(after.value, Form.POINTS)} points"
+def _headline(before: Estimate, after: Estimate, change: Estimate) -> str:
+    numbers = f"{format_value(before.value, Form.POINTS)} to {format_value(after.value, Form.POINTS)} points"
     if change.interval is not None and change.interval[0] > 0:
         return f"Alignment raises selectivity in the middle zone: from {numbers}"
     if change.interval is not None and change.interval[1] < 0:
@@ -115,7 +115,7 @@ def _numbers(before: dict[str, Estimate], after: dict[str, Estimate], changes: d
     parts = []
     for (measure, title, _, _, form, _), unit in zip(PANELS, (" points", "", "", " %"), strict=True):
         if measure in changes:
-            values = [written(x[measure].value, form) for x in (before, after)]
+            values = [format_value(x[measure].value, form) for x in (before, after)]
             signed = {Form.PERCENT: Form.POINTS, Form.METRIC: Form.CHANGE}.get(form, form)
             change, *ends = (_signed(x, signed) for x in (changes[measure].value, *(changes[measure].interval or ())))
             interval = f", 95 % interval {ends[0]} to {ends[1]}" if ends else ""
@@ -125,5 +125,5 @@ def _numbers(before: dict[str, Estimate], after: dict[str, Estimate], changes: d
 
 def _signed(value: float, form: Form) -> str:
     """A change as text, with its sign in every form."""
-    text = written(value, form)
+    text = format_value(value, form)
     return f"+{text}" if form is Form.NUMBER and value > 0 else text

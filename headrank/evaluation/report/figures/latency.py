@@ -9,7 +9,7 @@ from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
 from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import GREY, svg, system_colours
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults, run_labels
 
 WIDE = 8  # ratio of slowest to fastest above which the axis is logarithmic
@@ -74,7 +74,7 @@ class LatencyQuality:
             svg(draw, 8.4, 3.6),
             f"{label}, with 95 % bootstrap intervals over queries, against wall time per query on this run's machine: "
             "tokenisation, forward pass and scores, without loading the model. "
-            + "; ".join(f"{name} {written(seconds, Form.NUMBER)} s" for seconds, _, name, *_ in points)
+            + "; ".join(f"{name} {format_value(seconds, Form.NUMBER)} s" for seconds, _, name, *_ in points)
             + ".",
         )
 

@@ -10,7 +10,7 @@ from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
 from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import BLUE, GREY, svg
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults
 
 IGNORED_KEYS = ("name", "paths", "report", "debug")  # keys of the configuration that may differ as well
@@ -41,7 +41,7 @@ class OrderSensitivity:
                     ax.plot([x, x], estimate.interval, color=BLUE, linewidth=2.2)
                 ax.plot(x, estimate.value, "o", color=BLUE, markersize=7)
                 ax.annotate(
-                    written(estimate.value, Form.METRIC), (x, estimate.value), (9, 0), textcoords="offset points",
+                    format_value(estimate.value, Form.METRIC), (x, estimate.value), (9, 0), textcoords="offset points",
                     va="center",
                 )  # fmt: skip
             if reference is not None:
@@ -59,7 +59,7 @@ class OrderSensitivity:
             svg(draw, 8.4, 3.2),
             f"{label} of {one_line(first.main)} on the same lists in different context orders, with 95 % bootstrap "
             "intervals over queries. The best and the worst order differ by "
-            f"{written(max(values) - min(values), Form.METRIC)}.",
+            f"{format_value(max(values) - min(values), Form.METRIC)}.",
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure as Canvas
 
-from headrank.evaluation.measures.middle_zone import BINS, PLACES
+from headrank.evaluation.measures.middle_zone import BINS, QUARTERS
 from headrank.evaluation.measures.selectivity import ZoneCounts
 from headrank.evaluation.measures.suite import spread_estimates
 from headrank.evaluation.report.figure import Drawing
@@ -36,15 +36,15 @@ class PositionShares:
         colours = system_colours(runs[0])
 
         def draw(canvas: Canvas) -> None:
-            places = [100 * (i + 0.5) / BINS for i in range(BINS)]
+            positions = [100 * (i + 0.5) / BINS for i in range(BINS)]
             for ax, kind in zip(canvas.subplots(1, 2, sharey=True), ("relevant", "irrelevant"), strict=True):
                 ax.axvspan(25, 75, color=ZONE, zorder=0)
                 ax.axhline(100 * RANDOM, color=GREY, linestyle=":", linewidth=1, zorder=1)
                 for name, bins in counts.items():
                     shares = [b.relevant_share if kind == "relevant" else b.irrelevant_share for b in bins]
                     heights = [math.nan if share is None else 100 * share for share in shares]
-                    ax.plot(places, heights, marker="o", markersize=3.5, color=colours[name], label=one_line(name))
-                ax.set(title=f"{kind.capitalize()} passages", xlabel="place in the context (% of the list)")
+                    ax.plot(positions, heights, marker="o", markersize=3.5, color=colours[name], label=one_line(name))
+                ax.set(title=f"{kind.capitalize()} passages", xlabel="position in the context (% of the list)")
                 ax.set_xlim(0, 100)
                 ax.set_xticks(TICKS)
             canvas.axes[0].set_ylabel("in the top quartile (%)")
@@ -63,7 +63,7 @@ class PositionSpread:
     """Spread of the scores by position in the context, a line with its interval per system."""
 
     name = "homogenization"
-    title = "Homogenization by place in the context"
+    title = "Homogenization by position in the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
         """None if no system has scores in context order."""
@@ -79,7 +79,7 @@ class PositionSpread:
             ax.axvspan(25, 75, color=ZONE, zorder=0)
             for name, estimates in found.items():
                 # a quarter's centre: the first covers 0 to 25 %, each next one starts an eighth later
-                here = [(100 * (i + 1) / (PLACES + 1), e) for i, e in enumerate(estimates) if e is not None]
+                here = [(100 * (i + 1) / (QUARTERS + 1), e) for i, e in enumerate(estimates) if e is not None]
                 xs, ys = [x for x, _ in here], [e.value for _, e in here]
                 ax.plot(xs, ys, marker="o", markersize=4, color=colours[name], label=one_line(name), zorder=2)
                 ends = [e.interval or (e.value, e.value) for _, e in here]

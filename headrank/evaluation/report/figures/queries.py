@@ -10,7 +10,7 @@ from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import compare_systems
 from headrank.evaluation.report.figure import Drawing
 from headrank.evaluation.report.figures.canvas import BLUE, INK, ORANGE, svg
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults
 
 
@@ -44,7 +44,7 @@ class QueryChanges:
                 ax.locator_params(axis="x", integer=True)
                 ax.set(title=one_line(result.name, 28), xlim=(0.5, edges[-1]))
                 c = part.test
-                text = f"{c.wins} won, {c.ties} tied, {c.losses} lost\nmean {written(c.difference, Form.CHANGE)}"
+                text = f"{c.wins} won, {c.ties} tied, {c.losses} lost\nmean {format_value(c.difference, Form.CHANGE)}"
                 ax.text(0.97, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=8)
             for ax in panels[len(shown) :]:
                 ax.set_visible(False)

@@ -18,7 +18,7 @@ from headrank.evaluation.report.figures.canvas import (
     svg,
     system_colours,
 )  # fmt: skip
-from headrank.evaluation.report.formatting import Form, one_line, written
+from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults, run_labels
 
 RANDOM = 0.25  # share of passages that reach the top quartile by chance
@@ -119,5 +119,9 @@ def _row(shares: Axes, differences: Axes, y: int, s: Selectivity, colour: str) -
     interval = None if s.interval is None else (100 * s.interval[0], 100 * s.interval[1])
     interval_mark(differences, 100 * s.difference, y, interval, colour)
     differences.annotate(
-        written(s.difference, Form.POINTS), (100 * s.difference, y), (0, 6), textcoords="offset points", ha="center"
+        format_value(s.difference, Form.POINTS),
+        (100 * s.difference, y),
+        (0, 6),
+        textcoords="offset points",
+        ha="center",
     )

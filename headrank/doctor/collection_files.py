@@ -31,16 +31,16 @@ class MissingFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class CollectionFiles:
     """The available and missing files of a collection.
 
-    place: its folder, or the ir_datasets home. missing: files to download or provide.
+    location: its folder, or the ir_datasets home. missing: files to download or provide.
     store: whether passages can be looked up now; otherwise ir_datasets builds its store when they are first read.
     passages_id: identifies the passages; collections over the same passages share it. passages: their number, if known
         without reading them. collection: the collection, if its passages can be read now.
     """
 
-    place: Path
+    location: Path
     missing: tuple[MissingFile, ...]
     passages_id: str
     store: bool = True
@@ -50,7 +50,9 @@ class Presence:
     own_lists: bool = False  # whether it is a file of requests
 
 
-def look_for(source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None) -> Presence:
+def collection_files(
+    source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None
+) -> CollectionFiles:
     """Look for the files of a collection, without reading them.
 
     Args:
@@ -67,14 +69,14 @@ def look_for(source: str, *, title: bool = True, scoreddocs: bool = False, qrels
         path, _ = local_path(source)
         missing = [] if path.is_file() else [MissingFile(path, None, None)]
         missing += [] if qrels is None else _missing_qrels(qrels)
-        return Presence(path.parent, tuple(missing), source, own_lists=True)
+        return CollectionFiles(path.parent, tuple(missing), source, own_lists=True)
     if is_local(source):
         return _look_in_folder(source)
     collection = load_collection(source, title=title)
     if isinstance(collection, LocalCollection):  # a packaged sample
-        return Presence(collection.path, (), source, passages=collection.passage_count, collection=collection)
+        return CollectionFiles(collection.path, (), source, passages=collection.passage_count, collection=collection)
     assert isinstance(collection, IrDatasetsCollection)
-    return _look_for_id(collection, scoreddocs=scoreddocs)
+    return _irds_files(collection, scoreddocs=scoreddocs)
 
 
 def _missing_qrels(source: str) -> list[MissingFile]:
@@ -89,30 +91,32 @@ def _missing_qrels(source: str) -> list[MissingFile]:
     return list(_missing_files(ir_datasets.load(load_collection(source).name).qrels_handler(), set()))
 
 
-def _look_in_folder(source: str) -> Presence:
+def _look_in_folder(source: str) -> CollectionFiles:
     folder, split = local_path(source)
     missing = [
         MissingFile(folder / names[0], None, None) for names in (DOCS, QUERIES, QRELS) if not existing(folder, names)
     ]
     if split is not None and split not in splits(folder):
         missing.append(MissingFile(folder / "qrels" / f"{split}.tsv", None, None))
-    return Presence(folder, tuple(missing), source, runs=tuple(run_files(folder).items()))
+    return CollectionFiles(folder, tuple(missing), source, runs=tuple(run_files(folder).items()))
 
 
-def _look_for_id(collection: IrDatasetsCollection, *, scoreddocs: bool) -> Presence:
+def _irds_files(collection: IrDatasetsCollection, *, scoreddocs: bool) -> CollectionFiles:
     import ir_datasets
     from ir_datasets.util import home_path
 
     data = ir_datasets.load(collection.name)
     docs = _docs_handler(data)
-    store = _store_is_made(docs)
+    store = _store_is_built(docs)
     handlers = [data.queries_handler(), data.qrels_handler()]
     handlers += [data.scoreddocs_handler()] if scoreddocs and data.has("scoreddocs") else []
     handlers += [] if store else [docs]
     missing = {one.path: one for handler in handlers for one in _missing_files(handler, set())}
     count = data.metadata().get("docs", {}).get("count")
     passages_id = f"{docs.docs_namespace()} {count}"  # ir_datasets.docs_parent_id would write files
-    return Presence(home_path(), tuple(missing.values()), passages_id, store, count, collection if store else None)
+    return CollectionFiles(
+        home_path(), tuple(missing.values()), passages_id, store, count, collection if store else None
+    )
 
 
 def _docs_handler(data: Any) -> Any:
@@ -123,7 +127,7 @@ def _docs_handler(data: Any) -> Any:
     return vars(found).get("_wrapped", found)
 
 
-def _store_is_made(docs: Any) -> bool:
+def _store_is_built(docs: Any) -> bool:
     from ir_datasets.datasets.msmarco_passage_v2 import MsMarcoV2Passages
 
     if isinstance(docs, MsMarcoV2Passages):  # opening its store would create a folder
@@ -145,12 +149,12 @@ def _missing_files(node: Any, seen: set[int], cache: Any = None) -> Iterator[Mis
         return
     seen.add(id(node))
     if isinstance(node, Download):
-        places = [Path(place) for place in (node._cache_path, *_by_hand(node)) if place]
-        if not any(place.exists() for place in places):
+        paths = [Path(path) for path in (node._cache_path, *_by_hand(node)) if path]
+        if not any(path.exists() for path in paths):
             url = next((url for mirror in node.mirrors if (url := getattr(mirror, "url", None))), None)
             # without a path ir_datasets reads only the unpacked content of a small file, not a local copy
-            place = places[0] if places else Path(cache._path)
-            yield MissingFile(place, url, node._size_hint, unpacked=not places and cache._streamer is not node)
+            path = paths[0] if paths else Path(cache._path)
+            yield MissingFile(path, url, node._size_hint, unpacked=not paths and cache._streamer is not node)
         return
     if isinstance(node, Cache):
         if node._path.exists():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headrank.data.irds import UnknownCollectionError
-from headrank.doctor.presence import look_for
+from headrank.doctor.collection_files import collection_files
 from tests.data.test_irds import home, place, run  # noqa: F401 (home is a fixture)
 
 IDS = [
@@ -17,10 +17,10 @@ IDS = [
 ]  # fmt: skip
 LOOK = """
 import json, sys
-from headrank.doctor.presence import look_for
+from headrank.doctor.collection_files import collection_files
 found = {}
 for source in json.loads(sys.argv[1]):
-    one = look_for(source, scoreddocs=True)
+    one = collection_files(source, scoreddocs=True)
     found[source] = [[str(w.path), w.url, w.size] for w in one.missing], one.store, one.passages, one.passages_id
 print(json.dumps(found))
 """
@@ -53,7 +53,7 @@ from pathlib import Path
 import ir_datasets
 import ir_datasets.util
 from ir_datasets.util import RequestsDownload
-from headrank.doctor.presence import _docs_handler, look_for
+from headrank.doctor.collection_files import _docs_handler, collection_files
 class Asked(Exception):
     pass
 asked = []
@@ -77,10 +77,10 @@ def read(source):
 before, after = {}, {}
 for source in json.loads(sys.argv[1]):
     before[source] = read(source)
-    for one in look_for(source, scoreddocs=True).missing:
+    for one in collection_files(source, scoreddocs=True).missing:
         one.path.parent.mkdir(parents=True, exist_ok=True)
         one.path.touch()
-    after[source] = [read(source), len(look_for(source, scoreddocs=True).missing)]
+    after[source] = [read(source), len(collection_files(source, scoreddocs=True).missing)]
 print(json.dumps([before, after]))
 """
 
@@ -95,9 +95,9 @@ def test_what_is_placed_where_it_is_said_is_read_without_a_network(home):  # noq
 READ = """
 import json
 from headrank.data import load_collection
-from headrank.doctor.presence import look_for
+from headrank.doctor.collection_files import collection_files
 def look():
-    one = look_for("beir/nfcorpus/test")
+    one = collection_files("beir/nfcorpus/test")
     return len(one.missing), one.store, one.collection is not None
 before = look()
 collection = load_collection("beir/nfcorpus/test")
@@ -115,35 +115,37 @@ def test_a_file_placed_by_hand_is_there_and_then_its_store(home):  # noqa: F811
 
 def test_a_local_folders_files_are_looked_for_and_not_read(make_folder):
     folder = make_folder(docs__jsonl="not JSON")
-    assert look_for(str(folder)).missing == ()
+    assert collection_files(str(folder)).missing == ()
     (folder / "queries.tsv").unlink()
     (folder / "qrels.txt").unlink()
-    assert [one.path.name for one in look_for(str(folder)).missing] == ["queries.tsv", "qrels.txt"]
+    assert [one.path.name for one in collection_files(str(folder)).missing] == ["queries.tsv", "qrels.txt"]
     (folder / "queries.jsonl").write_text("")
-    assert [one.path.name for one in look_for(str(folder)).missing] == ["qrels.txt"]
+    assert [one.path.name for one in collection_files(str(folder)).missing] == ["qrels.txt"]
     (folder / "docs.jsonl").rename(folder / "corpus.jsonl.gz")
     (folder / "qrels").mkdir()
-    assert look_for(str(folder)).missing == ()
-    assert [one.path.name for one in look_for(f"{folder}:dev").missing] == ["dev.tsv"]
+    assert collection_files(str(folder)).missing == ()
+    assert [one.path.name for one in collection_files(f"{folder}:dev").missing] == ["dev.tsv"]
     (folder / "qrels" / "dev.tsv.gz").write_text("")
-    assert look_for(f"{folder}:dev").missing == ()
-    assert len(look_for("/nowhere/at/all").missing) == 3
+    assert collection_files(f"{folder}:dev").missing == ()
+    assert len(collection_files("/nowhere/at/all").missing) == 3
 
 
 def test_requests_and_their_judgements_are_looked_for(make_folder):
     folder = make_folder(dl21__jsonl="not JSON")
-    found = look_for(f"{folder}/dl21.jsonl", qrels=f"{folder}/qrels.txt")
+    found = collection_files(f"{folder}/dl21.jsonl", qrels=f"{folder}/qrels.txt")
     assert (found.missing, found.own_lists) == ((), True)
-    found = look_for(f"{folder}/dl22.jsonl", qrels="/nowhere/qrels.txt")
+    found = collection_files(f"{folder}/dl22.jsonl", qrels="/nowhere/qrels.txt")
     assert [one.path.name for one in found.missing] == ["dl22.jsonl", "qrels.txt"]
-    assert look_for(f"{folder}/dl21.jsonl", qrels=str(folder)).missing == ()
-    assert [one.path.name for one in look_for(f"{folder}/dl21.jsonl", qrels=f"{folder}:dev").missing] == ["dev.tsv"]
+    assert collection_files(f"{folder}/dl21.jsonl", qrels=str(folder)).missing == ()
+    assert [one.path.name for one in collection_files(f"{folder}/dl21.jsonl", qrels=f"{folder}:dev").missing] == [
+        "dev.tsv"
+    ]
 
 
 QRELS = """
-from headrank.doctor.presence import look_for
+from headrank.doctor.presence import collection_files
 import json
-found = look_for("/nowhere.jsonl", qrels="msmarco-passage-v2/trec-dl-2021/judged").missing
+found = collection_files("/nowhere.jsonl", qrels="msmarco-passage-v2/trec-dl-2021/judged").missing
 print(json.dumps([one.path.name for one in found]))
 """
 
@@ -153,10 +155,10 @@ def test_of_an_ids_judgements_only_their_file_is_looked_for(home):  # noqa: F811
 
 
 def test_samples_are_there_and_unknown_names_are_errors():
-    sample = look_for("sample/test")
+    sample = collection_files("sample/test")
     assert (sample.missing, sample.passages) == ((), 384)
     assert sample.collection is not None
     with pytest.raises(UnknownCollectionError, match="not an ir_datasets id"):
-        look_for("beir/nfcorpsu")
+        collection_files("beir/nfcorpsu")
     with pytest.raises(FileNotFoundError, match="no such sample"):
-        look_for("sample/dev")
+        collection_files("sample/dev")
