@@ -23,8 +23,8 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import distributed
 from torch.multiprocessing.spawn import spawn as start
 
+from headrank.alignment.job import AlignmentJob
 from headrank.alignment.settings import TrainerSettings
-from headrank.alignment.training_spec import AlignmentJob
 from headrank.io.launch import Launch
 from headrank.logs import join_logging, quiet_lightning
 

@@ -27,10 +27,10 @@ from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, 
 from headrank.alignment.distributed import ProcessGroup, cluster, spawn
 from headrank.alignment.epoch_progress import EpochProgress
 from headrank.alignment.export import export_aligned
+from headrank.alignment.job import AlignmentJob
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.settings import TrainerSettings
 from headrank.alignment.sharding import ShardedStrategy
-from headrank.alignment.training_spec import AlignmentJob
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.heads import HeadsFile
 from headrank.io.epoch_log import read_epoch_log

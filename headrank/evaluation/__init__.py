@@ -3,13 +3,14 @@
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean, score_queries
 from headrank.evaluation.measures.middle_zone import (
+    HOMOGENIZATION,
     Homogenization,
     MiddleZone,
     homogenization,
     measure_middle_zone,
     spread_by_quarter,
 )
-from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
+from headrank.evaluation.measures.results import BenchmarkResult, SystemResult, measured_zones
 from headrank.evaluation.measures.score import SystemRun, score_benchmark
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
 from headrank.evaluation.measures.significance import Comparison, compare, holm
@@ -30,6 +31,7 @@ from headrank.evaluation.report.tables import (
 from headrank.evaluation.run_folder import RunResults, read_results
 
 __all__ = [
+    "HOMOGENIZATION",
     "BenchmarkResult",
     "Column",
     "Comparison",
@@ -58,6 +60,7 @@ __all__ = [
     "mean",
     "mean_estimate",
     "measure_middle_zone",
+    "measured_zones",
     "metrics_table",
     "middle_zone_table",
     "pooled_selectivity",

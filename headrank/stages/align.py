@@ -3,7 +3,6 @@
 The work folder `training/` holds the checkpoints that a killed run resumes from, and the training curves, `epochs.csv`.
 """
 
-import csv
 import json
 import logging
 import shutil
@@ -40,10 +39,8 @@ def best_validation(folder: Path) -> float:
 
     Raises `ValueError` if the epoch log is missing or has no such column.
     """
-    path, values = folder / EPOCH_LOG, []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            values = [float(row["val/ndcg@10"]) for row in csv.DictReader(file) if row.get("val/ndcg@10")]
+    path = folder / EPOCH_LOG
+    values = [row["val/ndcg@10"] for row in read_epoch_log(path) if "val/ndcg@10" in row]
     if not values:
         raise ValueError(
             f"{path}: expected a column val/ndcg@10, found none; remove {folder / CHECKPOINT} to align again"
@@ -142,13 +139,13 @@ class AlignStage:
 
     def epochs(self) -> list[dict[str, float | int]]:
         """The rows of the epoch log."""
-        return read_epoch_log(self.folder.path / TRAINING / "epochs.csv")
+        return read_epoch_log(self.folder.path / EPOCH_LOG)
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
         # imported here: Lightning takes seconds to import and belongs to the extra `train`
         from headrank.alignment.checkpoint_files import prepare_restart
+        from headrank.alignment.job import AlignmentJob
         from headrank.alignment.training import align
-        from headrank.alignment.training_spec import AlignmentJob
 
         e = self.experiment
         work = self.folder.path / TRAINING

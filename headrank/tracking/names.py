@@ -11,7 +11,6 @@ EPOCH = "epoch"
 POSITION = "position"  # center of a part of the context, in percent of the list
 REPORT = "report"
 SELECTIVITY = ("difference", "low", "high", "relevant", "irrelevant")  # shares in [0, 1], differences in [-1, 1]
-HOMOGENIZATION = ("deviation", "entropy", "nearly_equal")
 
 
 def key(*parts: str) -> str:

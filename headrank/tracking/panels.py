@@ -6,10 +6,10 @@ The experiment determines the keys, so the dashboard command takes the same over
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headrank.evaluation import HOMOGENIZATION
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.tracking.names import (
     EPOCH,
-    HOMOGENIZATION,
     POSITION,
     REPORT,
     figure_key,

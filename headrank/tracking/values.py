@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from headrank.evaluation import (
+    HOMOGENIZATION,
     BenchmarkResult,
     Selectivity,
     Table,
     changes_table,
     main_table,
     mean,
+    measured_zones,
     metrics_table,
     middle_zone_table,
     pooled_selectivity,
@@ -16,8 +18,8 @@ from headrank.evaluation import (
 )
 from headrank.tracking.names import (
     EPOCH,
-    HOMOGENIZATION,
     POSITION,
+    SELECTIVITY,
     homogenization_key,
     mean_key,
     metric_key,
@@ -58,22 +60,11 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
 def position_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
     """One row per part of the context, from first to last: its `position` in percent and each system's selectivity."""
     rows: dict[int, dict[str, float | int]] = {}
-    for result in results:
-        for name, system in result.systems.items():
-            if system.middle_zone is None or not system.middle_zone.lists:
-                continue
-            zone = system.middle_zone
-            for i, (counts, interval) in enumerate(zip(zone.positions, zone.position_intervals, strict=True)):
-                low, high = interval or (None, None)
-                parts = {
-                    "difference": counts.difference,
-                    "low": low,
-                    "high": high,
-                    "relevant": counts.relevant_share,
-                    "irrelevant": counts.irrelevant_share,
-                }
-                row = rows.setdefault(i, {POSITION: 100 * (i + 0.5) / len(zone.positions)})
-                row |= {position_key(result.name, name, part): v for part, v in parts.items() if v is not None}
+    for benchmark, system, zone in measured_zones(results):
+        for i, measured in enumerate(zone.by_position):
+            row = rows.setdefault(i, {POSITION: 100 * (i + 0.5) / len(zone.positions)})
+            values = {position_key(benchmark, system, part): v for part, v in _selectivity_parts(measured).items()}
+            row |= {key: value for key, value in values.items() if value is not None}
     return [rows[i] for i in sorted(rows)]
 
 
@@ -99,12 +90,10 @@ def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
 def _selectivity(benchmark: str | None, system: str, measured: Selectivity | None) -> dict[str, float | int | None]:
     if measured is None:
         return {}
+    return {selectivity_key(benchmark, system, part): v for part, v in _selectivity_parts(measured).items()}
+
+
+def _selectivity_parts(measured: Selectivity) -> dict[str, float | None]:
     low, high = measured.interval or (None, None)
-    parts = {
-        "difference": measured.difference,
-        "low": low,
-        "high": high,
-        "relevant": measured.relevant,
-        "irrelevant": measured.irrelevant,
-    }
-    return {selectivity_key(benchmark, system, part): value for part, value in parts.items()}
+    values = (measured.difference, low, high, measured.relevant, measured.irrelevant)
+    return dict(zip(SELECTIVITY, values, strict=True))

@@ -11,7 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from headrank.alignment.adapters import checkpoint_activations
 from headrank.model import Backbone, Head, Prompt, PromptBuilder, PromptSettings, all_heads, read_head_scores
 from headrank.model.block_attention import group_blocks
-from headrank.model.blocks.visibility import may_attend, tail_groups
+from headrank.model.collate import may_attend, tail_groups
 from tests.tiny import tiny_backbone
 
 WINDOW = 30  # tokens: shorter than the longest block, and than the way from the query to most of them

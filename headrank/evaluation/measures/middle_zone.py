@@ -15,13 +15,13 @@ counted as `short_lists`. Relevant means a grade >= the benchmark's threshold; u
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
 
 from headrank.evaluation.measures.metrics import check_ranking, check_threshold
-from headrank.evaluation.measures.selectivity import ZoneCounts, selectivities
+from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivities
 from headrank.ranking import ContextScores, Qrels, Run, middle_zone
 
 BINS = 8  # equal parts of the context; the zone is exactly bins 2 to 5, a quarter is two neighbouring bins
@@ -41,6 +41,9 @@ class Homogenization:
     deviation: float | None
     entropy: float | None
     nearly_equal: float | None
+
+
+HOMOGENIZATION = tuple(field.name for field in fields(Homogenization))
 
 
 def homogenization(context: ContextScores) -> Homogenization:
@@ -122,6 +125,12 @@ class MiddleZone:
     short_lists: int
     per_list: tuple[Homogenization, ...] = ()
     spread: tuple[tuple[float | None, ...], ...] = ()
+
+    @property
+    def by_position(self) -> tuple[Selectivity, ...]:
+        """The selectivity within each of the 8 parts of the context, from first to last, over all lists."""
+        pairs = zip(self.positions, self.position_intervals, strict=True)
+        return tuple(counts.selectivity(interval) for counts, interval in pairs)
 
 
 def measure_middle_zone(

@@ -4,7 +4,7 @@ Values per query are kept, so means, tests and figures over one or several bench
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +98,14 @@ def check_results(results: Sequence[BenchmarkResult]) -> None:
 def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
     """The names of all systems, in order of first appearance."""
     return list(dict.fromkeys(name for result in results for name in result.systems))
+
+
+def measured_zones(results: Iterable[BenchmarkResult]) -> Iterator[tuple[str, str, MiddleZone]]:
+    """Yield (benchmark, system, its middle zone) for each system with at least one measured list."""
+    for result in results:
+        for name, system in result.systems.items():
+            if system.middle_zone is not None and system.middle_zone.lists:
+                yield result.name, name, system.middle_zone
 
 
 def _system(content: Mapping[str, Any]) -> SystemResult:

@@ -49,6 +49,17 @@ class ZoneCounts:
         relevant, irrelevant = self.relevant_share, self.irrelevant_share
         return None if relevant is None or irrelevant is None else relevant - irrelevant
 
+    def selectivity(self, interval: tuple[float, float] | None) -> "Selectivity":
+        """These counts as shares, with the interval of their difference; None if there is no difference."""
+        return Selectivity(
+            self.relevant_share,
+            self.irrelevant_share,
+            self.difference,
+            None if self.difference is None else interval,
+            self.relevant,
+            self.irrelevant,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Selectivity:
@@ -102,17 +113,7 @@ def selectivities(
         counts = np.hstack([_counts(part) for part in parts])
         sums = resampled_sums(counts, resamples=resamples, seed=seed)
         intervals = [_interval(_differences(sums[:, i : i + 4])) for i in range(0, sums.shape[1], 4)]
-    return tuple(
-        Selectivity(
-            total.relevant_share,
-            total.irrelevant_share,
-            total.difference,
-            None if total.difference is None else interval,
-            total.relevant,
-            total.irrelevant,
-        )
-        for total, interval in zip(totals, intervals, strict=True)
-    )
+    return tuple(total.selectivity(interval) for total, interval in zip(totals, intervals, strict=True))
 
 
 def selectivity_change(

@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, macro_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import mean
-from headrank.evaluation.measures.middle_zone import QUARTERS, MiddleZone
+from headrank.evaluation.measures.middle_zone import HOMOGENIZATION, QUARTERS, MiddleZone
 from headrank.evaluation.measures.results import BenchmarkResult, system_names
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
 from headrank.evaluation.measures.significance import TIE, Comparison, compare, holm
 
-HOMOGENIZATION = ("deviation", "entropy", "nearly_equal")
 MEASURES = ("selectivity", *HOMOGENIZATION)
 """Selectivity (a difference of shares) and the three measures of homogenization."""
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from headrank.evaluation.measures.bootstrap import mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean
-from headrank.evaluation.measures.middle_zone import BINS
-from headrank.evaluation.measures.results import BenchmarkResult, system_names
+from headrank.evaluation.measures.middle_zone import BINS, HOMOGENIZATION
+from headrank.evaluation.measures.results import BenchmarkResult, measured_zones, system_names
 from headrank.evaluation.measures.selectivity import Selectivity
-from headrank.evaluation.measures.suite import HOMOGENIZATION, SuiteComparison, compare_systems, pooled_selectivity
+from headrank.evaluation.measures.suite import SuiteComparison, compare_systems, pooled_selectivity
 from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
 from headrank.evaluation.report.formatting import Form, Value, one_line
 from headrank.evaluation.report.table import Column, Layout, Table
@@ -211,15 +211,10 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
 def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
     """Selectivity per system, benchmark and eighth of the context; None if nothing was measured."""
     rows: list[tuple[Value, ...]] = []
-    for result in results:
-        for name, system in result.systems.items():
-            if system.middle_zone is None or not system.middle_zone.lists:
-                continue
-            zone = system.middle_zone
-            for i, (counts, interval) in enumerate(zip(zone.positions, zone.position_intervals, strict=True)):
-                shares = (counts.relevant_share, counts.irrelevant_share, counts.difference)
-                low, high = interval or (None, None)
-                rows.append((result.name, name, i / BINS, (i + 1) / BINS, *shares, low, high))
+    for benchmark, system, zone in measured_zones(results):
+        for i, part in enumerate(zone.by_position):
+            shares = (part.relevant, part.irrelevant, part.difference)
+            rows.append((benchmark, system, i / BINS, (i + 1) / BINS, *shares, *(part.interval or (None, None))))
     if not rows:
         return None
     columns = (

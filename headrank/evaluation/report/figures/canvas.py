@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from headrank.evaluation.report.formatting import one_line
 from headrank.evaluation.run_folder import RunResults
 
 GROUND, INK, SOFT, FAINT = "#ffffff", "#1d2329", "#5b6670", "#dfe3e6"
@@ -96,6 +97,12 @@ def interval_mark(
     if interval is not None:
         ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
     ax.plot(x, y, "o", color=colour, markersize=size, zorder=3)
+
+
+def reference_line(ax: Axes, value: float, name: str) -> None:
+    """A dashed horizontal line, named at the right end."""
+    ax.axhline(value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
+    ax.text(0.995, value, one_line(name), transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
 
 
 def _dark_sheet() -> str:

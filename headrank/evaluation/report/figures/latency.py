@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
 from headrank.evaluation.report.figure import Drawing
-from headrank.evaluation.report.figures.canvas import GREY, svg, system_colours
+from headrank.evaluation.report.figures.canvas import reference_line, svg, system_colours
 from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults, run_labels
 
@@ -54,11 +54,7 @@ class LatencyQuality:
                     textcoords="offset points", ha="right" if left else "left",
                 )  # fmt: skip
             if reference is not None:
-                ax.axhline(reference.value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
-                ax.text(
-                    0.995, reference.value, one_line(first.reference), transform=ax.get_yaxis_transform(), ha="right",
-                    va="bottom", color=GREY,
-                )  # fmt: skip
+                reference_line(ax, reference.value, first.reference)
             times = [seconds for seconds, *_ in points]
             if max(times) > WIDE * min(times):
                 ax.set_xscale("log")

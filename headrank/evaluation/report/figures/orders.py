@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.suite import metric_estimate
 from headrank.evaluation.report.figure import Drawing
-from headrank.evaluation.report.figures.canvas import BLUE, GREY, svg
+from headrank.evaluation.report.figures.canvas import BLUE, reference_line, svg
 from headrank.evaluation.report.formatting import Form, format_value, one_line
 from headrank.evaluation.run_folder import RunResults
 
@@ -45,11 +45,7 @@ class OrderSensitivity:
                     va="center",
                 )  # fmt: skip
             if reference is not None:
-                ax.axhline(reference.value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
-                ax.text(
-                    1, reference.value, one_line(first.reference), transform=ax.get_yaxis_transform(), ha="right",
-                    va="bottom", color=GREY,
-                )  # fmt: skip
+                reference_line(ax, reference.value, first.reference)
             ax.set_xticks(range(len(points)), [label for label, _ in points])
             ax.set_xlim(-0.6, len(points) - 0.4)
             ax.set_ylabel(label)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure as Canvas
 
 from headrank.evaluation.measures.middle_zone import BINS, QUARTERS
+from headrank.evaluation.measures.results import measured_zones
 from headrank.evaluation.measures.selectivity import ZoneCounts
 from headrank.evaluation.measures.suite import spread_estimates
 from headrank.evaluation.report.figure import Drawing
@@ -26,11 +27,9 @@ class PositionShares:
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
         """None if no system has scores in context order."""
         counts: dict[str, list[ZoneCounts]] = {}
-        for result in runs[0].benchmarks:
-            for name, system in result.systems.items():
-                if system.middle_zone is not None and system.middle_zone.lists:
-                    before = counts.setdefault(name, [ZoneCounts()] * BINS)
-                    counts[name] = [a + b for a, b in zip(before, system.middle_zone.positions, strict=True)]
+        for _, name, zone in measured_zones(runs[0].benchmarks):
+            before = counts.get(name, [ZoneCounts()] * BINS)
+            counts[name] = [a + b for a, b in zip(before, zone.positions, strict=True)]
         if not counts:
             return None
         colours = system_colours(runs[0])
