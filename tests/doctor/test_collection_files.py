@@ -143,7 +143,7 @@ def test_requests_and_their_judgements_are_looked_for(make_folder):
 
 
 QRELS = """
-from headrank.doctor.presence import collection_files
+from headrank.doctor.collection_files import collection_files
 import json
 found = collection_files("/nowhere.jsonl", qrels="msmarco-passage-v2/trec-dl-2021/judged").missing
 print(json.dumps([one.path.name for one in found]))
