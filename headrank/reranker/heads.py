@@ -67,7 +67,7 @@ def fit_heads(settings: BackboneSettings, heads: HeadsFile | tuple[Head, ...] | 
     they were chosen in another model.
     """
     if isinstance(heads, HeadsFile):
-        check_model(heads, settings, own=own)
+        check_model(heads, settings, in_model_folder=own)
         return heads
     layers, width = count_layers(settings)
     heads = all_heads(layers, width) if heads is None else heads
