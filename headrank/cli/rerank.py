@@ -16,7 +16,10 @@ class Form(StrEnum):
 
 def rerank(
     model: Annotated[
-        str, typer.Argument(help="A run folder, a folder of Reranker.save, a hub id, or smollm2-135m-instruct.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, a folder of Reranker.save, a hub id, or smollm2-135m-instruct."
+        ),
     ],
     queries: Annotated[Path | None, typer.Option(help="Queries: TSV (id, text) or JSONL.")] = None,
     docs: Annotated[Path | None, typer.Option(help="Passages: JSONL.")] = None,

@@ -185,8 +185,9 @@ class RerankJob:
         for one in ranked:
             raw = item.raw.get(one.id, {"docid": one.id, "doc": {"text": one.text}})
             before = {"first_stage_score": first[one.id]} if one.id in first else {}
-            cut = {"truncated": True} if one.truncated else {}
-            candidates.append({**raw, "docid": one.id, "rank": one.rank, "score": one.score, **before, **cut})
+            more = before | ({"truncated": True} if one.truncated else {})
+            more |= {} if one.probability is None else {"probability": one.probability}
+            candidates.append({**raw, "docid": one.id, "rank": one.rank, "score": one.score, **more})
         record = {"query": {"qid": query.id, "text": query.text}, "candidates": candidates}
         return json.dumps(record, ensure_ascii=False) + "\n"
 

@@ -1,7 +1,6 @@
 """The number of context positions that candidate lists take, without tokenising lists that are certainly short."""
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 
 from headrank.model.prompt import PromptBuilder
 from headrank.ranking import CandidateList
@@ -16,7 +15,7 @@ class PromptLengths:
 
     def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
         self.builder, self.with_null = builder, with_null
-        self._frame = cache(self._frame_positions)  # by the number of passages
+        self._frames: dict[int, int] = {}  # number of passages -> positions without texts
 
     def too_long(
         self, lists: Iterable[CandidateList], limit: int, draw: int = 0
@@ -47,8 +46,10 @@ class PromptLengths:
         drawn = [texts[i] for i in sorted(longest)]
         return self.builder.build(item.query.text, drawn, with_null=self.with_null).positions
 
-    def _frame_positions(self, passages: int) -> int:
-        return self.builder.build("", [""] * passages, with_null=self.with_null).positions
+    def _frame(self, passages: int) -> int:
+        if passages not in self._frames:
+            self._frames[passages] = self.builder.build("", [""] * passages, with_null=self.with_null).positions
+        return self._frames[passages]
 
 
 def _bound(text: str, limit: int | None) -> int:
