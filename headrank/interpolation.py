@@ -17,7 +17,10 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def recorded(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values to write: resolved except for `${oc.env:...}`, which may hold a secret."""
+    """The configuration as plain values for files on disk.
+
+    All interpolations are resolved except `${oc.env:...}`: an environment variable may hold a secret.
+    """
 
     def unresolved(*names: Any) -> str:
         return f"${{oc.env:{','.join('null' if name is None else str(name) for name in names)}}}"

@@ -57,7 +57,7 @@ class Problem(NamedTuple):
 
 
 class SettingsError(ConfigError):
-    """Settings with wrong values. `owner` is their class, or their key in the configuration."""
+    """The error of settings with wrong values. `owner`: the name of their class, or their key in the configuration."""
 
     def __init__(self, owner: str, problems: tuple[Problem, ...]) -> None:
         super().__init__(owner, problems)

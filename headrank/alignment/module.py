@@ -128,7 +128,7 @@ class AlignmentModule(LightningModule):
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def configure_model(self) -> None:
-        """Under FSDP shard the model over the processes, which replaces its parameters."""
+        """Shard the model over the processes, if FSDP is used. Sharding replaces the model's parameters."""
         if self.device_mesh is None or self._sharded is not None:
             return
         if not self._start.sharable or self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
@@ -139,7 +139,7 @@ class AlignmentModule(LightningModule):
 
     @property
     def depth(self) -> int:
-        """The number of computed layers: that of the deepest head + 1."""
+        """The number of computed layers: the layer of the deepest head, counted from 0, plus 1."""
         return max(head.layer for head in self.heads) + 1
 
     @property
@@ -233,11 +233,11 @@ class AlignmentModule(LightningModule):
             self._records.append(ValidationRecord.from_scores(one, values, masses, fusion_alpha=alpha))
 
     def on_validation_epoch_start(self) -> None:
-        """Drop the records of an interrupted validation."""
+        """Discard the records of a validation that was interrupted."""
         self._records = []
 
     def on_validation_epoch_end(self) -> None:
-        """Score the queries of all ranks."""
+        """Score the held-out queries of all ranks and log the measures as `val/<measure>`."""
         records, self._records = [record for part in gather(self._records) for record in part], []
         values = measure(records)
         self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
@@ -248,17 +248,17 @@ class AlignmentModule(LightningModule):
             parameter.grad = None
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the trained parameters, with a schedule by step."""
+        """AdamW over the trained parameters, with a learning rate schedule that advances after every step."""
         steps = self.trainer.estimated_stepping_batches
         optimizer, schedule = make_optimizer(list(self.trained.values()), self.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Set train mode, which activation checkpointing requires; dropout is 0 in it too."""
+        """Set training mode, which activation checkpointing requires. Scores stay the same, because dropout is 0."""
         self.train()
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that must be equal to resume from a checkpoint."""
+        """The model, heads and settings as plain values; a checkpoint with other values cannot be resumed."""
         settings = self.backbone.settings
         scorer = {name: value for name, value in self.scorer.identity.items() if name != "order"}
         return {

@@ -1,4 +1,4 @@
-"""z of labelled lists for training and validation: the readings of `headrank.model.ListReader`, calibrated and checked.
+"""Relevance scores z of labelled lists for training and validation: calibrated readings of `ListReader`.
 
 Prompts, readout and calibration are those of inference.
 """
@@ -17,7 +17,18 @@ from headrank.model import CutCounts, Head, ListReader, Reading, ScorerSettings,
 def read_lists(
     reader: ListReader, lists: Sequence[LabelledList], heads: Sequence[Head], scorer: ScorerSettings, cuts: CutCounts
 ) -> list[Reading]:
-    """The readings of labelled lists in their context orders, from one pass with gradients; `cuts` counts them."""
+    """Read labelled lists in their context orders in one forward pass, with gradients.
+
+    Args:
+        reader: runs the model.
+        lists: the labelled lists.
+        heads: the heads to read.
+        scorer: determines whether null-query and per-token scores are read.
+        cuts: the truncated passages and queries are added to it.
+
+    Returns:
+        One reading per list.
+    """
     readings = reader.read_pass(
         [one.item for one in lists],
         [one.order for one in lists],
@@ -36,9 +47,19 @@ def score_lists(
     scorer: ScorerSettings,
     weights: Float[Tensor, " heads"],
 ) -> list[Float[Tensor, " docs"]]:
-    """z of each list in context order, in fp32 also under autocast.
+    """Compute the relevance score z of each passage: the weighted sum of its calibrated head scores.
 
-    Raises `ValueError`, naming the query, for NaN or infinity.
+    Args:
+        lists: the labelled lists.
+        readings: the head scores of each list, see `read_lists`.
+        scorer: the calibration.
+        weights: one per head.
+
+    Returns:
+        For each list the z of its passages in context order, in fp32 also under autocast.
+
+    Raises:
+        ValueError: a z is NaN or infinite; the message names the query.
     """
     values = []
     for one, reading in zip(lists, readings, strict=True):

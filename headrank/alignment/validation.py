@@ -58,10 +58,18 @@ class ValidationRecord:
 
 
 def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
-    """`ndcg@10`, and `selectivity` (in [-1, 1]) if the middle zone holds relevant and irrelevant passages.
+    """Compute the validation measures over the queries of all records.
 
-    A passage is relevant if its grade reaches the threshold of the query's data set. A repeated query counts once.
-    Without records the result is empty. Raises `ValueError` if lists with the same query id have different passages.
+    Args:
+        records: one per query; a repeated query counts once. A passage is relevant if its grade reaches the record's
+            threshold.
+
+    Returns:
+        `ndcg@10`, the mean over queries, and `selectivity`, in [-1, 1], if the middle zone holds relevant and
+        irrelevant passages. Empty without records.
+
+    Raises:
+        ValueError: lists with the same query id have different passages.
     """
     by_id: dict[str, ValidationRecord] = {}
     for record in records:
@@ -87,7 +95,10 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
 
 
 def gather(objects: Sequence[T]) -> list[list[T]]:
-    """The objects of all processes, by rank; outside distributed training, of this one. Every rank must call it."""
+    """The objects of every process: one list per rank; without distributed training, only this process's list.
+
+    A collective operation: every rank must call it.
+    """
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
         return [list(objects)]

@@ -16,14 +16,14 @@ from headrank.model import plain_text_tokenizer
 from headrank.model.plain_text import encodable, encode_first
 
 Message: TypeAlias = tuple[str, str | None]
-"""A role and its text, or None for a foreign text (a query or passage) that is inserted later."""
+"""A role and its text, or None for an untrusted text (a query or passage) that is inserted later."""
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters, which templates do not contain
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive tokens of a prompt; `plain` marks foreign text without special tokens."""
+    """Consecutive tokens of a prompt; `plain` marks untrusted text, which is tokenised without special tokens."""
 
     ids: tuple[int, ...]
     plain: bool
@@ -45,9 +45,18 @@ class ChatEncoder:
         self._plain = plain_text_tokenizer(tokenizer)
 
     def frame(self, messages: Sequence[Message]) -> list[Piece]:
-        """Encode the template's text around the foreign texts: the number of foreign texts + 1 pieces.
+        """Encode the parts of the prompt around the untrusted texts.
 
         If the template rejects a system message, it is put before the first user message.
+
+        Args:
+            messages: the conversation; a text of None is a place for an untrusted text.
+
+        Returns:
+            The part before, between and after the untrusted texts: one piece more than there are untrusted texts.
+
+        Raises:
+            ValueError: the template omits or reorders messages.
         """
         try:
             text = self._render(messages)
@@ -55,8 +64,8 @@ class ChatEncoder:
             if messages[0][0] != "system":
                 raise
             text = self._render(messages[1:], system=messages[0][1])
-        parts, foreign = [], sum(content is None for _, content in messages)
-        for number in range(foreign):
+        parts, untrusted = [], sum(content is None for _, content in messages)
+        for number in range(untrusted):
             before, mark, text = text.partition(f"{_OPEN}{number}{_CLOSE}")
             if not mark:
                 raise ValueError(
@@ -67,14 +76,14 @@ class ChatEncoder:
         return [Piece(tuple(self._special(part)), plain=False) for part in (*parts, text)]
 
     def texts(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[int, ...]]:
-        """The token ids of foreign texts (the first `limit + 1`, or all), without special tokens."""
+        """The token ids of untrusted texts (the first `limit + 1` of each, or all), without special tokens."""
         return [tuple(ids) for ids in encode_first(self._plain, [encodable(text) for text in texts], limit)]
 
     def _render(self, messages: Sequence[Message], system: str | None = None) -> str:
-        conversation, foreign = [], 0
+        conversation, untrusted = [], 0
         for role, content in messages:
             if content is None:
-                content, foreign = f"{_OPEN}{foreign}{_CLOSE}", foreign + 1
+                content, untrusted = f"{_OPEN}{untrusted}{_CLOSE}", untrusted + 1
             if system is not None and role == "user":
                 content, system = f"{system}\n\n{content}", None
             conversation.append({"role": role, "content": content})
@@ -94,7 +103,7 @@ def join(pieces: Sequence[Piece]) -> list[int]:
 
 
 def show(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> str:
-    """The prompt as text, with foreign text between ⟦ and ⟧."""
+    """The prompt as text, with untrusted text between ⟦ and ⟧."""
     parts = []
     for piece in pieces:
         text = str(tokenizer.decode(list(piece.ids)))

@@ -72,7 +72,7 @@ class CrossEncoderReranker:
 
 
 class LoadedCrossEncoder:
-    """A loaded `CrossEncoderReranker` with its model."""
+    """A cross-encoder with its model in memory. Reranks candidate lists; see `CrossEncoderReranker`."""
 
     def __init__(self, encoder: "CrossEncoder", settings: CrossEncoderReranker) -> None:
         self.encoder = encoder

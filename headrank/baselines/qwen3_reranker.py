@@ -85,7 +85,10 @@ class PairPrompts:
         self.max_length = max_length
 
     def room(self, item: CandidateList) -> int:
-        """The number of tokens left for a passage. Raises `ValueError` if none are left: queries are not truncated."""
+        """The maximum number of tokens of a passage: `max_length` minus the rest of the list's prompt.
+
+        Raises `ValueError` if no token is left, because queries are never truncated.
+        """
         used = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
         if used >= self.max_length:
             raise ValueError(

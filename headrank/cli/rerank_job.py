@@ -72,7 +72,7 @@ class Source:
 
     @contextmanager
     def items(self, start: int, skipped: "Skipped") -> Iterator[tuple[Iterator[Item], int | None]]:
-        """The lists but the first `start`, and the number of all lists if it is known before they are read."""
+        """The lists without the first `start`, and the number of all lists if it is known before they are read."""
         if self.queries is not None and self.docs is not None and self.run is not None:
             with run_database(Files(self.queries, self.docs, self.run), self.depth) as found:
                 yield (Item(item, {}) for item in found.lists(start)), len(found)

@@ -100,7 +100,7 @@ class LocalCollection(Collection):
         return len(self._passages)
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
-        """The passages but the first `start`, in the file's order."""
+        """Iterate over the passages in file order, without the first `start`."""
         return islice(self._passages.values(), start, None)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:

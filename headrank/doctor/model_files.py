@@ -17,7 +17,7 @@ from headrank.stages.checks import check_chat_templates
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The files of a model.
+    """The available and missing files of a model.
 
     location: their folder or cache. missing: names of missing files. weight_bytes: size of the weights on disk.
     preparation: what the first run does before it can open the model; None: nothing.

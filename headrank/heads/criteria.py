@@ -41,9 +41,11 @@ class Criterion(Protocol):
 
 @settings
 class EntropyRegularized:
-    """disc_h - weight * H_h - depth_price * layer / layers. The paper names the first two parts; the formula is ours.
+    """Discriminability minus a penalty for entropy and, optionally, for depth.
 
-    A positive `depth_price` trades some discriminability for fewer layers.
+    The score of head h in layer l of L layers is disc_h - weight * H_h - depth_price * l / L: disc_h is its mean
+    `discriminability`, H_h the mean `entropy` of its scores, both over the lists. The paper names the first two terms;
+    the formula is ours. A positive `depth_price` selects heads in fewer layers at some cost in discriminability.
     """
 
     name: ClassVar[str] = "entropy_regularized"
@@ -54,7 +56,7 @@ class EntropyRegularized:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """disc - weight * entropy - depth price."""
+        """Score the heads: [heads], higher is better."""
         layers = torch.tensor([head.layer for head in table.heads]).float()
         price = self.depth_price * layers / (layers.max() + 1)
         return mean_discriminability(table, settings) - self.weight * mean_entropy(table) - price
@@ -233,12 +235,12 @@ def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
 
 
 def mean_discriminability(table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-    """Discriminability of each head, mean over the table's lists: [heads]."""
+    """The mean of each head's `discriminability` over the table's lists, after calibration: [heads]."""
     return torch.stack([discriminability(head_calibrated(x.scores, settings), x.grades) for x in table.lists]).mean(0)
 
 
 def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:
-    """Entropy of each head's uncalibrated scores, mean over the table's lists: [heads]."""
+    """The mean `entropy` of each head's uncalibrated scores over the table's lists: [heads]."""
     return torch.stack([entropy(x.scores.query) for x in table.lists]).mean(0)
 
 

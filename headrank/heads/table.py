@@ -84,7 +84,7 @@ class HeadTable:
 
     @classmethod
     def load(cls, path: Path) -> "HeadTable":
-        """Read a table that `save` wrote."""
+        """Load a table that `save` wrote."""
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             query_ids, thresholds = (json.loads(metadata[name]) for name in ("query_ids", "relevance_thresholds"))

@@ -73,7 +73,10 @@ class BackboneSettings:
         return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
 
     def folder(self, *kinds: str) -> Path:
-        """The local folder that holds the files of these kinds. Default: all files that loading opens."""
+        """The local folder of the model, downloaded if needed.
+
+        kinds: the files it must hold (`CONFIG`, `TOKENIZER`, `WEIGHTS`). Default: all files that loading opens.
+        """
         return model_folder(self.model, self.revision, required=kinds or self.required_files)
 
     @property

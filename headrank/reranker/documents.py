@@ -36,7 +36,7 @@ class Document:
 
 
 def read_documents(passages: object, name: str = "passages") -> tuple[Document, ...]:
-    """Read passages, iterators once.
+    """Convert passages as users give them to documents. An iterator is consumed once.
 
     Args:
         passages: a mapping of ids to texts, a data frame of pandas or polars with a column `text`, or an iterable whose

@@ -48,7 +48,15 @@ class NotACrossEncoder:
 
 
 def complete_folder(folder: Path, heads: HeadsFile) -> None:
-    """Write the heads, the model card and the refusal into a folder that holds the model."""
+    """Complete a saved model to a reranker: write its heads, its model card, and files that stop other libraries.
+
+    `CrossEncoder` of sentence-transformers would add a classification head of random weights; with these files it
+    raises the error of `NotACrossEncoder` instead.
+
+    Args:
+        folder: holds the model's weights, configuration and tokenizer.
+        heads: the heads to save.
+    """
     kind = f"{NotACrossEncoder.__module__}.{NotACrossEncoder.__qualname__}"
     texts = {
         "README.md": _CARD,

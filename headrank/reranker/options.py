@@ -62,9 +62,14 @@ def dtype_name(dtype: str | torch.dtype) -> str:
 
 
 class Overrides:
-    """Settings that replace those of a heads file: whole ones, or single fields.
+    """Settings that override those of a heads file.
 
-    Raises `ConfigError` if settings are given both ways or a value is out of range, and `TypeError` for other types.
+    Either all prompt or scorer settings are replaced (`prompt`, `scorer`), or single fields of them (the other
+    arguments). An argument of None overrides nothing.
+
+    Raises:
+        ConfigError: settings and one of their fields are given, or a value is out of range.
+        TypeError: a value has another type.
     """
 
     def __init__(
@@ -88,11 +93,11 @@ class Overrides:
         self.of_prompt, self.of_scorer = _given(of_prompt, prompt, "prompt"), _given(of_scorer, scorer, "scorer")
 
     def apply_to_prompt(self, prompt: PromptSettings) -> PromptSettings:
-        """The prompt settings to use."""
+        """These prompt settings with the overrides."""
         return self.prompt or replace(prompt, **self.of_prompt)
 
     def apply(self, file: HeadsFile) -> HeadsFile:
-        """The heads file with the settings to use."""
+        """The heads file with the overrides."""
         scorer = self.scorer or replace(file.scorer, **self.of_scorer)
         return replace(file, prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
 

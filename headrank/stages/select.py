@@ -62,7 +62,14 @@ class SelectStage:
         self._tables: dict[Path, HeadTable] = {}
 
     def run(self) -> dict[str, HeadsFile]:
-        """The heads of every system, read from the run folder if they are up to date."""
+        """Select the heads of every system, or load them from the run folder if their key has not changed.
+
+        Returns:
+            System -> heads.
+
+        Raises:
+            ConfigError: a criterion cannot select heads with the labelled lists.
+        """
         e = self.experiment
         train = self.data.labelled(e.train) if e.train else None
         if train is not None:

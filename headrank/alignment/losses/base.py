@@ -75,7 +75,7 @@ class NoReference:
 
 
 def attached_zero(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
-    """0 with a graph, so that backward() works: the loss of a list without information."""
+    """0, attached to the graph of z so that backward() gives zeros: the loss of a list without information."""
     return z.sum() * 0
 
 

@@ -89,7 +89,7 @@ class Spread(NoReference):
 
 @settings
 class NoLoss(NoReference):
-    """0 with a graph: the configuration without a loss or a regularizer.
+    """A constant loss of 0, for configurations without a loss or a regularizer. backward() gives zero gradients.
 
     Args:
         none.
@@ -113,5 +113,5 @@ class NoLoss(NoReference):
     name: ClassVar[str] = "none"
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """0."""
+        """A loss of 0 with zero gradients."""
         return attached_zero(x.z)

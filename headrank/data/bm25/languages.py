@@ -50,7 +50,7 @@ class Tokenizer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The analysis of a text, without defaults to fill in: equal analyses split texts equally."""
+    """How a text is split into words: every default is filled in, so equal analyses split texts equally."""
 
     fold: Fold
     tokenizer: str
@@ -59,7 +59,7 @@ class Analysis:
 
     @classmethod
     def of(cls, language: str) -> "Analysis":
-        """The analysis of one of `LANGUAGES`."""
+        """The default text analysis of a language, one of `LANGUAGES`."""
         if language == "english":
             return cls(Fold.LOWER, Tokenizer.WORDS, "english", "porter")
         if language in CJK:

@@ -74,7 +74,7 @@ class BM25Parameters:
 
     @property
     def analysis(self) -> Analysis:
-        """The language's analysis with the parts that are set."""
+        """The text analysis of `language`, with the stemmer, stop words and tokenizer that are not `auto`."""
         given = {"stemmer": self.stemmer, "stop_words": self.stop_words, "tokenizer": self.tokenizer}
         return replace(Analysis.of(self.language), **{name: value for name, value in given.items() if value != AUTO})
 

@@ -140,7 +140,7 @@ def measure_middle_zone(
 
     Args:
         contexts: the lists in context order, with scores and masses, one per query.
-        rankings: query id -> final ranking. A final rank counts only passages of the list, so a ranking may be longer.
+        rankings: query id -> final ranking. It may hold further passages, which are ignored.
         qrels: query id -> passage id -> grade.
         relevance_threshold: the lowest grade that counts as relevant.
         seed: of the bootstrap.

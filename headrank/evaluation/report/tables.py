@@ -219,7 +219,7 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
         return None
     columns = (
         *(Column("Benchmark"), Column("System")),
-        *(Column("Place from %", Form.PERCENT), Column("to %", Form.PERCENT)),
+        *(Column("Position from %", Form.PERCENT), Column("to %", Form.PERCENT)),
         *(Column("Relevant %", Form.PERCENT), Column("Irrelevant %", Form.PERCENT), Column("Selectivity", Form.POINTS)),
         *(Column("95 % from", Form.POINTS), Column("to", Form.POINTS)),
     )

@@ -56,9 +56,16 @@ class StateSettings:
 
 
 class PassageStates:
-    """The stored passage states for one backbone, its heads and one opening.
+    """Stored keys and values of passages, for one model, set of heads and text before the first passage (the opening).
 
-    Raises `ValueError` if the prompt does not use blocks or the model is not supported (see `StateShape.of`).
+    Args:
+        backbone: the model that computes the states.
+        heads: the heads that will be read; they determine which states are stored.
+        prompts: builds the prompts; its attention must be `blocks`.
+        settings: the folder and dtype.
+
+    Raises:
+        ValueError: the prompt does not use blocks, or the model is not supported (see `StateShape.of`).
     """
 
     def __init__(
@@ -96,11 +103,11 @@ class PassageStates:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens of these passages."""
+        """The number of tokens of the stored passages."""
         return sum(block.tokens for block in self._blocks.values())
 
     def size(self, tokens: int = 1_000_000) -> int:
-        """The size of the states of this number of passage tokens in bytes."""
+        """The size in bytes of the states of `tokens` passage tokens."""
         return self.shape.size(tokens, self.dtype)
 
     def refresh(self) -> None:
@@ -135,7 +142,7 @@ class PassageStates:
         return added
 
     def of_lists(self, prompts: Sequence[Prompt]) -> list[list[BlockStates]]:
-        """For each prompt the states of its opening and its blocks in context order.
+        """The states of each prompt: its opening's, then its blocks' in context order.
 
         Missing states are computed, and stored if `settings.keep` is true.
         """
