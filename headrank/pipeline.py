@@ -206,10 +206,16 @@ def _score(
     file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
     folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
     outputs = {system: output for (system, of), output in reranked.items() if of == name}
-    key = metrics_key(experiment, benchmark, {system: output.key for system, output in outputs.items()})
+    maps = {system: output.probability for system, output in outputs.items()}
+    key = metrics_key(experiment, benchmark, {system: output.key for system, output in outputs.items()}, maps)
 
     runs = {
-        system: SystemRun(output.rankings, output.contexts or ranked_contexts(output.rankings, order))
+        system: SystemRun(
+            output.rankings,
+            output.contexts or ranked_contexts(output.rankings, order),
+            output.probabilities,
+            output.probability.origin if output.probability else "",
+        )
         for system, output in outputs.items()
     }
     replies = {system: output.facts["replies"] for system, output in outputs.items() if "replies" in output.facts}

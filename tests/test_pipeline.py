@@ -68,6 +68,17 @@ def test_everything_is_written_and_agrees(experiment):
     report = (folder / "report.html").read_text()
     assert f"{main.means['ndcg@10']:.4f}".lstrip("0") in report
     assert (folder / "config.yaml").read_text() == "name: test\n"
+    probability = heads.probability
+    assert probability is not None
+    assert (probability.thresholds, probability.lists) == ({"train": 1}, len(heads.query_ids))
+    assert HeadsFile.load(folder / "heads/random.json").probability is None  # no labelled list was read
+    assert main.probability is not None
+    assert main.probability.origin == probability.origin
+    predicted = [p for ranking in run.values() for p in probability(ranking.scores)]
+    assert main.probability.predicted == pytest.approx(sum(predicted) / len(predicted))
+    assert outcome.results[0].systems["random"].probability is None
+    assert (folder / "tables/probabilities.csv").is_file()
+    assert (folder / "figures/reliability.svg").is_file()
     # The Python interface opens what was selected and ranks alike.
     reranker = Reranker.from_pretrained(experiment.model.model, heads=folder / "heads.json")
     first = lists[0]

@@ -23,6 +23,8 @@ from tests.pipelines import ALIGNMENT, no_model
 
 
 def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(experiment, monkeypatch):
+    # With threshold 2 the held-out list has a relevant and an irrelevant passage, for the probability.
+    experiment = replace(experiment, train=(replace(experiment.train[0], relevance_threshold=2),))
     plain = run_experiment(experiment)
     aligned = replace(experiment, folder=experiment.folder.with_name("aligned"), alignment=ALIGNMENT)
     outcome = run_experiment(aligned)
@@ -43,6 +45,9 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     tables = [HeadsFile.load(folder / name).table for name in ("heads.json", "checkpoint/heads.json")]
     assert tables[0].keys() == tables[1].keys()
     assert tables[0]["entropy"] != tables[1]["entropy"], "heads are measured again with the trained weights"
+    assert reranker.heads.probability is not None
+    assert reranker.heads.probability.thresholds == {"train": 2}
+    assert reranker.heads.probability.lists == ALIGNMENT.validation_queries
     assert {"training.svg", "heads.svg", "head_curves.svg"} <= {path.name for path in (folder / "figures").iterdir()}
     assert "zero-shot → headrank" in (folder / "report.html").read_text()
     # Nothing is trained or read twice; another seed is trained anew.

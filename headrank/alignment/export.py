@@ -8,6 +8,7 @@ needs neither peft nor a trainer.
 """
 
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from transformers import AutoModel
 
 from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
-from headrank.heads import HeadsFile
+from headrank.alignment.validation import HELD_OUT
+from headrank.heads import HeadsFile, ProbabilityCalibration
+from headrank.heads.probability import HELD_OUT as PROTOCOL
 from headrank.io.files import replaced_folder
 from headrank.model import Backbone, save_backbone, weights_fingerprint
 from headrank.model.backbone import DTYPES, cut_config
@@ -23,7 +26,12 @@ from headrank.reranker.folder import complete_folder
 
 
 def export_aligned(
-    module: AlignmentModule, folder: str | Path, *, overwrite: bool = False, dtype: str | None = None
+    module: AlignmentModule,
+    folder: str | Path,
+    *,
+    overwrite: bool = False,
+    dtype: str | None = None,
+    thresholds: Mapping[str, int] | None = None,
 ) -> HeadsFile:
     """Write model, tokenizer and heads as one folder, atomically; returns the content of its heads file.
 
@@ -32,6 +40,8 @@ def export_aligned(
     into a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the
     replacement; an old or a new complete folder exists at any moment.
 
+    thresholds: the labelled data sets and the lowest relevant grade of each, for the record of the probability.
+
     Raises `FileExistsError` if the folder exists and `overwrite` is False.
     """
     folder = Path(folder)
@@ -39,14 +49,19 @@ def export_aligned(
         raise FileExistsError(f"{folder} exists: remove it, choose another folder, or export with overwrite=True")
     with replaced_folder(folder) as scratch:
         save_backbone(_plain_backbone(module, dtype), scratch)
-        heads = aligned_heads(module)
+        heads = aligned_heads(module, thresholds)
         heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # the fingerprint of the trained weights
         complete_folder(scratch, heads)
     return heads
 
 
-def aligned_heads(module: AlignmentModule) -> HeadsFile:
-    """The heads file of the module's current heads."""
+def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None = None) -> HeadsFile:
+    """The heads file of the module's current heads.
+
+    Its probability is fitted on the held-out lists of the validation that the exported epoch ended with. Training lists
+    would not do: the model has learned to separate their passages, so probabilities would be overconfident. None
+    without validation lists, without `thresholds`, and for scores that are fused with the first stage.
+    """
     settings = module.backbone.settings
     return HeadsFile(
         model={
@@ -65,7 +80,15 @@ def aligned_heads(module: AlignmentModule) -> HeadsFile:
         seeds=tuple(module.origin["seeds"]),
         project_version=importlib.metadata.version("headrank"),
         table=module.origin.get("table"),  # present if heads were reselected
+        probability=_probability(module, thresholds),
     )
+
+
+def _probability(module: AlignmentModule, thresholds: Mapping[str, int] | None) -> ProbabilityCalibration | None:
+    lists = module.origin.get(HELD_OUT)
+    if not lists or not thresholds or module.scorer.fusion_alpha:
+        return None
+    return ProbabilityCalibration.fit(lists, thresholds, protocol=PROTOCOL)
 
 
 def _plain_backbone(module: AlignmentModule, dtype: str | None) -> Backbone:

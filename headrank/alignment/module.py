@@ -40,7 +40,7 @@ from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
 from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.scores import read_lists, score_lists
 from headrank.alignment.sharding import ShardedModel
-from headrank.alignment.validation import ValidationRecord, gather, measure
+from headrank.alignment.validation import HELD_OUT, ValidationRecord, gather, measure, scores_and_relevance
 from headrank.data.batches import ListBatch
 from headrank.data.labelled import LabelledList, usable_lists
 from headrank.io.artifacts import artifact_key
@@ -239,8 +239,8 @@ class AlignmentModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Score the held-out queries of all ranks and log the measures as `val/<measure>`."""
         records, self._records = [record for part in gather(self._records) for record in part], []
-        values = measure(records)
-        self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=True)
+        self.origin = {**self.origin, HELD_OUT: scores_and_relevance(records)}
+        self.log_dict({f"val/{name}": value for name, value in measure(records).items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Drop the gradients of unreached parameters: AdamW would decay and count them even at gradient 0."""

@@ -223,7 +223,8 @@ def export_best(job: AlignmentJob) -> HeadsFile:
     """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
     module = _module(job, device="cpu")
     module.load_trained(job.work / BEST)
-    return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype)
+    thresholds = {source.name: source.relevance_threshold for source in job.sources}
+    return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype, thresholds=thresholds)
 
 
 def _module(job: AlignmentJob, device: str) -> AlignmentModule:

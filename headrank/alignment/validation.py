@@ -20,6 +20,7 @@ from headrank.model.scorer import fuse_first_stage
 from headrank.ranking import ContextScores, Ranking
 
 METRIC = "ndcg@10"
+HELD_OUT = "held_out"  # the entry of a checkpoint with the scores of its validation, for probabilities
 
 T = TypeVar("T")
 
@@ -92,6 +93,18 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
     zone = measure_middle_zone(contexts, rankings, relevant, relevance_threshold=1)
     difference = selectivity(zone.zone).difference
     return values if difference is None else values | {"selectivity": difference}
+
+
+def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list[float], list[bool]]]:
+    """The scores of each held-out list and whether its passages are relevant; a repeated query counts once."""
+    by_id = {record.ranking.query_id: record for record in records}
+    return [
+        (
+            list(record.ranking.scores),
+            [record.grades[passage_id] >= record.relevance_threshold for passage_id in record.ranking.passage_ids],
+        )
+        for _, record in sorted(by_id.items())
+    ]
 
 
 def gather(objects: Sequence[T]) -> list[list[T]]:

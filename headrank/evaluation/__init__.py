@@ -10,6 +10,7 @@ from headrank.evaluation.measures.middle_zone import (
     measure_middle_zone,
     spread_by_quarter,
 )
+from headrank.evaluation.measures.probability import ProbabilityQuality, ReliabilityBin, measure_probabilities
 from headrank.evaluation.measures.results import BenchmarkResult, SystemResult, measured_zones
 from headrank.evaluation.measures.score import SystemRun, score_benchmark
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts, selectivity, selectivity_change
@@ -26,6 +27,7 @@ from headrank.evaluation.report.tables import (
     metrics_table,
     middle_zone_table,
     positions_table,
+    probabilities_table,
     suite_table,
 )
 from headrank.evaluation.run_folder import RunResults, read_results
@@ -41,6 +43,8 @@ __all__ = [
     "Layout",
     "Metric",
     "MiddleZone",
+    "ProbabilityQuality",
+    "ReliabilityBin",
     "ReportSettings",
     "RunResults",
     "Selectivity",
@@ -60,11 +64,13 @@ __all__ = [
     "mean",
     "mean_estimate",
     "measure_middle_zone",
+    "measure_probabilities",
     "measured_zones",
     "metrics_table",
     "middle_zone_table",
     "pooled_selectivity",
     "positions_table",
+    "probabilities_table",
     "read_results",
     "score_benchmark",
     "score_queries",

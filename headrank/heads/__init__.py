@@ -15,6 +15,7 @@ from headrank.heads.criteria import (
 )
 from headrank.heads.heads_file import HeadsFile, heads_file, measures_table
 from headrank.heads.measures import discriminability, entropy, ndcg
+from headrank.heads.probability import ProbabilityCalibration, cross_fitted
 from headrank.heads.selection import Selection, choose_entropy_weight, head_curves, select_heads
 from headrank.heads.table import HeadTable, LabelledScores, read_head_table
 
@@ -29,6 +30,7 @@ __all__ = [
     "LabelledScores",
     "LayerWindow",
     "PerHeadNdcg",
+    "ProbabilityCalibration",
     "QueryFocused",
     "RandomHeads",
     "Selection",
@@ -36,6 +38,7 @@ __all__ = [
     "check_model",
     "check_shape",
     "choose_entropy_weight",
+    "cross_fitted",
     "discriminability",
     "entropy",
     "head_curves",

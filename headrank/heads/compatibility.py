@@ -1,6 +1,7 @@
 """Checks that a heads file belongs to a model. Heads are (layer, head) indices that another model does not share."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 from headrank.errors import ModelError
@@ -18,8 +19,10 @@ def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str
         )
 
 
-def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder: bool = False) -> None:
+def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder: bool = False) -> HeadsFile:
     """Raise `ModelError` if the heads do not fit the model's shape; warn if they were selected in another model.
+
+    Returns the file. It has no probability in another model, whose scores have another unit.
 
     Models are compared by the fingerprint of their weights if the file has one, because one model may have several
     paths; otherwise by id and revision.
@@ -32,7 +35,7 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder:
     model = describe_model(settings, file.depth, weights=False)
     check_shape(file, layers=model["layers"], heads_per_layer=model["heads_per_layer"], name=settings.model)
     if in_model_folder:
-        return
+        return file
     model = describe_model(settings, file.depth)
     names = ("weights",) if file.model.get("weights") and model["weights"] else ("id", "revision")
     differing = [name for name in names if file.model.get(name) != model[name]]
@@ -42,6 +45,8 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder:
             f"model ({_named(file.model, differing)}); select heads in this model, or scores may be meaningless",
             stacklevel=3,
         )
+        return replace(file, probability=None)
+    return file
 
 
 def _named(model: dict[str, Any], differing: list[str]) -> str:

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from headrank.errors import FormatError
+from headrank.heads.probability import ProbabilityCalibration
 from headrank.heads.selection import Selection
 from headrank.io.files import atomic_write
 from headrank.io.strict_json import read_json
@@ -33,6 +34,25 @@ class HeadsFile:
     project_version: str = ""
     measures: tuple[dict[str, float | None], ...] = ()  # discriminability, entropy and score of each selected head
     table: dict[str, list[list[float | None]]] | None = field(default=None, repr=False)  # measures of every head
+    probability: ProbabilityCalibration | None = None  # from z to P(relevant), if labelled lists calibrated it
+
+    def __post_init__(self) -> None:
+        if self.probability is not None and self.scorer.fusion_alpha:
+            raise ValueError(
+                f"fusion_alpha is {self.scorer.fusion_alpha} with a probability, which belongs to scores without "
+                "fusion; expected fusion_alpha 0 or no probability"
+            )
+
+    def with_settings(
+        self, *, scorer: ScorerSettings | None = None, prompt: PromptSettings | None = None
+    ) -> "HeadsFile":
+        """The same heads with another scorer or prompt; None keeps the file's.
+
+        The probability is dropped if scores change, because it is that of the old scores. Batch sizes change none.
+        """
+        scorer, prompt = scorer or self.scorer, prompt or self.prompt
+        same = (scorer.identity, prompt) == (self.scorer.identity, self.prompt)
+        return replace(self, scorer=scorer, prompt=prompt, probability=self.probability if same else None)
 
     @property
     def depth(self) -> int:
@@ -56,6 +76,7 @@ class HeadsFile:
             "prompt": dataclasses.asdict(self.prompt),
             "scorer": self.scorer.to_dict(),
             "table": self.table,
+            "probability": None if self.probability is None else self.probability.to_dict(),
         }
 
     def save(self, path: Path) -> None:
@@ -89,6 +110,7 @@ class HeadsFile:
                 project_version=str(content.get("project_version", "")),
                 measures=tuple(map(_measured, rest)) if any(rest) else (),  # given heads have no measures
                 table=_table(content.get("table")),
+                probability=_probability(content.get("probability")),
             )
             if content.get("depth", file.depth) != file.depth:
                 raise ValueError(f"depth is {content['depth']}; expected {file.depth}, the deepest head's layer + 1")
@@ -139,6 +161,10 @@ def _table(content: Any) -> dict[str, list[list[float | None]]] | None:
     }
 
 
+def _probability(content: Any) -> ProbabilityCalibration | None:
+    return None if content is None else ProbabilityCalibration.from_dict(content)
+
+
 def _number(value: Any, name: str = "a weight") -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{name} is {str(value)[:80]}; expected a number")
@@ -155,6 +181,7 @@ def heads_file(
     query_ids: Sequence[str],
     seeds: Sequence[int],
     project_version: str,
+    probability: ProbabilityCalibration | None = None,
 ) -> HeadsFile:
     """Make the heads file of a selection, with the measures of the selected heads and of all heads."""
     value = _measures(selection)
@@ -170,6 +197,7 @@ def heads_file(
         project_version=project_version,
         measures=tuple({name: value(name, head) for name in MEASURES} for head in selection.heads),
         table=measures_table(selection, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"])),
+        probability=probability,
     )
 
 

@@ -50,10 +50,8 @@ def head_curves(
     if criterion.needs_labels and folds > 1:
         values: dict[tuple[str, int], list[float]] = {point: [] for point in points}
         unfiltered = replace(settings, token_filter=False)
-        shuffled = torch.randperm(len(table.lists), generator=torch.Generator().manual_seed(seed)).tolist()
-        for fold in range(folds):
-            held_out = sorted(shuffled[fold::folds])
-            ranked = _ranked(table, set(held_out), criterion, settings)
+        for rest, held_out in table.folds(folds, seed):
+            ranked = _ranked(rest, criterion, settings)
             for kind, n in points:
                 heads = ranked[:n] if kind == "heads" else [h for h in ranked if table.heads[h].layer < n][:count]
                 if len(heads) < (n if kind == "heads" else count):
@@ -61,8 +59,7 @@ def head_curves(
                 if (kind, n) not in values:
                     continue
                 picked = [table.heads[h] for h in heads]
-                for i in held_out:
-                    item = table.lists[i]
+                for item in held_out:
                     z = passage_scores(item.scores.pick(picked), unfiltered)
                     values[kind, n].append(float(ndcg(z[None], item.grades)[0]))
         for (kind, n), ndcgs in values.items():
@@ -82,11 +79,10 @@ def _numbers(heads: int, count: int) -> Sequence[int]:
     return sorted(powers | {count})
 
 
-def _ranked(table: HeadTable, held_out: set[int], criterion: Criterion, settings: CalibrationSettings) -> list[int]:
-    """Indices of the table's heads, best first, ranked by the criterion on the lists that are not held out."""
-    rest = HeadTable(table.heads, tuple(x for i, x in enumerate(table.lists) if i not in held_out))
+def _ranked(table: HeadTable, criterion: Criterion, settings: CalibrationSettings) -> list[int]:
+    """Indices of the table's heads, best first, ranked by the criterion."""
     try:
-        score = criterion(rest, settings).float()
+        score = criterion(table, settings).float()
     except ValueError:  # for instance no list with relevant and irrelevant passages: no heads, so no points
         return []
     eligible = [i for i in range(len(table.heads)) if score[i] > float("-inf")]
@@ -178,21 +174,17 @@ def choose_entropy_weight(
     Raises:
         ValueError: if the table has fewer lists than folds.
     """
-    lists = table.lists
-    if len(lists) < folds:
-        raise ValueError(f"{len(lists)} labelled lists for {folds} folds; expected at least one list per fold")
+    if len(table.lists) < folds:
+        raise ValueError(f"{len(table.lists)} labelled lists for {folds} folds; expected at least one list per fold")
     unfiltered = replace(settings, token_filter=False)
-    shuffled = torch.randperm(len(lists), generator=torch.Generator().manual_seed(seed)).tolist()
     results: dict[float, float] = {}
     for weight in sorted(weights):
         values: list[Tensor] = []
-        for fold in range(folds):
-            held_out = set(shuffled[fold::folds])
-            rest = HeadTable(table.heads, tuple(x for i, x in enumerate(lists) if i not in held_out))
+        for rest, held_out in table.folds(folds, seed):
             chosen = select_heads(rest, replace(criterion, weight=weight), settings, count=count).heads
-            for i in sorted(held_out):
-                z = passage_scores(lists[i].scores.pick(chosen), unfiltered)
-                values.append(ndcg(z[None], lists[i].grades)[0])
+            for item in held_out:
+                z = passage_scores(item.scores.pick(chosen), unfiltered)
+                values.append(ndcg(z[None], item.grades)[0])
         results[weight] = float(torch.stack(values).mean())
     best = max(results, key=lambda weight: (results[weight], -weight))
     return best, results

@@ -7,7 +7,7 @@ without another forward pass.
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,14 @@ class HeadTable:
 
     heads: tuple[Head, ...]
     lists: tuple[LabelledScores, ...]
+
+    def folds(self, count: int, seed: int) -> Iterator[tuple["HeadTable", tuple[LabelledScores, ...]]]:
+        """Split the lists into `count` random folds; yields for each the table of the other lists, and its lists."""
+        shuffled = torch.randperm(len(self.lists), generator=torch.Generator().manual_seed(seed)).tolist()
+        for fold in range(count):
+            held_out = set(shuffled[fold::count])
+            rest = tuple(one for i, one in enumerate(self.lists) if i not in held_out)
+            yield HeadTable(self.heads, rest), tuple(self.lists[i] for i in sorted(held_out))
 
     def save(self, path: Path) -> None:
         """Write the table to a safetensors file."""

@@ -67,8 +67,7 @@ def fit_heads(settings: BackboneSettings, heads: HeadsFile | tuple[Head, ...] | 
     they were chosen in another model.
     """
     if isinstance(heads, HeadsFile):
-        check_model(heads, settings, in_model_folder=own)
-        return heads
+        return check_model(heads, settings, in_model_folder=own)
     layers, width = count_layers(settings)
     heads = all_heads(layers, width) if heads is None else heads
     check_heads(heads, layers=layers, heads_per_layer=width)

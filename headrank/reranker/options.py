@@ -99,7 +99,7 @@ class Overrides:
     def apply(self, file: HeadsFile) -> HeadsFile:
         """The heads file with the overrides."""
         scorer = self.scorer or replace(file.scorer, **self.of_scorer)
-        return replace(file, prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
+        return file.with_settings(prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
 
 
 def _given(fields: dict[str, Any], whole: object, name: str) -> dict[str, Any]:

@@ -266,7 +266,7 @@ class Reranker:
             scored_lists = self._scorer.score([item for item, _ in lists])
             for (item, documents), scored in zip(lists, scored_lists, strict=True):
                 cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
-                results.append(make_results(scored, documents)[:top_k])
+                results.append(make_results(scored, documents, self.heads.probability)[:top_k])
             self._warn_of(cuts)
         return results
 

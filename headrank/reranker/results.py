@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrank.heads import ProbabilityCalibration
 from headrank.model import ScoredList
 from headrank.reranker.documents import Document
 
@@ -20,7 +21,8 @@ class RerankResult:
     index: the position in the input, from 0.
     metadata: the other fields of the passage.
     document: the passage as the user gave it; for a row of a data frame a dict.
-    probability: None.
+    probability: of relevance, from the map in `heads.json` (`headrank.heads.ProbabilityCalibration`). None if the heads
+        have none: they were given, fused with the first stage, or are used with another model, scorer or prompt.
     """
 
     id: Any  # text or an integer
@@ -34,11 +36,14 @@ class RerankResult:
     probability: float | None = None
 
 
-def make_results(scored: ScoredList, documents: Sequence[Document]) -> list[RerankResult]:
+def make_results(
+    scored: ScoredList, documents: Sequence[Document], probability: ProbabilityCalibration | None = None
+) -> list[RerankResult]:
     """The ranked documents, best first. The scored list's ids are the documents' positions."""
-    cut = set(scored.cut)
+    cut, ranking = set(scored.cut), scored.ranking
+    probabilities = [None] * len(ranking) if probability is None else probability(ranking.scores)
     results = []
-    for ranked in scored.ranking.results:
+    for ranked, relevant in zip(ranking.results, probabilities, strict=True):
         index = int(ranked.id)
         document = documents[index]
         results.append(
@@ -51,6 +56,7 @@ def make_results(scored: ScoredList, documents: Sequence[Document]) -> list[Rera
                 index=index,
                 metadata=document.metadata,
                 document=document.source,
+                probability=relevant,
             )
         )
     return results

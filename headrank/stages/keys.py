@@ -9,6 +9,7 @@ from typing import Any
 from headrank.data.open_collection import local_path
 from headrank.errors import ConfigError
 from headrank.experiment import Experiment, SystemSettings
+from headrank.heads import ProbabilityCalibration
 from headrank.io.artifacts import artifact_key
 from headrank.model import model_identity
 from headrank.stages.key_fields import key_content, scorer_key_content
@@ -16,7 +17,8 @@ from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 3  # raise it when the same input gives other numbers; 3: chat templates of more families
 ALIGNED = "aligned"  # the entry of a model's identity that marks it as trained by this experiment
-METRICS_FORMAT = 3  # the same for `metrics/*.json`, which need no model; 3: homogenization of each list
+HEADS_FORMAT = 2  # the same for `heads.json`, on which runs and checkpoints do not depend; 2: with a probability
+METRICS_FORMAT = 4  # the same for `metrics/*.json`, which need no model; 4: quality of probabilities
 
 
 @cache
@@ -108,7 +110,7 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
         "heads",
-        FORMAT,
+        (FORMAT, HEADS_FORMAT),
         key_content(model_identity(experiment.model)),
         labelled_identity(train) if train else None,
         criterion,
@@ -147,12 +149,18 @@ def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
     return artifact_key("run", FORMAT, key_content(identity), lists_identity(benchmark))
 
 
-def metrics_key(experiment: Experiment, benchmark: BenchmarkData, run_keys: dict[str, str]) -> str:
-    """The key of a benchmark's metrics: its runs, lists, judgements, scored queries and metrics."""
+def metrics_key(
+    experiment: Experiment,
+    benchmark: BenchmarkData,
+    run_keys: Mapping[str, str],
+    probabilities: Mapping[str, ProbabilityCalibration | None],
+) -> str:
+    """The key of a benchmark's metrics: its runs and probabilities, lists, judgements, scored queries, metrics."""
     return artifact_key(
         "metrics",
         METRICS_FORMAT,
         run_keys,
+        {system: one.to_dict() for system, one in probabilities.items() if one is not None},
         lists_identity(benchmark),
         benchmark.collection.fingerprint,
         benchmark.query_ids,

@@ -26,6 +26,11 @@ class LabelledData:
         """The names of the parts."""
         return " + ".join(part.settings.name for part in self.parts)
 
+    @property
+    def thresholds(self) -> dict[str, int]:
+        """The name of each part, with the lowest grade that counts as relevant."""
+        return {part.settings.name: part.settings.relevance_threshold for part in self.parts}
+
 
 class DataLoader:
     """Loads benchmarks and labelled lists by their settings and keeps them."""

@@ -16,7 +16,7 @@ import torch
 from headrank.baselines import ListReranker, RerankerSettings
 from headrank.data import read_run, write_run
 from headrank.experiment import FIRST_STAGE_SYSTEM, SystemSettings
-from headrank.heads import HeadsFile
+from headrank.heads import HeadsFile, ProbabilityCalibration
 from headrank.io.artifacts import RunFolder
 from headrank.io.files import atomic_write
 from headrank.io.memory import PeakMemory
@@ -40,6 +40,17 @@ class RerankedBenchmark:
     contexts: tuple[ContextScores, ...]  # empty for a pointwise system
     facts: dict[str, Any]  # seconds, lists, and if known: peak memory, tokens, depth, replies, ...
     key: str
+    probability: ProbabilityCalibration | None = None  # from scores to probabilities of relevance
+
+    @property
+    def probabilities(self) -> dict[str, dict[str, float]]:
+        """Query id -> passage id -> probability of relevance; empty without a map."""
+        if self.probability is None:
+            return {}
+        return {
+            query_id: dict(zip(ranking.passage_ids, self.probability(ranking.scores), strict=True))
+            for query_id, ranking in self.rankings.items()
+        }
 
 
 class RerankStage:
@@ -85,9 +96,9 @@ class RerankStage:
         def write(path: Path) -> None:
             self._rerank(system, model, heads, benchmark, path)
 
-        if ALIGNED in identity or (self.states is not None and heads.prompt.in_blocks):
-            return self._make(system, benchmark, key, write)
-        return self._make(system, benchmark, key, write, cache_key(key, model.torch_device, model, heads.scorer))
+        cached = ALIGNED not in identity and not (self.states is not None and heads.prompt.in_blocks)
+        cached_as = cache_key(key, model.torch_device, model, heads.scorer) if cached else None
+        return replace(self._make(system, benchmark, key, write, cached_as), probability=heads.probability)
 
     def run_reranker(
         self, system: str, settings: RerankerSettings, model: BackboneSettings, benchmark: BenchmarkData
@@ -194,7 +205,7 @@ class RerankStage:
 def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -> HeadsFile:
     """The heads with the system's instruction for this benchmark, or unchanged if it has none."""
     instruction = system.instructions.get(benchmark)
-    return heads if instruction is None else replace(heads, prompt=replace(heads.prompt, instruction=instruction))
+    return heads if instruction is None else heads.with_settings(prompt=replace(heads.prompt, instruction=instruction))
 
 
 def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:

@@ -17,6 +17,7 @@ from headrank.heads import (
     HeadTable,
     check_labels,
     choose_entropy_weight,
+    cross_fitted,
     head_curves,
     heads_file,
     read_head_table,
@@ -109,6 +110,9 @@ class SelectStage:
             parameters |= {"weight": weight, "cross_validated": {str(k): v for k, v in means.items()}}
         chosen = select_heads(table, criterion, system.scorer, count=system.heads)
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
+        thresholds = train.thresholds if train is not None else {}
+        probability = cross_fitted(table, criterion, system.scorer, thresholds, count=system.heads)
+        logger.info("select: %s: probability fitted on %s", name, probability.origin if probability else "no lists")
         return heads_file(
             chosen,
             model=describe_model(e.model, chosen.depth),
@@ -118,6 +122,7 @@ class SelectStage:
             query_ids=[item.query_id for item in table.lists],
             seeds=e.reading.seeds if labelled else (),
             project_version=project_version(),
+            probability=probability,
         )
 
     def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:

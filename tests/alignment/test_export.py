@@ -12,10 +12,11 @@ from transformers import AutoModel
 from headrank import Reranker
 from headrank.alignment.adapters import MATRICES, READ_LAST, TrainedSettings
 from headrank.alignment.callbacks import ReselectHeads
+from headrank.alignment.checkpoint import KEY
 from headrank.alignment.export import aligned_heads, export_aligned
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.heads import GivenHeads, HeadsFile
-from headrank.model import Head, Scorer, weights_fingerprint
+from headrank.model import Head, Scorer, ScorerSettings, weights_fingerprint
 from tests.alignment.toy import PROMPT, fit, toy_data, toy_module
 from tests.tiny import tiny_backbone
 
@@ -160,3 +161,36 @@ def test_a_folder_is_replaced_only_when_told_and_only_by_a_whole_one(tokenizer, 
     assert not (folder / "old").exists()
     assert (folder / "heads.json").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_probability_is_fitted_on_the_held_out_lists(tokenizer, tmp_path):
+    module, data, seen = trained(tokenizer, tmp_path)
+    heads = export_aligned(module, tmp_path / "out", thresholds={"toy": 1})
+    scores = [list(record.ranking.scores) for record in sorted(seen, key=lambda record: record.ranking.query_id)]
+    assert [found for found, _ in module.origin["held_out"]] == scores
+    assert heads.probability is not None
+    assert (heads.probability.thresholds, heads.probability.protocol) == ({"toy": 1}, "held_out")
+    assert heads.probability.lists == len(data.validation_lists)
+    assert heads.probability.passages == sum(len(one.item) for one in data.validation_lists)
+    assert heads.probability.relevant == sum(
+        grade >= one.relevance_threshold for one in data.validation_lists for grade in one.grades
+    )
+    assert HeadsFile.load(tmp_path / "out" / "heads.json") == heads
+    assert aligned_heads(module).probability is None  # the data sets are unknown
+
+
+def test_fused_scores_and_training_lists_give_no_probability(tokenizer, tmp_path):
+    fused, *_ = trained(tokenizer, tmp_path, scorer=ScorerSettings(fusion_alpha=0.5))
+    assert aligned_heads(fused, {"toy": 1}).probability is None
+    unvalidated = toy_module(tiny_backbone("qwen3", tokenizer, layers=4), HEADS)
+    assert aligned_heads(unvalidated, {"toy": 1}).probability is None
+
+
+def test_a_checkpoint_holds_the_scores_of_its_validation(tokenizer, tmp_path):
+    """So the export of the best epoch needs no data and no forward pass."""
+    module, *_ = trained(tokenizer, tmp_path)
+    checkpoint: dict = {"state_dict": {}}
+    module.on_save_checkpoint(checkpoint)
+    fresh = toy_module(tiny_backbone("qwen3", tokenizer, layers=4), HEADS)
+    fresh.on_load_checkpoint({KEY: checkpoint[KEY]})
+    assert aligned_heads(fresh, {"toy": 1}).probability == aligned_heads(module, {"toy": 1}).probability is not None

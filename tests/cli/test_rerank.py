@@ -3,10 +3,12 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +17,7 @@ from headrank import Reranker
 from headrank.cli import rerank_job
 from headrank.cli.main import app
 from headrank.data import read_run
+from headrank.heads import HeadsFile, ProbabilityCalibration
 from tests.cli.conftest import LISTS, PASSAGES
 
 
@@ -58,6 +61,21 @@ def test_jsonl_keeps_what_the_requests_hold(saved, files):
         for candidate in one["candidates"]:
             assert candidate["doc"] == first[candidate["docid"]]["doc"]
             assert candidate["first_stage_score"] == first[candidate["docid"]]["score"]
+
+
+def test_jsonl_has_probabilities_if_the_heads_have_a_map(saved, files):
+    call(saved, "--requests", files / "requests.jsonl", "--output", files / "none.jsonl")
+    assert "probability" not in (files / "none.jsonl").read_text()
+    folder, found = shutil.copytree(saved, files / "calibrated"), ProbabilityCalibration(
+        1.5, -1.0, 0.1, {"mine": 1}, lists=3, passages=20, relevant=4, protocol="cross_fitted"
+    )  # fmt: skip
+    heads = replace(HeadsFile.load(saved / "heads.json"), probability=found)
+    (folder / "heads.json").unlink()
+    heads.save(folder / "heads.json")
+    call(folder, "--requests", files / "requests.jsonl", "--output", files / "out.jsonl")
+    for line in (files / "out.jsonl").read_text().splitlines():
+        for candidate in json.loads(line)["candidates"]:
+            assert (candidate["probability"],) == found([candidate["score"]])
 
 
 def test_compressed_files_and_standard_streams(saved, files):

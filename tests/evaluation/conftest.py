@@ -1,3 +1,4 @@
+import math
 import random
 from functools import cache
 
@@ -17,7 +18,9 @@ def make_benchmark():
     """
 
     @cache
-    def make(name="dl20", *, queries=30, seed=0, systems=("first stage", "headrank", "random"), metrics=METRICS):
+    def make(
+        name="dl20", *, queries=30, seed=0, systems=("first stage", "headrank", "random"), metrics=METRICS, probable=()
+    ):
         rng = random.Random(seed)
         power = {"first stage": 0.5, "headrank": 1.5}
         qrels, runs, contexts = {}, {s: {} for s in systems}, {s: [] for s in systems}
@@ -29,9 +32,22 @@ def make_benchmark():
                 runs[system][q] = Ranking.from_scores(q, passages, scores)
                 masses = tuple(2.0**score for score in scores)
                 contexts[system].append(ContextScores(q, tuple(passages), tuple(scores), masses))
+        probabilities = {
+            system: {
+                q: {r.id: 1 / (1 + math.exp(1.5 - r.score)) for r in ranking.results} for q, ranking in run.items()
+            }
+            for system, run in runs.items()
+            if system in probable
+        }
+        origins = {system: f"labels of {system}" for system in probable}
         return score_benchmark(
             name,
-            {system: SystemRun(runs[system], tuple(contexts[system])) for system in systems},
+            {
+                system: SystemRun(
+                    runs[system], tuple(contexts[system]), probabilities.get(system, {}), origins.get(system, "")
+                )
+                for system in systems
+            },
             qrels,
             query_ids=tuple(qrels),
             relevance_threshold=2,
@@ -69,7 +85,7 @@ def make_run(make_benchmark):
 
 
 @pytest.fixture(scope="session")
-def full_run(make_run, heads):
+def full_run(make_run, make_benchmark, heads):
     """A run that has all that a report can show: aligned, timed, its heads selected again."""
     pairs = heads["heads"]
     after = {**heads, "heads": [*pairs[:2], {"layer": 5, "head": 2}], "model": {"id": "Qwen/Qwen3-0.6B"}}
@@ -79,8 +95,9 @@ def full_run(make_run, heads):
         {"train/loss": 1.0, "train/preference": 0.8, "train/graded_kl": 0.2, "val/ndcg@10": 0.6},
     ]
     more = {"val/selectivity": 0.1, "heads/overlap": 0.75, "heads/depth": 6.0}
+    systems = ("first stage", "headrank", "zero-shot", "random")
     return make_run(
-        systems=("first stage", "headrank", "zero-shot", "random"),
+        [make_benchmark(systems=systems, probable=("headrank", "zero-shot"))],
         before="zero-shot",
         heads=after,
         heads_before=heads,

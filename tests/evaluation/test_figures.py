@@ -19,6 +19,7 @@ from headrank.evaluation.report.figures import (
     PositionShares,
     PositionSpread,
     QueryChanges,
+    Reliability,
     RunSelectivity,
     SystemSelectivity,
     TrainingCurves,
@@ -45,8 +46,8 @@ def drawn(full_run):
 def test_what_is_there_is_drawn_and_is_valid_xml(make_run, drawn):
     assert [figure.name for figure in draw_figures(default_figures(), [make_run()])] == ALWAYS
     assert [figure.name for figure in drawn] == [
-        "alignment", "queries", "selectivity", "selectivity_runs", "positions", "homogenization", "training", "heads",
-        "head_curves", "latency",
+        "alignment", "queries", "selectivity", "selectivity_runs", "positions", "homogenization", "reliability",
+        "training", "heads", "head_curves", "latency",
     ]  # fmt: skip
     for figure in drawn:
         assert ElementTree.fromstring(figure.image.decode()).tag.endswith("svg")
@@ -257,3 +258,15 @@ def test_a_figure_gives_svg_or_png_or_nothing(make_run):
     with pytest.raises(RuntimeError) as raised:
         draw_figures([Broken(RuntimeError("no"))], [make_run()])
     assert raised.value.__notes__ == ["while drawing the report's figure 'broken'"]
+
+
+def test_reliability_has_a_panel_per_benchmark_with_probabilities(make_run, make_benchmark):
+    some = [make_benchmark(name, seed=n, probable=("headrank",)) for n, name in enumerate(("a", "b", "c", "d"))]
+    drawing = Reliability().make([make_run([*some, make_benchmark("none", seed=9)])])
+    assert drawing is not None
+    shown = words(drawing)
+    assert {"a", "b", "c", "d", "headrank"} <= set(shown)
+    assert not {"none", "random"} & set(shown)
+    error = some[0].systems["headrank"].probability.error
+    assert f"a, headrank {format_value(error, Form.METRIC)}" in drawing.caption
+    assert Reliability().make([make_run()]) is None

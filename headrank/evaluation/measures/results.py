@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrank.evaluation.measures.middle_zone import Homogenization, MiddleZone
+from headrank.evaluation.measures.probability import ProbabilityQuality, ReliabilityBin
 from headrank.evaluation.measures.selectivity import Selectivity, ZoneCounts
 from headrank.evaluation.measures.significance import Comparison
 
@@ -25,6 +26,7 @@ class SystemResult:
     means: metric -> mean over the queries. per_query: metric -> values in the order of the benchmark's `query_ids`.
     middle_zone, selectivity: None without scores in context order.
     comparisons: metric -> comparison with the benchmark's reference; empty for the reference itself.
+    probability: None without probabilities of relevance.
     """
 
     means: Mapping[str, float]
@@ -32,6 +34,7 @@ class SystemResult:
     middle_zone: MiddleZone | None
     selectivity: Selectivity | None
     comparisons: Mapping[str, Comparison]
+    probability: ProbabilityQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,14 @@ def _system(content: Mapping[str, Any]) -> SystemResult:
         middle_zone=None if zone is None else _middle_zone(zone),
         selectivity=None if selected is None else _selectivity(selected),
         comparisons={metric: Comparison(**values) for metric, values in content["comparisons"].items()},
+        probability=_probability(content.get("probability")),
     )
+
+
+def _probability(content: Mapping[str, Any] | None) -> ProbabilityQuality | None:
+    if content is None:
+        return None
+    return ProbabilityQuality(**{**content, "bins": tuple(ReliabilityBin(**one) for one in content["bins"])})
 
 
 def _middle_zone(content: Mapping[str, Any]) -> MiddleZone:

@@ -6,10 +6,11 @@ result.systems["headrank"].means["ndcg@10"]
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headrank.evaluation.measures.metrics import mean, score_queries
 from headrank.evaluation.measures.middle_zone import MiddleZone, measure_middle_zone
+from headrank.evaluation.measures.probability import ProbabilityQuality, measure_probabilities
 from headrank.evaluation.measures.results import BenchmarkResult, SystemResult
 from headrank.evaluation.measures.selectivity import Selectivity, selectivity
 from headrank.evaluation.measures.significance import compare
@@ -21,11 +22,14 @@ class SystemRun:
     """The output of a system on a benchmark.
 
     rankings: query id -> ranking. contexts: scores in context order, one list per query, from which the middle zone is
-    measured; empty for a system without such scores.
+    measured; empty for a system without such scores. probabilities: query id -> passage id -> probability of relevance;
+    empty for a system without. probability_origin: the labelled data that they were fitted on.
     """
 
     rankings: Run
     contexts: tuple[ContextScores, ...] = ()
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    probability_origin: str = ""
 
 
 def score_benchmark(
@@ -39,7 +43,7 @@ def score_benchmark(
     metrics: Sequence[str],
     seed: int = 0,
 ) -> BenchmarkResult:
-    """Compute metrics, middle zone and the comparison with the reference for every system.
+    """Compute metrics, middle zone, quality of probabilities and the comparison with the reference for every system.
 
     Args:
         name: the benchmark.
@@ -53,7 +57,7 @@ def score_benchmark(
 
     Raises:
         ValueError: the reference is not among the systems, metrics are missing or repeated, or `score_queries` or
-            `measure_middle_zone` raises. The message names benchmark and system.
+            `measure_middle_zone` or `measure_probabilities` raises. The message names benchmark and system.
     """
     if reference not in systems:
         raise ValueError(
@@ -63,12 +67,20 @@ def score_benchmark(
         raise ValueError(f"benchmark {name!r}: metrics are {list(metrics)}, expected at least one and none twice")
     values: dict[str, dict[str, tuple[float, ...]]] = {}
     zones: dict[str, tuple[MiddleZone, Selectivity] | None] = {}
+    probabilities: dict[str, ProbabilityQuality | None] = {}
     for system, run in systems.items():
         try:
             values[system] = score_queries(
                 run.rankings, qrels, query_ids=query_ids, metrics=metrics, relevance_threshold=relevance_threshold
             )
             zones[system] = _middle_zone(run, qrels, frozenset(query_ids), relevance_threshold, seed)
+            probabilities[system] = measure_probabilities(
+                run.probabilities,
+                qrels,
+                query_ids=query_ids,
+                relevance_threshold=relevance_threshold,
+                origin=run.probability_origin,
+            )
         except ValueError as error:
             raise ValueError(f"benchmark {name!r}, system {system!r}: {error}") from error
     results = {}
@@ -81,6 +93,7 @@ def score_benchmark(
             middle_zone=zone[0] if zone else None,
             selectivity=zone[1] if zone else None,
             comparisons={metric: compare(measured[metric], others[metric], seed=seed) for metric in others},
+            probability=probabilities[system],
         )
     candidates = systems[reference].rankings
     return BenchmarkResult(

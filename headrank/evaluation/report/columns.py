@@ -56,6 +56,21 @@ MIDDLE_ZONE = Layout(
     ),
 )
 
+PROBABILITIES = Layout(
+    "probabilities",
+    "Probabilities of relevance",
+    (
+        Column("Benchmark", key="benchmark"),
+        Column("System", key="system"),
+        Column("Passages", Form.COUNT, key="passages"),
+        Column("Relevant %", Form.PERCENT, key="relevant"),
+        Column("Mean probability %", Form.PERCENT, key="predicted"),
+        Column("Brier", Form.METRIC, key="brier"),
+        Column("Brier of the share", Form.METRIC, key="constant"),
+        Column("ECE", Form.METRIC, key="error"),
+    ),
+)
+
 TRAINING = Layout(
     "training",
     "Training, epoch by epoch",

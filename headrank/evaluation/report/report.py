@@ -24,6 +24,7 @@ from headrank.evaluation.report.tables import (
     metrics_table,
     middle_zone_table,
     positions_table,
+    probabilities_table,
     suite_table,
     training_table,
 )
@@ -66,6 +67,7 @@ LAYOUT = (
         text=ZONE_TEXT,
         folded=("positions",),
     ),
+    Section("Probabilities of relevance", ("probabilities",), ("reliability",)),
     Section("Training", ("training",), ("training",)),
     Section("Heads", figures=("heads", "head_curves")),
     Section("Context order", figures=("orders",)),
@@ -163,6 +165,7 @@ def _tables(run: RunResults, baseline: str | None) -> dict[str, Table]:
         metrics_table(results),
         middle_zone_table(results),
         positions_table(results),
+        probabilities_table(results),
         training_table(run.epochs),
     )
     return {table.name: table for table in made if table is not None}

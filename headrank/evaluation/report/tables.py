@@ -7,10 +7,11 @@ from typing import Any
 from headrank.evaluation.measures.bootstrap import mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean
 from headrank.evaluation.measures.middle_zone import BINS, HOMOGENIZATION
+from headrank.evaluation.measures.probability import BINS as MASS_BINS
 from headrank.evaluation.measures.results import BenchmarkResult, measured_zones, system_names
 from headrank.evaluation.measures.selectivity import Selectivity
 from headrank.evaluation.measures.suite import SuiteComparison, compare_systems, pooled_selectivity
-from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, SUITE, TRAINING
+from headrank.evaluation.report.columns import BASELINE, CHANGES, MIDDLE_ZONE, NOT_SHOWN, PROBABILITIES, SUITE, TRAINING
 from headrank.evaluation.report.formatting import Form, Value, one_line
 from headrank.evaluation.report.table import Column, Layout, Table
 
@@ -228,6 +229,32 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
         "difference in percentage points with its bootstrap interval over queries."
     )
     return Table("positions", "Selectivity by position in the context", columns, tuple(rows), note)
+
+
+def probabilities_table(results: Sequence[BenchmarkResult]) -> Table | None:
+    """Brier score and calibration error of every system with probabilities of relevance; None without such systems."""
+    records: list[dict[str, Value]] = []
+    origins: dict[str, str] = {}
+    for result in results:
+        for name, system in result.systems.items():
+            if system.probability is not None:
+                p = system.probability
+                origins[name] = p.origin
+                shares = {"relevant": p.relevant, "predicted": p.predicted, "constant": p.constant_brier}
+                records.append(
+                    {"benchmark": result.name, "system": name, "passages": p.passages, "brier": p.brier,
+                     "error": p.error, **shares}
+                )  # fmt: skip
+    if not records:
+        return None
+    note = (
+        "Brier: mean squared difference between probability and relevance (0 is perfect); of the share: of a constant, "
+        f"the benchmark's share of relevant passages. ECE: expected calibration error over {MASS_BINS} bins of "
+        "equal mass. Unjudged candidates count as irrelevant. Probabilities carry over to collections with a similar "
+        "share of relevant candidates. Fitted on: "
+    )
+    note += "; ".join(f"{one_line(name)}: {origin or 'unknown'}" for name, origin in origins.items()) + "."
+    return PROBABILITIES.table(records, note=note)
 
 
 def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:

@@ -59,9 +59,14 @@ def test_the_same_input_gives_the_same_result(make_benchmark):
 
 
 def test_a_result_survives_json_exactly(make_benchmark):
-    result = make_benchmark()
+    result = make_benchmark(probable=("headrank",))
+    assert result.systems["headrank"].probability is not None
     assert BenchmarkResult.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
     assert BenchmarkResult.from_dict(result.to_dict()) == result
+    content = result.to_dict()
+    for system in content["systems"].values():
+        del system["probability"]  # as in files of earlier versions
+    assert BenchmarkResult.from_dict(content).systems["headrank"].probability is None
 
 
 def test_a_result_without_contexts_survives_json():

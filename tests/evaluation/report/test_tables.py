@@ -17,6 +17,7 @@ from headrank.evaluation import (
     metrics_table,
     middle_zone_table,
     pooled_selectivity,
+    probabilities_table,
     suite_table,
 )
 from headrank.evaluation.measures.results import check_results
@@ -203,3 +204,15 @@ def test_the_best_is_bold_in_markdown_and_latex_too():
     table = Table("t", "T", columns, (("a", 0.5), ("b", 0.25)))
     assert parsed(table.to_markdown())[1:] == [["a", "**.5000**"], ["b", ".2500"]]
     assert r"a & \textbf{.5000} \\" in table.to_latex()
+
+
+def test_the_probabilities_table_has_systems_with_a_map_and_names_its_data(make_benchmark):
+    result = make_benchmark(probable=("headrank",))
+    table = probabilities_table([result, make_benchmark("other")])
+    assert table is not None
+    quality = result.systems["headrank"].probability
+    (row,) = table.rows
+    assert row[:3] == ("dl20", "headrank", 600)
+    assert row[3:] == (quality.relevant, quality.predicted, quality.brier, quality.constant_brier, quality.error)
+    assert "headrank: labels of headrank" in table.note
+    assert probabilities_table([make_benchmark()]) is None

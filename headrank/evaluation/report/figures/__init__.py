@@ -11,6 +11,7 @@ from headrank.evaluation.report.figures.latency import LatencyQuality
 from headrank.evaluation.report.figures.orders import OrderSensitivity
 from headrank.evaluation.report.figures.positions import PositionShares, PositionSpread
 from headrank.evaluation.report.figures.queries import QueryChanges
+from headrank.evaluation.report.figures.reliability import Reliability
 from headrank.evaluation.report.figures.selectivity import RunSelectivity, SystemSelectivity
 from headrank.evaluation.report.figures.training import TrainingCurves
 
@@ -24,6 +25,7 @@ __all__ = [
     "PositionShares",
     "PositionSpread",
     "QueryChanges",
+    "Reliability",
     "RunSelectivity",
     "SystemSelectivity",
     "TrainingCurves",
@@ -40,6 +42,7 @@ def default_figures() -> list[Figure]:
         RunSelectivity(),
         PositionShares(),
         PositionSpread(),
+        Reliability(),
         TrainingCurves(),
         HeadMaps(),
         HeadCurves(),
