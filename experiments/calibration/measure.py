@@ -47,7 +47,7 @@ def isotonic(lists: Labelled, _: str) -> Map:
     return lambda values: np.interp(values, z[order], fitted).tolist()
 
 
-def calibrated(lists: Labelled, name: str) -> Map:
+def calibrated(lists: Labelled, name: str) -> ProbabilityCalibration:
     """The map of headrank."""
     found = ProbabilityCalibration.fit(lists, {name: 2}, protocol=CROSS_FITTED)
     assert found is not None

@@ -106,7 +106,7 @@ def _merged(scores: Sequence[dict[int, float]]) -> list[int]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Ways to rerank a list that is longer than a prompt should be.")
     parser.add_argument("heads", type=Path)
     parser.add_argument("collection")
     parser.add_argument("--depth", type=int, default=100)

@@ -59,7 +59,8 @@ def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None 
     """The heads file of the module's current heads.
 
     Its probability is fitted on the held-out lists of the validation that the exported epoch ended with. Training lists
-    would not do: the model has learned to separate their passages, so probabilities would be overconfident. None
+    would promise more than they keep, because the model has learned to separate their passages (measured in
+    experiments/calibration). Validation reads them in its own context orders. None
     without validation lists, without `thresholds`, and for scores that are fused with the first stage.
     """
     settings = module.backbone.settings

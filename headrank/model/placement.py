@@ -1,6 +1,9 @@
 """Moves a loaded backbone to another device or dtype."""
 
 from dataclasses import replace
+from typing import cast
+
+from torch import nn
 
 from headrank.model.backbone import DTYPES, Backbone
 from headrank.model.loading.devices import check_device
@@ -21,7 +24,7 @@ def move_backbone(backbone: Backbone, *, device: str | None = None, dtype: str |
     )
     if device is not None:
         check_device(settings.device)
-    model = backbone.model
+    model = cast(nn.Module, backbone.model)  # transformers declares its own `to` too narrowly
     if dtype is not None:
         for tensor in model.state_dict(keep_vars=True).values():
             if tensor.is_floating_point():
