@@ -27,7 +27,9 @@ def naive_icr(backbone: Backbone, query: str, texts: list[str], *, label_in_span
     of a passage without a spread: `drops` (the published code) or `stays` (ours, documented in `filter_tokens`).
     """
     tokenizer, template = backbone.tokenizer, CHAT_TEMPLATES["qwen3"]
-    text_only = PromptBuilder(tokenizer)._text  # the one thing not written anew: special-token text is plain text
+    text_only = PromptBuilder(
+        tokenizer
+    ).text_tokenizer  # the one thing not written anew: special-token text is plain text
 
     def plain(text: str) -> list[int]:
         return text_only.encode(text, add_special_tokens=False).ids

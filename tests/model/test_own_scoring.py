@@ -21,7 +21,7 @@ from headrank.model import (
     passage_scores,
 )
 from headrank.ranking import CandidateList, Passage, Query, context_orders, shuffled_order
-from headrank.stages.key_fields import scorer_in_key
+from headrank.stages.key_fields import scorer_key_content
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_wrong_results_name_the_object():
 
 def test_each_value_has_its_own_key():
     def key(**options):
-        return artifact_key(scorer_in_key(ScorerSettings(**options).to_dict()))
+        return artifact_key(scorer_key_content(ScorerSettings(**options).to_dict()))
 
     assert key(calibration=Scaled()) == key(calibration=Scaled(2.0))
     different = [{}, {"calibration": Scaled()}, {"calibration": Scaled(3.0)}, {"calibration": WrongShape()}]

@@ -78,7 +78,7 @@ class CountingTokenizer:
 
 def test_each_text_is_tokenised_once():
     builder = PromptBuilder(TOKENIZER)
-    spy = builder._text = CountingTokenizer(builder._text)
+    spy = builder.text_tokenizer = CountingTokenizer(builder.text_tokenizer)
     shared = ["one", "two", "two", ""]
     builder.build_many([("q1", shared), ("q2", [*shared, "five"]), ("q1", ["two"])], with_null=True)
     labels, texts = spy.calls  # two calls, whatever the number of lists

@@ -93,7 +93,7 @@ def test_a_killed_start_is_synced_only_if_it_holds_what_the_earlier_one_does(tmp
     assert synced(tmp_path) == {first, other}
     folders.replace()
     assert synced(tmp_path) == {second, other}
-    folders.remove(whole=True)
+    folders.remove(complete=True)
     assert {*(tmp_path / "wandb").iterdir()} == {second, other}
 
 
