@@ -40,7 +40,8 @@ def export_aligned(
     into a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the
     replacement; an old or a new complete folder exists at any moment.
 
-    thresholds: the labelled data sets and the lowest relevant grade of each, for the record of the probability.
+    thresholds: data set -> the lowest grade that counts as relevant, stored with the probability calibration. None: the
+        heads file has no probability calibration.
 
     Raises `FileExistsError` if the folder exists and `overwrite` is False.
     """

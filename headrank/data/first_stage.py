@@ -209,9 +209,10 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
 
 
 def cut_ranking(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
-    """A query's top `depth` passages, ranked from 1, and the number of candidates dropped because of their id.
+    """A query's top `depth` passages (None: all), ranked from 1.
 
-    The ranking is empty if the run does not contain the query.
+    With `drop_identical_ids`, passages whose id is the query's are left out, and the next ones move up; the returned
+    number counts those among the first `depth`. The ranking is empty if the run does not contain the query.
     """
     ranking = run.get(query.id)
     if ranking is None:

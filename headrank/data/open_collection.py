@@ -20,9 +20,10 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
     """Open the collection that `source` names.
 
     - `sample/train`, `sample/test`: the small collection that comes with this package;
-    - a path that begins with `/`, `.` or `~`, or of an existing file or folder with passages: requests if it ends in
-      `.jsonl` or `.jsonl.gz` (see `requests.py`), otherwise a folder in the format of `local.py`; `FOLDER:SPLIT` names
-      a split of BEIR's judgements;
+    - a local path: a `Path`, a text that begins with `/`, `.` or `~`, or the name of an existing file or of a folder
+      with `docs.jsonl` or `corpus.jsonl`. A file that ends in `.jsonl` or `.jsonl.gz` holds requests, that is queries
+      with their candidates (the format is in headrank/data/requests.py); anything else is a folder in the format of
+      headrank/data/local.py. `FOLDER:SPLIT` selects a split of BEIR's judgements;
     - anything else: an ir_datasets id, for instance `beir/nfcorpus/test`.
 
     Args:
@@ -31,7 +32,7 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
         qrels: the judgements of requests, see `load_qrels`; None: the grades of their candidates.
 
     Raises:
-        ConfigError: if the id is unknown, or `qrels` is given for another collection than requests.
+        ConfigError: if the id is unknown, or `qrels` is given for a collection other than requests.
         FormatError: if a file is malformed; `MissingFileError` if it does not exist.
     """
     text = str(source)

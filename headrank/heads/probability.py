@@ -162,11 +162,12 @@ def cross_fitted(
     count: int | None = None,
     seed: int = 0,
 ) -> ProbabilityCalibration | None:
-    """The map of untrained heads, fitted on the head table without a forward pass.
+    """Fit the map from z to P(relevant) for heads of a model without alignment, from the head table alone.
 
-    z of each list is that of heads selected on the other folds of lists (5 folds, fewer for fewer lists), so no list is
-    scored by heads that were chosen on it. One map is fitted on the z of all lists, and used with the heads selected on
-    all of them, as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does. The cost is one selection per fold.
+    The z of each list is computed with heads that were selected on the other folds (5 folds, or one per list if there
+    are fewer lists), so no list is scored by heads that were chosen on it. One map is fitted on the z of all lists, and
+    used with the heads selected on all of them, as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does. The
+    cost is one selection per fold.
 
     Two differences to reranking remain. The table's scores are means over shuffled context orders, a reranker reads one
     order. Lists of a single grade, such as lists without any relevant candidate, are not in the table, so the map
@@ -174,15 +175,16 @@ def cross_fitted(
 
     Args:
         table: the head table.
-        criterion: the criterion that selects heads; an automatic entropy weight has its chosen value.
+        criterion: the criterion that selects heads. An automatic entropy weight must be replaced by the chosen one.
         settings: the scorer that uses the heads.
-        thresholds: data set -> the lowest grade that counts as relevant, for the record.
+        thresholds: data set -> the lowest grade that counts as relevant; only stored in the result.
         count: the number of heads; None: the criterion's own `count`.
         seed: the seed of the folds.
 
     Returns:
         The map; None if z is fused with the first stage or token-filtered (the table has no tokens), for a criterion
-        without labels, for fewer than two lists, and if a fold lacks the lists that the criterion needs.
+        without labels, for fewer than two lists, if a fold lacks the lists that the criterion needs, and unless the
+        lists have relevant and irrelevant passages.
     """
     if settings.fusion_alpha or settings.token_filter or not criterion.needs_labels or len(table.lists) < 2:
         return None

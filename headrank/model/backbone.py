@@ -136,9 +136,10 @@ def context_limit(config: PreTrainedConfig) -> int | None:
 def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:
     """Load a model cut to its first `depth` layers (None: all of them), in evaluation mode.
 
-    Raises `ModelError` if `depth` exceeds the model or the model is not supported (see `loading/checks.py`). Only
-    missing weights are found after weights are read. Raises `ConfigError` if the device or the kernel is not available,
-    and `FileNotFoundError` or `OSError` if the model cannot be found or downloaded.
+    Raises `ModelError` if `depth` exceeds the model or the model is not supported (see `loading/checks.py`), before
+    weights are read, and if the weights that were read do not fit the model (missing, extra, of another shape). Raises
+    `ConfigError` if the device or the kernel is not available, and `FileNotFoundError` or `OSError` if the model cannot
+    be found or downloaded.
     """
     config, tokenizer, layers = check_backbone(settings, depth=depth)
     dtype = DTYPES[settings.dtype]

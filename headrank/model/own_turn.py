@@ -39,7 +39,8 @@ class OwnTurn(NamedTuple):
     def is_like(self, head: str, tail: str) -> bool:
         """Whether a template with this head and tail writes the same turn.
 
-        A system turn before it, spaces around it, and a think block and all that follows may differ.
+        These differences do not count: a BOS token at the start of `head`, text before it in this turn (such as a
+        default system turn), white space at the end of the heads and around the tails, and all from `<think>` on.
         """
         opening = head[len(found[0]) :] if (found := _FIRST.match(head)) else head
         return self.head.rstrip().endswith(opening.rstrip()) and _closing(self.tail) == _closing(tail)
@@ -48,13 +49,14 @@ class OwnTurn(NamedTuple):
 def read_own_turn(tokenizer: PreTrainedTokenizerBase) -> OwnTurn | None:
     """Render one user message without thinking, and split it at the user's text.
 
-    Today's date is 1 January 2025. An open think block, which some models cannot switch off, is closed empty.
+    A template that prints today's date gets 1 January 2025, so that the turn is the same every day. If the template
+    leaves a think block open (some models cannot switch thinking off), the block is closed empty.
 
     Returns:
         The turn; None if the tokenizer has no chat template or the template adds nothing to the text.
 
     Raises:
-        ValueError: the template cannot be rendered, or does not contain the user's text once.
+        ValueError: the template cannot be rendered, or does not contain the user's text exactly once.
     """
     if not tokenizer.chat_template:
         return None

@@ -107,10 +107,11 @@ class AlignStage:
         check_shares(len(training), len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
-        """The aligned heads, the settings that load the aligned model, and its identity for keys.
+        """Align the model, or reuse the checkpoint with the same key.
 
-        A checkpoint with the same key is reused. Raises `ArtifactError` if a file of the checkpoint or the epoch log
-        was edited or is damaged.
+        Returns the aligned heads, the settings that load the aligned model, and the model's identity, which is part of
+        the keys of artifacts that are computed with it. Raises `ArtifactError` if a file of the checkpoint or the epoch
+        log was edited or is damaged.
         """
         name = f"{CHECKPOINT}/heads.json"
         key = align_key(self.experiment, heads, self.data)

@@ -15,13 +15,14 @@ from headrank.settings import Ge, Gt, settings
 class ListMLE(NoReference):
     """-log of the Plackett-Luce likelihood of the order by grades, divided by the number of passages drawn.
 
-    Without ties it is ListMLE: from the highest grade down, each passage i is drawn from those not drawn yet, at a cost
-    of log sum exp(z_j) - z_i. Passages of one grade are tied. Ties (ours) follow Efron's rule for the Cox model, which
-    has the same likelihood: with S the sum of exp(z) over the d passages of a grade and B over all lower grades, the
-    cost is the sum for k = 0 .. d-1 of log(B + (1 - k/d) S), minus the sum of their z. This is exact if the tied z are
-    equal, independent of their order, and smooth. The passages of the lowest grade are not drawn, since any order of
-    them agrees with the grades; drawing them would train the many unjudged passages towards equal scores. The mean
-    instead of the paper's sum (ours) gives lists of any length the same weight. Fewer than two grades: 0.
+    Without ties it is ListMLE: from the highest grade down, each passage i costs log(sum of exp(z_j)) - z_i, with the
+    sum over all passages j not drawn yet, i included. Passages of one grade are tied. Ties (ours) follow Efron's rule
+    for the Cox model, which has the same likelihood: with S the sum of exp(z) over the d passages of a grade and B over
+    all lower grades, the cost is the sum for k = 0 .. d-1 of log(B + (1 - k/d) S), minus the sum of their z. This cost
+    is smooth and does not depend on the order of tied passages. It equals the exact cost if their z are equal. The
+    passages of the lowest grade are not drawn, since any order of them agrees with the grades; drawing them would train
+    the many unjudged passages towards equal scores. The mean instead of the paper's sum (ours) gives lists of any
+    length the same weight. Fewer than two grades: 0.
 
     Args:
         none.

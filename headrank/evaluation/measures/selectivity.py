@@ -63,10 +63,12 @@ class ZoneCounts:
 
 @dataclass(frozen=True, slots=True)
 class Selectivity:
-    """Shares in [0, 1] of the zone's passages that reach the top quartile, and their difference.
+    """Shares of relevant and of irrelevant passages of a part of the context that the ranking puts in its top quartile.
 
-    A share is None without passages of its kind; `difference` is None if a share is. `interval` is the 95 % bootstrap
-    interval of the difference; None without a difference and for fewer than two lists.
+    The part is, for instance, the middle zone. `relevant` and `irrelevant` are in [0, 1], and None if the part has no
+    such passages. `difference` is relevant - irrelevant, or None if either is None. `interval` is the 95 % bootstrap
+    interval of the difference; None without a difference, for fewer than two lists, and if at least half of the
+    resamples have no difference.
     """
 
     relevant: float | None
@@ -78,10 +80,12 @@ class Selectivity:
 
 
 def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0) -> Selectivity:
-    """The selectivity over lists, with a percentile bootstrap interval (Efron 1979).
+    """The share of relevant passages in the top quartile of the ranking, minus the same share of irrelevant passages.
+
+    Both shares are pooled over the lists. The interval is a percentile bootstrap over lists (Efron 1979).
 
     Args:
-        zone: counts per list; lists of several benchmarks can be pooled.
+        zone: the counts of each list in one part of the context; lists of several benchmarks can be pooled.
         resamples: number of resamples, 1000 or more. Resamples without passages of both kinds have no difference and
             are left out; if at least half are left out, the interval is None.
         seed: of the random draws.

@@ -142,9 +142,9 @@ class PassageStates:
         return added
 
     def of_lists(self, prompts: Sequence[Prompt]) -> list[list[BlockStates]]:
-        """The states of each prompt: its opening's, then its blocks' in context order.
+        """For each prompt the states of the text before the first passage, then those of its passages in context order.
 
-        Missing states are computed, and stored if `settings.keep` is true.
+        Missing states are computed. They are stored in the folder if `settings.keep` is true.
         """
         own: dict[str, BlockStates] = {}
         for made in self._compute(self._missing(prompts)):
