@@ -92,5 +92,11 @@ def with_requests(
 
 
 def _check_pattern(key: str, pattern: str, sets: Sequence[DataSettings]) -> None:
+    names = [one.name for one in sets]
+    again = next((name for name in names if names.count(name) > 1), None)
+    if again is not None and "{name}" in pattern:
+        raise wrong(
+            key, pattern, f"a file for each data set, and two are named {again}; rename one with <set>.name=NAME"
+        )
     if "{name}" not in pattern and len(sets) > 1:
         raise wrong(key, pattern, f"a pattern with {{name}}, since there are {len(sets)} data sets")

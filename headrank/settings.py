@@ -150,7 +150,7 @@ def without_target(value: Any, protocol: type) -> Any:
     if (
         not isinstance(found, type)
         or not is_dataclass(found)
-        or parts - {key for c in found.__mro__ for key in vars(c)}
+        or parts - {one.name for one in fields(found)} - {key for c in found.__mro__ for key in vars(c)}
     ):
         raise ConfigError(
             f"_target_ is {module}.{name}, expected an imported dataclass with {', '.join(sorted(parts))}; import "

@@ -62,3 +62,11 @@ def test_requests_replace_collections_by_pattern(tmp_path, caplog):
 def test_a_pattern_that_fits_no_file_or_no_names_is_refused(pattern):
     with pytest.raises(ConfigError, match="requests is '/none"):
         experiment(*TREC_DL, f"requests={pattern}")
+
+
+def test_two_data_sets_never_share_a_requests_file(tmp_path):
+    (tmp_path / "nf.jsonl").write_text("")
+    names = ["data=[local]", "data.local.collection=beir/nfcorpus/train", "data.local.name=nf"]
+    names += ["benchmarks=[local]", "benchmarks.local.collection=beir/nfcorpus/test", "benchmarks.local.name=nf"]
+    with pytest.raises(ConfigError, match=r"nf\b"):
+        experiment(*names, f"requests='{tmp_path}/{{name}}.jsonl'")

@@ -1,4 +1,4 @@
-"""The candidate lists of a run file, with texts, in constant memory.
+"""The candidate lists of a run file, with texts, without holding passages in memory.
 
 The run and the passages that it names are put into a temporary SQLite database, because lines of a query need not be
 contiguous and passages come in any order.
@@ -49,9 +49,9 @@ class RunDatabase:
         self._db = sqlite3.connect(path)
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;"
-            "CREATE TABLE queries (number INTEGER PRIMARY KEY, id TEXT UNIQUE, text TEXT);"
+            "CREATE TABLE queries (number INTEGER PRIMARY KEY, id TEXT UNIQUE, text TEXT, line INTEGER);"
             "CREATE TABLE candidates (query INTEGER, passage TEXT, score REAL, rank INTEGER, line INTEGER);"
-            "CREATE TABLE passages (id TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;"
+            "CREATE TABLE passages (id TEXT PRIMARY KEY, text TEXT, line INTEGER) WITHOUT ROWID;"
         )
 
     def __enter__(self) -> "RunDatabase":
@@ -67,12 +67,20 @@ class RunDatabase:
         """Fill the database, see `run_database`."""
         self._read_run(files.run, depth)
         tsv = not plain_name(files.queries).endswith(".jsonl")
-        for rows in _parts(iter_queries(files.queries, tsv=tsv)):
-            self._db.executemany("UPDATE queries SET text = ? WHERE id = ?", [(one.text, one.id) for _, one in rows])
+        self._add_texts("queries", files.queries, iter_queries(files.queries, tsv=tsv))
         self._refuse_missing("SELECT id FROM queries WHERE text IS NULL", files, "queries", files.queries)
-        for rows in _parts(iter_passages(files.docs)):
-            self._db.executemany("UPDATE passages SET text = ? WHERE id = ?", [(one.text, one.id) for _, one in rows])
+        self._add_texts("passages", files.docs, iter_passages(files.docs))
         self._refuse_missing("SELECT id FROM passages WHERE text IS NULL", files, "passages", files.docs)
+
+    def _add_texts(self, table: str, path: Path, found: Iterable[tuple[int, Query | Passage]]) -> None:
+        update = f"UPDATE {table} SET text = ?, line = ? WHERE id = ? AND text IS NULL"
+        for line, one in found:
+            if self._db.execute(update, (one.text, line, one.id)).rowcount:
+                continue
+            earlier = self._db.execute(f"SELECT line FROM {table} WHERE id = ?", (one.id,)).fetchone()
+            if earlier is not None:
+                twice = f"id {shown(one.id)} repeated (first on line {earlier[0]})"
+                raise format_error(path, line, twice, "each id once")
 
     def _read_run(self, path: Path, depth: int | None) -> None:
         numbers: dict[str, int] = {}
@@ -111,7 +119,7 @@ class RunDatabase:
         for number, query_id, text in queries:
             rows = self._db.execute(
                 "SELECT passage, passages.text, score FROM candidates JOIN passages ON passages.id = passage "
-                "WHERE query = ? ORDER BY score DESC, rank, line",
+                "WHERE query = ? ORDER BY score DESC, rank, candidates.line",
                 (number,),
             ).fetchall()
             passages = tuple(Passage(passage, text) for passage, text, _ in rows)

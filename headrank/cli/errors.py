@@ -1,6 +1,7 @@
 """Errors of the package as one line on stderr and an exit code."""
 
 import os
+import sqlite3
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except (HeadRankError, ValueError, OSError) as error:
+    except (HeadRankError, ValueError, OSError, sqlite3.Error) as error:
         if isinstance(error, BrokenPipeError):  # the reader of stdout has ended
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

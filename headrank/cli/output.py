@@ -38,6 +38,8 @@ class ResumableOutput:
             return
         if path.exists() and not overwrite:
             raise ConfigError(f"--output is {path}, which exists; remove it, or give --overwrite")
+        if path.is_dir():
+            raise ConfigError(f"--output is {path}, a folder; expected the name of a file")
         if not path.parent.is_dir():
             raise ConfigError(f"--output is {path}: the folder {path.parent} does not exist; make it first")
         self._partial = path.with_name(f"{path.name}.partial")
@@ -48,6 +50,8 @@ class ResumableOutput:
         except Timeout:
             raise InUseError(f"{path}: another process writes it; wait for it, or choose another --output") from None
         record = self._earlier()
+        if record is None:
+            self._record.unlink(missing_ok=True)  # of another key: it must not survive the bytes that it describes
         size = int(record["bytes"]) if record else 0
         self.state = record["state"] if record else {}
         with disk_errors(path):
@@ -82,10 +86,11 @@ class ResumableOutput:
         """Give the complete file its name."""
         if self.path is None:
             return
-        self.close()
-        self._partial.replace(self.path)
+        self._file.close()
         self._record.unlink(missing_ok=True)
+        self._partial.replace(self.path)
         Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def close(self) -> None:
         """Leave the file for the same command to continue."""

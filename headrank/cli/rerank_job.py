@@ -8,20 +8,24 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from headrank.cli.candidates import Files, run_database
 from headrank.cli.output import ResumableOutput
+from headrank.data.parsing import id_fault, text_fault
 from headrank.data.requests import read_requests
 from headrank.data.trec import ranking_lines
-from headrank.errors import ConfigError, FormatError
+from headrank.errors import ConfigError, FormatError, ModelError
 from headrank.io.artifacts import artifact_key
 from headrank.logs import Progress, counts_text
+from headrank.model.identity import loaded_fingerprint
 from headrank.ranking import CandidateList, RankedPassage, Ranking
 from headrank.reranker import Reranker, RerankResult
 
 STEP = 32  # lists that are reranked, written and recorded together
+OURS = ("rank", "score", "first_stage_score", "truncated", "probability")  # what the output says of a candidate
 
 logger = logging.getLogger("headrank")
 
@@ -123,7 +127,8 @@ class RerankJob:
         Raises `ConfigError` for an existing output, `FormatError` for malformed input, and what
         `Reranker.from_pretrained` raises.
         """
-        ranking_lines(Ranking("q", ()), self.tag)  # an unusable tag is refused first
+        if fault := id_fault(self.tag):
+            raise ConfigError(f"--tag is {self.tag!r}, which {fault}; expected a word")
         reranker = Reranker.from_pretrained(self.model, self.heads, dtype=self.dtype, device=self.device)
         target = ResumableOutput(self.output, self._key(reranker), overwrite=self.overwrite)
         try:
@@ -134,10 +139,10 @@ class RerankJob:
 
     def _key(self, reranker: Reranker) -> str:
         model = reranker.backbone.settings
+        weights = loaded_fingerprint(reranker.backbone.model, reranker.backbone.depth)
         files = self.source.identity
-        return artifact_key(
-            "rerank", model, reranker.heads.to_dict(), files, self.top_k, self.tag, self.jsonl, STEP, self.device
-        )
+        program = ("rerank", version("headrank"), STEP, self.device)
+        return artifact_key(program, model, weights, reranker.heads.to_dict(), files, self.top_k, self.tag, self.jsonl)
 
     def _rerank(self, reranker: Reranker, target: ResumableOutput) -> None:
         counts = {"lists": 0, "passages": 0, "cut": 0, **target.state}
@@ -153,7 +158,11 @@ class RerankJob:
                     for item in part if self._needs_ids else ():
                         _refuse_repeated(item.candidates.query.id, seen)
                     lists = [(item.candidates.query.text, item.candidates.passages) for item in part]
-                    results = reranker.rank_many(lists)
+                    try:
+                        results = reranker.rank_many(lists)
+                    except ModelError as error:  # it numbers the lists of this step
+                        first, last = (part[i].candidates.query.id for i in (0, -1))
+                        raise ModelError(f"{error} (queries are numbered from 0 = {first!r} to {last!r})") from error
                     counts["lists"] += len(part)
                     counts["passages"] += sum(map(len, results))
                     counts["cut"] += sum(result.truncated for ranked in results for result in ranked)
@@ -162,6 +171,8 @@ class RerankJob:
                     )
                     target.write(text, counts)
                     progress.update(len(part))
+        if not counts["lists"]:
+            logger.warning("the input holds no list; the output is empty")
         logger.info(
             "%d lists, %d passages%s",
             *(counts["lists"], counts["passages"]),
@@ -184,12 +195,14 @@ class RerankJob:
         candidates = []
         for one in ranked:
             raw = item.raw.get(one.id, {"docid": one.id, "doc": {"text": one.text}})
+            raw = {name: value for name, value in raw.items() if name not in OURS}  # of an earlier reranker
             before = {"first_stage_score": first[one.id]} if one.id in first else {}
             more = before | ({"truncated": True} if one.truncated else {})
             more |= {} if one.probability is None else {"probability": one.probability}
             candidates.append({**raw, "docid": one.id, "rank": one.rank, "score": one.score, **more})
         record = {"query": {"qid": query.id, "text": query.text}, "candidates": candidates}
-        return json.dumps(record, ensure_ascii=False) + "\n"
+        text = json.dumps(record, ensure_ascii=False) + "\n"
+        return text if text_fault(text) is None else json.dumps(record) + "\n"  # a lone surrogate stays an escape
 
 
 def _refuse_repeated(query_id: str, seen: set[str]) -> None:

@@ -112,21 +112,27 @@ def _cuts(text: str, window: int) -> list[int]:
 def split_text(tokenizer: Any, text: str, limit: int) -> list[str]:
     """The text in consecutive pieces of at most `limit` tokens, cut before white space if possible.
 
-    One token of each piece is left for the space that a prompt puts before a text. A text of fewer than `limit` tokens
-    is returned whole. A cut inside a run without white space can change the tokens next to it.
+    The tokens of a piece are counted with the space that a prompt puts before it. A piece has at least one character,
+    even if this has more than `limit` tokens, and at most 32 characters per token. A short text is returned whole.
     """
-    starts = [start for start, _ in tokenizer.encode(text, add_special_tokens=False).offsets]
-    size, pieces, first = max(1, limit - 1), [], 0
-    while len(starts) - first > size:
-        end = first + size
-        cut = next((c for c in range(end, first + size // 2, -1) if _before_space(text, starts[c])), end)
-        pieces.append(text[starts[first] : starts[cut]])
-        first = cut
-    return [*pieces, text[starts[first] :]] if pieces else [text]
+    text, pieces = encodable(text), []
+    while (size := _fitting(tokenizer, text, limit)) < len(text):
+        spaces = (cut for cut in range(size, size // 2, -1) if text[cut].isspace() and not text[cut - 1].isspace())
+        size = next(spaces, size)
+        pieces.append(text[:size])
+        text = text[size:]
+    return [*pieces, text]
 
 
-def _before_space(text: str, position: int) -> bool:
-    return text[position].isspace() or text[position - 1].isspace()
+def _fitting(tokenizer: Any, text: str, limit: int) -> int:
+    """The number of characters, at least one, at the beginning of the text that have at most `limit` tokens."""
+    size = min(len(text), 2 * _CHARACTERS_PER_TOKEN * limit)  # not all of a long text for each of its pieces
+    while True:
+        encoding = tokenizer.encode(f" {text[:size].strip()}", add_special_tokens=False)
+        if len(encoding.ids) <= limit or size <= 1:
+            return size
+        shift = len(text) - len(text.lstrip()) - 1  # of the offsets, which count from the space
+        size = max(1, min(size - 1, encoding.offsets[limit][0] + shift))
 
 
 @dataclass(slots=True)

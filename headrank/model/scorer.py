@@ -123,12 +123,15 @@ class Scorer:
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         """Rerank each list. Results are in the order of `lists`, ties in first-stage order.
 
-        `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking.
-        A list in several windows is read twice: as many of its best passages as a window holds are read once more, in
-        one prompt, and come first. Raises `ModelError` if the model gives a passage NaN or infinity.
+        `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking. A
+        list in several windows is read twice: as many of its best passages as a window holds are read once more and
+        come first (not with fusion, which needs the ranks of the whole list). Raises `ModelError` if the model gives a
+        passage NaN or infinity.
         """
         results = self._read(lists, on_list)
-        long = [n for n, one in enumerate(results) if one.windows > 1]
+        long = [
+            n for n, one in enumerate(results) if len(lists[n]) > one.windows > 1 and not self.settings.fusion_alpha
+        ]
         again = self._read([best_passages(lists[n], results[n]) for n in long]) if long else []
         for n, one in zip(long, again, strict=True):
             results[n] = read_again(lists[n], results[n], one)
@@ -206,11 +209,14 @@ def best_passages(item: CandidateList, scored: ScoredList) -> CandidateList:
 
 
 def read_again(item: CandidateList, scored: ScoredList, best: ScoredList) -> ScoredList:
-    """The list with the new scores of its best passages. The others follow; a constant is subtracted from their z."""
+    """The list with the new scores of its best passages.
+
+    The others follow: a constant is subtracted from their scores, so that the highest is below the lowest of the best.
+    """
     scores = {one.id: one.score for one in best.ranking.results}
     rest = [one for one in scored.ranking.results if one.id not in scores]
-    below = math.nextafter(min(scores.values()), -math.inf)
-    shift = max(0.0, rest[0].score - below)
+    low, top = min(scores.values()), rest[0].score
+    shift = max(0.0, top - low + 4 * math.ulp(max(abs(top), abs(low), abs(top - low))))  # 4: rounding must not undo it
     scores |= {one.id: one.score - shift for one in rest}
     ids, order = item.passage_ids, scored.context.passage_ids
     return replace(

@@ -39,8 +39,13 @@ class RerankResult:
 def make_results(
     scored: ScoredList, documents: Sequence[Document], probability: ProbabilityCalibration | None = None
 ) -> list[RerankResult]:
-    """The ranked documents, best first. The scored list's ids are the documents' positions."""
+    """The ranked documents, best first. The scored list's ids are the documents' positions.
+
+    A list in several windows has no probabilities, because they are calibrated on lists in one prompt.
+    """
     cut, ranking = set(scored.cut), scored.ranking
+    if scored.windows > 1:
+        probability = None
     probabilities = [None] * len(ranking) if probability is None else probability(ranking.scores)
     results = []
     for ranked, relevant in zip(ranking.results, probabilities, strict=True):

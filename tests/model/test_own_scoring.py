@@ -134,6 +134,20 @@ def saved(tmp_path):
     return file, tmp_path / "heads.json"
 
 
+@dataclass(frozen=True)
+class Named:
+    name: str
+    needs_null: bool
+
+    def __call__(self, query, null, divisor, eps):
+        return query
+
+
+def test_fields_without_defaults_are_kept_too():
+    scorer = ScorerSettings(calibration=Named("mine", False))
+    assert ScorerSettings.from_dict(scorer.to_dict()) == scorer
+
+
 def test_heads_files_keep_the_objects(saved):
     file, path = saved
     assert HeadsFile.load(path).scorer == file.scorer

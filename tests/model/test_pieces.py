@@ -1,6 +1,7 @@
 """Long lists in windows and long passages in chunks."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,8 @@ from headrank.errors import ModelError
 from headrank.model import Head, PromptBuilder, PromptSettings, Scorer, ScorerSettings
 from headrank.model.pieces import PieceMaker
 from headrank.model.plain_text import split_text
-from headrank.ranking import CandidateList, Passage, Query
+from headrank.model.scorer import ScoredList, best_passages, read_again
+from headrank.ranking import CandidateList, ContextScores, Passage, Query, Ranking
 from tests.tiny import tiny_backbone, tiny_tokenizer
 
 HEADS = (Head(2, 3), Head(0, 1))
@@ -121,7 +123,37 @@ def test_the_pieces_of_a_text_are_the_text(text, limit):
     tokenizer = PromptBuilder(tiny_tokenizer()).text_tokenizer
     pieces = split_text(tokenizer, text, limit)
     assert "".join(pieces) == text
-    if len(tokenizer.encode(text, add_special_tokens=False).ids) < limit:
-        assert pieces == [text]
-    if text.isascii():  # one token per character
-        assert max(len(tokenizer.encode(f" {piece}", add_special_tokens=False).ids) for piece in pieces) <= limit
+    for piece in pieces:
+        tokens = len(tokenizer.encode(f" {piece.strip()}", add_special_tokens=False).ids)
+        assert tokens <= limit or len(piece) == 1
+
+
+def test_a_text_that_utf_8_cannot_encode_is_split():
+    tokenizer = PromptBuilder(tiny_tokenizer()).text_tokenizer
+    assert len(split_text(tokenizer, "\ud800 " + "word " * 50, 20)) > 1
+
+
+def test_one_passage_in_several_windows(backbone):
+    """Its chunks do not fit into one window; there is nothing to read again."""
+    item = listed(["a long text of several parts " * 3])
+    result = scored(backbone, item, long_passages="max", window=2)
+    assert result.windows > 1
+    assert result.ranking.passage_ids == ("p0",)
+
+
+@given(data=st.data())
+def test_passages_read_again_come_first(data):
+    numbers = st.floats(-1e3, 1e3, width=32)
+    z, again = (data.draw(st.lists(numbers, min_size=6, max_size=6)) for _ in range(2))
+    item = listed(["x"] * 6)
+
+    def made(ids, scores):
+        return ScoredList(Ranking.from_scores("q9", ids, scores), ContextScores("q9", tuple(ids), tuple(scores)), 1, 1)
+
+    first = replace(made(item.passage_ids, z), windows=2)
+    best = best_passages(item, first)
+    result = read_again(item, first, made(best.passage_ids, again[: len(best)]))
+    assert set(result.ranking.passage_ids[:3]) == set(best.passage_ids)
+    rest = [passage for passage in first.ranking.passage_ids if passage not in best.passage_ids]
+    shifted = {one.id: one.score for one in result.ranking.results}
+    assert all(shifted[a] >= shifted[b] for a, b in pairwise(rest)), "their order stays"
