@@ -21,7 +21,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`Reranker` and `RerankResult`, imported when they are asked for: torch and transformers take seconds."""
+    """Import `Reranker` and `RerankResult` at first use, because torch and transformers take seconds to import."""
     if name in ("Reranker", "RerankResult"):
         import headrank.reranker
 

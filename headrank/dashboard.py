@@ -20,7 +20,10 @@ from headrank.run import compose_config, experiment_from_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line. Exits with 2 for wrong arguments, with 1 if W&B refuses the dashboard."""
+    """Run the command line.
+
+    Exits with 2 for wrong arguments, and with 1 if the extra `wandb` is not installed or W&B refuses the dashboard.
+    """
     parser = argparse.ArgumentParser(prog="headrank dashboard", description="Make the W&B dashboard of an experiment.")
     parser.add_argument("--entity", default="", help="user or team that owns the project")
     parser.add_argument("--project", default="headrank", help="the project (default: %(default)s)")

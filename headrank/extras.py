@@ -31,9 +31,10 @@ class MissingExtraError(ConfigError, ModuleNotFoundError):
 
 
 def install_command(extra: str = "") -> str:
-    """The command that installs an extra, or the package without one.
+    """The command that installs this package with an extra; with "", without extras.
 
-    In a checkout the command uses its constraints, except for `vllm`, which pins other versions of some packages.
+    In a checkout the command uses its version constraints, except for `vllm`, which pins other versions of some
+    packages.
     """
     brackets = f"[{extra}]" if extra else ""
     if not PYPROJECT.is_file():
@@ -43,9 +44,9 @@ def install_command(extra: str = "") -> str:
 
 
 def require_extra(extra: str, purpose: str, *modules: str) -> None:
-    """Raise `MissingExtraError` unless these modules of an extra (without names: all of them) are installed.
+    """Raise `MissingExtraError` unless the given modules of an extra are installed; all its modules if none are given.
 
-    purpose: the setting or command that needs them, as the user wrote it.
+    purpose: the setting or command that needs them, as the user wrote it; it is part of the message.
     """
     packages = EXTRAS[extra]
     missing = [packages[module] for module in modules or packages if not _found(module)]
@@ -57,10 +58,10 @@ def require_extra(extra: str, purpose: str, *modules: str) -> None:
 
 
 def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The extras that a composed configuration needs: extra -> the setting that needs it, and its modules (empty: all).
+    """The extras that a composed configuration needs: extra -> (the setting that needs it, its modules; empty: all).
 
-    Hydra's node, if present, adds the sweeper's extra. A group counts only if an option is chosen: an experiment's
-    values below `alignment` are also present with `alignment=none`.
+    A group counts only if one of its options is chosen: with `alignment=none` an experiment's values for `alignment`
+    are still in the configuration. The sweeper counts only if the configuration contains Hydra's own section.
     """
     needed: dict[str, tuple[str, tuple[str, ...]]] = {}
     baselines = config.get("baselines") or {}
@@ -85,9 +86,9 @@ def check_extras(config: Mapping[str, Any]) -> None:
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Raise `MissingExtraError` if a command line names a launcher whose package is missing.
+    """Raise `MissingExtraError` if a command line names a Hydra launcher whose package is missing.
 
-    Hydra would report an unknown group.
+    Without this check, Hydra would report an unknown group.
     """
     for word in arguments:
         key, _, name = word.lstrip("+").partition("=")

@@ -1,4 +1,4 @@
-"""Interpolations of the composed configuration: resolved to plain values, and the resolver of the run folder."""
+"""Resolves interpolations (`${...}`) of the composed configuration, and defines the resolver of `paths.run`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,19 @@ from headrank.settings import wrong
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values, with all interpolations resolved. Never written to disk: see `recorded`."""
+    """Return the configuration as plain values, with all interpolations resolved.
+
+    The values may hold secrets from environment variables: never write them to disk, see `recorded`.
+    """
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
 def recorded(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values for files on disk.
+    """Return the configuration as plain values that may be written to disk.
 
-    All interpolations are resolved except `${oc.env:...}`: an environment variable may hold a secret.
+    All interpolations are resolved except `${oc.env:...}`, because an environment variable may hold a secret.
     """
 
     def unresolved(*names: Any) -> str:
@@ -33,9 +36,10 @@ def recorded(config: DictConfig) -> dict[str, Any]:
 
 
 def inside(folder: str, name: Any) -> str:
-    """The folder `name` within `folder`: the resolver of `paths.run`, called before anything is written.
+    """Return the path of the folder `name` within `folder`. It is the resolver behind `paths.run`.
 
-    Raises `ConfigError` for an absolute name, a name with `..` and a name that is not text.
+    It runs before anything is written. Raises `ConfigError` if `name` is not text, is empty, absolute, contains `..`,
+    or starts or ends with a space.
     """
     parts = Path(name).parts if isinstance(name, str) else ()
     if not parts or name.startswith(("/", "~")) or set(parts) & {"..", "."} or name != name.strip():

@@ -17,7 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run. `code` is 128 plus its number; `logged`: whether it was logged already."""
+    """A signal ended the run.
+
+    number: the signal's number; the exit code `code` is 128 plus this number.
+    logged: whether the interruption has been logged.
+    """
 
     def __init__(self, number: int, *, logged: bool = False) -> None:
         super().__init__(128 + number)
@@ -28,9 +32,10 @@ class Interrupted(SystemExit):
 
 
 def interruption(error: BaseException) -> str | None:
-    """The cause of an interruption as text; None if the exception is a failure.
+    """The cause of an interruption as text, such as "Ctrl-C"; None for a failure (any `Exception`).
 
-    Lightning turns Ctrl-C into `SystemExit`. Submitit does the same with a time limit, after it has requeued the job.
+    The causes are recognised although Lightning turns Ctrl-C into `SystemExit`, and submitit a time limit, after it has
+    requeued the job.
     """
     if isinstance(error, Exception):
         return None

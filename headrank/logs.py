@@ -67,9 +67,11 @@ class _Lines(logging.Handler):
 
 
 def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> None:
-    """Log to stderr, and to `file` with times, appended. A second call replaces the first, as for a sweep's next job.
+    """Log to stderr, and append lines with times to `file` if it is given.
 
-    level: the level of this package's records. Other libraries log warnings and errors.
+    A second call replaces the settings of the first; the jobs of a sweep use this.
+
+    level: the lowest level of this package's records that is logged. Other libraries log warnings and errors.
     """
     root = logging.getLogger()
     for handler in [one for one in root.handlers if isinstance(one, _Lines)]:
@@ -90,7 +92,7 @@ def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> No
 
 
 def join_logging() -> None:
-    """Log as the parent run does, in a process that a run started. Does nothing if logging is already set up."""
+    """Log to stderr and the run's log file, in a process that a run started. No effect if logging is already set up."""
     if _FILE in os.environ and not logging.getLogger().handlers:
         set_up_logging(file=Path(os.environ[_FILE]))
 
@@ -122,21 +124,25 @@ class _BarOnATerminal(tqdm):
 
 
 def quiet_ir_datasets() -> None:
-    """Show ir_datasets' bars only on terminals; its logger draws them at every level. Call it after its import."""
+    """Show the progress bars of ir_datasets only on terminals. Call it after ir_datasets is imported.
+
+    Its logger would otherwise draw them at every log level.
+    """
     sys.modules["ir_datasets"].lazy_libs.tqdm = lambda: SimpleNamespace(tqdm=_BarOnATerminal)
 
 
 def quiet_lightning() -> None:
-    """Show Lightning's messages from WARNING on. Call it after its import, which sets its level."""
+    """Show Lightning's messages from WARNING on. Call it after importing Lightning, which sets its own level."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager
 def quiet_model_loading() -> Iterator[None]:
-    """Within it, transformers reports errors alone: a cut model leaves the weights of later layers unused on purpose.
+    """Within this context, transformers logs only errors while it loads a model.
 
-    One of the loggers lists the layers that it does not shard, even on one device.
+    A model cut to its first layers leaves the weights of later layers unused on purpose, which would cause warnings.
+    One of the quieted loggers lists layers that it does not shard, even on one device.
     """
     names = (
         "transformers.modeling_utils",
@@ -154,10 +160,14 @@ def quiet_model_loading() -> Iterator[None]:
 
 
 class Progress:
-    """The progress of a step: a bar on a terminal, and log lines every `SECONDS` and at the end.
+    """Shows the progress of a step: a bar on a terminal, and log lines every `SECONDS` and at the end.
 
-    total: the number of units, None if unknown. unit, plural: their name. initial: the number already done. log_end:
-    whether the end is logged.
+    total: the number of units; None: unknown.
+    description: the name of the step.
+    unit: the name of a unit.
+    plural: the plural of the unit's name; None: with "s".
+    initial: the number of units already done.
+    log_end: whether the end is logged.
     """
 
     def __init__(
@@ -217,13 +227,16 @@ class Progress:
 
 
 def counts_text(*counts: tuple[int, str]) -> str:
-    """`; 2 queries without candidates, 3 lists of one grade`: the counts above 0; empty if all are 0."""
+    """Format the counts above 0: `; 2 queries without candidates, 3 lists of one grade`. Empty if all are 0.
+
+    counts: pairs of a number and the name of what it counts.
+    """
     shown = [f"{count} {name}" for count, name in counts if count]
     return f"; {', '.join(shown)}" if shown else ""
 
 
 def seconds_text(seconds: float | int) -> str:
-    """`7 s`, `12 min`, `3.4 h`."""
+    """Format a duration, such as `7 s`, `12 min` or `3.4 h`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

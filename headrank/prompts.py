@@ -28,7 +28,7 @@ SAMPLE = "sample/test"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the prompts. The exit code is 2 for an unknown system, benchmark or query."""
+    """Print the prompts; returns exit code 0. Exits with 2 for a wrong configuration, system, benchmark or query."""
     parser = argparse.ArgumentParser(
         prog="headrank prompts", description="Show the prompt of every system of an experiment."
     )
@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def example_list(
     experiment: "Experiment", *, benchmark: str | None = None, query: str | None = None, passages: int | None = None
 ) -> "CandidateList":
-    """A candidate list of the sample collection, or of the experiment's benchmark of that name.
+    """Return a candidate list of the sample collection, or of the experiment's benchmark with the given name.
+
+    query: the query's id; None: the first list.
+    passages: the number of first candidates to keep; None: all.
 
     Raises `ValueError` if there is no such benchmark or query, and what loading the benchmark raises.
     """
@@ -78,7 +81,9 @@ def example_list(
 
 
 def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[str] | None = None) -> Iterator[str]:
-    """Each system's prompt for the list, under a heading with its name and model.
+    """Yield the prompt of each system for the list, under a heading with the system's name.
+
+    only: names of systems and baselines; None: all.
 
     Raises `ValueError` if `only` names a system that the experiment does not have.
     """
@@ -97,7 +102,7 @@ def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[s
 
 
 def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
-    """The prompt of a system that reads heads: prefix and tails with marked spans, in its (first) context order."""
+    """The prompt of a system that reads heads, as text with marked spans, in the first of its context orders."""
     from headrank.model import PromptBuilder, load_tokenizer
     from headrank.ranking import context_orders
 

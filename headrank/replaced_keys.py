@@ -1,4 +1,4 @@
-"""Keys of earlier versions. A configuration or an override that holds one is refused with the key that replaces it."""
+"""Configuration keys of earlier versions. They are refused with an error that names the new key."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -32,7 +32,7 @@ REPLACED: Mapping[str, str] = {
 
 
 def replacement(key: str) -> str | None:
-    """What replaces a key or one of its parents; None if nothing does."""
+    """What replaces a configuration key: the new key, or a sentence. None if neither it nor a parent was replaced."""
     parts = key.split(".")
     for end in range(len(parts), 0, -1):
         for old, new in REPLACED.items():
@@ -42,7 +42,7 @@ def replacement(key: str) -> str | None:
 
 
 def check_replaced(content: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for the first replaced key of a configuration, as plain values."""
+    """Raise `ConfigError` for the first replaced key in a configuration, which is given as plain values."""
     for key in _keys(content):
         new = replacement(key)
         if new is not None:

@@ -1,10 +1,10 @@
-"""One report over many runs: compares finished runs, averages over seeds, and lists the others with their state.
+"""Writes one report over many runs: compares finished runs, averages over seeds, lists the other runs with their state.
 
     python -m headrank.report outputs/qwen3_4b/alignment_ablation        a sweep: all runs below
     python -m headrank.report 'outputs/*/seeds' outputs/nano --output comparison --metric mrr@10
 
-Writes `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`. The exit code is 1
-if no run has results and 2 for wrong arguments.
+Writes `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`. The exit code is 1 if no run has results and
+2 for wrong arguments.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from headrank.logs import set_up_logging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="headrank report", description="One report over many runs.")
     parser.add_argument("folders", nargs="+", metavar="DIR", help="run folders, or folders above them; globs too")
     parser.add_argument("--output", type=Path, help="where to write; else the folder given, or comparison for several")

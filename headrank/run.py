@@ -52,9 +52,14 @@ logger = logging.getLogger("headrank")
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: str | None = None, with_hydra: bool = False) -> DictConfig:
-    """The configuration of these overrides, for commands other than `headrank.run`; with Hydra's node if `with_hydra`.
+    """Compose the configuration of these overrides, for commands other than `headrank.run`.
 
-    `config_dir` is a folder with further options, as Hydra's `--config-dir`. Raises `ConfigError`.
+    Args:
+        overrides: as on the command line of `headrank.run`.
+        config_dir: a folder with further options, as Hydra's `--config-dir`; None: no such folder.
+        with_hydra: whether the configuration contains Hydra's own section `hydra`.
+
+    Raises `ConfigError` for a wrong override or a missing folder.
     """
     check_options(overrides)
     if config_dir is not None:
@@ -70,9 +75,12 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | None = None, w
 
 
 def check_options(words: Sequence[str]) -> None:
-    """Raise `ConfigError` if a group is overridden with anything but names of options; Hydra's error is unclear.
+    """Raise `ConfigError` if an override gives a configuration group a value that is not the name of an option.
 
-    words: arguments of a command line; those that are not overrides or that Hydra cannot parse are ignored.
+    Hydra's own error is unclear.
+
+    words: arguments of a command line; those that are not overrides are ignored. If Hydra cannot parse one, none is
+        checked.
     """
     try:
         found = OverridesParser.create().parse_overrides([word for word in words if "=" in word and word[0] != "-"])
@@ -87,7 +95,7 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
-    """The message for an error of Hydra or OmegaConf about these overrides.
+    """The message to show for an error of Hydra or OmegaConf about these overrides.
 
     It names the key and the closest known key. It has several lines if Hydra lists a group's options.
     """
@@ -133,9 +141,12 @@ def _siblings(config: DictConfig, key: str) -> list[str]:
 
 
 def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
-    """The tracker that the group `tracking` describes. Raises `ConfigError` and what `make_tracker` raises.
+    """Return the tracker that the configuration group `tracking` describes.
 
-    name: the name of the run. group: the sweep that the job belongs to.
+    name: the name of the run.
+    group: the name of the sweep to which the run belongs; None: no sweep.
+
+    Raises `ConfigError` and what `make_tracker` raises.
     """
     from headrank.tracking import make_tracker
 
@@ -144,9 +155,10 @@ def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> 
 
 
 def main() -> None:
-    """The command line. If torchrun or srun launched several processes, rank 0 runs the stages and the others train.
+    """Run the command line.
 
-    A bad configuration ends with one line and exit code 2, another error of this package with one line and exit code 1;
+    If torchrun or srun launched several processes, rank 0 runs the stages and the others only train. A wrong
+    configuration ends with one line and exit code 2, another error of this package with one line and exit code 1.
     `HYDRA_FULL_ERROR=1` adds the traceback.
     """
     if Launch.from_environment().rank:
@@ -226,7 +238,7 @@ def _main(config: DictConfig) -> float | None:
 
 
 def release(error: BaseException | None) -> None:
-    """Free the objects that the frames of an exception hold, mainly the model.
+    """Free the objects that the stack frames of an exception hold, mainly the model.
 
     A sweep keeps the exceptions of failed jobs to its end, and the next job needs the memory.
     """

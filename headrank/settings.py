@@ -49,7 +49,12 @@ BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class Problem(NamedTuple):
-    """A wrong value: its key below the owner (empty for the owner itself), the value as text, the expected ones."""
+    """A wrong value of a setting.
+
+    key: the setting's key below the owner (see `SettingsError`); empty for the owner itself.
+    found: the value as text; empty if there is none.
+    expected: which values are expected; if `found` is empty, the whole message.
+    """
 
     key: str
     found: str
@@ -64,7 +69,7 @@ class SettingsError(ConfigError):
         self.owner, self.problems = owner, problems
 
     def under(self, owner: str) -> "SettingsError":
-        """The same problems with another owner."""
+        """Return an error with the same problems and another owner."""
         return SettingsError(owner, self.problems)
 
     def __str__(self) -> str:
@@ -76,7 +81,12 @@ class SettingsError(ConfigError):
 
 
 def wrong(key: str, value: Any, expected: str) -> SettingsError:
-    """The error of a field whose value contradicts another's, for `__post_init__`."""
+    """Return the error of a wrong value, to be raised by `__post_init__` or a validator.
+
+    key: the field's name; empty for a validator, which does not know it.
+    value: the wrong value.
+    expected: which values are expected, as text.
+    """
     return SettingsError("", (Problem(key, _shown(value), expected),))
 
 
@@ -101,7 +111,7 @@ def settings(cls: type[T]) -> type[T]:
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:
-    """A validator of text: one of the choices, or of the values of an enumeration."""
+    """Return a validator for annotations: the text must be one of the choices, or of the values of an enumeration."""
     known = [str(choice) for choice in choices]
 
     def check(value: str) -> str:
@@ -113,7 +123,10 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
 
 
 def one_of_or_object(choices: Iterable[str], protocol: type) -> PlainValidator:
-    """A validator of text as in `one_of`, or of an object of a dataclass with the attributes of `protocol`."""
+    """Return a validator for annotations: the value must be one of the choices, or an object of a dataclass.
+
+    The object must have the attributes of `protocol`.
+    """
     known, named = [str(choice) for choice in choices], one_of(choices)
 
     def check(value: Any) -> Any:
@@ -128,7 +141,11 @@ def one_of_or_object(choices: Iterable[str], protocol: type) -> PlainValidator:
 
 
 def with_target(value: Any) -> Any:
-    """Plain values for JSON; an object becomes its fields and `_target_`, the path of its class."""
+    """Return a value as plain values for JSON.
+
+    An object of a dataclass becomes its fields and `_target_`, the path of its class. Other values are returned
+    unchanged.
+    """
     if not _is_object(value):
         return value
     path = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -136,10 +153,12 @@ def with_target(value: Any) -> Any:
 
 
 def without_target(value: Any, protocol: type) -> Any:
-    """The opposite of `with_target`, for values from files.
+    """Return the object that `with_target` converted, from values in a file. Values that are not a mapping are
+    unchanged.
 
     A file is not trusted, so no module is imported: the class is looked up among the modules that Python has imported.
-    Raises `ConfigError` if it is not there or is no dataclass with the attributes of `protocol`.
+
+    Raises `ConfigError` if the class is not there or is no dataclass with the attributes of `protocol`.
     """
     if not isinstance(value, Mapping):
         return value
@@ -172,7 +191,7 @@ Listed: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """`; did you mean NAME?` with the closest known name, or an empty text."""
+    """`; did you mean NAME?` with the known name that is closest to `name`; an empty text if none is close."""
     near = difflib.get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 

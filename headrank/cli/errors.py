@@ -1,4 +1,4 @@
-"""Errors of the package as one line on stderr and an exit code."""
+"""Prints errors of the package as one line on stderr and ends the process with an exit code."""
 
 import os
 import sqlite3
@@ -15,7 +15,8 @@ from headrank.interruption import interruptible
 def one_line_errors() -> Iterator[None]:
     """End the process with one line for an expected error: exit code 2 for a `ConfigError`, 1 for any other.
 
-    `HEADRANK_FULL_ERROR=1` adds the traceback. Signals end it as in `headrank run`, with 128 plus their number.
+    Expected are errors of this package, `ValueError` and `OSError`. `HEADRANK_FULL_ERROR=1` adds the traceback. If the
+    reader of stdout has ended, the exit code is 0. Signals end the process with 128 plus their number.
     """
     try:
         with interruptible():

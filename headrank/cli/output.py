@@ -1,7 +1,7 @@
-"""An output file that is written step by step, and continued by the same command after a kill.
+"""An output file that is written step by step. After an interruption, the same command continues it.
 
-While it is incomplete, the file is called `NAME.partial`, and `NAME.partial.json` holds how many bytes of it are valid
-and how much of the input they answer. Both are gone when the file is complete.
+While it is incomplete, the file is called `NAME.partial`. `NAME.partial.json` holds the number of its valid bytes and
+the state of the command after them. Both are removed when the file is complete.
 """
 
 import gzip
@@ -18,17 +18,18 @@ from headrank.io.files import atomic_write, disk_errors
 
 
 class ResumableOutput:
-    """A text file, gzip-compressed if its name ends in `.gz`.
+    """A text file that an interrupted command can continue; gzip-compressed if its name ends in `.gz`.
 
     Args:
         path: the file; None: stdout, which cannot be continued.
-        key: identifies the input and the settings; a partial file of another key is written anew.
+        key: identifies the input and the settings; a partial file with another key is replaced.
         overwrite: whether an existing complete file is replaced.
 
     Attributes:
-        state: what `write` was last given by an earlier process of the same key; {} at first.
+        state: the state of the last `write` of an interrupted process with the same key; {} if there is none.
 
-    Raises `ConfigError` if the file exists and `overwrite` is false, and `InUseError` if another process writes it.
+    Raises `ConfigError` if the file exists and `overwrite` is false or if its folder does not exist, and `InUseError`
+    if another process writes the file.
     """
 
     def __init__(self, path: Path | None, key: str, *, overwrite: bool = False) -> None:
@@ -68,7 +69,10 @@ class ResumableOutput:
         return record if valid else None
 
     def write(self, text: str, state: dict[str, Any]) -> None:
-        """Append a step's text and record the state that belongs to it. A kill loses at most the step in progress."""
+        """Append text, and record the state of the command after it. A kill loses at most the text of one call.
+
+        state: plain values for JSON; the next process finds them in the attribute `state`.
+        """
         if self.path is None:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -83,7 +87,7 @@ class ResumableOutput:
                 json.dump({"key": self.key, "bytes": self._file.tell(), "state": state}, file)
 
     def finish(self) -> None:
-        """Give the complete file its name."""
+        """Rename the complete file to its final name, and remove the files that continuing it needed."""
         if self.path is None:
             return
         self._file.close()
@@ -93,7 +97,7 @@ class ResumableOutput:
         self._lock.release()
 
     def close(self) -> None:
-        """Leave the file for the same command to continue."""
+        """Close the file and release its lock. The same command can continue an incomplete file."""
         if self.path is not None:
             self._file.close()
             self._lock.release()

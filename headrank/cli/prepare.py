@@ -1,6 +1,6 @@
-"""`headrank prepare`: everything an experiment reads, onto this machine, without loading a model.
+"""`headrank prepare`: fetches all files that an experiment reads and builds its candidate lists. Loads no model.
 
-Run it where there is a network; the experiment then runs without one, and holds no GPU meanwhile.
+Run it on a machine with a network. The experiment then runs without one, and holds no GPU during downloads.
 """
 
 import sys
@@ -42,9 +42,9 @@ def prepare(
 
 
 def prepare_experiment(experiment: "Experiment") -> None:
-    """Fetch the files of all models, then build candidate lists of all data sets (downloads, indexes, BM25 runs).
+    """Fetch the files of all models, then build the candidate lists of all data sets (downloads, indexes, BM25 runs).
 
-    Raises what loading raises: missing files, unknown ids, no network.
+    Raises what loading raises: for missing files, unknown ids, and a missing network.
     """
     from headrank.model import BackboneSettings
     from headrank.model.loading.folder import model_folder

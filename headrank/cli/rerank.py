@@ -1,4 +1,4 @@
-"""`headrank rerank`: rerank the files that people have with a saved reranker, without judgements."""
+"""`headrank rerank`: reranks candidate lists from files with a saved reranker. No judgements are needed."""
 
 from enum import StrEnum
 from pathlib import Path

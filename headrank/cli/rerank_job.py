@@ -32,7 +32,10 @@ logger = logging.getLogger("headrank")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A candidate list, and each candidate's JSON object by passage id (for requests)."""
+    """A candidate list.
+
+    raw: passage id -> the candidate's JSON object in the request; empty if the list does not come from requests.
+    """
 
     candidates: CandidateList
     raw: Mapping[str, Mapping[str, Any]]
@@ -40,12 +43,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The input files: queries, passages and a run, or requests (`-` is stdin).
+    """The input files: queries, passages and a run, or requests.
 
-    depth: the number of first candidates that are reranked; None: all. skip_invalid: whether malformed lines of the
-    requests are counted and skipped.
+    requests: a JSONL file in which each line has a query and its candidates; `-` is stdin.
+    depth: the number of candidates per query that are reranked, from the first; None: all.
+    skip_invalid: whether malformed lines of the requests are counted and skipped.
 
-    Raises `ConfigError` if files are missing or too many are given.
+    Raises `ConfigError` if files are missing or too many are given, or `skip_invalid` is set without requests.
     """
 
     queries: Path | None
@@ -68,7 +72,10 @@ class Source:
 
     @property
     def identity(self) -> list[Any]:
-        """What identifies the input: paths, sizes and times of the files. Stdin has no identity."""
+        """What identifies the input: paths, sizes and times of the files, `depth`, `skip_invalid`.
+
+        For stdin a new random value, so that its output is never continued.
+        """
         paths = [Path(path) for path in (self.queries, self.docs, self.run, self.requests) if path not in (None, "-")]
         found = [(path.resolve(), path.stat()) for path in paths if path.exists()]
         files = [[str(path), s.st_size, s.st_mtime_ns] for path, s in found]
@@ -76,7 +83,13 @@ class Source:
 
     @contextmanager
     def items(self, start: int, skipped: "Skipped") -> Iterator[tuple[Iterator[Item], int | None]]:
-        """The lists without the first `start`, and the number of all lists if it is known before they are read."""
+        """Yield (an iterator of the lists, the number of all lists).
+
+        The number is None for requests, which are counted only as they are read.
+
+        start: the number of lists to skip.
+        skipped: receives the errors of skipped lines.
+        """
         if self.queries is not None and self.docs is not None and self.run is not None:
             with run_database(Files(self.queries, self.docs, self.run), self.depth) as found:
                 yield (Item(item, {}) for item in found.lists(start)), len(found)
@@ -95,7 +108,7 @@ class Source:
 
 
 class Skipped:
-    """Counts invalid lines and logs the first."""
+    """Counts invalid lines of the requests and logs the first."""
 
     count = 0
 
@@ -108,7 +121,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class RerankJob:
-    """One call of `headrank rerank`. `output` is None for stdout."""
+    """One call of `headrank rerank`; the fields are its options. `output` is None for stdout."""
 
     model: str
     source: Source
@@ -122,7 +135,7 @@ class RerankJob:
     overwrite: bool = False
 
     def main(self) -> None:
-        """Rerank everything that an earlier call has not, and complete the output.
+        """Rerank all lists, or those that an interrupted call left, and complete the output.
 
         Raises `ConfigError` for an existing output, `FormatError` for malformed input, and what
         `Reranker.from_pretrained` raises.

@@ -1,7 +1,7 @@
-"""Which files of a collection are on this machine, found without downloading, unpacking or reading them.
+"""Finds which files of a collection are on this machine, without downloading, unpacking or reading them.
 
 ir_datasets offers no such function, so this module walks private attributes of its handlers, which hold downloads and
-their paths. With a version that stores them elsewhere, nothing would appear missing; tests with real ids fail then.
+their paths. If a version of ir_datasets stores them elsewhere, nothing appears missing; tests with real ids then fail.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,12 @@ from headrank.data.open_collection import is_local, is_requests, load_collection
 
 @dataclass(frozen=True, slots=True)
 class MissingFile:
-    """A missing file.
+    """A file that a collection needs and this machine does not have.
 
-    path: where ir_datasets reads it without a network. url: its download address (None: see the collection's page).
-        size: bytes of the download. unpacked: whether `path` holds the unpacked content of the file at `url`.
+    path: where the file is expected: ir_datasets, or this package for local files, reads it there without a network.
+    url: its download address; None: see the collection's page.
+    size: bytes of the download; None: unknown.
+    unpacked: whether `path` is the place of the unpacked content of the file at `url`.
     """
 
     path: Path
@@ -34,10 +36,12 @@ class MissingFile:
 class CollectionFiles:
     """The available and missing files of a collection.
 
-    location: its folder, or the ir_datasets home. missing: files to download or provide.
+    location: its folder, or the ir_datasets home.
+    missing: files to download or provide.
+    passages_id: identifies the passages; collections over the same passages share it.
     store: whether passages can be looked up now; otherwise ir_datasets builds its store when they are first read.
-    passages_id: identifies the passages; collections over the same passages share it. passages: their number, if known
-        without reading them. collection: the collection, if its passages can be read now.
+    passages: the number of passages; None if it is unknown without reading them.
+    collection: the collection, if its passages can be read now; else None.
     """
 
     location: Path
@@ -53,13 +57,13 @@ class CollectionFiles:
 def collection_files(
     source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None
 ) -> CollectionFiles:
-    """Look for the files of a collection, without reading them.
+    """Find the available and missing files of a collection, without reading them.
 
     Args:
-        source: the collection (see `load_collection`).
+        source: the collection (see `load_collection`), or a file of requests (queries with their candidates).
         title: whether passages include titles.
-        scoreddocs: whether to look for its `scoreddocs` as well.
-        qrels: the judgements of requests (see `load_qrels`).
+        scoreddocs: whether the collection's `scoreddocs` (its own first-stage candidates) are needed as well.
+        qrels: the judgements for a file of requests (see `load_qrels`); None: none are needed.
 
     Raises:
         UnknownCollectionError: the ir_datasets id does not exist.

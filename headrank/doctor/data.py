@@ -17,10 +17,10 @@ STORE_FACTOR = 2  # size of ir_datasets' unpacked files and store over the downl
 
 
 def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int]]:
-    """Check the data sets of an experiment.
+    """Check the files and the first stage of each data set of an experiment, and note its terms of use.
 
     Returns:
-        The findings, and path -> bytes that a missing file or index will take there.
+        The findings, and a map from the path of each missing file or index to the bytes that it will take.
     """
     findings: list[Finding] = []
     space: dict[Path, int] = {}

@@ -31,7 +31,7 @@ class Finding:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0: everything is available or created by the first run; 1: something is missing. (2: invalid configuration.)"""
+    """The doctor's exit code: 1 if something is missing, else 0 (available, or created by the first run)."""
     return int(any(finding.state == State.MISSING for finding in findings))
 
 
@@ -52,5 +52,5 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def gib(size: int) -> str:
-    """Format a number of bytes, in GiB from half a GiB, else in MiB."""
+    """Format a number of bytes as text: in GiB from half a GiB, else in MiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.0f} MiB"

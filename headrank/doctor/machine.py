@@ -17,7 +17,7 @@ def device_of(name: str) -> torch.device:
 
 
 def machine_findings(experiment: Experiment) -> list[Finding]:
-    """Check device, trainer, attention kernel and compiler."""
+    """Check that the device, trainer, attention kernel and compiler of the experiment are available on this machine."""
     name = experiment.model.device
     device = device_of(name)
     findings = []

@@ -22,7 +22,10 @@ _UNCUT = 512  # tokens of a text that the prompt does not truncate [ours: a long
 
 
 def memory_findings(experiment: Experiment) -> list[Finding]:
-    """Compare the memory needed by each stage with the device. One note if the model's configuration is missing."""
+    """Compare the memory that each stage needs with the device, and the longest prompt with the model's context.
+
+    Only a note is returned if the model's configuration or the configured device is not available.
+    """
     files = model_files(experiment.model)
     if files.preparation or "config.json" in files.missing:
         return [Finding("memory", "needed", State.NOTE, "unknown without the model's config.json")]
@@ -48,7 +51,7 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
 
 
 def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str]]:
-    """Stage -> (maximum number of bytes it needs, description of their parts)."""
+    """Estimate the memory of each stage: stage -> (bytes for the longest prompts, description of their parts)."""
     e = experiment
     competing = min(shape.layers, e.reading.max_layer or shape.layers)
     labelled = _tokens(e, e.train, shape)
@@ -95,14 +98,20 @@ def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[in
 
 
 def selected_depth(experiment: Experiment) -> int | None:
-    """The number of layers that the selected heads of an earlier start need; None without heads of all systems."""
+    """The number of layers needed by the heads that an earlier run selected in the experiment's folder.
+
+    None unless the folder has the heads of all systems.
+    """
     names = ["heads.json" if name == MAIN_SYSTEM else f"heads/{name}.json" for name in experiment.systems]
     paths = [experiment.folder / name for name in names]
     return max(HeadsFile.load(path).depth for path in paths) if all(path.is_file() for path in paths) else None
 
 
 def longest_prompt(experiment: Experiment, data: tuple[DataSettings, ...]) -> int:
-    """Tokens of the longest possible prompt, with every passage and query at its maximum length."""
+    """The number of tokens of the longest possible prompt over these data sets, over all systems of the experiment.
+
+    Every passage and query is taken at its maximum length; `_UNCUT` tokens if the prompt does not limit it.
+    """
     candidates = max((one.depth for one in data), default=0)
     return max(
         candidates * ((prompt.max_passage_tokens or _UNCUT) + _LABEL) + (prompt.max_query_tokens or _UNCUT) + 2 * _TAIL

@@ -19,7 +19,9 @@ from headrank.stages.checks import check_chat_templates
 class ModelFiles:
     """The available and missing files of a model.
 
-    location: their folder or cache. missing: names of missing files. weight_bytes: size of the weights on disk.
+    location: the folder or cache with the files.
+    missing: names of missing files.
+    weight_bytes: size of the weights on disk.
     preparation: what the first run does before it can open the model; None: nothing.
     """
 

@@ -11,7 +11,9 @@ from headrank.extras import PYPROJECT, install_command
 
 
 def requirements(extras: set[str]) -> Iterator[Requirement]:
-    """Requirements of this project with these extras, from the checkout's pyproject.toml or the installed metadata."""
+    """Yield the requirements of this project and these extras, from the checkout's pyproject.toml or installed
+    metadata.
+    """
     if PYPROJECT.is_file():
         project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
         listed = [
@@ -28,7 +30,12 @@ def requirements(extras: set[str]) -> Iterator[Requirement]:
 
 
 def package_findings(extras: set[str]) -> list[Finding]:
-    """One finding for all packages in their ranges, and one per package that is missing or has another version."""
+    """Check the installed versions of all required packages, with those of the extras.
+
+    Returns:
+        One finding for all packages in their version ranges, and one per package that is missing or has another
+        version.
+    """
     findings: list[Finding] = []
     checked = 0
     for extra in ("", *sorted(extras)):

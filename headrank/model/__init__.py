@@ -1,4 +1,4 @@
-"""The reader of attention: prompts, the attention hook, backbones, head scores and passage scores."""
+"""Passage scores from a language model's attention: loading, prompts, the attention function, head scores, scoring."""
 
 from headrank.model.backbone import (
     Backbone,

@@ -1,8 +1,10 @@
-"""The attention function that transformers calls in every layer: it returns the kernel's output and runs the readout.
+"""The attention function that transformers calls in every layer of the model.
 
-transformers hands every attention function the query, key and value states after projection, q/k normalisation,
-rotary embedding and the cache update, and passes unknown keyword arguments of `model(...)` through to it. So a
-`ReadRequest` travels as the keyword `headrank_request`: no global, no patched model, no forked modeling file.
+It returns the kernel's output. It also measures the attention of the requested heads (the readout, see `readout.py`).
+
+transformers calls it with the query, key and value states after projection, q/k normalisation, rotary embedding and the
+cache update, and passes unknown keyword arguments of `model(...)` through to it. The `ReadRequest` is such an argument,
+`headrank_request`. So no global state, patched model or copied modeling file is needed.
 """
 
 from collections.abc import Sequence
@@ -34,15 +36,33 @@ def headrank_attention(
     headrank_blocks: Sequence[BlockGroup] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """transformers' attention function: returns the kernel's output and stores the requested reading.
+    """Compute the attention output of a layer, and store the requested reading in the request.
 
-    `headrank_kernel` names one of transformers' attention functions. FlashAttention takes no 4-D mask, so SDPA computes
-    the tails' few rows if a mask is given.
+    Shapes: B prompts, H query heads, K key-value heads, T tokens of the pass, S keys, D head size.
 
-    `headrank_tail` marks one pass over prefix and tails: the last `headrank_tail` tokens are the tails. The request's
-    rows count from there, and a mask with that many rows belongs to the tails alone. The prefix is then computed
-    separately, causally and without a mask, so that no mask of size tokens x tokens is needed. If `headrank_blocks` is
-    given, the prefix is computed block by block (see `block_attention.py`).
+    Args:
+        module: the attention module; its `layer_idx` is the layer's number.
+        query: [B, H, T, D].
+        key: [B, K, S, D].
+        value: [B, K, S, D].
+        attention_mask: [B, 1, rows, S], with a row for every token or only for the last `headrank_tail` tokens; None:
+            causal.
+        scaling: the factor of the logits; None: 1 / sqrt(D).
+        headrank_request: the heads and rows to read; None: nothing is read.
+        headrank_kernel: the name of the transformers attention function that computes the output. If a mask is given,
+            SDPA computes it, because FlashAttention takes no 4-D mask.
+        headrank_tail: the number of tokens at the end that form the tails (the query's and null query's parts of the
+            prompts); the tokens before them are the prefix. The request's rows count from the first tail token. If the
+            mask has rows for the tails only, the prefix is computed separately, causally and without a mask of size
+            tokens x tokens. None: the pass is not divided.
+        headrank_blocks: groups of passages that do not attend to each other (see `block_attention.py`); None: the
+            prefix is causal as a whole.
+
+    Returns:
+        The output [B, T, H, D], and None in place of attention weights.
+
+    Raises:
+        ValueError: a layer that is read has attention sinks as parameters.
     """
     layer = int(module.layer_idx)  # pyright: ignore[reportArgumentType]
     prefix = 0 if headrank_tail is None else query.shape[2] - headrank_tail

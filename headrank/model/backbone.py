@@ -1,7 +1,7 @@
-"""The backbone: a decoder cut at the deepest layer in use, its tokenizer, and how both are loaded and saved.
+"""The backbone: a decoder's first layers, up to the deepest layer that is read, with its tokenizer; loading and saving.
 
-Only the layers in use are built and read from disk. Supported are the models that transformers' `AutoModel` opens and
-whose attention uses its attention interface: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
+Only these layers are built and read from disk. Supported are the models that transformers' `AutoModel` opens and whose
+attention uses its attention interface: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
 """
 
 import logging
@@ -42,7 +42,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @settings
 class BackboneSettings:
-    """The model, and how it is loaded."""
+    """Which model is loaded, and how."""
 
     model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main
@@ -69,7 +69,7 @@ class BackboneSettings:
 
     @property
     def required_files(self) -> tuple[str, ...]:
-        """The kinds of files that loading the model opens."""
+        """The files that loading opens: those of `CONFIG`, `TOKENIZER` and `WEIGHTS` that these settings need."""
         return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
 
     def folder(self, *kinds: str) -> Path:
@@ -81,7 +81,7 @@ class BackboneSettings:
 
     @property
     def torch_device(self) -> str:
-        """The device, `auto` resolved: cuda if there is one, else cpu."""
+        """The name of the device; `auto` becomes cuda if torch finds a GPU, else cpu."""
         return str(parse_device(self.device))
 
 
@@ -124,7 +124,7 @@ class Backbone:
 
 
 def context_limit(config: PreTrainedConfig) -> int | None:
-    """The longest context of a decoder in tokens: its positions, extended by RoPE scaling if configured."""
+    """The longest context of a decoder in tokens, with RoPE scaling; None if the configuration does not limit it."""
     positions = getattr(config, "max_position_embeddings", None)
     rope = getattr(config, "rope_parameters", None) or {}
     original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
@@ -182,7 +182,7 @@ def check_backbone(
 
 
 def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
-    """Open a checkpoint with `kind`, one of transformers' auto classes. Its files must have been checked before.
+    """Load a checkpoint with `kind`, one of transformers' auto classes, and return the model. Does not check its files.
 
     Raises `ModelError` if weights are missing, have another shape, or do not belong to any module of a layer in use,
     and `OSError` if they cannot be downloaded.
@@ -235,7 +235,7 @@ def count_parameters(settings: BackboneSettings, depth: int | None = None) -> in
 
 
 def cut_config(config: PreTrainedConfig, depth: int) -> None:
-    """Set the number of layers and every per-layer list to `depth`, in place.
+    """Cut a configuration to `depth` layers, in place: `num_hidden_layers`, `layer_types` and `max_window_layers`.
 
     Raises `ModelError` if the family's configuration does not allow it.
     """
@@ -258,10 +258,10 @@ def _decoder_shape(config: PreTrainedConfig, settings: BackboneSettings) -> tupl
 
 
 def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """The masks in the form the model expects: one for all layers, or one per kind of layer if it has several kinds.
+    """The attention masks as transformers expects them: one mask, or layer type -> mask if the model has several types.
 
-    `make` returns the mask for a sliding window of that many tokens, or for None: no window. Raises `ValueError` for a
-    model with other kinds of layers.
+    `make` returns the mask for a sliding window in tokens, or without a window for None. Raises `ValueError` for layers
+    that have neither full nor sliding attention.
     """
     config = backbone.config
     window = getattr(config, "sliding_window", None)

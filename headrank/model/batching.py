@@ -3,9 +3,9 @@
 Lists of similar length share a pass, which keeps padding low. The settings limit the tokens and lists of a pass.
 Batching changes the cost of a run, never a score.
 
-Prompts with the same token ids up to their tails (the same passages in the same order) are joined into one prompt with
-one tail per query. The tails do not attend to each other and the null query's tail appears once, so the scores equal
-those of separate passes.
+Prompts over the same passages in the same order are joined into one prompt: the shared prefix with the passages, then
+one tail (instruction and query, see `prompt.py`) per query. The tails do not attend to each other and the null query's
+tail appears once, so the scores equal those of separate passes.
 """
 
 import gc
@@ -40,9 +40,17 @@ R = TypeVar("R")
 
 
 def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[int]]:
-    """Plan the passes: for each pass the indices into `sizes` of its lists, longest first.
+    """Group lists into forward passes, the longest lists first.
 
-    Each pass respects the limits of the settings and has at most a share of `MAX_WASTE` padding.
+    A pass stays within the limits of the settings, except that a longer list gets its own pass. At most `MAX_WASTE` of
+    its tokens are padding.
+
+    Args:
+        sizes: for each list the tokens of its prefix and of its tails (`Size`).
+        settings: the limits.
+
+    Returns:
+        For each pass the indices of its lists in `sizes`.
     """
     batches: list[list[int]] = []
     for i in sorted(range(len(sizes)), key=lambda i: (-sizes[i][0], -sizes[i][1])):  # stable: ties keep their order
@@ -56,7 +64,7 @@ def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[in
 
 
 def padded_tokens(sizes: Sequence[Size]) -> int:
-    """The number of tokens, with padding, that a pass over lists of these sizes computes."""
+    """The number of tokens, padding included, that one pass over lists of these sizes computes; 0 without lists."""
     return len(sizes) * (max(prefix for prefix, _ in sizes) + max(tails for _, tails in sizes)) if sizes else 0
 
 
@@ -68,9 +76,14 @@ class BatchRunner:
         self.settings = settings
 
     def run(self, sizes: Sequence[Size], read: Callable[[list[int]], Sequence[R]]) -> Iterator[tuple[int, R]]:
-        """Yield (index of the list, its result) in the order of the passes. `read` receives the indices of a pass.
+        """Read all lists in planned passes; yield (index of the list in `sizes`, its result), longest lists first.
 
-        Errors of `read` propagate. If a single list exceeds the memory, the error carries a note about it.
+        Args:
+            sizes: for each list the tokens of its prefix and of its tails (`Size`).
+            read: computes one pass: it takes the indices of the pass's lists and returns one result for each.
+
+        Errors of `read` propagate, except out-of-memory errors of several lists. If a single list exceeds the memory,
+        its error gets a note on how to lower the need.
         """
         queue = deque(plan_batches(sizes, self.settings))
         while queue:
@@ -109,7 +122,10 @@ class BatchRunner:
 
 
 def free_memory() -> None:
-    """Release the memory of a failed pass. Call it outside of the handler, whose traceback keeps tensors alive."""
+    """Release the memory of a failed pass.
+
+    Call it after the `except` block: within the block the traceback keeps the pass's tensors alive.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -128,16 +144,26 @@ MOST_QUERIES = 16  # of one prompt: the masked, wasted part of the tails' attent
 
 
 class SharedPrompt(NamedTuple):
-    """A joined prompt and its members: indices into the given prompts, in the order of its queries."""
+    """A prompt of one or several queries over the same passages.
+
+    members: for each of its queries, the index of that query's prompt among those given to `share_prefixes`.
+    """
 
     prompt: Prompt
     members: tuple[int, ...]
 
 
 def share_prefixes(prompts: Sequence[Prompt], limits: BatchSettings | None = None) -> list[SharedPrompt]:
-    """Join prompts of one query each that share their prefix. The result is in the order of the first members.
+    """Join prompts over the same passages in the same order into prompts of several queries.
 
-    Prompts with a null query are not joined with prompts without one. A joined prompt respects the limits of a pass.
+    Prompts with a null query are not joined with prompts without one.
+
+    Args:
+        prompts: prompts of one query each.
+        limits: the limits of a pass, which a joined prompt respects; None: the default limits.
+
+    Returns:
+        The prompts, joined or single, in the order of their first members.
     """
     limits = limits or BatchSettings()
     groups: dict[tuple[object, ...], list[int]] = {}
@@ -158,7 +184,7 @@ def share_prefixes(prompts: Sequence[Prompt], limits: BatchSettings | None = Non
 
 
 def halve(prompt: Prompt) -> tuple[Prompt, Prompt]:
-    """Split a prompt of several queries into two, each with half of the queries."""
+    """Split a prompt of several queries into two, each with half of the queries. Both keep the null query, if any."""
     half, null = prompt.queries // 2, prompt.tails[prompt.queries :]
     first, second = prompt.tails[:half], prompt.tails[half : prompt.queries]
     return (

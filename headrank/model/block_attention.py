@@ -1,9 +1,9 @@
-"""Attention within blocks: every passage attends to the opening and itself, nothing else.
+"""Attention within blocks: every passage attends to itself and to the opening (the tokens before the first passage).
 
-The tokens of a list form one row, [opening | block | block | ...], so the matrix products of a layer need no padding.
-Only the attention separates the blocks: each block with the opening before it becomes a short causal sequence, and
-sequences of similar length share one kernel call. The cost is linear in the number of passages; no mask of size tokens
-x tokens exists.
+The tokens of a list form one row, [opening | block | block | ...], with one block per passage, so the matrix products
+of a layer need no padding. Only the attention separates the blocks: the opening followed by one block becomes a short
+causal sequence, and sequences of similar length share one kernel call. The cost is linear in the number of passages; no
+mask of size tokens x tokens exists.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ MAX_PADDING = 0.2  # largest share of padding among a group's tokens, in the att
 
 @dataclass(frozen=True, slots=True)
 class BlockGroup:
-    """Blocks of similar length: n sequences of L tokens, each the opening, a block, then padding.
+    """Blocks of similar length, as n sequences of L tokens: the opening, then one block (a passage), then padding.
 
-    `row` and `position` index these tokens in the pass [B, T]. The `scatter_*` indices write the group's outputs back:
-    output [block, offset] belongs to token [row, position] of the pass. Each of the m tokens is written once; the
-    opening's outputs come from the list's first block.
+    `row` and `position` index these tokens in the pass [B, T]. The `scatter_*` indices write the outputs back: the
+    output of token `scatter_offset` of sequence `scatter_block` belongs to token [`scatter_row`, `scatter_position`] of
+    the pass. Each of the m tokens is written once; a list's first block provides the outputs of its opening.
     """
 
     row: Int[Tensor, "n 1"]
@@ -39,7 +39,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor 
 
 
 def group_blocks(prompts: Sequence[Prompt], device: torch.device) -> tuple[BlockGroup, ...]:
-    """Group the blocks of a batch's prompts by length, longest first."""
+    """Group the blocks of a batch's prompts by length, longest first. The indices of the groups are on `device`."""
     blocks = [(row, number) for row, prompt in enumerate(prompts) for number in range(len(prompt.blocks))]
 
     def length(block: tuple[int, int]) -> int:
@@ -82,10 +82,20 @@ def attend_blocks(
     *,
     window: int | None = None,
 ) -> Float[Tensor, "B T H D"]:
-    """Compute attention block by block. Tokens outside of all blocks (padding, tails) get 0.
+    """Compute attention block by block.
 
-    `attend` is the kernel: causal if no mask is given, with output [n, L, H, D]. `window` is the width of a sliding
-    window in tokens.
+    Shapes: B lists, H query heads, K key-value heads, T tokens of the pass, D head size.
+
+    Args:
+        q: query states.
+        k: key states.
+        v: value states.
+        groups: the blocks, from `group_blocks`.
+        attend: the kernel: takes q, k, v and a mask (None: causal), returns an output [n, L, H, D] and None.
+        window: the width of the sliding window in tokens; None: no window.
+
+    Returns:
+        The outputs; 0 for tokens outside of all blocks (padding, tails).
     """
     output = q.new_zeros(q.shape[0], q.shape[2], q.shape[1], v.shape[-1])
     for group in groups:

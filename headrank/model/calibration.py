@@ -24,7 +24,7 @@ CALIBRATIONS = ("none", "residual", "log_ratio")
 
 @runtime_checkable
 class Calibration(Protocol):
-    """A calibration from outside this package: an object of a frozen dataclass."""
+    """The interface of a custom calibration: an object of a frozen dataclass with these fields and a call."""
 
     name: str
     needs_null: bool  # whether it uses the null query's scores
@@ -36,18 +36,28 @@ class Calibration(Protocol):
         divisor: Float[Tensor, " docs"],
         eps: float,
     ) -> Float[Tensor, "heads docs"]:
-        """The calibrated scores of each head, with gradients: s_h(i|q), s_h(i|n) and l_i in fp32, and eps."""
+        """Calibrate the scores of each head. Must be differentiable.
+
+        Args:
+            query: s_h(i|q), the attention mass on each passage under the query, fp32.
+            null: s_h(i|n), the same under the null query; None if it was not read.
+            divisor: l_i, the length divisor of each passage, fp32.
+            eps: a small attention mass, which avoids division by zero.
+
+        Returns:
+            [heads, docs], the calibrated scores.
+        """
         ...
 
 
 @runtime_checkable
 class LengthNorm(Protocol):
-    """A length normalisation from outside this package: an object of a frozen dataclass."""
+    """The interface of a custom length normalisation: an object of a frozen dataclass with a name and a call."""
 
     name: str
 
     def __call__(self, lengths: Int[Tensor, " docs"]) -> Float[Tensor, " docs"]:
-        """The divisor l_i > 0 of each passage, from its number of tokens (at least 1)."""
+        """Return the divisor l_i > 0 of each passage, given its number of tokens (at least 1)."""
         ...
 
 
@@ -61,7 +71,7 @@ LENGTH_NORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @settings
 class CalibrationSettings:
-    """How head scores become passage scores. The defaults are this project's."""
+    """The settings with which head scores become passage scores. The defaults are this project's."""
 
     calibration: Annotated[str | Calibration, one_of_or_object(CALIBRATIONS, Calibration)] = "residual"
     power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
@@ -75,7 +85,7 @@ class CalibrationSettings:
 
     @property
     def needs_null(self) -> bool:
-        """Whether the null query must be read too."""
+        """Whether the calibration uses attention under the null query, which must then be read too."""
         return self.calibration != "none" if isinstance(self.calibration, str) else self.calibration.needs_null
 
 
@@ -162,13 +172,33 @@ def head_residuals(
     power: float,
     eps: float = EPS,
 ) -> Float[Tensor, "heads docs"]:
-    """The `residual` of `head_calibrated`; power 0 divides by the length alone."""
+    """The calibration `residual` of `head_calibrated`: [heads, docs].
+
+    Args:
+        query: s_h(i|q).
+        null: s_h(i|n).
+        divisor: l_i.
+        power: the exponent of the null query's score; 0: the difference is divided by the length alone.
+        eps: attention mass added to s_h(i|n) before the division.
+    """
     difference = (query - null) / divisor
     return difference if power == 0 else difference / ((eps + null) / divisor) ** power
 
 
 def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:
-    """ICR's score: calibrated token scores summed over heads, without outlying tokens, summed per passage."""
+    """ICR's passage scores, without outlying tokens.
+
+    Each token's score is the weighted sum over heads of its attention under the query minus that under the null query.
+    `filter_tokens` drops outlying tokens and sums the rest per passage.
+
+    Args:
+        tokens: the head scores per token.
+        weights: the weight of each head.
+        passages: the number of passages.
+
+    Raises:
+        ValueError: the null query's scores were not read.
+    """
     if tokens.null is None:
         raise ValueError("token_filter needs the null query's scores, which were not read")
     return filter_tokens((weights @ (tokens.query - tokens.null))[None], tokens.passage, passages)[0]
@@ -177,10 +207,19 @@ def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], pas
 def filter_tokens(
     x: Float[Tensor, "rows tokens"], passage: Int[Tensor, " tokens"], passages: int
 ) -> Float[Tensor, "rows docs"]:
-    """Calibrated token scores summed per passage, without the tokens at or below mean - 2 std of their passage.
+    """Sum token scores per passage, without tokens at or below mean - 2 standard deviations of their passage.
 
     The standard deviation divides by n - 1, as in ICR's code. If a passage has no spread (one token, or equal tokens),
-    every token stays. ICR's code gives such a passage 0, because its std is NaN or its comparison is strict.
+    every token is kept. ICR's code gives such a passage 0, because its standard deviation is NaN or its comparison is
+    strict.
+
+    Args:
+        x: calibrated token scores; each row is filtered separately.
+        passage: the index of each token's passage.
+        passages: the number of passages.
+
+    Returns:
+        [rows, docs]; 0 for a passage without tokens.
     """
     passage = passage.to(x.device)
 
@@ -197,6 +236,6 @@ def filter_tokens(
 
 
 def length_divisor(lengths: Int[Tensor, " docs"], norm: str | LengthNorm) -> Float[Tensor, " docs"]:
-    """The divisor of head scores, for at least 1 token."""
+    """The divisor l_i of each passage under the normalisation `norm`; a passage of 0 tokens counts as 1 token."""
     divide = LENGTH_NORMS[norm] if isinstance(norm, str) else norm
     return divide(lengths.clamp(min=1))

@@ -134,14 +134,19 @@ ChosenTemplate = Annotated[str | ChatTemplate, PlainValidator(_chosen)]
 
 
 def find_chat_template(chosen: str | ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
-    """Find the chosen template.
+    """Find the chat template that the setting `prompt.chat_template` chooses for this tokenizer.
 
-    `auto` takes the first family whose markers are in the vocabulary and whose turn is the one that the tokenizer's
-    chat template writes, if it has one; spaces around the turn, a system turn and think blocks may differ. If no family
-    qualifies, it takes the tokenizer's turn, under the name `own`. `icr`, `qrhead` and `core` take the published
-    template of that family.
+    Args:
+        chosen: a template, a name in `CHAT_TEMPLATES`, `auto`, or `icr`, `qrhead` or `core` for published code.
+            `auto` compares the families of `CHAT_TEMPLATES` with the user's turn that the tokenizer's own chat template
+            writes, if it has one. It takes the first family whose markers are in the vocabulary and whose turn is the
+            same, apart from spaces around it, a system turn and think blocks. If no family fits, it takes the
+            tokenizer's turn, under the name `own`. `icr`, `qrhead` and `core` find the family as `auto` does, and take
+            the template that the published code has for it.
+        tokenizer: the model's tokenizer.
 
-    Logs a warning if the tokenizer's chat template cannot be read, or writes no think block where the family's does.
+    Logs a warning if the tokenizer's chat template cannot be read, or if it writes no think block but the family's
+    does.
     """
     if isinstance(chosen, ChatTemplate):
         return chosen
@@ -184,8 +189,11 @@ def _warn(message: str) -> None:
 
 
 def tail_ids(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The token ids of the tail. A tail that starts with a space is tokenised after a letter, as in running text,
-    because SentencePiece puts another space before a text."""
+    """The token ids of the template's tail.
+
+    SentencePiece adds a space before a text. So a tail that starts with a space is tokenised after a letter, whose
+    tokens are removed.
+    """
     before = "a" if template.tail.startswith(" ") else ""
     texts = (before + template.tail, before)
     ids, others = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
@@ -195,7 +203,8 @@ def tail_ids(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tupl
 def check_special_tokens(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise `ConfigError` if head or tail has a special token that the vocabulary lacks, or the separator has any.
 
-    Text like a special token is plain text in some models (OLMo 2's `<|user|>`): their own chat template contains it.
+    A token that the vocabulary lacks is accepted in head and tail if the tokenizer's own chat template contains it: it
+    is plain text there (OLMo 2's `<|user|>`).
     """
     vocabulary = tokenizer.get_vocab()
     for part in ("head", "tail", "separator"):

@@ -1,8 +1,9 @@
 """Prompts as a batch of tensors: padded token ids, positions, the rows to read, passages and attention masks.
 
-All masks are built from one rule over groups of tokens: a token attends causally to tokens of its own group and to
-shared tokens; tail tokens also attend to the whole prefix. With full attention the whole prefix is shared, with blocks
-only the opening.
+A prompt is a prefix with the passages, followed by tails: the query's and the null query's. Masks follow from the group
+of each token: a block (a passage), a tail, or the shared tokens. A token attends causally to tokens of its own group
+and to shared tokens; tail tokens also attend to the whole prefix. With full attention the whole prefix is shared; with
+blocks only the opening, the tokens before the first passage, is shared.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,13 @@ FIRST_TAIL = -2  # tail u is group -2 - u
 class Batch:
     """A batch of prompts as tensors for the model and the readout.
 
-    Shapes: B lists, P prefix tokens and Q tail tokens with padding, R query-token rows, U tails of all kinds of rows,
-    S = P + Q keys.
+    Shapes: B lists, P prefix tokens and Q tail tokens with padding, S = P + Q keys, R rows (query tokens to read), U
+    readings per list: one per kind of rows (see `Tail.rows`) and tail.
+
+    rows: the positions of the rows among the Q tail tokens.
+    row_weights: the weight of each row in each reading; a reading is the mean over its tail's rows.
+    segments: the index of each key's passage, -1 outside of passages.
+    passages: the largest number of passages of a list.
     """
 
     prefix_ids: Int[Tensor, "B P"]
@@ -42,9 +48,15 @@ class Batch:
 
     @classmethod
     def collate(cls, prompts: Sequence[Prompt], kinds: Sequence[str], backbone: Backbone) -> "Batch":
-        """Collate prompts, with the rows of each kind (see `Tail.rows`), on the backbone's device.
+        """Build the tensors of a batch on the backbone's device.
 
-        Raises `ValueError` if only some of the prompts have blocks, or if one is longer than the model's context.
+        Args:
+            prompts: the prompts of the batch.
+            kinds: the kinds of query rows to read in each tail (see `Tail.rows`).
+            backbone: the model; its context limits the length of a prompt.
+
+        Raises:
+            ValueError: only some of the prompts have blocks, or a prompt is longer than the model's context.
         """
         if len({bool(prompt.blocks) for prompt in prompts}) != 1:
             raise ValueError("some prompts of the batch have blocks and some do not; expected all or none")
@@ -102,7 +114,10 @@ class Batch:
         )
 
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
-        """True for the keys a tail token attends to: its list's prefix without padding, and its own tail causally."""
+        """The mask of the tails' tokens: True for their list's prefix without padding, and for their own tail causally.
+
+        window: the width of the sliding window in tokens; None: no window.
+        """
         P = self.prefix_ids.shape[1]
         mask = may_attend(self.groups[:, P:, None], self.groups[:, None]).tril(P)
         if window is not None:
@@ -111,7 +126,11 @@ class Batch:
         return mask[:, None]
 
     def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
-        """The mask for one pass over prefix and tails: the tails' rows, and the prefix's if a window cuts into it."""
+        """The mask for one pass over prefix and tails, with a sliding window of `window` tokens (None: no window).
+
+        It has rows only for the tails (T = Q) if the prefix needs no mask: it is causal and within the window, or
+        consists of blocks. Otherwise it has rows for all tokens (T = S).
+        """
         B, P = self.prefix_ids.shape
         tails = self.tail_mask(window)
         if window is None or window >= P or self.blocks is not None:
@@ -121,8 +140,10 @@ class Batch:
         return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
 
     def masks(self, backbone: Backbone, *, with_prefix: bool = True) -> Tensor | dict[str, Tensor]:
-        """The mask in the form the model expects (see `masks_by_kind`), for a pass over prefix and tails or, without
-        `with_prefix`, over the tails alone."""
+        """The masks in the form that the model expects (see `masks_by_kind`).
+
+        with_prefix: whether the pass covers prefix and tails; false: the tails alone, with stored states of the prefix.
+        """
         return masks_by_kind(backbone, self.pass_mask if with_prefix else self.tail_mask)
 
 
@@ -137,7 +158,7 @@ def _check_length(prompt: Prompt, backbone: Backbone) -> None:
 
 
 def prefix_groups(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
-    """The group of each token of a prefix, padded to `length`."""
+    """The group of each token of a prefix: `SHARED`, a block's number + 1, or `PADDING` up to `length` tokens."""
     groups = torch.full((length,), PADDING)
     groups[: len(prompt.prefix)] = SHARED
     for n, (start, end) in enumerate(prompt.blocks):
@@ -146,7 +167,7 @@ def prefix_groups(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
 
 
 def tail_groups(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
-    """The group of each token of consecutive tails of these lengths, padded to `length`."""
+    """The group of each token of consecutive tails with these lengths, followed by `PADDING` up to `length` tokens."""
     groups = torch.full((length,), PADDING)
     at = 0
     for u, size in enumerate(lengths):

@@ -87,7 +87,10 @@ class ModelShape:
         return trained * (_FLOAT + _ADAM) + tokens * (above + deepest + layer)  # one layer computed backwards
 
     def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
-        """Parameters of the named matrices in the first `depth` layers, or of adapters of this rank on them."""
+        """The number of parameters of the named matrices in the first `depth` layers.
+
+        rank: if given, the parameters of LoRA adapters of this rank on these matrices are counted instead.
+        """
         query, key = self.heads * self.head_size, self.kv_heads * self.head_size
         sizes = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), (self.hidden, self.intermediate))
         sizes |= {"q_proj": (self.hidden, query), "o_proj": (self.hidden, query)}
@@ -157,16 +160,21 @@ def reading_flops(
     depth: int | None = None,
     stored: bool = False,
 ) -> ReadingFlops:
-    """The operations of reading these heads under all tails of a prompt.
+    """The operations of reading these heads under all tails of a prompt (the query's, and the null query's if any).
 
-    `depth` is the number of layers computed whole. None means the reader's default: whole layers below the deepest
-    head's, and only the read parts of that layer. `stored`: the passages' states are stored, so only the tails pass
-    through the layers.
+    A whole layer takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it attends to (T (T + 1) /
+    2 pairs if causal). The deepest layer takes 2 d D for each token and kv head in use, and for each row and read head.
+    The readout takes 2 S (R D + U R + U N) per head: scores, weighted sum of rows, sum per passage. Symbols: T computed
+    tokens, S keys, N passages, U tails, R rows (query tokens) of all tails, d hidden size, H heads of size D.
 
-    T computed tokens, S keys, N passages, U tails, R rows of all tails, d hidden size, H heads of size D. A whole layer
-    takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it attends to (T (T + 1) / 2 pairs if
-    causal). The deepest layer takes 2 d D for each token and kv head in use, and for each row and read head. The
-    readout takes 2 S (R D + U R + U N) per head: scores, weighted sum of rows, sum per passage.
+    Args:
+        shape: the sizes of the model.
+        prompt: the prompt that is read.
+        heads: the heads that are read.
+        query_rows: which tokens of a tail are read, see `Tail.rows`.
+        depth: the number of layers computed whole. None, the reader's default: the layers below the deepest head's
+            layer; of that layer only what is read is computed.
+        stored: whether the passages' states are stored, so that only the tails pass through the layers.
     """
     prefix, tails = prompt.size
     rows = sum(_length(tail.rows(query_rows)) for tail in prompt.tails)
@@ -189,7 +197,10 @@ def reading_flops(
 
 
 def fully_computed_layers(backbone: Backbone) -> int | None:
-    """`depth` of `reading_flops` for a backbone: None if its deepest layer computes only what is read."""
+    """The argument `depth` of `reading_flops` for this backbone.
+
+    It is None if the deepest layer computes only what is read, else the number of loaded layers.
+    """
     reads_only = backbone.config.model_type in FAMILIES and not backbone.settings.whole_deepest
     return None if reads_only else backbone.depth
 

@@ -1,11 +1,12 @@
 """Head scores of a batch of prompts, from one pass over the passages and all tails, or over the tails alone.
 
-The tails (query, null query) of a list follow its prefix (the passages). Tails do not attend to each other, and each
-has the positions it would have alone. Prefixes of different lengths are padded on the right: a causal mask hides later
-padding, so the prefix needs no mask. The tails get a mask of tails x keys. No cache is used: keys and values of a layer
-are freed before the next layer, and activation checkpointing can recompute a layer without changing a cache.
+A prompt is a prefix with the passages, followed by tails: the query's and the null query's. Tails do not attend to each
+other, and each has the positions it would have alone. Prefixes of different lengths are padded on the right: a causal
+mask hides later padding, so the prefix needs no mask. The tails get a mask of tails x keys. No cache is used: keys and
+values of a layer are freed before the next layer, and activation checkpointing can recompute a layer without changing a
+cache.
 
-If passages are blocks with stored states (`states`), the pass covers the tails alone.
+If the key and value states of the passages are stored (`states`), the pass covers the tails alone.
 """
 
 from collections.abc import Sequence
@@ -31,13 +32,24 @@ def read_head_scores(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
-    """The head scores of each query of each prompt, equal to those of separate passes. Differentiable.
+    """Read the head scores of every query of every prompt. Differentiable; equal to those of separate passes.
 
-    `query_rows` is one of `ROWS` (see `Tail.rows`). Only layers up to the deepest head are computed. `states` holds
-    each prompt's opening and blocks in these heads' `StateShape`; then only the tails are computed, and no gradient
-    reaches the passages.
+    Only layers up to the deepest head are computed.
 
-    Raises `ValueError` for heads outside of the backbone's depth and for prompts longer than the model's context.
+    Args:
+        backbone: the model.
+        prompts: the prompts of one batch.
+        heads: the heads to read.
+        query_rows: whose attention is averaged, one of `ROWS` (see `Tail.rows`).
+        per_token: whether the scores of each passage token are returned as well.
+        states: for each prompt the stored states of its opening and its blocks, for the `StateShape` of these heads.
+            Then only the tails are computed, and no gradient reaches the passages. None: everything is computed.
+
+    Returns:
+        One `HeadScores` per query, prompt by prompt.
+
+    Raises:
+        ValueError: a head is outside of the backbone, or a prompt is longer than the model's context.
     """
     read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, states=states)
     return [by_kind[query_rows] for by_kind in read]
@@ -52,7 +64,19 @@ def read_several_rows(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
-    """`read_head_scores` for several kinds of query rows in one pass. Returns for each query kind -> head scores."""
+    """`read_head_scores` for several kinds of query rows in one pass.
+
+    Args:
+        backbone: the model.
+        prompts: the prompts of one batch.
+        heads: the heads to read.
+        kinds: the kinds of query rows, each one of `ROWS` (see `Tail.rows`).
+        per_token: as in `read_head_scores`.
+        states: as in `read_head_scores`.
+
+    Returns:
+        For each query, prompt by prompt: kind of rows -> head scores. An empty list without prompts.
+    """
     if not prompts:
         return []
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)

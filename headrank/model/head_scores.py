@@ -29,10 +29,11 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class HeadScores:
-    """The head scores of one list, passages in context order.
+    """The head scores of one list, passages in context order (the order in which the model reads them).
 
     `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1]. `null` is
-    the same for the null query. `lengths` holds the number of tokens of each passage in the prompt.
+    the same for the null query, None if it was not read. `lengths` holds the number of tokens of each passage in the
+    prompt. `tokens` holds the scores per passage token, None if they were not read.
     """
 
     heads: tuple[Head, ...]

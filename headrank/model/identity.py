@@ -24,9 +24,10 @@ _LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$") 
 
 
 def model_identity(settings: BackboneSettings) -> dict[str, Any]:
-    """Identify the weights that scores depend on: name and revision, and for a local folder its files.
+    """What identifies a model in artifact keys: its settings, and for a local folder the files in it.
 
-    The revision counts only for models from the hub. Markdown files and hidden files are ignored.
+    Files are identified by name, size and time; Markdown files and hidden files are ignored. The revision counts only
+    for models from the hub.
     """
     identity: dict[str, Any] = {"settings": replace(settings, revision=settings.hub_revision)}
     folder = Path(settings.model).expanduser()

@@ -1,8 +1,9 @@
 """The deepest layer in use computes only what the readout needs: input norm, keys, and the queries of a few rows.
 
-It computes no values, attention output or MLP. Queries are computed only for the rows and heads that are read, keys
-only for their kv heads. `Deepest` is passed as the keyword `headrank_deepest` of `model(...)`, like the read request;
-`prepare_layers` makes every decoder layer check for it. Other layers, and passes without the keyword, run unchanged.
+It computes no values, attention output or MLP. Queries are computed only for the heads and token positions (rows) that
+are read, keys only for the kv heads of these heads. `Deepest` is passed as the keyword `headrank_deepest` of
+`model(...)`, like the read request. `prepare_layers` makes every decoder layer check for it. Other layers, and passes
+without the keyword, run unchanged.
 """
 
 import functools
@@ -56,7 +57,7 @@ def prepare_layers(model: PreTrainedModel) -> None:
 def computed_layers(model: PreTrainedModel, depth: int) -> Iterator[None]:
     """Compute only the first `depth` decoder layers within the context, in any pass and for any family.
 
-    Transformers' models loop over `config.num_hidden_layers`. Not for several threads that share a model.
+    It changes `config.num_hidden_layers`, over which transformers' models loop. Not safe if threads share the model.
     """
     config = model.config.get_text_config(decoder=True)
     whole = config.num_hidden_layers

@@ -1,9 +1,9 @@
 """Cuts what one prompt cannot hold: long passages into chunks, and long lists into windows.
 
-A list in several windows is dealt like cards: window w of k reads every k-th passage of the context order, from the
-w-th on. So each window has passages of the whole list, in about the same relative positions, and the scores of
-different windows can be merged; the best passages are then read again (see `Scorer.score`). Ours;
-experiments/long_lists compares it with other ways.
+A window is the part of a list that one prompt holds. Window w of k reads every k-th passage of the context order, from
+the w-th on, as cards are dealt. So each window has passages of the whole list, in about the same relative positions,
+and the scores of different windows can be merged; the best passages are then read again (see `Scorer.score`). This rule
+is ours; experiments/long_lists compares it with other rules.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,12 @@ from headrank.ranking import CandidateList, ContextOrder, Passage, context_order
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one prompt reads of a list: texts, their context order, and for each text the index of its candidate."""
+    """The part of a list that one prompt holds.
+
+    item: the query and the texts, which are passages or chunks of passages.
+    order: the context order: the index in `item` of the text at each position.
+    owners: for each text of `item`, the index of its candidate in the whole list.
+    """
 
     item: CandidateList
     order: tuple[int, ...]
@@ -27,7 +32,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """The pieces of a list for each of its context orders; `context`: the candidates in the first of these orders."""
+    """A list cut into pieces.
+
+    passes: for each context order its pieces (windows).
+    context: the indices of the candidates in the first context order.
+    """
 
     passes: tuple[tuple[Piece, ...], ...]
     context: tuple[int, ...]
@@ -51,7 +60,20 @@ class PieceMaker:
         self.builder, self.context, self.window, self.chunk = builder, context, window, chunk
 
     def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int) -> Pieces:
-        """Cut a list. Raises `ModelError` if a single text does not fit into the context."""
+        """Cut a list into pieces that fit into the model's context.
+
+        Args:
+            item: the list.
+            order: the context order, see `headrank.ranking.context_orders`.
+            seed: the seed of a shuffled order.
+
+        Returns:
+            The pieces for each context order; for one order if the prompt uses blocks, on which the order has no
+            effect.
+
+        Raises:
+            ModelError: a single text does not fit into the context.
+        """
         texts, owners = self._chunks(item)
         orders = context_orders(order, texts, seed)
         if self.builder.settings.in_blocks:

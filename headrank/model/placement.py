@@ -10,11 +10,11 @@ from headrank.model.loading.devices import check_device
 
 
 def move_backbone(backbone: Backbone, *, device: str | None = None, dtype: str | None = None) -> None:
-    """Move a backbone in place; None keeps the device or dtype.
+    """Move a backbone to another device or dtype, in place; None keeps the device or the dtype.
 
-    The result equals a backbone loaded there from the same weights: only parameters and persistent buffers change their
-    dtype, because others, such as rotary frequencies, are float32 in every dtype. A model that was once in a shorter
-    dtype stays rounded.
+    The result equals a backbone loaded there from the same weights. Only parameters and persistent buffers change their
+    dtype; other buffers, such as rotary frequencies, are float32 in every dtype. Weights that were once in a shorter
+    dtype stay rounded.
 
     Raises `ConfigError` for an unknown dtype or an unavailable device; then nothing is moved.
     """

@@ -91,11 +91,10 @@ class Tail:
     published_rows: str = "suffix"  # the kind of rows that the chat template's authors read
 
     def rows(self, kind: str) -> Span:
-        """The positions of the rows that the setting `query_rows=kind` reads.
+        """The positions in the tail of the rows (tokens) whose attention `query_rows=kind` reads.
 
         `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
-        with the first token of the suffix, `suffix` with the prompt. `published`: those that the
-        chat template's authors read.
+        with the first token of the suffix, `suffix` with the prompt. `published`: the kind `published_rows`.
         """
         if kind == "published":
             kind = self.published_rows
@@ -113,7 +112,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prefix with the passages in context order, and its tails: one per query, then an optional null query's.
+    """A prefix with the passages in context order, and its tails: one per query, then the null query's, if any.
 
     With `blocks` [ours] the prefix is an opening and one block per passage: separator and text, without a number. A
     block attends to the opening and itself. All blocks start at the same position, after the opening. The tails attend
@@ -151,11 +150,11 @@ class Prompt:
 
     @property
     def positions(self) -> int:
-        """The number of context positions the prompt needs. Tails overlap, so only the longest counts."""
+        """The number of context positions the prompt needs. All tails start at one position; the longest counts."""
         return self.tail_position + max(len(tail.ids) for tail in self.tails)
 
     def block_ids(self, number: int) -> tuple[int, ...]:
-        """The token ids of a block."""
+        """The token ids of the block with this number, from 0."""
         return self.prefix[slice(*self.blocks[number])]
 
 
@@ -201,16 +200,15 @@ class PromptBuilder:
         return self._head
 
     def build(self, query: str, passages: Sequence[str], *, with_null: bool) -> Prompt:
-        """Build one prompt. `passages` are in context order; `with_null` adds the null query's tail."""
+        """Build one prompt. `passages` are in context order; `with_null` adds a tail for the null query."""
         return self.build_many([(query, passages)], with_null=with_null)[0]
 
     def build_many(
         self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
     ) -> list[Prompt]:
-        """Build prompts for (query, passages in context order). Each text is tokenised once, in one parallel batch per
-        limit. Only the beginning of a text beyond its limit is tokenised, see `encode_first`.
+        """Build one prompt for each (query, passages in context order). Each text is tokenised once, up to its limit.
 
-        `known` carries the token ids over to the next call of the same job.
+        known: token ids of texts from earlier calls; those of new texts are added. None: no earlier call.
         """
         s = self.settings
         most = max((len(passages) for _, passages in lists), default=0)

@@ -11,7 +11,12 @@ _TOKENS_PER_BYTE = (
 
 
 class PromptLengths:
-    """The number of positions that lists take with one set of prompt settings."""
+    """Computes how many context positions the prompts of lists take.
+
+    Args:
+        builder: builds the prompts.
+        with_null: whether the prompts contain the null query.
+    """
 
     def __init__(self, builder: PromptBuilder, *, with_null: bool) -> None:
         self.builder, self.with_null = builder, with_null
@@ -20,23 +25,24 @@ class PromptLengths:
     def too_long(
         self, lists: Iterable[CandidateList], limit: int, draw: int = 0
     ) -> Iterator[tuple[CandidateList, int]]:
-        """The lists that take more than `limit` positions, with the number they take.
+        """Yield the lists whose prompts take more than `limit` positions, each with the number of positions.
 
-        draw: the number of passages read per list; any of them may be drawn, so the longest count. 0: all.
+        draw: the number of passages that a prompt takes from its list. Any may be drawn, so the longest are counted. 0:
+            all passages.
         """
         for item in lists:
             if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
                 yield item, positions
 
     def bound(self, item: CandidateList, draw: int = 0) -> int:
-        """An upper bound on the positions of the list, from its characters."""
+        """An upper bound on the positions of a list's prompt, from the bytes of its texts. `draw`: see `too_long`."""
         s = self.builder.settings
         passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
         kept = passages[: draw or None]
         return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
 
     def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """The positions of the list, from its tokenised texts."""
+        """The number of positions of a list's prompt, from its tokenised texts. `draw`: see `too_long`."""
         texts = [passage.text for passage in item.passages]
         prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
         if not draw or draw >= len(texts):

@@ -21,11 +21,15 @@ CHUNK = 4_000_000  # characters tokenised together: about a million tokens, some
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The head scores of one list read in one order. `number` is the list's index in the caller's sequence.
+    """The head scores of one list, read in one context order.
 
-    `order[c]` is the candidate at context position c; the columns of `scores` are in context order. `prompt` may serve
-    several lists over the same passages; `prompt.queries` counts them. `cut` holds the candidates whose texts were cut
-    in the prompt; `query_cut` reports whether the query was cut.
+    number: the list's index in the caller's sequence.
+    order: `order[c]` is the index of the candidate at context position c.
+    scores: the head scores; their columns are in context order.
+    prompt: the prompt that was read. Several lists over the same passages may share it; `prompt.queries` is their
+        number.
+    cut: the indices of the candidates whose texts were cut to fit the prompt's limit.
+    query_cut: whether the query was cut.
     """
 
     number: int
@@ -36,14 +40,14 @@ class Reading:
     query_cut: bool = False
 
     def first_stage_order(self) -> HeadScores:
-        """The head scores with columns in first-stage order."""
+        """Return the head scores with their columns in first-stage order, the order of the candidates in the list."""
         where = {candidate: position for position, candidate in enumerate(self.order)}
         return self.scores.reorder([where[candidate] for candidate in range(len(self.order))])
 
 
 @dataclass(frozen=True, slots=True)
 class ListReader:
-    """Reads head scores of candidate lists with one backbone and one prompt wording."""
+    """Reads head scores of candidate lists with one backbone and one set of prompt settings."""
 
     backbone: Backbone
     prompts: PromptBuilder
@@ -60,10 +64,17 @@ class ListReader:
         with_null: bool,
         per_token: bool = False,
     ) -> Iterator[Reading]:
-        """Yield one reading per list and order as passes finish, longest lists first. Computes no gradients.
+        """Read lists without gradients; yield one reading per list as passes finish, longest lists first.
 
         Lists over the same passages in the same order share one prompt within the limits of a pass. Lists without
         candidates are skipped.
+
+        Args:
+            lists: the candidate lists.
+            orders: for each list the candidates' indices in context order.
+            heads: the heads to read.
+            with_null: whether the null query is read as well.
+            per_token: whether the scores of each passage token are read as well.
         """
         runner = BatchRunner(self.batches)
         for chunk in self._prompts(lists, orders, with_null=with_null):
@@ -87,9 +98,10 @@ class ListReader:
         with_null: bool,
         per_token: bool = False,
     ) -> list[Reading]:
-        """One reading per list and order, in the given order, from a single pass. Differentiable.
+        """Read lists in a single differentiable pass; return one reading per list, in the given order.
 
         Only the layers up to the deepest head are computed. Each list has its own prompt. Stored states are not used.
+        The arguments are those of `read`.
         """
         prompts = self._build(lists, orders, range(len(lists)), with_null=with_null)
         with computed_layers(self.backbone.model, max(head.layer for head in heads) + 1):

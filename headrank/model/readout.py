@@ -1,4 +1,4 @@
-"""The readout: exact attention mass of a few heads, from query and key states.
+"""The readout: the exact attention mass that a few heads give each passage, computed from query and key states.
 
 For the requested heads only, the softmax rows of the query tokens over the full key axis are computed in fp32 and
 reduced per passage immediately. No matrix of size tokens x tokens is created: the largest block is `heads x rows x
@@ -51,7 +51,10 @@ class ReadRequest:
         self._membership: Tensor | None = None
 
     def membership(self) -> Float[Tensor, "B S N"]:
-        """1 if a key belongs to a passage, else 0. Multiplying by it sums per passage, deterministically per device."""
+        """For each list, 1 if a key belongs to a passage, else 0.
+
+        Multiplying attention by it sums the attention per passage, with the same result at each run on a device.
+        """
         if self._membership is None:
             numbers = torch.arange(self.passages, device=self.segments.device)
             self._membership = (self.segments[:, :, None] == numbers).float()
@@ -72,7 +75,7 @@ class ReadRequest:
 
 
 def pick_rows(states: Shaped[Tensor, "B *heads T D"], rows: Int[Tensor, "B R"]) -> Shaped[Tensor, "B *heads R D"]:
-    """The states at each list's rows."""
+    """Select the states at positions `rows` of the token axis T, separately for each list of the batch."""
     index = rows.view(rows.shape[0], *[1] * (states.ndim - 3), -1, 1)
     return states.gather(-2, index.expand(*states.shape[:-2], -1, states.shape[-1]))
 
@@ -84,7 +87,14 @@ def mask_rows(
     queries: int,
     keys: int,
 ) -> Bool[Tensor, "B 1 R S"] | Float[Tensor, "B 1 R S"]:
-    """The mask at the rows. Without a mask: causal, with the `queries` positions last among the `keys`."""
+    """Select the rows of an attention mask at the positions `rows`.
+
+    Args:
+        mask: boolean: whether a token may attend to a key; float: added to the logits; None: a causal mask is made.
+        rows: positions on the query axis.
+        queries: the length of the query axis; its tokens are the last ones on the key axis.
+        keys: the length of the key axis S.
+    """
     if mask is None:
         positions = torch.arange(keys, device=rows.device)
         return positions <= rows[:, None, :, None] + (keys - queries)
@@ -99,10 +109,17 @@ def softmax_rows(
     *,
     scaling: float,
 ) -> Float[Tensor, "B heads R S"]:
-    """The softmax rows of query states over all keys, in fp32. `kv_heads` gives the kv head of each query head.
+    """The softmax rows of query states over all keys, in fp32.
 
     `q` and `k` are upcast before the product, so that bf16 rows are as exact as the bf16 states. Key states are read
     once per kv head in use and never repeated per query head.
+
+    Args:
+        q: the query states of the read heads at the R rows.
+        k: the key states.
+        kv_heads: for each head of `q` the index of its kv head in `k`.
+        allowed: boolean: whether a row may attend to a key; float: added to the logits.
+        scaling: the factor of the logits.
     """
     B, H, R, D = q.shape
     K, S = k.shape[1], k.shape[2]
@@ -136,11 +153,22 @@ def read(
     queries: int,
     scaling: float,
 ) -> None:
-    """Read one layer and assign the result to `request.readings[layer]`.
+    """Compute the reading of one layer and assign it to `request.readings[layer]`.
 
-    Assigning instead of adding makes a recomputed pass (activation checkpointing) give the same reading. `q` are the
-    query states of the requested heads at the request's rows, `kv_heads` the kv head in `k` of each, and `mask` covers
-    the whole query axis of `queries` positions.
+    Assigning instead of adding makes a recomputed pass (activation checkpointing) give the same reading.
+
+    Args:
+        request: what is read; its `readings` are changed.
+        layer: the layer's number.
+        q: the query states of the requested heads at the request's rows.
+        k: the key states.
+        kv_heads: for each requested head the index of its kv head in `k`.
+        mask: the attention mask for all `queries` positions, see `mask_rows`.
+        queries: the length of the pass's query axis.
+        scaling: the factor of the logits.
+
+    Raises:
+        ValueError: the request has another number of keys than the pass, or no rows.
     """
     B, H, R, _ = q.shape
     S = k.shape[2]

@@ -1,6 +1,6 @@
-"""Reads the passages that a user gives, whatever library their type is from. Errors name the wrong item.
+"""Reads the passages that a user gives as texts, dicts or objects of other libraries. Errors name the wrong item.
 
-Foreign types are recognised by their attributes, so that no library is imported.
+Objects of other libraries are recognised by their attributes, so that no library is imported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -68,11 +68,16 @@ def read_documents(passages: object, name: str = "passages") -> tuple[Document, 
 
 
 def read_lists(lists: object) -> Iterator[tuple[CandidateList, tuple[Document, ...]]]:
-    """Read (query, passages) pairs one by one: each as a candidate list, whose ids are positions, and its documents.
+    """Read (query, passages) pairs one by one, as `read_documents` reads the passages.
 
-    An iterator of passages that consecutive pairs share is read once.
+    If consecutive pairs share one iterator of passages, it is read once and its passages serve all of them.
 
-    Raises `TypeError`, which names the item, for anything else, and the errors of `read_documents`.
+    Returns:
+        An iterator of (candidate list, documents). The list's passage ids are the documents' positions.
+
+    Raises:
+        TypeError: `lists` is not an iterable, or (on iteration) an item is not a pair; the message names the item. On
+            iteration also the errors of `read_documents`.
     """
     if isinstance(lists, str | bytes | Mapping) or not isinstance(lists, Iterable):
         raise TypeError(f"lists is {shown(lists)}; expected an iterable of (query, passages) pairs")
@@ -92,7 +97,7 @@ def _lists(lists: Iterable[object]) -> Iterator[tuple[CandidateList, tuple[Docum
 
 
 def candidate_list(query: str, documents: Iterable[Document], number: int = 0) -> CandidateList:
-    """The documents as a candidate list. The ids are the positions."""
+    """A candidate list of these documents. The passage ids are the documents' positions, the query's id is `number`."""
     passages = (Passage(str(index), document.text) for index, document in enumerate(documents))
     return CandidateList(Query(str(number), query), tuple(passages))
 

@@ -1,4 +1,4 @@
-"""The files that a reranker's folder has besides the model: its heads, a model card, and a refusal for other libraries.
+"""The files of a reranker's folder besides the model: its heads, a model card, and files that stop other libraries.
 
 The model has no classification head. sentence-transformers would add a random one and return meaningless scores, so
 `modules.json` names a class that it refuses to load, or that raises an error if it may run code (`trust_remote_code`).
@@ -36,7 +36,7 @@ scores mean nothing.
 
 
 class NotACrossEncoder:
-    """The module that `modules.json` names: it cannot be loaded."""
+    """The class that `modules.json` names, so that sentence-transformers cannot load the folder."""
 
     @classmethod
     def load(cls, model: str, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""Finds the heads that the user of `Reranker` gave, and checks them against the model."""
+"""Reads the heads that the user of `Reranker` gave, in any accepted form, and checks them against the model."""
 
 import difflib
 import re
@@ -27,19 +27,20 @@ _SEPARATOR = re.compile(r"[\s,]+")
 
 
 def read_heads(model: str, heads: object) -> tuple[HeadsFile | tuple[Head, ...] | None, bool]:
-    """Read the heads that the user gave, without the model.
+    """Read the heads that the user gave, without opening the model.
 
     Args:
-        model: the model's name; its folder may hold the heads.
-        heads: None, "all", a `HeadsFile`, the path of one or of a folder with one, or heads as `read_pairs` takes them.
+        model: the model's name; if it is a folder, it may hold the heads.
+        heads: "all", a `HeadsFile`, the path of a heads file or of a folder with one, heads as `read_pairs` takes them,
+            a text of several such as "21-8, 20-3", or None for the heads file in the model's folder.
 
     Returns:
-        A heads file, or heads, or None for all heads; and whether they are the heads file in the model's folder.
+        A heads file, a tuple of heads, or None for all heads; and whether it is the heads file in the model's folder.
 
     Raises:
         ConfigError: no heads are given.
         FileNotFoundError: a file does not exist; the message has the closest name.
-        TypeError: an item is no head.
+        TypeError: an item is not a head.
         FormatError: the file is damaged.
     """
     if isinstance(heads, HeadsFile):
@@ -61,10 +62,14 @@ def read_heads(model: str, heads: object) -> tuple[HeadsFile | tuple[Head, ...] 
 
 
 def fit_heads(settings: BackboneSettings, heads: HeadsFile | tuple[Head, ...] | None, *, own: bool) -> HeadsFile:
-    """The heads of `read_heads` as a heads file, checked against the model's configuration.
+    """Return the heads of `read_heads` as a heads file, checked against the model's configuration.
 
-    own: whether the heads file is from the model's folder. Raises `ModelError` if the model lacks the heads. Warns if
-    they were chosen in another model.
+    Args:
+        settings: the model.
+        heads: a heads file, heads (they get the weight 1 each and default settings), or None for all heads.
+        own: whether the heads file is in the model's folder.
+
+    Raises `ModelError` if the model lacks the heads. Warns if they were chosen in another model.
     """
     if isinstance(heads, HeadsFile):
         return check_model(heads, settings, in_model_folder=own)
@@ -93,7 +98,10 @@ def _heads_path(heads: str | Path) -> Path:
 
 
 def read_pairs(heads: object) -> tuple[Head, ...]:
-    """Heads from an iterable of (layer, head) pairs, of integers of Python or numpy, or of texts such as "21-8"."""
+    """Read heads from an iterable of (layer, head) pairs, with integers of Python or numpy, or of texts such as "21-8".
+
+    Raises `TypeError`, which names the item, for anything else, and `ConfigError` if there are no pairs.
+    """
     if not isinstance(heads, Iterable) or isinstance(heads, bytes | Mapping | Set):
         raise TypeError(f"heads is {shown(heads)}; expected a heads.json, (layer, head) pairs, or 'all'")
     chosen = []

@@ -1,4 +1,4 @@
-"""Checks the options of `Reranker.from_pretrained` before a model is looked for."""
+"""Checks the options of `Reranker.from_pretrained`."""
 
 import functools
 import inspect
@@ -37,7 +37,7 @@ SHORT_NAMES = {
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: an unknown keyword is a `TypeError` that names the closest known one."""
+    """Decorator: an unknown keyword argument raises a `TypeError` that names the closest known one."""
     known = [name for name in inspect.signature(function).parameters if name not in ("cls", "self")]
 
     @functools.wraps(function)
@@ -54,7 +54,10 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
-    """The name of a dtype, given by name or as `torch.dtype`. Raises `ConfigError` for another library's name."""
+    """The name of a dtype that is given by name or as `torch.dtype`; an unknown name is returned unchanged.
+
+    Raises `ConfigError` for a short name of other libraries, such as bf16.
+    """
     name = str(dtype).removeprefix("torch.")
     if name in SHORT_NAMES:
         raise ConfigError(f"dtype is {name!r}; did you mean {SHORT_NAMES[name]!r}?")
@@ -93,11 +96,11 @@ class Overrides:
         self.of_prompt, self.of_scorer = _given(of_prompt, prompt, "prompt"), _given(of_scorer, scorer, "scorer")
 
     def apply_to_prompt(self, prompt: PromptSettings) -> PromptSettings:
-        """These prompt settings with the overrides."""
+        """Return these prompt settings with the overrides."""
         return self.prompt or replace(prompt, **self.of_prompt)
 
     def apply(self, file: HeadsFile) -> HeadsFile:
-        """The heads file with the overrides."""
+        """Return the heads file with the overrides."""
         scorer = self.scorer or replace(file.scorer, **self.of_scorer)
         return file.with_settings(prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
 
@@ -111,10 +114,16 @@ def _given(fields: dict[str, Any], whole: object, name: str) -> dict[str, Any]:
 
 
 def read_states(states: object, prompt: PromptSettings) -> StateSettings | None:
-    """The settings of stored passage states, given as such or as a folder that `index` filled.
+    """Return the settings of stored passage states.
 
-    Raises `FileNotFoundError` if the folder does not exist, `TypeError` for another type, and `ConfigError` if the
-    prompt is not in blocks.
+    Args:
+        states: the settings, a folder that `Reranker.index` filled (nothing is added to it), or None: no states.
+        prompt: the prompt settings; stored states need its attention to be `blocks`.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        TypeError: `states` has another type.
+        ConfigError: the prompt's attention is not `blocks`.
     """
     if isinstance(states, str | Path):
         if not Path(states).expanduser().is_dir():
@@ -127,7 +136,10 @@ def read_states(states: object, prompt: PromptSettings) -> StateSettings | None:
 
 
 def check_prompt(settings: BackboneSettings, prompt: PromptSettings) -> None:
-    """Raise `ConfigError` if the model's tokenizer cannot read the prompt's frame. Reads no weights."""
+    """Raise `ConfigError` if the tokenizer or the model lacks a token of the prompt's chat template. Reads no weights.
+
+    Nothing is checked if the template is `auto` and unchanged.
+    """
     if prompt.chat_template == "auto" and prompt.head is prompt.tail is prompt.separator is None:
         return  # the tokenizer's own
     tokenizer = load_tokenizer(settings)

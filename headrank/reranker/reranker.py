@@ -43,7 +43,7 @@ SHOWN = 8  # maximum number of heads in `repr`
 
 
 class Reranker:
-    """Ranks passages by the attention that chosen heads pay them from the query.
+    """Ranks passages by the attention that chosen heads pay to them from the query.
 
     Threads may share a reranker, and rerankers may share a backbone: calls use the model one after another, and every
     call returns what it would return alone.
@@ -178,13 +178,13 @@ class Reranker:
         return cls(load_backbone(settings, depth=file.depth), file, opened_states)
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
-        """Compute the states of passages and store them in a folder; returns the number of new ones.
+        """Compute the key and value states of passages and store them in a folder; return the number of new passages.
 
-        From then on `rank` reads them instead of computing them, in this reranker and in any loaded with
-        `from_pretrained(..., states=folder)`. Other passages are computed and not stored.
+        This reranker, and any loaded with `from_pretrained(..., states=folder)`, then reads the stored states. `rank`
+        computes those of other passages and does not store them.
 
-        dtype: float32, float16, bfloat16 or int8; None: the model's. `StateSettings(folder, dtype)` opens a folder with
-            another dtype than the model's.
+        dtype: float32, float16, bfloat16 or int8; None: the model's. To open a folder with another dtype than the
+            model's, give `states=StateSettings(folder, dtype)`.
 
         Raises `ValueError` if the prompt is not in blocks (`PromptSettings(attention="blocks")`), or if states of this
         model cannot be stored.
@@ -197,13 +197,13 @@ class Reranker:
             return states.add(document.text for document in documents)
 
     def rank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
-        """The passages by score, best first, at most `top_k`. Equal scores keep the given order.
+        """Rank passages by score, best first. Equal scores keep the given order.
 
         Args:
             query: the query's text.
             passages: texts, dicts, (id, text) pairs, a mapping of ids to texts, a data frame, or documents of other
-                libraries; see `headrank.reranker.documents.read_documents`. They are in first-stage order, best first,
-                if there is one.
+                libraries; see `headrank.reranker.documents.read_documents`. If a first stage ranked them, they are in
+                its order, best first.
             top_k: the number of results; None: all passages.
 
         Returns:
@@ -218,7 +218,7 @@ class Reranker:
         return self._rank([(item, documents)], parse_count(top_k, "top_k"))[0]
 
     def rank_many(self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
-        """`rank` for several queries, each with its own passages, in batches of `scorer.batch_size`.
+        """`rank` for several (query, passages) pairs, in batches of `scorer.batch_size`; one list of results per pair.
 
         Queries over the same passages in the same order share one forward pass over the passages.
         """

@@ -1,4 +1,4 @@
-"""The model and heads of a run folder: its aligned checkpoint, or the model it selected heads in."""
+"""The model and heads of a run folder: its aligned checkpoint, or the model in which the run selected heads."""
 
 import logging
 from pathlib import Path
@@ -24,7 +24,7 @@ class RunModel(NamedTuple):
 
 
 def find_run_model(model: str, revision: str | None) -> RunModel:
-    """The model of a run folder; any other name of a model unchanged.
+    """Find the model of a run folder. Any other model name is returned unchanged, without heads.
 
     Args:
         model: a run folder, or a name of a model.
@@ -32,7 +32,7 @@ def find_run_model(model: str, revision: str | None) -> RunModel:
 
     Returns:
         `<run>/checkpoint` if the run aligned its model. Otherwise the model that `<run>/heads.json` names, with these
-        heads; if the run is configured to align, with a warning.
+        heads; a warning is logged if the run is configured to align.
 
     Raises:
         ConfigError: a revision is given for a run folder.

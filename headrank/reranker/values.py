@@ -1,4 +1,4 @@
-"""Checks of single values. Errors name the value."""
+"""Checks single values that a user gives. Errors name the value."""
 
 import operator
 from typing import Any
@@ -7,7 +7,7 @@ from headrank.errors import ConfigError
 
 
 def expect_type(value: object, kinds: type | tuple[type, ...], name: str) -> Any:
-    """The value. Raises `TypeError` with the name unless the value has one of these types."""
+    """Return the value. Raises `TypeError`, which names it as `name`, unless it has one of these types."""
     if not isinstance(value, kinds):
         expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
         raise TypeError(f"{name} is {shown(value)}; expected {expected}")
@@ -20,14 +20,14 @@ def is_whole(value: object) -> bool:
 
 
 def read_whole(value: object, name: str) -> int:
-    """The value as `int`. Raises `TypeError` with the name unless it is an integer."""
+    """Return an integer of Python or numpy as `int`. Raises `TypeError`, which names it as `name`, for other values."""
     if not is_whole(value):
         raise TypeError(f"{name} is {shown(value)}; expected an integer")
     return operator.index(value)  # pyright: ignore[reportArgumentType]
 
 
 def parse_count(value: object, name: str) -> int | None:
-    """A number of at least 1, or None. Raises `TypeError` for another type, and `ConfigError` below 1."""
+    """Return a count as `int`; None stays None. Raises `TypeError` for other types, and `ConfigError` below 1."""
     if value is None:
         return None
     count = read_whole(value, name)
@@ -37,6 +37,6 @@ def parse_count(value: object, name: str) -> int | None:
 
 
 def shown(value: object) -> str:
-    """The beginning of a value and its type, for messages."""
+    """A value for messages: the first 60 characters of its `repr`, and its type."""
     text = repr(value)
     return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(value).__name__})"

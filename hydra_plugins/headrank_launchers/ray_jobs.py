@@ -26,8 +26,6 @@ class RayLauncher(Launcher):
 
     init: arguments of `ray.init`; `address` None starts a cluster on this machine.
     remote: arguments of `ray.remote` for each job: `num_cpus`, `num_gpus`, ...
-
-    Raises `MissingExtraError` without Ray, and `HydraException` if a cluster of this machine lacks what a job requests.
     """
 
     def __init__(self, init: Mapping[str, Any], remote: Mapping[str, Any]) -> None:
@@ -38,7 +36,18 @@ class RayLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; returns the return value or the exception of each."""
+        """Run the jobs and wait for them.
+
+        Args:
+            job_overrides: the overrides of each job.
+            initial_job_idx: the number of the first job.
+
+        Returns:
+            For each job its return value or its exception, as Hydra's `JobReturn`.
+
+        Raises `MissingExtraError` without Ray, and `HydraException` if the cluster of this machine lacks what a job
+        requests.
+        """
         require_extra("ray", "hydra/launcher=ray_cpu or ray_gpu")
         import ray  # pyright: ignore[reportMissingImports]
 
@@ -60,7 +69,12 @@ class RayLauncher(Launcher):
 
 
 def check_resources(requested: Mapping[str, Any], available: Mapping[str, float]) -> None:
-    """Raise `HydraException` if a job requests more than the cluster has: it would wait forever."""
+    """Raise `HydraException` if a job requests more CPUs or GPUs than the cluster has: it would wait forever.
+
+    Args:
+        requested: the arguments of `ray.remote`.
+        available: Ray's resources of the cluster: name -> amount.
+    """
     for key, name in RESOURCES.items():
         if (requested.get(key) or 0) > available.get(name, 0):
             raise HydraException(

@@ -16,12 +16,15 @@ _SWEEP_KEYS = ("hydra", "paths")  # needed in the configuration of the sweep its
 
 
 def for_jobs(arguments: Sequence[str]) -> list[str]:
-    """The command line, with values that only jobs need kept out of the configuration of the sweep.
+    """Rewrite a command line so that values that only jobs need stay out of the configuration of the sweep.
 
-    `a.b=1` becomes `a.b=choice(1)`, a sweep over one value, which Hydra leaves to the sweeper; `JobSweeper` turns it
-    back into the plain value. `~a.b` becomes an entry of `hydra.sweeper.deleted`. `-m` without a sweeper uses `study`.
-    `-m` is moved to the front, since Hydra refuses it between overrides. A command line without a sweep, or one that
-    only prints, is otherwise unchanged.
+    - `a.b=1` becomes `a.b=choice(1)`, a sweep over one value. Hydra leaves sweeps to the sweeper, and `JobSweeper`
+      turns it back into the plain value.
+    - `~a.b` becomes an entry of `hydra.sweeper.deleted`.
+    - Without `sweep=` and `hydra/sweeper=`, the sweeper `study` is added.
+    - `-m` is moved to the front, because Hydra refuses it between overrides.
+
+    A command line without a sweep, or one that only prints, is otherwise unchanged.
     """
     arguments = sorted(arguments, key=lambda word: word not in ("-m", "--multirun"))
     if not _sweeps(arguments) or any(word.split("=")[0] in _SHOWING for word in arguments):
@@ -47,7 +50,7 @@ def for_jobs(arguments: Sequence[str]) -> list[str]:
 
 
 def plain(parser: OverridesParser, override: Override) -> Override:
-    """The override `a.b=1` for a sweep over one value, `a.b=choice(1)`; other overrides unchanged."""
+    """Turn a sweep over one value, `a.b=choice(1)`, into the override `a.b=1`. Return other overrides unchanged."""
     if not override.is_choice_sweep():
         return override
     values = list(override.sweep_string_iterator())

@@ -1,4 +1,4 @@
-"""Folder names of a sweep's jobs: readable, equal at every start, different for different overrides."""
+"""Folder names of a sweep's jobs: readable, the same each time the sweep starts, different for different overrides."""
 
 import hashlib
 import re
@@ -14,11 +14,12 @@ _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
     """The name of the folder of a job with these overrides, such as `ablation-no_entropy__seed-1`.
 
-    swept: the keys that the sweep varies; they come first, and all appear in the name.
-
     Parts have the form `key-value` and are separated by `__`. The name contains only letters, digits and `_.+-`, so it
     needs no quotes in an override. A name that is too long is cut. A name that is cut or ambiguous ends with a hash of
-    the exact overrides. Without overrides the name is `default`.
+    the exact overrides. Keys that the path of the run folder shows (`SHOWN_BY_PATH`) are left out unless they are
+    swept; `experiment` is not left out if `name` is overridden. If no part is left, the name is `default`.
+
+    swept: the keys that the sweep varies; they come first.
     """
     pairs = [_pair(override) for override in overrides]
     named = any(key == "name" for key, _ in pairs)

@@ -1,4 +1,4 @@
-"""The base of this project's sweepers: the order of overrides, launching, and reports of failed jobs."""
+"""The base class of this project's sweepers. It orders overrides, launches jobs and reports failed jobs."""
 
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from hydra_plugins.headrank_sweepers.job_names import job_name
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job of a sweep: its overrides, its configuration without Hydra's part, and its folder."""
+    """A job of a sweep: its overrides, its configuration without the section `hydra`, and its folder."""
 
     overrides: tuple[str, ...]
     config: DictConfig
@@ -29,7 +29,10 @@ class Job:
 
     @property
     def content(self) -> str:
-        """The resolved configuration as text; equal for jobs that differ only in their overrides."""
+        """The resolved configuration as YAML; equal for jobs whose overrides differ but whose configurations do not.
+
+        If an interpolation cannot be resolved, the overrides are returned instead; the job itself reports the error.
+        """
         try:
             return OmegaConf.to_yaml(self.config, resolve=True, sort_keys=True)
         except OmegaConfBaseException:  # the job itself reports what cannot be resolved
@@ -41,10 +44,10 @@ class JobsFailed(CompactHydraException):
 
 
 class JobSweeper(Sweeper):
-    """A sweeper that puts its configured parameters after the command line's in each job.
+    """A sweeper that puts its configured parameters after the overrides of the command line in each job.
 
-    Hydra's sweeper puts them first. Then the experiment would override the values of a group that a sweep adds
-    (`+ablation`).
+    Hydra's sweeper puts them first. An experiment on the command line would then override the values of a group that
+    the sweep adds, such as `+ablation`.
     """
 
     deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
@@ -63,12 +66,19 @@ class JobSweeper(Sweeper):
         return Path(self._master.hydra.sweep.dir)
 
     def parse(self, overrides: Iterable[str]) -> list[Override]:
-        """Overrides as Hydra parses them; a sweep over one value becomes that value."""
+        """Parse overrides with Hydra. A sweep over one value becomes the plain override (see `arguments.for_jobs`)."""
         parser = OverridesParser.create(config_loader=self._loader)
         return [plain(parser, override) for override in parser.parse_overrides(list(overrides))]
 
     def arranged(self, arguments: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
-        """The sweep's file, the rest of the command line, then the parameters that the command line does not set."""
+        """Return all overrides of the sweep in the order in which they are applied.
+
+        First `+sweep=...`, then the rest of the command line, then the parameters that the command line does not set.
+
+        Args:
+            arguments: the overrides of the command line.
+            params: key -> value: the sweeper's configured parameters.
+        """
         words = [*arguments, *(f"~{key}" for key in self.deleted)]
         given = sorted(self.parse(words), key=lambda override: override.key_or_group != "sweep")  # stable
         keys = {override.key_or_group for override in given}
@@ -76,9 +86,12 @@ class JobSweeper(Sweeper):
         return [*given, *(override for override in added if override.key_or_group not in keys)]
 
     def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
-        """The job of these overrides, in a folder named after them, the keys in `swept` first.
+        """Compose the job with these overrides. Its folder is named after them, unless `hydra.sweep.subdir` is given.
 
-        Raises composition errors, such as for an unknown key or option, with this job's overrides in `job_overrides`.
+        swept: the keys that the sweep varies; they come first in the folder's name.
+
+        Raises Hydra's composition errors, such as for an unknown key or option, with this job's overrides in the
+        attribute `job_overrides`.
         """
         if not any(word.startswith("hydra.sweep.subdir=") for word in self._master.hydra.overrides.hydra):
             overrides = [*overrides, f"hydra.sweep.subdir={job_name(overrides, swept)}"]
@@ -108,7 +121,13 @@ class JobSweeper(Sweeper):
                 )
 
     def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
-        """Run jobs with the configured launcher, numbered from `first`; returns the value or exception of each."""
+        """Run jobs with the configured launcher.
+
+        first: the number of the first job.
+
+        Returns:
+            For each job its return value, or its exception if it failed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self._master, self.folder / "multirun.yaml")
         results = self._launcher.launch([job.overrides for job in jobs], initial_job_idx=first)
@@ -116,12 +135,15 @@ class JobSweeper(Sweeper):
 
 
 def print_line(text: str) -> None:
-    """Print a line to stderr. Loggers are set up only in jobs, which may run in other processes."""
+    """Print a line to stderr. The sweepers cannot log: loggers are set up in the jobs only."""
     print(text, file=sys.stderr, flush=True)
 
 
 def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
-    """Print the jobs that failed and raise `JobsFailed` if there are any, which sets the sweep's exit code."""
+    """Print the failed jobs, and raise `JobsFailed` if there are any.
+
+    results: for each job its return value or its exception.
+    """
     failed = [(job, error) for job, error in zip(jobs, results, strict=True) if isinstance(error, Exception)]
     for job, error in failed:
         print_line(f"failed: {job.folder}: {type(error).__name__}: {error}")

@@ -3,7 +3,7 @@
     python -m headrank.run +sweep=tune_alignment +experiment=qwen3_4b
 
 It uses Optuna's ask-and-tell interface and journal storage. It replaces `hydra-optuna-sweeper` 1.3.0, which requires
-Optuna below 3.0: its database storage fails with SQLAlchemy 2, and a search in memory cannot be resumed.
+Optuna below 3.0. That Optuna's database storage fails with SQLAlchemy 2, and a search in memory cannot be resumed.
 """
 
 import hashlib
@@ -29,16 +29,20 @@ DIGITS = 4  # significant digits of suggested values: keeps folder names readabl
 
 
 class OptunaSweeper(JobSweeper):
-    """Maximises the return value of runs (`objective`, `objective_from`) over the swept keys with Optuna's TPE.
+    """Searches the values of swept keys that maximise the return value of runs, with Optuna's TPE.
 
-    trials: the total number, including trials of earlier starts. parallel: trials launched at once. seed: the
-        sampler's seed.
+    The keys `objective` and `objective_from` of the configuration choose what a run returns. Trials that failed or were
+    stopped run again at the next start, in the same folders. A changed search space or configuration starts a new
+    search. Do not start a search twice at the same time.
+
+    trials: the total number of trials, with those of earlier starts of the search.
+    parallel: the number of trials launched at once.
+    seed: the sampler's seed.
     params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. Values and
         sweeps on the command line override them.
+    deleted: keys to delete from each job's configuration, as `~key` does.
 
-    Trials that failed or were stopped run again at the next start, in the same folders. A changed search space or
-    configuration starts a new search. Do not start a search twice at the same time. Raises `JobsFailed` after the last
-    trial if some failed.
+    Raises `ConfigError` if `trials` or `parallel` is below 1.
     """
 
     def __init__(
@@ -55,7 +59,11 @@ class OptunaSweeper(JobSweeper):
         self.params, self.deleted = dict(params or {}), list(deleted)
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the missing trials and write `best.yaml`."""
+        """Run the missing trials, and write `best.yaml` after each batch.
+
+        Raises `HydraException` without swept keys, `MissingExtraError` without Optuna, and `JobsFailed` after the last
+        trial if some failed.
+        """
         require_extra("sweep", "hydra/sweeper=optuna", "optuna")
         arranged = self.arranged(arguments, self.params)
         space = {_key(o): distribution(o) for o in arranged if o.is_sweep_override()}
@@ -119,7 +127,10 @@ class OptunaSweeper(JobSweeper):
 
 
 def distribution(override: Override) -> "BaseDistribution":
-    """Optuna's distribution for a swept override. Raises `HydraException` for unsupported sweeps."""
+    """Return Optuna's distribution for the values of a swept override.
+
+    Raises `HydraException` unless it is a choice, an ascending range of integers, or an interval with both ends.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     sweep = override.value()

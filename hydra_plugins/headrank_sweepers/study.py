@@ -1,7 +1,7 @@
-"""Sweeps over products of values, one or several in a row.
+"""A sweeper that runs all combinations of swept values: one grid, or several grids in a row.
 
 python -m headrank.run -m +experiment=nano scorer=none,residual seed=0,1
-python -m headrank.run +sweep=selection +experiment=nano             (axes: one sweep per key)
+python -m headrank.run +sweep=selection +experiment=nano             (axes: one grid per axis)
 """
 
 import os
@@ -18,11 +18,11 @@ from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures
 
 
 class StudySweeper(JobSweeper):
-    """Runs the product of all swept keys; with `axes` one product per axis.
+    """Runs a job for each combination of the swept keys' values (a grid). With `axes` each axis is a separate grid.
 
     params: key -> values, written as on the command line, which overrides them.
-    axes: overrides separated by spaces; each axis is swept separately. Setting a key of an axis on the command line
-        raises `HydraException`.
+    axes: overrides separated by spaces. Setting a key of an axis on the command line raises `HydraException`.
+    deleted: keys to delete from each job's configuration, as `~key` does.
 
     A job with the same configuration as an earlier one is not run; its `status.json` names the earlier job.
     """
@@ -45,7 +45,7 @@ class StudySweeper(JobSweeper):
         return results
 
     def jobs(self, arguments: Sequence[str]) -> list[Job]:
-        """All jobs, including equal ones. Composes each, so that an unknown key is an error before any job runs."""
+        """Compose all jobs, including equal ones, so that an unknown key is an error before any job runs."""
         fixed = self.arranged(arguments, self.params)
         keys = {override.key_or_group for override in fixed}
         always = {key.lstrip("+") for key in self.params}

@@ -1,1 +1,1 @@
-"""Passages read one by one: which tokens they see, their states and the store that keeps them."""
+"""Key and value states of passages that attend only to themselves and the opening: computed, stored, reused."""

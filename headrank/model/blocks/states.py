@@ -1,9 +1,10 @@
 """Key and value states of blocks: what is stored per token, how it is computed, and how a query's pass reads it.
 
-With `prompt.attention: blocks` a passage's states depend only on the opening and the passage, and have the same
-positions in every list. They are computed once (`compute_states`, a pass without tails) and assembled for any query
-(`AssembledCache`). Only the states that a pass over the tails reads are stored: rotated keys and values of the layers
-below the deepest head's layer, and in that layer the keys of the kv heads in use.
+With `prompt.attention: blocks` each passage is a block: its states depend only on the passage and the opening (the
+tokens before the first passage), and have the same positions in every list. They are computed once (`compute_states`, a
+pass without queries) and assembled for any query (`AssembledCache`). Only the states that a pass over the tails (the
+query's and null query's tokens) reads are stored: rotated keys and values of the layers below the deepest head's layer,
+and in that layer the keys of the kv heads in use.
 """
 
 import inspect
@@ -32,7 +33,11 @@ STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True, slots=True)
 class StateShape:
-    """The stored states of a token: rows of `width` numbers, one per kv head of each layer's keys and values."""
+    """Which states of a token are stored, as rows of `width` numbers (the head size).
+
+    There is one row per kv head for the keys and one for the values of each layer, but in the deepest layer only one
+    for the keys of each kv head in use.
+    """
 
     depth: int  # layers up to the deepest head
     kv_heads: int
@@ -41,7 +46,7 @@ class StateShape:
 
     @classmethod
     def of(cls, backbone: Backbone, heads: Sequence[Head]) -> "StateShape":
-        """The shape needed to read these heads.
+        """The shape of the states needed to read these heads.
 
         Raises `ValueError` for a model whose deepest layer is computed whole: it needs more states than are stored.
         """
@@ -60,18 +65,23 @@ class StateShape:
 
     @property
     def rows(self) -> int:
-        """Rows per token."""
+        """The number of stored rows per token."""
         return (self.depth - 1) * 2 * self.kv_heads + len(self.used)
 
     def size(self, tokens: int, dtype: str) -> int:
-        """The size of the states of this number of tokens in bytes, on disk and in memory."""
+        """The size in bytes of the states of `tokens` tokens, on disk and in memory. `dtype` is a key of `STORED`."""
         scale = 4 if dtype == INT8 else 0
         return tokens * self.rows * (self.width * STORED[dtype].itemsize + scale)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStates:
-    """The states of one block: for each layer keys, then values, each [kv heads, tokens] rows."""
+    """The states of one block: for each layer the keys, then the values, each as kv heads x tokens rows.
+
+    tokens: the number of tokens of the block.
+    rows: the states, see `StateShape`.
+    scales: the factor of each row for int8 states; None for other dtypes.
+    """
 
     tokens: int
     rows: Shaped[Tensor, "rows D"]
@@ -80,7 +90,11 @@ class BlockStates:
     def layer(
         self, shape: StateShape, layer: int, like: Tensor
     ) -> tuple[Float[Tensor, "K t D"], Float[Tensor, "K t D"] | None]:
-        """Keys and values of a layer in the dtype and on the device of `like`; the deepest layer's values are None."""
+        """The keys and values of a layer, in the dtype and on the device of `like`. Values are None in the deepest
+        layer.
+
+        Shapes: K kv heads (in the deepest layer only those in use), t tokens of the block, D head size.
+        """
         last = layer == shape.depth - 1
         parts = len(shape.used) if last else 2 * shape.kv_heads
         start = layer * 2 * shape.kv_heads * self.tokens
@@ -92,7 +106,7 @@ class BlockStates:
         return (states, None) if last else (states[: shape.kv_heads], states[shape.kv_heads :])
 
     def stored(self, dtype: str) -> "BlockStates":
-        """The same states in another dtype, on the CPU."""
+        """The same states in another dtype (a key of `STORED`), on the CPU."""
         if dtype != INT8:
             return BlockStates(self.tokens, self.rows.to("cpu", STORED[dtype]))
         rows = self.rows.float().cpu()
@@ -104,9 +118,19 @@ class BlockStates:
 def compute_states(
     backbone: Backbone, shape: StateShape, opening: Sequence[int], blocks: Sequence[Sequence[int]]
 ) -> list[BlockStates]:
-    """Compute the states of the opening and of each block (token ids) in one pass.
+    """Compute the states of the opening and of each block in one pass.
 
-    Raises `ValueError` if a block is longer than the model's context.
+    Args:
+        backbone: the model.
+        shape: the states that are needed.
+        opening: the token ids before the first passage.
+        blocks: the token ids of each block.
+
+    Returns:
+        The states of the opening, then those of each block.
+
+    Raises:
+        ValueError: opening and longest block together are longer than the model's context.
     """
     longest = len(opening) + max((len(ids) for ids in blocks), default=0)
     if backbone.max_tokens is not None and longest > backbone.max_tokens:
@@ -153,10 +177,10 @@ class _RecordingCache(DynamicCache):
 
 
 class AssembledCache(DynamicCache):
-    """The keys and values before a batch's tails, assembled layer by layer during the pass.
+    """The keys and values of the tokens before a batch's tails, assembled layer by layer during the pass.
 
-    `lists` holds each list's states: the opening's, then the blocks' in context order. Shorter lists are padded on the
-    right, as in `Batch`.
+    lists: for each list the states of the opening, then of its blocks in context order. Shorter lists are padded on the
+        right, as in `Batch`.
     """
 
     def __init__(self, shape: StateShape, lists: Sequence[Sequence[BlockStates]]) -> None:
@@ -165,7 +189,10 @@ class AssembledCache(DynamicCache):
         self._length = max(sum(block.tokens for block in blocks) for blocks in lists)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any):
-        """All keys and values of a layer: the stored ones, then the tails'."""
+        """Return all keys and values of a layer: the stored ones, then the given ones of the tails.
+
+        In the deepest layer the given values are returned alone, because no values are stored there.
+        """
         parts = [[block.layer(self._shape, layer_idx, key_states) for block in blocks] for blocks in self._lists]
         keys = self._join([[k for k, _ in blocks] for blocks in parts], key_states)
         if layer_idx == self._shape.depth - 1:

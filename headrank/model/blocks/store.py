@@ -111,7 +111,11 @@ class PassageStates:
         return self.shape.size(tokens, self.dtype)
 
     def refresh(self) -> None:
-        """Index files added since the last call. Their tensors stay on disk until they are read."""
+        """Index the files that were added to the folder since the last call. Their tensors stay on disk until they are
+        used.
+
+        A damaged file is ignored with a warning, and deleted if `settings.keep` is true.
+        """
         for path in sorted(self.path.glob("*.safetensors")):
             if path.name in self._files:
                 continue
@@ -129,7 +133,7 @@ class PassageStates:
             self._files.add(path.name)
 
     def add(self, texts: Iterable[str]) -> int:
-        """Compute and store the states of passages that are not stored yet; return their number."""
+        """Compute and store the states of the given passages that are not stored yet; return the number of new ones."""
         texts, added = iter(texts), 0
         while part := list(itertools.islice(texts, ADDED_TOGETHER)):
             prompt = self.prompts.build("", part, with_null=False)
@@ -142,9 +146,10 @@ class PassageStates:
         return added
 
     def of_lists(self, prompts: Sequence[Prompt]) -> list[list[BlockStates]]:
-        """For each prompt the states of the text before the first passage, then those of its passages in context order.
+        """For each prompt, the states of the opening and then of its passages, in context order.
 
-        Missing states are computed. They are stored in the folder if `settings.keep` is true.
+        The opening is the text before the first passage. Missing states of passages are computed, and stored in the
+        folder if `settings.keep` is true.
         """
         own: dict[str, BlockStates] = {}
         for made in self._compute(self._missing(prompts)):

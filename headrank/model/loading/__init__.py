@@ -1,1 +1,1 @@
-"""From a model id or folder to checked weights."""
+"""Finds a model's files, and checks the files, the device and the kernel before the model is loaded."""

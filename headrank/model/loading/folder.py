@@ -67,7 +67,10 @@ def is_local(model: str) -> bool:
 
 
 def missing_files(find: FindFile, required: tuple[str, ...]) -> tuple[str, ...]:
-    """The needed files that are absent, in the order of `required`."""
+    """The files in `required` that are absent, in that order. For sharded weights, the names of the absent shards.
+
+    find: looks up one of the model's files, such as `in_folder(folder)`.
+    """
     missing: list[str] = []
     for need in required:
         if need == TOKENIZER:
@@ -100,12 +103,15 @@ def weight_names(find: FindFile) -> list[str]:
 
 
 def in_folder(folder: Path) -> FindFile:
-    """Finds files in a folder."""
+    """Return a function that finds files in a folder by name."""
     return lambda name: folder / name if (folder / name).is_file() else None
 
 
 def in_cache(model: str, revision: str | None) -> FindFile:
-    """Finds files of a hub model in the hub's cache, without network access."""
+    """Return a function that finds files of a hub model in the hub's local cache by name, without network access.
+
+    revision: a commit, branch or tag that the cache knows; None: the main branch.
+    """
 
     def find(name: str) -> Path | None:
         try:
