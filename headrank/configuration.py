@@ -1,4 +1,4 @@
-"""Builds checked settings from the composed configuration.
+"""Builds checked settings from the composed Hydra configuration.
 
 Every error is a `ConfigError` that names the key as on the command line, the value, and what is expected.
 """
@@ -36,18 +36,18 @@ CONFIG_FOLDER = (
 )  # a wheel holds conf/ inside the package
 
 GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report", "bm25")
-"""Groups and nodes that always build settings."""
+"""The groups and sections from which settings objects are always built."""
 LISTS = ("data", "benchmarks", "baselines")
-"""Groups with several chosen options, each a named entry."""
+"""The groups of which several options can be chosen; each option is a named entry."""
 OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
 
 NONE = "_none_"
-"""The key with which an option (`alignment: none`) switches its group off, whatever an experiment sets in it."""
+"""The key that marks a group as switched off (`alignment: none`), whatever values an experiment sets in it."""
 
 
 @settings
 class MainSettings:
-    """The values of `conf/config.yaml` outside the groups."""
+    """The values of `conf/config.yaml` that belong to no group."""
 
     name: str
     seed: int
@@ -62,7 +62,7 @@ class MainSettings:
 
 @settings
 class PathSettings:
-    """The group `paths`."""
+    """The values of the group `paths`."""
 
     output: str
     run: str
@@ -70,9 +70,11 @@ class PathSettings:
 
 
 def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":
-    """The experiment that a composed configuration describes. `folder` is its run folder.
+    """Build the experiment that a composed configuration describes.
 
-    Raises `ConfigError`.
+    folder: the run folder of the experiment.
+
+    Raises `ConfigError` if a value is missing, unknown or wrong.
     """
     try:
         return _experiment(config, folder)
@@ -137,10 +139,12 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
 
 
 def chosen(config: DictConfig) -> DictConfig:
-    """A copy of the configuration in which groups without a chosen option are null.
+    """Copy the configuration without what is not chosen.
 
-    `alignment=none` means no alignment even if an experiment sets `alignment.epochs`. A benchmark, data set or baseline
-    without a `_target_` is not chosen either.
+    A group that is switched off becomes null: `alignment=none` means no alignment even if an experiment sets
+    `alignment.epochs`. A benchmark, data set or baseline without a `_target_` is not chosen, and its entry is removed.
+
+    Raises `ConfigError` if such an entry is not an option of its group, or if a group is not a section.
     """
     config = copy.deepcopy(config)
     OmegaConf.set_struct(config, False)
@@ -192,7 +196,9 @@ def _paths(config: DictConfig) -> PathSettings:
 
 
 def build(node: Any) -> Any:
-    """The object that a node's `_target_`s describe, as Hydra instantiates it; plain values without a `_target_`.
+    """Build the objects that the `_target_`s in a configuration node describe, as Hydra instantiates them.
+
+    Nodes without a `_target_` become dicts, lists and plain values; None stays None.
 
     Raises `ConfigError` with the key of the node that failed.
     """
@@ -212,7 +218,11 @@ def build(node: Any) -> Any:
 
 
 def explained(error: BaseException) -> str:
-    """The message of an OmegaConf or Hydra error in one line, or of the `ConfigError` of this package inside it."""
+    """The message of an OmegaConf or Hydra error in one line.
+
+    If the error was caused by a `ConfigError` of this package, it is that error's message. An unknown key that was
+    renamed is followed by its new name.
+    """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConfigError):
         cause = cause.__cause__ or cause.__context__
@@ -232,7 +242,10 @@ def _first_cause(error: BaseException | None) -> str:
 
 @contextmanager
 def keys(owners: Mapping[str, str]) -> Iterator[None]:
-    """Replace the class in settings errors by its key in the configuration."""
+    """A context that makes errors of settings name configuration keys instead of classes.
+
+    owners: name of a settings class -> its key in the configuration. Errors of other classes are raised unchanged.
+    """
     try:
         yield
     except SettingsError as error:
@@ -242,7 +255,12 @@ def keys(owners: Mapping[str, str]) -> Iterator[None]:
 
 
 def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[DataSettings]") -> None:
-    """Warn of instructions for benchmarks that are neither chosen nor in `conf/benchmarks`: probably misspelt names."""
+    """Log a warning for each instruction whose benchmark does not exist, which is probably a misspelt name.
+
+    Args:
+        instructions: name of the benchmark -> instruction.
+        benchmarks: the chosen benchmarks; those in `conf/benchmarks` are known too.
+    """
     known = {one.name for one in benchmarks}
     if instructions.keys() <= known:
         return
@@ -255,7 +273,7 @@ def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[Da
 
 
 def with_bm25(config: DictConfig) -> DictConfig:
-    """A copy in which the values of `bm25` are the defaults of `bm25` in every data set and benchmark."""
+    """Copy the configuration with the section `bm25` as default of `bm25` in every data set and benchmark."""
     config = copy.deepcopy(config)
     for entry in [*(config.get("data") or {}).values(), *(config.get("benchmarks") or {}).values()]:
         entry.bm25 = OmegaConf.merge(config.get("bm25") or {}, entry.get("bm25") or {})
@@ -263,7 +281,10 @@ def with_bm25(config: DictConfig) -> DictConfig:
 
 
 def alignment_from_config(config: DictConfig) -> Any:
-    """The alignment that the groups `alignment`, `loss` and `trainer` describe, or None if none is chosen."""
+    """Build the `AlignmentSettings` that the groups `alignment`, `loss` and `trainer` describe.
+
+    Returns None if no alignment is chosen. Raises `ConfigError` if a value is wrong.
+    """
     if not config.get("alignment"):
         return None
     from headrank.alignment.settings import AlignmentSettings

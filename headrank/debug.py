@@ -1,4 +1,4 @@
-"""`debug`: shrinks the chosen experiment until it runs in seconds, and logs each change."""
+"""The option `debug`: shrinks the chosen experiment until it runs in seconds, and logs the new model and data."""
 
 import logging
 from collections.abc import Mapping
@@ -17,9 +17,13 @@ NOTICE = "A debug run: a tiny random model and few, short lists. Its numbers do 
 
 @settings
 class DebugSettings:
-    """The limits and replacements of a debug run. A limit does not raise a smaller value.
+    """The limits and replacements of a debug run. A limit does not raise a smaller value of the experiment.
 
-    baselines: the name of a baseline -> values that replace those of its settings, if it is chosen.
+    model: the model that replaces the experiment's.
+    layers: the number of layers of that model, and the limit of `reading.max_layer`.
+    max_queries, depth: the limits of queries per data set and of candidates per query.
+    validation_queries: the limit of the validation queries of alignment.
+    baselines: name of a baseline -> values that replace those of its settings, if it is chosen.
     data, benchmarks: data sets that replace the experiment's; if empty, the experiment's are shrunk.
     """
 
@@ -33,9 +37,11 @@ class DebugSettings:
     benchmarks: Mapping[str, DataSettings] = field(default_factory=dict)
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The shrunk experiment. Losses, epochs, scorers and criteria stay unchanged.
+        """Shrink an experiment. Losses, epochs, scorers and criteria stay unchanged.
 
-        Raises `SettingsError` for values that a baseline does not have.
+        Alignment runs on the CPU in 32 bits, and heads are selected from one context order.
+
+        Raises `SettingsError` if `baselines` has a value that a baseline's settings do not have.
         """
         found = replace(
             experiment,

@@ -21,7 +21,7 @@ from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
 
 def known_metric(name: str) -> str:
-    """The name of a known metric. Raises `ValueError` for an unknown measure or a cutoff below 1."""
+    """Return the name if it is a known metric. Raises `ValueError` for an unknown measure or a cutoff below 1."""
     Metric.parse(name)
     return name
 
@@ -34,9 +34,9 @@ def _auto_or_none(value: Any) -> Any:
 
 @settings
 class SystemSettings:
-    """A system that reads heads: a criterion, a number of heads and a scorer.
+    """A system that reranks with attention heads: the criterion that selects them, their number, scorer and prompt.
 
-    The first system of an experiment is the main system; the others are baselines.
+    In `Experiment.systems` one system is the main system; the others are baselines.
     """
 
     criterion: Criterion
@@ -54,7 +54,7 @@ class SystemSettings:
 
 @settings
 class ReadingSettings:
-    """How labelled lists are read for head selection."""
+    """How the model reads labelled lists for head selection."""
 
     seeds: Listed[int] = (0, 1, 2)  # one shuffled context order per seed, averaged
     max_layer: Annotated[int, Ge(1)] | None = None  # heads of the first max_layer layers compete; None: of all
@@ -68,7 +68,7 @@ class ReadingSettings:
 
 @settings
 class Experiment:
-    """The settings of a whole run."""
+    """All settings of a run."""
 
     name: str
     folder: Path  # the run folder

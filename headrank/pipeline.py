@@ -46,7 +46,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a run: results, objective (see `Experiment.objective_from`) and the path of the report."""
+    """The outcome of a run.
+
+    results: the measures of each benchmark.
+    objective: the number that a sweep optimises, see `Experiment.objective_from`.
+    report: the path of `report.html`.
+    """
 
     results: tuple[BenchmarkResult, ...]
     objective: float
@@ -54,11 +59,17 @@ class Outcome:
 
 
 def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Outcome:
-    """Run all stages; existing outputs with the same key are reused. `tracker` receives each result.
+    """Run all stages of an experiment. Existing outputs with the same key are reused.
 
     A failure is logged, written to `status.json` with its traceback, and raised. Ctrl-C, or a signal within
     `headrank.interruption.interruptible`, sets the state `interrupted`; the next call resumes.
-    Raises `InUseError` if another process works in the experiment's folder.
+
+    Args:
+        experiment: the experiment.
+        tracker: receives each status and result; None: nothing does.
+
+    Raises:
+        InUseError: another process works in the experiment's folder.
     """
     tracker = tracker or NoTracker()
     folder = RunFolder(experiment.folder, on_status=tracker.status)
@@ -161,9 +172,11 @@ def _record_end(folder: RunFolder, stage: str, error: BaseException) -> None:
 
 
 def finished_objective(experiment: Experiment) -> float | None:
-    """The objective of an experiment that has already finished in its folder with the same key, else None.
+    """The objective of an experiment that has already finished in its folder, without reading data.
 
-    `experiment_key` decides, without reading data. The report must exist; the checkpoint may have been removed.
+    Returns:
+        The objective. None if the run is not finished, its `experiment_key` differs, the report or the metrics of a
+        benchmark are missing, or a file was edited or is damaged. The checkpoint may have been removed.
     """
     folder = RunFolder(experiment.folder)
     status, key = folder.status(), experiment_key(experiment)
@@ -184,9 +197,10 @@ def _objective(experiment: Experiment, folder: RunFolder, results: list[Benchmar
 
 
 def join_experiment(experiment: Experiment) -> None:
-    """What ranks above 0 do under torchrun or srun: they take part in alignment only and write no run folder.
+    """Take part in an experiment as a rank above 0 that torchrun or srun launched.
 
-    Rank 0 calls `run_experiment`. Raises what `join_alignment` raises.
+    Such a process only trains in alignment and does not write to the run folder; without alignment it returns at once.
+    Rank 0 calls `run_experiment`. Raises the errors of `join_alignment`.
     """
     if experiment.alignment is None:
         logger.info("no alignment configured; this extra process exits")

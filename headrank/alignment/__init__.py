@@ -1,7 +1,8 @@
-"""Alignment: trains the chosen heads with preference pairs and a regularizer.
+"""Alignment: trains a model so that its selected attention heads rank relevant passages higher.
 
-This package exports settings, pairs and losses, which need no Lightning. Import `headrank.alignment.training` for
-training, which needs the extra `train`.
+The losses compare passages of different grades; a regularizer shapes the scores of a whole list. This package exports
+settings, pairs and losses, which need no Lightning. Training is in `headrank.alignment.training`, which needs the extra
+`train`.
 """
 
 from headrank.alignment.adapters import TrainedSettings

@@ -1,8 +1,9 @@
-"""The parameters that alignment trains: LoRA adapters on chosen matrices, those matrices in full, or head weights only.
+"""Makes the parameters that alignment trains trainable: LoRA adapters, whole matrices, or only the head weights.
 
-The rest of the backbone is frozen. That includes what the readout does not reach (values, output and MLP of the deepest
-layer, the final norm): a trainable parameter without a gradient would stop distributed training. `module.py` prepares
-the model with these functions, and `export.py` merges the adapters into plain weights.
+All other parameters of the backbone are frozen. Head scores are read from attention weights, so in the deepest layer
+only the query and key projections affect them. Its value and output projections, its MLP and the final norm are frozen
+too, because a trainable parameter without a gradient would stop distributed training. `module.py` prepares the model
+with these functions, and `export.py` merges the adapters into plain weights.
 """
 
 import re
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # needs the extra `train`; alignment settings are read withou
     from peft.tuners.lora import LoraLayer
 
 READ_LAST = ("q_proj", "k_proj")
-"""The matrices that the readout reaches even in the deepest layer."""
+"""The matrices of the deepest layer that affect its attention weights, and with them the head scores."""
 MATRICES: dict[str, str] = {
     **dict.fromkeys((*READ_LAST, "v_proj", "o_proj"), "self_attn"),
     **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), "mlp"),
@@ -30,7 +31,7 @@ MATRICES: dict[str, str] = {
 
 
 class TrainedPart(StrEnum):
-    """What is trained."""
+    """What alignment trains: LoRA adapters, the matrices themselves (`full`), or only the weights of the heads."""
 
     LORA = "lora"
     FULL = "full"
@@ -39,7 +40,7 @@ class TrainedPart(StrEnum):
 
 @settings
 class TrainedSettings:
-    """What is trained, and the shape of the LoRA adapters (Hu et al., arXiv 2106.09685)."""
+    """What alignment trains, and the rank and scale of LoRA adapters (Hu et al., arXiv 2106.09685)."""
 
     # lora | full: the matrices themselves | head_weights: only w_h, the backbone is frozen
     part: Annotated[str, one_of(TrainedPart)] = "lora"
@@ -57,14 +58,20 @@ def prepare_trained(
 ) -> dict[str, nn.Parameter]:
     """Freeze the model and make the chosen matrices of its first `depth` layers trainable, in place.
 
-    LoRA layers start as the identity; `seed` sets their random matrices. Dropout is set to 0: it would only add noise
-    to the readout.
+    LoRA adapters start as the identity. Dropout is set to 0, because it would only add noise to the head scores.
+
+    Args:
+        model: the model, without adapters.
+        depth: the number of layers, from the first, with trainable matrices.
+        settings: what is trained.
+        seed: the seed of the adapters' random matrices.
 
     Returns:
-        Name in the model -> trainable parameter; empty for `head_weights`.
+        Name of the parameter in the model -> trainable parameter; empty for `head_weights`.
 
-    Raises `ValueError` if the model has adapters already, if a layer lacks one of the matrices, and for `full` training
-    of half-precision weights, whose steps are lost in rounding.
+    Raises:
+        ValueError: the model already has adapters, a layer lacks one of the matrices, or the part is `full` and the
+            weights are in half precision, whose rounding would lose small steps.
     """
     if lora_layers(model):
         raise ValueError("the backbone has adapters already: load it again, or export them first")
@@ -98,19 +105,22 @@ def prepare_trained(
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Recompute the layers' activations in the backward pass while the model is in train mode."""
+    """Enable activation checkpointing: in train mode, the backward pass recomputes the layers' activations."""
     # The method was renamed in transformers 5. Reentrant checkpointing would lose the gradients of head scores.
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 
 
 def zero_loss(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """0 that depends on the parameters, so that each gets a gradient, which DDP waits for."""
+    """A loss of 0 that depends on all these parameters, so that each gets a gradient (of zeros), which DDP waits for.
+
+    Without parameters it is a constant 0.
+    """
     return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())
 
 
 def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
-    """The model's LoRA layers by the name of the matrix that each adapts."""
+    """The model's LoRA layers: name of the adapted matrix -> layer. Empty if the model has no adapters."""
     from peft.tuners.lora import LoraLayer
 
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
@@ -129,16 +139,25 @@ def decoder_layers(model: PreTrainedModel) -> str:
 
 
 def layer_of(name: str, layers: str) -> int | None:
-    """The number of the decoder layer that a parameter belongs to, None if it belongs to no layer."""
+    """The index, from 0, of the decoder layer that the parameter `name` belongs to; None if it belongs to no layer.
+
+    layers: the name of the list of decoder layers, see `decoder_layers`.
+    """
     found = re.match(rf"{re.escape(layers)}\.(\d+)\.", name)
     return int(found.group(1)) if found else None
 
 
 class StartModel:
-    """The frozen model before training, for reference scores. Create it before the first step.
+    """Lets the model compute with its weights from before training, for reference scores.
 
-    `entered` switches adapters off and swaps fully trained matrices for copies of their start values (copied only if
-    `keep` is True). Enter it before the forward pass whose gradients are taken, not between that pass and its backward.
+    Create this object before the first training step. Within the context `entered`, adapters are switched off, and
+    fully trained matrices are swapped for copies of their start values. Do not enter it between a forward pass and its
+    backward pass.
+
+    Args:
+        model: the model.
+        trained: name -> trained parameter, the result of `prepare_trained`.
+        keep: whether to copy the start values of fully trained matrices. If False, `entered` does not restore them.
     """
 
     def __init__(self, model: PreTrainedModel, trained: Mapping[str, nn.Parameter], *, keep: bool) -> None:
@@ -149,12 +168,12 @@ class StartModel:
 
     @property
     def sharable(self) -> bool:
-        """Whether the model may be sharded: copies of whole matrices cannot be swapped with shards."""
+        """Whether the model may be sharded (FSDP): only if no matrices were copied, as copies cannot replace shards."""
         return not self._pairs
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Within this context the model computes with its start weights."""
+        """A context in which the model computes with its start weights."""
         self._scale(0.0)  # peft's enable_adapters() would change requires_grad, on which distributed training relies
         self._swap()
         try:
@@ -175,9 +194,12 @@ class StartModel:
 
 @torch.no_grad()
 def plain_weights(model: PreTrainedModel, depth: int) -> dict[str, Tensor]:
-    """The state dict of the model's first `depth` layers, adapters merged, under the plain model's names, on the CPU.
+    """The weights of the model cut to its first `depth` layers, with adapters merged, on the CPU.
 
-    A merged matrix is W + alpha / rank * B A, summed in fp32 and cast to W's dtype. The model is not changed.
+    A merged matrix is W + alpha / rank * B A, summed in fp32 and cast to the dtype of W. The model is not changed.
+
+    Returns:
+        A state dict with the parameter names of a model without adapters. Embeddings and the final norm are included.
     """
     layers, adapters = decoder_layers(model), lora_layers(model)
     state: dict[str, Tensor] = {}
@@ -212,7 +234,13 @@ def _parameter(module: nn.Linear) -> nn.Parameter:
 
 
 def reached(name: str, layer: int, depth: int) -> bool:
-    """Whether the readout of the first `depth` layers reaches a matrix: in the deepest layer only q_proj and k_proj."""
+    """Whether a matrix affects the head scores of the first `depth` layers; in the last one only q_proj and k_proj do.
+
+    Args:
+        name: the matrix, a key of `MATRICES`.
+        layer: the index of its layer, from 0.
+        depth: the number of computed layers.
+    """
     return layer < depth - 1 or (layer == depth - 1 and name in READ_LAST)
 
 

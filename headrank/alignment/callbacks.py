@@ -1,9 +1,9 @@
-"""Selects heads again during training.
+"""A Lightning callback that selects heads again during training.
 
     Trainer(callbacks=[ReselectHeads(EntropyRegularized(), reselect_every=1)]).fit(module, datamodule=data)
 
 Training changes attention, and with it which heads rank best. Heads are selected after an epoch's last step and before
-its validation, so that the epoch's measures and its checkpoint are those of the new heads.
+its validation, so the epoch's measures and its checkpoint belong to the new heads.
 """
 
 import logging
@@ -36,22 +36,25 @@ logger = logging.getLogger(__name__)
 
 
 class ReselectHeads(Callback):
-    """Selects heads again on the training lists with the current weights, from the layers up to `max_layer`.
+    """Selects heads again with the current weights, on the training lists, among the layers up to `max_layer`.
+
+    `max_layer` is that of the `AlignmentModule`. The last epoch always ends with a selection. If training ends early
+    (EarlyStopping, max_steps), no validation follows that selection.
 
     Args:
-        criterion: as in selection before training.
-        reselect_every: epochs between selections; 0: only after the last epoch. The last epoch always has a selection.
-            If training ends early (EarlyStopping, max_steps), no validation follows that selection.
+        criterion: scores the heads, see `headrank.heads.criteria`.
+        reselect_every: the number of epochs between selections; 0: select only after the last epoch.
         count: the number of heads; None keeps the current number.
         lists: the labelled lists; None: the data module's `training_lists`.
-        seeds: the seeds of the shuffled context orders.
+        seeds: the seeds of the shuffled context orders, at least one.
         batch_size: lists per forward pass.
 
     Under DDP each process reads a share of the lists. Lists are read in the dtype of the weights, without the trainer's
-    autocast. Logs `heads/overlap` (the share of heads that stay selected), `heads/depth` and `heads/depth_change`
-    (layers).
+    autocast. The callback logs `heads/overlap` (the share of the new heads that were selected before), `heads/depth`
+    (the number of computed layers) and `heads/depth_change` (its difference to before).
 
-    Raises `ValueError` at the start of training if the module has no `max_layer` or trains head weights.
+    Raises `ValueError` for an argument out of range, and at the start of training if the module has no `max_layer` or
+    trains head weights.
     """
 
     def __init__(
@@ -75,7 +78,7 @@ class ReselectHeads(Callback):
         self._done = self._epoch = -1  # the last epoch with a selection, the last trained epoch
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check that the module's heads can change."""
+        """Raise `ValueError` if the module has no `max_layer` or trains head weights."""
         module = _aligned(pl_module)
         if module.max_layer is None:
             raise ValueError("ReselectHeads needs AlignmentModule(max_layer=...): the layers that heads may come from")
@@ -85,28 +88,28 @@ class ReselectHeads(Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select if this validation ends an epoch that is due."""
+        """Select heads if this validation ends an epoch for which `reselect_every` asks for a selection."""
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if fitting and trainer.is_last_batch and self._due(trainer):
             self._select(trainer, _aligned(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select if the epoch is due and had no validation."""
+        """Select heads if the epoch needs a selection and no validation has made it."""
         self._epoch = trainer.current_epoch
         if self._due(trainer) and self._done != self._epoch:
             self._select(trainer, _aligned(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select if training ended before its last epoch."""
+        """Select heads if the last trained epoch has had no selection, because training ended early."""
         if self._done != self._epoch:
             self._select(trainer, _aligned(pl_module), log=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs of the last selection and of the last training."""
+        """The last epoch with a selection and the last trained epoch, for the checkpoint."""
         return {"done": self._done, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the epochs."""
+        """Restore the two epoch numbers that `state_dict` returned."""
         self._done, self._epoch = state_dict["done"], state_dict["epoch"]
 
     def _due(self, trainer: Trainer) -> bool:

@@ -1,7 +1,8 @@
-"""The identity of an alignment checkpoint, and its comparison with the module that resumes from it.
+"""Checks that a checkpoint belongs to the module that resumes from it.
 
-A checkpoint holds only the trained tensors and plain values. The frozen backbone is loaded from its source, so a
-checkpoint must not be resumed with another backbone.
+A checkpoint holds only the trained tensors and plain values. Among these is an identity: the model, heads and settings
+of the module (`AlignmentModule.identity`). The frozen backbone is loaded from its source, so a checkpoint must not be
+resumed with another backbone.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,19 @@ from typing import Any
 from torch import Tensor
 
 KEY = "headrank"
-"""The entry of a Lightning checkpoint with this project's values."""
+"""The entry of a Lightning checkpoint that holds this project's values."""
 
 
 def check_identity(found: Mapping[str, Any] | None, expected: Mapping[str, Any]) -> None:
-    """Raise `ValueError`, naming the differences, unless the checkpoint's identity is the expected one."""
+    """Compare the identity in a checkpoint with that of the module.
+
+    Args:
+        found: the checkpoint's identity; None if it has none.
+        expected: the module's identity.
+
+    Raises:
+        ValueError: `found` is None, or a value of `expected` differs from it; the message names the differences.
+    """
     if found is None:
         raise ValueError("expected a checkpoint of headrank's alignment, found one without its model and heads")
     differing = [
@@ -30,7 +39,10 @@ def check_identity(found: Mapping[str, Any] | None, expected: Mapping[str, Any])
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise `ValueError` unless a checkpoint's tensors have the names and shapes of the trained ones."""
+    """Compare a checkpoint's tensors with the trained ones, both by parameter name.
+
+    Raises `ValueError` if names are missing or unknown, or if a shape differs.
+    """
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unknown:
         raise ValueError(

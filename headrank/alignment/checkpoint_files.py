@@ -1,4 +1,4 @@
-"""The checkpoint files of a training: written atomically, with the previous one kept, and checked on a restart.
+"""Checkpoint files of alignment: written atomically, with the previous one kept, and checked when training restarts.
 
 Lightning itself writes a checkpoint to the system's temporary folder and copies it, so a kill or a full disk can leave
 a partial file under the final name.
@@ -25,10 +25,13 @@ EPOCHS = "epochs.csv"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary name in its folder and renames it; keeps the previous `last.ckpt`."""
+    """Writes a checkpoint to a temporary file in the same folder and renames it; keeps the previous `last.ckpt`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint. Raises `OSError` that names the path on a disk error."""
+        """Write a checkpoint atomically. An existing `last.ckpt` is renamed to `last.previous.ckpt` first.
+
+        Raises `OSError`, naming the path, on a disk error.
+        """
         path = Path(path)
         with atomic_write(path, "wb") as file:
             torch.save(checkpoint, file)
@@ -37,13 +40,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A checkpoint callback that keeps its best epoch when the folder is moved or renamed.
+    """A checkpoint callback that still knows its best epoch after the folder is moved or renamed.
 
-    Lightning's own forgets it, and a worse epoch would replace the best one.
+    Lightning's own callback forgets it, and a worse epoch would then replace the best one.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state with all its paths in this callback's folder."""
+        """Restore the state. Checkpoint paths keep their file names and get this callback's folder."""
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         here = {name: self._here(state_dict[name]) for name in paths if name in state_dict}
         models = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
@@ -54,7 +57,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a checkpoint is complete: every part of the archive matches its checksum."""
+    """Whether a checkpoint file is complete: it is a zip archive whose parts match their checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -63,10 +66,13 @@ def is_readable(path: Path) -> bool:
 
 
 def prepare_restart(work: Path) -> None:
-    """Leave only files in the work folder from which training can resume. Call it in one process, before training.
+    """Leave only files in the work folder from which training can resume.
 
-    An unreadable `last.ckpt` is replaced by the previous one. If neither can be read, or if `best.ckpt` or the epoch
-    log cannot be read, all are removed and training starts from the beginning. A warning names the file.
+    An unreadable `last.ckpt` is replaced by the previous one. All checkpoints and the epoch log are removed, and
+    training starts from the beginning, if neither can be read, if `best.ckpt` is missing or unreadable, or if the epoch
+    log is unreadable. A warning names the file. Call this function in one process, before training.
+
+    work: the folder that holds `best.ckpt`, `last.ckpt`, `last.previous.ckpt` and `epochs.csv`.
     """
     best, last, previous = (work / name for name in (BEST, LAST, PREVIOUS))
     for path in (last, previous):

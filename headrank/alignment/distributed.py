@@ -1,10 +1,10 @@
-"""The processes of one alignment, one per device: how they are started and receive their work.
+"""Starts the training processes of an alignment, one per device, and gives them their work.
 
-- On one machine `spawn` starts them from the process that runs the pipeline, which waits for them. If one fails, the
-  others are killed and its traceback is raised.
-- torchrun and srun (several machines) launch them before the pipeline starts. All join a `ProcessGroup` at once. Rank 0
-  runs the pipeline; the other ranks wait until it broadcasts the job. They wait on gloo, which raises an error if a
-  process dies.
+- Without a launcher, `spawn` starts all processes on this machine from the process that runs the pipeline, and waits
+  for them. If one fails, the others are killed and its traceback is raised.
+- torchrun and srun (several machines) start all processes before the pipeline starts. All join a `ProcessGroup` at
+  once. Rank 0 runs the pipeline; the other ranks wait until it broadcasts the job. They wait on gloo, which raises an
+  error if a process dies.
 """
 
 import os
@@ -32,7 +32,10 @@ LONGEST_WAIT = timedelta(days=7)  # for head selection in rank 0, which may read
 
 
 def cluster(launch: Launch) -> ClusterEnvironment:
-    """The cluster environment of the launcher. Lightning's own guess takes any SLURM job for one launched by srun."""
+    """The Lightning cluster environment that matches how this process was launched.
+
+    It is chosen explicitly, because Lightning takes every SLURM job for one that srun launched.
+    """
     if launch.launcher == "torchrun":
         return TorchElasticEnvironment()
     if launch.launcher == "srun":
@@ -41,9 +44,10 @@ def cluster(launch: Launch) -> ClusterEnvironment:
 
 
 def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: int) -> None:
-    """Run `work(job)` in `processes` new processes on this machine and wait for them. Both must be picklable.
+    """Run `work(job)` in `processes` new processes on this machine and wait for them.
 
-    Raises `torch.multiprocessing.ProcessRaisedException`, with the traceback, if one of them raises.
+    `work` and `job` must be picklable. Raises `torch.multiprocessing.ProcessRaisedException`, with the traceback, if a
+    process raises.
     """
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -70,7 +74,14 @@ def _worker(rank: int, work: Callable[[AlignmentJob], None], job: AlignmentJob, 
 
 
 class ProcessGroup:
-    """All processes that torchrun or srun launched. Each creates it at its start, with the same settings."""
+    """The group of all processes that torchrun or srun launched.
+
+    Each process creates this object when it starts. The settings must be the same in all of them.
+
+    Args:
+        machine: the trainer's devices and number of machines.
+        launch: how this process was launched.
+    """
 
     def __init__(self, machine: TrainerSettings, launch: Launch) -> None:
         quiet_lightning()
@@ -89,11 +100,16 @@ class ProcessGroup:
         self._group = group
 
     def broadcast_job(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
-        """The job of rank 0, None if it has none. Every rank must call this. Raises if rank 0 has died."""
+        """Send the job from rank 0 to all ranks. Every rank must call this method.
+
+        job: the job to send; it counts only on rank 0. None: there is nothing to train.
+
+        Returns the job of rank 0, which can be None. Raises `RuntimeError` if rank 0 has died.
+        """
         jobs = [job]
         distributed.broadcast_object_list(jobs, src=0, group=self._group)
         return jobs[0]
 
     def destroy(self) -> None:
-        """Leave the group; rank 0 continues alone."""
+        """Destroy the process group; afterwards rank 0 continues alone."""
         distributed.destroy_process_group()

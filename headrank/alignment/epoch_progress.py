@@ -1,4 +1,4 @@
-"""The progress of training: a log line after each epoch with its metrics and the time left, and a bar within epochs."""
+"""Shows the progress of training: a log line after each epoch with metrics and time left, and a bar within it."""
 
 import logging
 import time
@@ -14,9 +14,11 @@ SHOWN = {"train/loss": "loss", "val/ndcg@10": "val nDCG@10", "heads/overlap": "h
 
 
 class EpochProgress(Callback):
-    """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s, about 120 s left` on rank 0.
+    """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s an epoch, about 120 s left` on rank 0.
 
-    bars: whether a bar shows the progress within an epoch.
+    The time of an epoch is the mean over the epochs trained since this process started.
+
+    bars: whether a progress bar is shown within an epoch.
     """
 
     def __init__(self, *, bars: bool = True) -> None:
@@ -26,23 +28,23 @@ class EpochProgress(Callback):
         self._start, self._trained = 0.0, 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock; epochs before a restart do not count."""
+        """Start the clock. Epochs that were trained before a restart do not count."""
         self._start, self._trained = time.monotonic(), 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Open the epoch's bar."""
+        """Open the progress bar of the epoch."""
         if self.bars and trainer.is_global_zero:
             batches = trainer.num_training_batches
             total = int(batches) if batches != float("inf") else None
             self._progress = Progress(total, self._epoch(trainer), "batch", plural="batches", log_end=False)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the batch."""
+        """Advance the progress bar by one batch."""
         if self._progress is not None:
             self._progress.update()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Log the epoch."""
+        """Close the progress bar, and log the epoch's metrics, the mean time of an epoch and the time left."""
         if not trainer.is_global_zero:
             return
         if self._progress is not None:
@@ -61,7 +63,7 @@ class EpochProgress(Callback):
         logger.info("%s: %s", self._epoch(trainer), ", ".join(values))
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Close the bar."""
+        """Close the progress bar."""
         if self._progress is not None:
             self._progress.close()
 

@@ -1,10 +1,10 @@
-"""Exports a trained module as a model folder: adapters merged, layers cut, with its heads file.
+"""Exports a trained module as a model folder: adapters are merged, unused layers cut, and a heads file added.
 
     export_aligned(module, Path("outputs/aligned"))
     Reranker.from_pretrained("outputs/aligned")
 
-The folder is an ordinary Hugging Face model folder with a `heads.json` (see `headrank.reranker.folder`). Reading it
-needs neither peft nor a trainer.
+The folder is an ordinary Hugging Face model folder with a `heads.json` (see `headrank.reranker.folder`). Loading it
+needs neither peft nor Lightning.
 """
 
 import importlib.metadata
@@ -33,17 +33,27 @@ def export_aligned(
     dtype: str | None = None,
     thresholds: Mapping[str, int] | None = None,
 ) -> HeadsFile:
-    """Write model, tokenizer and heads as one folder, atomically; returns the content of its heads file.
+    """Write model, tokenizer and heads to one folder, atomically.
 
-    The model holds the layers up to the deepest selected head, with adapters merged, in `dtype` (None: the dtype of
-    the module's weights). The module is not changed. Under DDP call this in one process. Under FSDP load the checkpoint
-    into a new module and export that. After a kill, the next export or `finish_replacing(folder)` completes the
-    replacement; an old or a new complete folder exists at any moment.
+    The model holds the layers up to the deepest selected head. The module is not changed. Under DDP call this function
+    in one process. Under FSDP load the checkpoint into a new module and export that.
 
-    thresholds: data set -> the lowest grade that counts as relevant, stored with the probability calibration. None: the
-        heads file has no probability calibration.
+    An old or a new complete folder exists at any moment. If the process is killed, the next export or
+    `headrank.io.files.finish_replacing(folder)` completes the replacement.
 
-    Raises `FileExistsError` if the folder exists and `overwrite` is False.
+    Args:
+        module: the trained module.
+        folder: the folder to write.
+        overwrite: whether an existing folder is replaced.
+        dtype: the dtype of the written weights; None: that of the module's weights.
+        thresholds: data set -> the lowest grade that counts as relevant, stored with the map from scores to
+            probabilities of relevance (`headrank.heads.probability`). None: the heads file gets no such map.
+
+    Returns:
+        The content of the written heads file.
+
+    Raises:
+        FileExistsError: the folder exists and `overwrite` is False.
     """
     folder = Path(folder)
     if folder.exists() and not overwrite:
@@ -57,12 +67,20 @@ def export_aligned(
 
 
 def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None = None) -> HeadsFile:
-    """The heads file of the module's current heads.
+    """The content of the heads file for the module's current heads.
 
-    Its probability is fitted on the held-out lists of the validation that the exported epoch ended with. Training lists
-    would promise more than they keep, because the model has learned to separate their passages (measured in
-    experiments/calibration). Validation reads them in its own context orders. None
-    without validation lists, without `thresholds`, and for scores that are fused with the first stage.
+    Its `probability` maps scores to probabilities of relevance. The map is fitted on the validation lists, with the
+    scores of the last validation. Training lists would give overconfident probabilities, because the model has learned
+    to separate their passages (measured in experiments/calibration). Validation reads its lists in their own context
+    orders.
+
+    Args:
+        module: the trained module.
+        thresholds: data set -> the lowest grade that counts as relevant; stored with the map.
+
+    Returns:
+        The heads file. Its `probability` is None without validation lists, without `thresholds`, if scores are fused
+        with the first stage, and unless the validation lists have relevant and irrelevant passages.
     """
     settings = module.backbone.settings
     return HeadsFile(

@@ -12,7 +12,10 @@ from headrank.model import BackboneSettings
 
 @dataclass(frozen=True, slots=True)
 class AlignmentJob:
-    """Trains a model from `heads` and exports it. All processes must see the same paths."""
+    """The inputs of one alignment, which trains a model for the heads in `heads` and exports it to `folder`.
+
+    All processes must see the same paths.
+    """
 
     model: BackboneSettings
     depth: int  # layers to load: heads are selected from these
@@ -26,6 +29,10 @@ class AlignmentJob:
 
     @property
     def training_model(self) -> BackboneSettings:
-        """The model settings for training: float32 for full training, in which rounding would lose small steps."""
+        """The model settings used for training, without compilation.
+
+        The dtype is float32 if whole matrices are trained (`full`), because rounding would lose small steps; otherwise
+        it is that of `model`.
+        """
         dtype = "float32" if self.settings.trained.part == TrainedPart.FULL else self.model.dtype
         return replace(self.model, dtype=dtype, compile=False)

@@ -1,4 +1,4 @@
-"""Alignment as a LightningModule: reads a cut backbone through chosen heads, mines pairs and computes losses.
+"""Alignment as a LightningModule: reads lists through chosen heads, mines preference pairs and computes the losses.
 
     backbone = load_backbone(settings, depth=heads.depth)
     module = AlignmentModule(backbone, heads.heads, losses=losses, temperature=2.0, scorer=heads.scorer)
@@ -6,10 +6,10 @@
         Trainer(...).fit(module, datamodule=ListwiseDataModule(...))
     export_aligned(module, folder)
 
-z is calibrated as at inference; gradients flow through both tails (query and null query), which share one prefix. Lists
-are read in the context order that the data module gives them. Reference scores (of the frozen start model with its
-start heads) cannot be stored, since the order of every list changes each epoch. They cost one more forward pass,
-computed only if a loss needs it.
+z, the score of a passage, is calibrated as at inference. Gradients flow through the readings of the query and of the
+null query, which share one prefix. Reference scores are the z of the frozen start model with its start heads. They are
+computed only if a loss needs them, by one more forward pass: the order of every list changes each epoch, so they cannot
+be stored.
 """
 
 from collections.abc import Sequence
@@ -54,20 +54,20 @@ class AlignmentModule(LightningModule):
 
     Args:
         backbone: loaded at least to the deepest head; changed in place.
-        heads: the heads that z is read from.
+        heads: the heads that z (the passage score) is computed from.
         weights: one per head; fixed, or the start values if `head_weights` are trained. None: all 1.
         temperature: the factor of z before pairs and losses.
-        max_layer: `ReselectHeads` may select heads of the first `max_layer` layers, so the matrices up to that layer
-            are trainable; those of layers deeper than every head take no steps. None: up to the deepest head.
+        max_layer: the number of layers whose matrices are trainable and whose heads `ReselectHeads` may select; those
+            of layers deeper than every selected head take no steps. None: the layers up to the deepest head.
         seed: the seed of random pairs and of the adapters' start values.
-        origin: how the heads were chosen, for the exported heads file: plain values of `criterion`, `query_ids` and
-            `seeds`.
+        origin: plain values of `criterion`, `query_ids` and `seeds`, which describe in the exported heads file how the
+            heads were selected. None: "given".
 
     Logs `train/loss` and each loss by name, as means over lists with at least two grades, and once an epoch
     `val/ndcg@10` and `val/selectivity` (see `validation.measure`).
 
-    Raises `ValueError` for heads beyond the backbone or `max_layer`, for weights that do not match the heads, for what
-    `prepare_trained` refuses, and during training for scores that are not finite.
+    Raises `ValueError` for heads beyond the backbone or `max_layer`, weights that do not match the heads, what
+    `prepare_trained` refuses, and during training scores that are not finite.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class AlignmentModule(LightningModule):
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def configure_model(self) -> None:
-        """Shard the model over the processes, if FSDP is used. Sharding replaces the model's parameters."""
+        """Shard the model over the processes if FSDP is used, which replaces the model's parameters."""
         if self.device_mesh is None or self._sharded is not None:
             return
         if not self._start.sharable or self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
@@ -139,21 +139,21 @@ class AlignmentModule(LightningModule):
 
     @property
     def depth(self) -> int:
-        """The number of computed layers: the layer of the deepest head, counted from 0, plus 1."""
+        """The number of layers to compute: the index (from 0) of the deepest head's layer, plus 1."""
         return max(head.layer for head in self.heads) + 1
 
     @property
     def weights(self) -> Float[Tensor, " heads"]:
-        """The heads' weights: softplus of the trained values, or the fixed weights."""
+        """The weights of the heads, [heads]: softplus of `raw_weights` if they are trained, else the fixed ones."""
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
             return nn.functional.softplus(self.raw_weights)
         return torch.tensor(self.fixed_weights, device=self.device)
 
     @property
     def unreached_parameters(self) -> list[nn.Parameter]:
-        """Trained parameters that the current readout does not reach.
+        """Trained parameters that do not affect the current heads' scores.
 
-        They belong to layers deeper than every head, or come after the attention weights of the deepest layer.
+        They are in layers deeper than every head, or come after the attention weights of the deepest head's layer.
         """
         layers, unreached = f"model.{decoder_layers(self.model)}", []
         for name, parameter in self.trained.items():
@@ -164,10 +164,10 @@ class AlignmentModule(LightningModule):
         return unreached
 
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
-        """Read other heads from now on. Heads that stay keep their weight; new heads have weight 1.
+        """Replace the heads that are read. Heads that stay keep their weight; new heads have weight 1.
 
-        origin: plain values that describe how the heads were chosen. Raises `ValueError` for heads beyond `max_layer`,
-        and if head weights are trained.
+        `origin` describes, as plain values, how they were chosen. Raises `ValueError` for heads beyond `max_layer`, and
+        if head weights are trained.
         """
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
             raise ValueError("head weights are trained: the heads must stay those that training began with")
@@ -180,8 +180,8 @@ class AlignmentModule(LightningModule):
     def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
         """The sum of the lists' losses times the batch's weight (by default their mean).
 
-        A batch without pairs has loss 0, with a graph that reaches all parameters. A batch of weight 0 keeps this rank
-        in step with the others and does not count.
+        Lists of a single grade do not count. If all are, the loss is 0 and depends on all trained parameters; under
+        FSDP that raises `ValueError`. A batch of weight 0 only keeps this rank in step with the others.
         """
         lists = usable_lists(batch)
         if not lists and self._sharded is not None:
@@ -225,7 +225,7 @@ class AlignmentModule(LightningModule):
             return [z * self.temperature for z in score_lists(lists, readings, self.scorer, weights)]
 
     def validation_step(self, batch: ListBatch, batch_idx: int) -> None:
-        """Collect each list's ranking by z as at inference (no temperature)."""
+        """Rank each list by z, without the temperature, as at inference, and keep it for the epoch's measures."""
         readings = read_lists(self.reader, batch.lists, self.heads, self.scorer, self.cuts)
         z, alpha = score_lists(batch.lists, readings, self.scorer, self.weights), self.scorer.fusion_alpha
         for one, reading, values in zip(batch, readings, z, strict=True):
@@ -237,13 +237,13 @@ class AlignmentModule(LightningModule):
         self._records = []
 
     def on_validation_epoch_end(self) -> None:
-        """Score the held-out queries of all ranks and log the measures as `val/<measure>`."""
+        """Compute the measures over the held-out queries of all ranks and log them as `val/<measure>`."""
         records, self._records = [record for part in gather(self._records) for record in part], []
         self.origin = {**self.origin, HELD_OUT: scores_and_relevance(records)}
         self.log_dict({f"val/{name}": value for name, value in measure(records).items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Drop the gradients of unreached parameters: AdamW would decay and count them even at gradient 0."""
+        """Set the gradients of `unreached_parameters` to None; AdamW would decay them even at gradient 0."""
         for parameter in self.unreached_parameters:
             parameter.grad = None
 
@@ -258,7 +258,7 @@ class AlignmentModule(LightningModule):
         self.train()
 
     def identity(self) -> dict[str, Any]:
-        """The model, heads and settings as plain values; a checkpoint with other values cannot be resumed."""
+        """The model, start heads and settings as plain values. A checkpoint with other values cannot be resumed."""
         settings = self.backbone.settings
         scorer = {name: value for name, value in self.scorer.identity.items() if name != "order"}
         return {
@@ -277,13 +277,13 @@ class AlignmentModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep only the trained tensors and add the module's identity."""
+        """Drop the frozen tensors from the checkpoint, and add the module's identity and current heads."""
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self.trained}
         now = {"heads": [list(head) for head in self.heads], "weights": list(self.fixed_weights), **self.origin}
         checkpoint[KEY] = {"identity": self.identity(), "now": now}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Load the heads of a checkpoint. Raises `ValueError` if its model, start heads, depth or settings differ."""
+        """Restore the heads of a checkpoint. Raises `ValueError` if its `identity` or its tensors do not match."""
         found = checkpoint.get(KEY) or {}
         check_identity(found.get("identity"), self.identity())
         if "state_dict" in checkpoint:  # FSDP's strategy loads it separately

@@ -13,7 +13,7 @@ from headrank.settings import Ge, Gt, Le, Listed, Lt, settings, wrong
 
 @settings
 class OptimizerSettings:
-    """AdamW (Loshchilov and Hutter, arXiv 1711.05101). The defaults are ours."""
+    """Settings of AdamW (Loshchilov and Hutter, arXiv 1711.05101) and its learning rate schedule. Defaults are ours."""
 
     lr: Annotated[float, Gt(0)] = 2e-4  # the peak rate
     weight_decay: Annotated[float, Ge(0)] = 0.0
@@ -30,9 +30,17 @@ class OptimizerSettings:
 def make_optimizer(
     parameters: Sequence[nn.Parameter], settings: OptimizerSettings, steps: int | float
 ) -> tuple[AdamW, LambdaLR]:
-    """AdamW and a schedule by step. Vectors (head weights) are not decayed.
+    """Create AdamW and a learning rate schedule that advances after every step.
 
-    Raises `ValueError` without a trainable parameter, and if the number of steps is not finite.
+    Weight decay applies to matrices only, not to vectors such as the head weights.
+
+    Args:
+        parameters: the parameters; those without `requires_grad` are left out.
+        settings: learning rate, decay and schedule.
+        steps: the number of optimizer steps of the whole training.
+
+    Raises:
+        ValueError: no parameter is trainable, or `steps` is not a finite number above 0.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     if not trainable:
@@ -51,7 +59,12 @@ def make_optimizer(
 
 
 def rate(step: int, steps: int, settings: OptimizerSettings) -> float:
-    """The share of the highest rate that step `step` (from 0) of `steps` uses; never 0 before the last step is done."""
+    """The learning rate of a step as a fraction of the peak rate, in (0, 1].
+
+    It rises linearly during the warm-up. Then it falls along a half cosine, or stays 1 if `cosine` is False.
+
+    step: the index of the step, from 0, below `steps`, the total number.
+    """
     warmup = round(settings.warmup_fraction * steps)
     if step < warmup:
         return (step + 1) / warmup

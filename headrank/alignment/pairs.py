@@ -1,8 +1,9 @@
 """Preference pairs of a labelled list: the passages that training compares, and the weight of each pair.
 
-All indices are context positions. Grades define the eligible pairs, and z (the scores of the model in training) selects
-among them; no gradient flows through the selection. Hard pairs of adjacent levels are the paper's (arXiv 2604.17237);
-the margin, the fraction and the zone weight are ours.
+All indices are context positions. A pair is eligible by its grades. Among the eligible pairs, z (the passage scores of
+the model in training) selects those that are kept; no gradient flows through the selection. Hard pairs of adjacent
+grades are the paper's (arXiv 2604.17237); the margin, the fraction and the extra weight in the middle zone (the middle
+half of the context) are ours.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from headrank.settings import Ge, Gt, Le, one_of, settings
 
 
 class PairMining(StrEnum):
-    """The eligible pairs that are kept: those of smallest margin, a random share, or all."""
+    """Which eligible pairs are kept: those of smallest margin (`hard`), a random share, or all."""
 
     HARD = "hard"
     RANDOM = "random"
@@ -26,7 +27,7 @@ class PairMining(StrEnum):
 
 
 class PairLevels(StrEnum):
-    """The eligible pairs: of neighbouring grades among those in the list, or of any two grades."""
+    """Which pairs are eligible: of adjacent grades among those that occur in the list, or of any two grades."""
 
     ADJACENT = "adjacent"
     ALL = "all"
@@ -34,13 +35,13 @@ class PairLevels(StrEnum):
 
 @settings
 class PairSettings:
-    """How pairs are chosen.
+    """How preference pairs are chosen and weighted.
 
-    mining: `hard`, `random` or `all` (which ignores the fraction).
-    levels: `adjacent` or `all`.
-    fraction: rho in (0, 1], the share of pairs kept for each (higher, lower) level pair, rounded to the nearest
-        integer, halves up, at least one.
-    zone_weight: alpha >= 0; a pair with a member in the middle zone has weight 1 + alpha, any other 1.
+    mining: the pairs that are kept, `hard`, `random` or `all` (see `PairMining`; `all` ignores the fraction).
+    levels: the pairs that are eligible, `adjacent` or `all` (see `PairLevels`).
+    fraction: rho in (0, 1]; the share of pairs that is kept for each two grades, rounded to the nearest integer, halves
+        up, and at least one pair.
+    zone_weight: alpha >= 0; a pair with a passage in the middle zone has weight 1 + alpha, any other pair 1.
     """
 
     mining: Annotated[str, one_of(PairMining)] = "hard"
@@ -51,8 +52,12 @@ class PairSettings:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Pairs of context positions, the first of the higher grade. Raises `ValueError` on unequal lengths or weights
-    that are not positive numbers."""
+    """Preference pairs as context positions: `better[p]` has a higher grade than `worse[p]`.
+
+    better, worse, weight: [pairs]; the weights are finite and above 0.
+
+    Raises `ValueError` if lengths differ or a weight is not a finite number above 0.
+    """
 
     better: Int[Tensor, " pairs"]
     worse: Int[Tensor, " pairs"]
@@ -70,14 +75,14 @@ class Pairs:
 
 
 def in_middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Tensor, " docs"]:
-    """True at the context positions of the middle zone, see `headrank.ranking.middle_zone`."""
+    """A mask [docs] that is True at the context positions of the middle zone, see `headrank.ranking.middle_zone`."""
     inside = torch.zeros(docs, dtype=torch.bool, device=device)
     inside[middle_zone(docs)] = True
     return inside
 
 
 def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
-    """Raise `ValueError` unless z is finite and there is one grade per score, 0 or more."""
+    """Raise `ValueError` unless z is finite, z and grades have the same length, and all grades are 0 or more."""
     if z.ndim != 1 or grades.shape != z.shape:
         raise ValueError(f"z of shape {tuple(z.shape)} with grades of shape {tuple(grades.shape)}, expected equal ones")
     check_finite("z", z)
@@ -86,7 +91,7 @@ def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
 
 
 def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
-    """Raise `ValueError` that names the first position whose score is not finite."""
+    """Raise `ValueError` if a score is NaN or infinite. It names `name` and the first such position."""
     bad = (~scores.isfinite()).nonzero()
     if len(bad):
         c = int(bad[0, 0])
@@ -105,13 +110,23 @@ def mine_pairs(
     *,
     generator: torch.Generator | None = None,
 ) -> Pairs:
-    """The list's pairs, sorted by (better, worse), with weights in z's dtype; empty if all grades are equal.
+    """Choose the preference pairs of a list.
 
     The margin of a pair (ours) is z_i - z_j, with i of the higher grade. A smaller margin is harder; it is negative if
-    the model ranks the pair wrongly. Ties go to the pair whose better, then worse passage comes first in the context.
-    `generator` draws random pairs on its device; None uses torch's global generator.
+    the model ranks the pair wrongly. Of pairs with equal margins, the one whose better, then worse passage comes first
+    in the context is kept first.
 
-    Raises `ValueError` for NaN or infinite z, negative grades, or a number of grades other than that of z.
+    Args:
+        z: [docs], passage scores in context order.
+        grades: [docs], 0 or more, in context order.
+        settings: how pairs are chosen and weighted.
+        generator: draws random pairs, on its device; None: torch's global generator.
+
+    Returns:
+        The pairs, sorted by (better, worse), with weights in the dtype of z; empty if all grades are equal.
+
+    Raises:
+        ValueError: z is NaN or infinite, a grade is negative, or the lengths differ.
     """
     check_list(z, grades)
     levels, level = grades.unique(return_inverse=True)  # sorted; level numbers those present from 0

@@ -1,6 +1,6 @@
-"""Relevance scores z of labelled lists for training and validation: calibrated readings of `ListReader`.
+"""Computes the passage scores z of labelled lists, for training and validation.
 
-Prompts, readout and calibration are those of inference.
+Prompts, head scores and calibration are the same as at inference.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from headrank.model import CutCounts, Head, ListReader, Reading, ScorerSettings,
 def read_lists(
     reader: ListReader, lists: Sequence[LabelledList], heads: Sequence[Head], scorer: ScorerSettings, cuts: CutCounts
 ) -> list[Reading]:
-    """Read labelled lists in their context orders in one forward pass, with gradients.
+    """Read the head scores of labelled lists in their context orders, in one forward pass, with gradients.
 
     Args:
         reader: runs the model.
         lists: the labelled lists.
         heads: the heads to read.
-        scorer: determines whether null-query and per-token scores are read.
-        cuts: the truncated passages and queries are added to it.
+        scorer: determines whether the scores of the null query and of single tokens are read.
+        cuts: counts truncated passages and queries; the counts of these lists are added.
 
     Returns:
         One reading per list.
@@ -47,16 +47,16 @@ def score_lists(
     scorer: ScorerSettings,
     weights: Float[Tensor, " heads"],
 ) -> list[Float[Tensor, " docs"]]:
-    """Compute the relevance score z of each passage: the weighted sum of its calibrated head scores.
+    """Compute the passage scores z of lists: the weighted sum of calibrated head scores.
 
     Args:
         lists: the labelled lists.
-        readings: the head scores of each list, see `read_lists`.
+        readings: the head scores of each list, the result of `read_lists`.
         scorer: the calibration.
-        weights: one per head.
+        weights: [heads].
 
     Returns:
-        For each list the z of its passages in context order, in fp32 also under autocast.
+        One tensor [docs] per list, in context order and in fp32 (also under autocast).
 
     Raises:
         ValueError: a z is NaN or infinite; the message names the query.

@@ -24,9 +24,9 @@ PRECISIONS = ("32-true", "bf16-mixed")  # not bf16-true, which would cast the fp
 
 @settings
 class TrainerSettings:
-    """The devices and processes of Lightning's Trainer, not the method.
+    """The devices, processes and precision of Lightning's Trainer.
 
-    Several processes, one per device, share the lists of a step; see `distributed.py`.
+    With several processes, one per device, each reads a share of the lists of a step; see `distributed.py`.
     """
 
     accelerator: Annotated[str, one_of(ACCELERATORS)] = "auto"  # auto | cpu | gpu
@@ -48,7 +48,10 @@ class TrainerSettings:
         return self.devices * self.num_nodes
 
     def check(self, launch: Launch) -> None:
-        """Raise `ValueError` if this machine lacks the devices or the launch has another number of processes."""
+        """Check that this machine has the devices and that the launcher started the expected number of processes.
+
+        Raises `ValueError` if not, and for several machines without torchrun or srun.
+        """
         gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
         if self.accelerator == "gpu" and not gpus:
             raise ValueError("trainer.accelerator is gpu, but PyTorch finds no GPU on this machine; set cpu or auto")
@@ -67,7 +70,7 @@ class TrainerSettings:
 
 @settings
 class LossTerm:
-    """A loss and its weight in the sum."""
+    """One loss and its weight in the sum of losses."""
 
     weight: Annotated[float, Ge(0)]
     loss: Loss
@@ -75,7 +78,7 @@ class LossTerm:
 
 @settings
 class AlignmentSettings:
-    """The settings of one alignment."""
+    """All settings of an alignment."""
 
     losses: WeightedLosses
     pairs: PairSettings = field(default_factory=PairSettings)
@@ -125,12 +128,20 @@ class AlignmentSettings:
 
     @property
     def reselects(self) -> bool:
-        """Whether heads are selected again: never if head weights are trained, since each belongs to a head."""
+        """Whether heads are selected again: `reselect`, unless head weights are trained (each belongs to one head)."""
         return self.reselect and self.trained.part != TrainedPart.HEAD_WEIGHTS
 
     @classmethod
     def from_terms(cls, terms: Mapping[str, Mapping[str, Any]], **options: Any) -> "AlignmentSettings":
-        """Settings with losses in the format of `conf/loss`: name -> {"weight": ..., "loss": ...}, or null."""
+        """Create settings from losses in the format of `conf/loss`.
+
+        Args:
+            terms: name -> {"weight": ..., "loss": ...}. An entry of None is left out.
+            options: the other fields of this class.
+
+        Raises:
+            SettingsError: a value is wrong; the message names its key.
+        """
         losses = {}
         for name, values in terms.items():
             if values is None:

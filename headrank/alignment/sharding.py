@@ -1,7 +1,8 @@
 """FSDP (torch's FSDP2): each process holds a shard of every layer, for models too large for one GPU.
 
-It uses Lightning's `ModelParallelStrategy` with data parallelism only; `AlignmentModule.configure_model` shards. A
-checkpoint is one file, as with other strategies: rank 0 gathers the trained tensors, without frozen weights.
+It uses Lightning's `ModelParallelStrategy` with data parallelism only. `AlignmentModule.configure_model` shards the
+model. A checkpoint is one file, as with other strategies: rank 0 gathers the trained tensors and leaves out frozen
+ones.
 """
 
 from typing import Any
@@ -19,23 +20,30 @@ from headrank.alignment.adapters import decoder_layers
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """FSDP2 over all processes, with single-file checkpoints without frozen weights."""
+    """A Lightning strategy for FSDP2. Checkpoints are single files without frozen weights.
+
+    processes: the number of processes, all of which share the model.
+    """
 
     def __init__(self, processes: int) -> None:
         super().__init__(data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The full trained tensors on rank 0, empty on other ranks. Every rank must call it."""
+        """Gather the trained tensors. Every rank must call this method.
+
+        Returns name -> whole tensor on the CPU on rank 0, and an empty dict on other ranks.
+        """
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
         assert self.model is not None
         return get_model_state_dict(self.model, options=options)
 
 
 class ShardedModel:
-    """Shards a model layer by layer and ties the loss to the model's last hidden states.
+    """Shards a model layer by layer, and connects the loss to the model's last hidden states (`tie`).
 
-    FSDP fetches a layer's weights in the backward pass when the gradient of the layer's output arrives. Head scores are
-    no layer output, so the deepest layer's output has no gradient; `tie` gives it a gradient of zeros.
+    In the backward pass, FSDP fetches a layer's weights when the gradient of the layer's output arrives. The loss is
+    computed from head scores, so the output of the deepest layer would get no gradient; `tie` gives it a gradient of
+    zeros.
     """
 
     def __init__(self, model: PreTrainedModel, mesh: DeviceMesh) -> None:
@@ -49,7 +57,10 @@ class ShardedModel:
         self._hidden = output.last_hidden_state if torch.is_grad_enabled() else None
 
     def tie(self, loss: Tensor) -> Tensor:
-        """The loss, with a backward pass that starts at the output of the last forward pass."""
+        """Return the loss unchanged, connected to the output of the last forward pass.
+
+        The backward pass then also starts at that output. Call it once after each forward pass with gradients.
+        """
         assert self._hidden is not None
         hidden, self._hidden = self._hidden, None
         return _Tie.apply(loss, hidden)  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
     align(AlignmentJob(...))
 
-A killed run with the same work folder resumes after its last complete epoch; if training had finished, the best
+A killed run with the same work folder resumes after its last complete epoch. If training had finished, the best
 checkpoint is exported at once. The export loads that checkpoint into a new model, so it does not depend on the number
 of processes or on sharding.
 """
@@ -48,14 +48,19 @@ EpochObserver = Callable[[Sequence[Mapping[str, float | int]]], None]
 
 
 class EpochCsvWriter(Callback):
-    """Appends the logged values to a CSV after every epoch; a resumed run continues it."""
+    """Writes the logged values of every epoch to a CSV file, one row per epoch; a resumed run keeps the earlier rows.
+
+    Args:
+        path: the CSV file.
+        observe: called after each epoch with all rows; None: nothing is called.
+    """
 
     def __init__(self, path: Path, observe: EpochObserver | None = None) -> None:
         super().__init__()
         self.path, self.observe = path, observe
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write the row of this epoch."""
+        """Write the row of this epoch, on rank 0."""
         if not trainer.is_global_zero:
             return
         values = {
@@ -73,7 +78,7 @@ class EpochCsvWriter(Callback):
 
 
 class RestoreSigtermHandler(Callback):
-    """Restores the SIGTERM handler that was set before training, which ends training at once.
+    """Replaces Lightning's SIGTERM handler during training by the one that was set when this object was created.
 
     Lightning's handler first broadcasts to the other processes. They may be in another collective call and then wait
     forever.
@@ -84,26 +89,35 @@ class RestoreSigtermHandler(Callback):
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Restore the handler that Lightning replaced."""
+        """Restore the earlier handler. Does nothing outside the main thread, or if none was set."""
         main = threading.current_thread() is threading.main_thread()
         if main and self._handler not in (None, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._handler)
 
 
 class ResumableEarlyStopping(EarlyStopping):
-    """Early stopping that also holds after a restart, on which Lightning would train one more epoch."""
+    """Early stopping that is kept after a restart, on which Lightning would train one more epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop at once if the resumed training had stopped."""
+        """Stop training at once if it had already stopped before the restart."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 
 
 def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
-    """Train, export the best epoch to `job.folder` and return its heads. Called in one process, rank 0 of the group.
+    """Train and export the best epoch to `job.folder`. Call it in one process, which is rank 0 of the group.
 
-    With several devices and no group this function starts the processes. `on_epoch` is then not called, since training
-    runs in other processes. Raises what module, data and export raise; wrong input raises before the first step.
+    Args:
+        job: what to train.
+        group: the processes that torchrun or srun launched; None: this function starts the processes if the settings
+            ask for several devices.
+        on_epoch: called after each epoch with all rows of the epoch log. It is not called if this function starts
+            several processes.
+
+    Returns:
+        The heads of the exported model.
+
+    Raises what module, data and export raise; wrong input raises before the first step.
     """
     if group is not None:
         group.broadcast_job(job)
@@ -117,7 +131,10 @@ def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochO
 
 
 def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
-    """Train as one process of the job; rank 0 writes `best.ckpt`, `last.ckpt` and `epochs.csv` to the work folder."""
+    """Train as one process of the job. Rank 0 writes `best.ckpt`, `last.ckpt` and `epochs.csv` to `job.work`.
+
+    If `last.ckpt` exists, training resumes from it.
+    """
     settings, machine, work = job.settings, job.settings.trainer, job.work
     quiet_lightning()
     seed_everything(settings.seed, workers=True, verbose=False)
@@ -192,7 +209,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
 
 @contextmanager
 def without_cudnn_attention() -> Iterator[None]:
-    """Disable cuDNN's attention within the context. Use it around your own `Trainer.fit` too.
+    """A context that disables cuDNN's attention. Use it around your own `Trainer.fit` too.
 
     Since PyTorch 2.11 some of its gradients under a mask are NaN on Hopper GPUs (pytorch/pytorch#196678). Training with
     prompts in blocks also ended in an illegal memory access while it was enabled; the cause is not confirmed.
@@ -206,7 +223,7 @@ def without_cudnn_attention() -> Iterator[None]:
 
 
 def machine_options(machine: TrainerSettings, launch: Launch) -> dict[str, Any]:
-    """The options of a Lightning Trainer for devices and processes."""
+    """The keyword arguments of Lightning's Trainer that set devices, processes, precision and checkpoint files."""
     strategy = "ddp" if machine.processes > 1 else "auto"
     return {
         "accelerator": machine.accelerator,

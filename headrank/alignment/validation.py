@@ -27,7 +27,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ValidationRecord:
-    """A held-out query: its ranking, its scores in context order, its candidates' grades and its threshold."""
+    """A held-out query after ranking.
+
+    ranking: the passages by score.
+    context: the passages, scores and attention masses in context order.
+    grades: passage id -> grade.
+    """
 
     ranking: Ranking
     context: ContextScores
@@ -38,9 +43,16 @@ class ValidationRecord:
     def from_scores(
         cls, one: LabelledList, z: Float[Tensor, " docs"], masses: Float[Tensor, " docs"], *, fusion_alpha: float = 0.0
     ) -> "ValidationRecord":
-        """Build a record from z and attention masses in context order, with the scorer's first-stage fusion.
+        """Create the record of a list.
 
-        Raises `ValueError`, naming query and passage, on a NaN or infinite score.
+        Args:
+            one: the labelled list.
+            z: [docs], passage scores in context order.
+            masses: [docs], attention mass on each passage, summed over the heads, in context order.
+            fusion_alpha: the weight of the first stage in the scorer's fusion; 0: no fusion.
+
+        Raises:
+            ValueError: a score is NaN or infinite; the message names query and passage.
         """
         ids = one.item.passage_ids
         by_candidate = torch.empty(len(ids))
@@ -96,7 +108,12 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
 
 
 def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list[float], list[bool]]]:
-    """The scores of each held-out list and whether its passages are relevant; a repeated query counts once."""
+    """The data that probabilities of relevance are fitted on.
+
+    Returns:
+        For each held-out list, by query id: the scores of its passages, and whether each is relevant, both in ranked
+        order. A repeated query counts once.
+    """
     by_id = {record.ranking.query_id: record for record in records}
     return [
         (
@@ -108,9 +125,10 @@ def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list
 
 
 def gather(objects: Sequence[T]) -> list[list[T]]:
-    """The objects of every process: one list per rank; without distributed training, only this process's list.
+    """Collect the objects of every process. Every rank must call this function.
 
-    A collective operation: every rank must call it.
+    Returns:
+        One list of objects per rank; without distributed training, only this process's list.
     """
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:

@@ -1,4 +1,4 @@
-"""Baseline rerankers with a separate implementation; they take the same candidate lists and return rankings.
+"""Baseline rerankers with separate code; they take the same candidate lists as HeadRank and return rankings.
 
 The attention-based baselines (ICR, QRHead, CoRe, Selective-ICR) are configurations of HeadRank and do not use this
 package.

@@ -1,8 +1,9 @@
-"""Builds chat prompts as token ids, with untrusted text kept free of special tokens.
+"""Builds chat prompts as token ids in which untrusted text (queries, passages) cannot contain special tokens.
 
-The tokenizer's chat template is rendered once with placeholders for the texts. The parts between placeholders form the
-frame, tokenised with special tokens. Texts are tokenised separately without special tokens and replace the
-placeholders, so `<|im_end|>` in a passage is plain text, and the template cannot depend on a message's content.
+The tokenizer's chat template is rendered once with placeholders for the untrusted texts. The parts between placeholders
+are tokenised with special tokens; they are called the frame. The texts are tokenised separately without special tokens
+and replace the placeholders. So `<|im_end|>` in a passage is plain text, and the frame cannot depend on a message's
+content.
 """
 
 from collections.abc import Sequence
@@ -16,23 +17,31 @@ from headrank.model import plain_text_tokenizer
 from headrank.model.plain_text import encodable, encode_first
 
 Message: TypeAlias = tuple[str, str | None]
-"""A role and its text, or None for an untrusted text (a query or passage) that is inserted later."""
+"""A role and its text. A text of None is a place for an untrusted text (a query or passage)."""
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private-use characters, which templates do not contain
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive tokens of a prompt; `plain` marks untrusted text, which is tokenised without special tokens."""
+    """Consecutive tokens of a prompt.
+
+    ids: the token ids.
+    plain: whether they are untrusted text, which is tokenised without special tokens.
+    """
 
     ids: tuple[int, ...]
     plain: bool
 
 
 class ChatEncoder:
-    """Encodes chat messages as pieces.
+    """Encodes chat messages as pieces of token ids.
 
-    Raises `ValueError` at construction if the tokenizer has no chat template or is not a fast tokenizer.
+    Args:
+        tokenizer: a fast tokenizer with a chat template.
+        thinking: whether thinking is enabled, for chat templates with such a switch.
+
+    Raises `ValueError` if the tokenizer has no chat template or is not a fast tokenizer.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, thinking: bool = False) -> None:
@@ -76,7 +85,11 @@ class ChatEncoder:
         return [Piece(tuple(self._special(part)), plain=False) for part in (*parts, text)]
 
     def texts(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[int, ...]]:
-        """The token ids of untrusted texts (the first `limit + 1` of each, or all), without special tokens."""
+        """Encode untrusted texts without special tokens.
+
+        limit: only the first `limit + 1` token ids of each text are returned, so that a longer text can be recognised;
+            None: all.
+        """
         return [tuple(ids) for ids in encode_first(self._plain, [encodable(text) for text in texts], limit)]
 
     def _render(self, messages: Sequence[Message], system: str | None = None) -> str:
@@ -98,12 +111,12 @@ class ChatEncoder:
 
 
 def join(pieces: Sequence[Piece]) -> list[int]:
-    """The token ids of the prompt."""
+    """The token ids of all pieces in one list."""
     return [token for piece in pieces for token in piece.ids]
 
 
 def show(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> str:
-    """The prompt as text, with untrusted text between ⟦ and ⟧."""
+    """The prompt of these pieces as text, with untrusted text between ⟦ and ⟧."""
     parts = []
     for piece in pieces:
         text = str(tokenizer.decode(list(piece.ids)))

@@ -1,5 +1,8 @@
-"""Reranking with a sentence-transformers cross-encoder: one logit per pair of query and passage (Nogueira and Cho 2019,
-arXiv 1901.04085). The library (extra `baselines`) builds, truncates and batches the pairs."""
+"""Reranks with a sentence-transformers cross-encoder (Nogueira and Cho 2019, arXiv 1901.04085).
+
+The model gives one logit per pair of query and passage. The library (extra `baselines`) builds, truncates and batches
+the pairs.
+"""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -36,14 +39,17 @@ _NO_LIMIT = 10**6  # tokens; a tokenizer without a limit reports 10**30, which i
 
 @settings
 class CrossEncoderReranker:
-    """A cross-encoder with one output. Scores are its logits, because a sigmoid would tie extreme scores."""
+    """The settings of a cross-encoder with one output.
+
+    Scores are its logits, because a sigmoid would round extreme scores to equal values.
+    """
 
     model: BackboneSettings = field(default_factory=lambda: BackboneSettings(MODEL))  # opened by sentence-transformers
     max_length: Annotated[int, Ge(1)] | None = None  # tokens of a pair; None: the model's limit
     batch_size: Annotated[int, Ge(1)] = 32  # pairs of a list per forward pass
 
     def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
-        """See `RerankerSettings.identity`. It does not depend on the experiment's model."""
+        """See `RerankerSettings.identity`. It does not depend on `backbone`, the experiment's model."""
         return {"settings": replace(self, model=BackboneSettings(), batch_size=1), "model": model_identity(self.model)}
 
     def check_model(self, backbone: BackboneSettings) -> None:
@@ -53,12 +59,14 @@ class CrossEncoderReranker:
             _check_files(self.model, self.model.folder())
 
     def load(self, backbone: BackboneSettings) -> "LoadedCrossEncoder":
-        """See `RerankerSettings.load`. Raises `ValueError` if the model has more than one output, and `ImportError` if
-        sentence-transformers is not installed."""
+        """See `RerankerSettings.load`.
+
+        Raises `MissingExtraError` if sentence-transformers is not installed, and the errors of `open_cross_encoder`.
+        """
         return LoadedCrossEncoder(open_cross_encoder(self.model, self.max_length), self)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The pair of the first passage. Each passage has a separate pair."""
+        """The tokens of the query and the first passage, as text. The model reads each passage in a separate pair."""
         if not len(item):
             return "(no prompt: the list has no passages)"
         tokenizer: Any = load_tokenizer(self.model)
@@ -72,7 +80,12 @@ class CrossEncoderReranker:
 
 
 class LoadedCrossEncoder:
-    """A cross-encoder with its model in memory. Reranks candidate lists; see `CrossEncoderReranker`."""
+    """A cross-encoder in memory, which reranks candidate lists.
+
+    Args:
+        encoder: the model, see `open_cross_encoder`.
+        settings: its settings.
+    """
 
     def __init__(self, encoder: "CrossEncoder", settings: CrossEncoderReranker) -> None:
         self.encoder = encoder
@@ -86,7 +99,10 @@ class LoadedCrossEncoder:
         return torch.device(self.encoder.device)
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`."""
+        """See `ListReranker.rerank`.
+
+        The facts count truncated passages and queries; they are empty if the tokenizer is not a fast one.
+        """
         rankings, counts = [], CutCounts()
         for item in lists:
             pairs = [_pair(item, position) for position in range(len(item))]
@@ -126,14 +142,15 @@ class LoadedCrossEncoder:
 def open_cross_encoder(settings: BackboneSettings, max_length: int | None = None) -> "CrossEncoder":
     """Open a cross-encoder that treats special tokens in texts as plain text.
 
-    The library only opens folders, so a model with random weights is first written to a temporary folder.
+    The library opens only folders, so a model with random weights is first written to a temporary folder.
 
     Args:
         settings: the model.
         max_length: the token limit of a pair; None: the model's limit.
 
     Raises:
-        ModelError: if weights are missing (for instance those of the classification head), the model has more than one
+        MissingExtraError: sentence-transformers is not installed.
+        ModelError: weights are missing (for instance those of the classification head), the model has more than one
             output, or it cannot be opened without running its code.
     """
     require_extra("baselines", "cross_encoder")

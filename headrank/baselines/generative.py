@@ -1,8 +1,8 @@
 """Listwise reranking by generation (RankGPT, Sun et al. 2023, arXiv 2304.09542).
 
-A language model writes the permutation of each window of passages; windows slide from the back of the list to its top.
+A language model writes the permutation of a window of passages. Windows slide from the back of the list to its top.
 Unlike HeadRank it needs a prompt per window and generated tokens, and replies may not be permutations. Malformed
-replies are repaired by the published rule and counted.
+replies are repaired by the published rule and counted (`headrank.baselines.replies`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from headrank.settings import Ge, one_of, settings, wrong
 
 @settings
 class Generative:
-    """RankGPT's listwise reranker with any chat model; the defaults are the published ones."""
+    """The settings of RankGPT's listwise reranker with any chat model; the defaults are the published ones."""
 
     model: BackboneSettings | None = None  # None: the experiment's model
     window: Annotated[int, Ge(2)] = 20  # passages per window
@@ -42,7 +42,7 @@ class Generative:
             raise wrong("step", self.step, f"at most the window, {self.window}: a larger step skips passages")
 
     def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
-        """See `RerankerSettings.identity`. The batch size does not change results."""
+        """See `RerankerSettings.identity`. The batch size is left out, because it does not change results."""
         return {"settings": replace(self, model=None, batch_size=1), "model": model_identity(self.model or backbone)}
 
     def check_model(self, backbone: BackboneSettings) -> None:
@@ -54,7 +54,10 @@ class Generative:
         return GenerativeReranker(load_generator(self.model or backbone, self.backend), self)
 
     def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
-        """Raise `ValueError` for a list whose first window does not fit into the context. No weights are read."""
+        """Raise `ValueError` if the prompt of a list's first window does not fit into the model's context.
+
+        No weights are read.
+        """
         model = self.model or backbone
         prompts = self.prompts(load_tokenizer(model), context_tokens(model))
         for item in lists:
@@ -62,7 +65,10 @@ class Generative:
                 prompts.build(item, window)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first window, at the back of the list. Later prompts depend on the replies."""
+        """The prompt of the first window, at the back of the list, as text. Later prompts depend on the replies.
+
+        A list with fewer than two passages needs no prompt; the text then says so.
+        """
         model = self.model or backbone
         tokenizer = load_tokenizer(model)
         window = SlidingWindows(len(item), window=self.window, step=self.step).current
@@ -71,7 +77,12 @@ class Generative:
         return show(tokenizer, self.prompts(tokenizer, context_tokens(model)).build(item, window).pieces)
 
     def prompts(self, tokenizer: Any, max_tokens: int | None) -> ListwisePrompts:
-        """The prompt builder for this tokenizer and a context of `max_tokens` tokens (None: unknown)."""
+        """Create the builder of window prompts.
+
+        Args:
+            tokenizer: the model's tokenizer.
+            max_tokens: the model's context length; None: unknown.
+        """
         return ListwisePrompts(
             tokenizer,
             cut=self.passage_cut,
@@ -83,7 +94,14 @@ class Generative:
 
 
 class GenerativeReranker:
-    """A loaded `Generative` reranker. Scores are reciprocal ranks, as in RankLLM; only their order is meaningful."""
+    """A loaded generative model that reranks candidate lists.
+
+    Scores are reciprocal ranks, as in RankLLM; only their order is meaningful.
+
+    Args:
+        generator: generates the replies.
+        settings: the settings of the reranker.
+    """
 
     def __init__(self, generator: Generator, settings: Generative) -> None:
         self.generator = generator
@@ -96,8 +114,11 @@ class GenerativeReranker:
         return self.generator.device
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError`, before anything is generated, if a first window does not fit
-        into the model's context."""
+        """See `ListReranker.rerank`.
+
+        Raises `ValueError`, before anything is generated, if the prompt of a list's first window does not fit into the
+        model's context.
+        """
         s = self.settings
         plans = [SlidingWindows(len(item), window=s.window, step=s.step) for item in lists]
         for item, plan in zip(lists, plans, strict=True):

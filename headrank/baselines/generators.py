@@ -1,4 +1,4 @@
-"""Greedy decoding of batches of prompts, with transformers or vLLM."""
+"""Greedy generation for batches of prompts, with transformers or vLLM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Reply:
 
 @runtime_checkable
 class Generator(Protocol):
-    """A loaded generative model."""
+    """The interface of a loaded generative model."""
 
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int | None  # of prompt and reply together; None: unknown
@@ -34,24 +34,36 @@ class Generator(Protocol):
     schedules: bool  # whether it batches prompts itself; then `complete` should get all prompts at once
 
     def complete(self, prompts: Sequence[Sequence[int]], max_new_tokens: Sequence[int]) -> list[Reply]:
-        """Generate the greedy continuation of each prompt.
+        """Generate a greedy continuation of each prompt.
 
         Args:
             prompts: token ids of each prompt.
             max_new_tokens: the token limit of each reply.
+
+        Returns:
+            One reply per prompt.
         """
         ...
 
 
 def load_generator(settings: BackboneSettings, backend: str) -> Generator:
-    """Load a model with one of `BACKENDS`. Raises `ImportError` if vLLM is requested but not installed."""
+    """Load a model for generation.
+
+    Args:
+        settings: the model.
+        backend: one of `BACKENDS`.
+
+    Raises:
+        MissingExtraError: the backend is vLLM, which is not installed.
+        ValueError: the model cannot be used, or vLLM is asked for random weights.
+    """
     if backend == "vllm":
         return VllmGenerator(settings)
     return TransformersGenerator(load_language_model(settings))
 
 
 class TransformersGenerator:
-    """Generation with transformers, prompts left-padded.
+    """Generates with transformers, on left-padded prompts.
 
     The checkpoint's sampling settings and penalties are ignored: a repetition penalty would change the generated
     identifiers.
@@ -92,9 +104,9 @@ class TransformersGenerator:
 
 
 class VllmGenerator:
-    """Generation with vLLM's offline engine, which schedules prompts itself.
+    """Generates with vLLM's offline engine, which forms batches itself.
 
-    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which vLLM cannot make.
+    Raises `MissingExtraError` if vLLM is not installed, and `ValueError` for random weights, which vLLM cannot create.
     """
 
     schedules = True

@@ -57,9 +57,12 @@ def load_language_model(settings: BackboneSettings) -> LanguageModel:
 
 
 def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
-    """Check everything that `load_language_model` needs, without reading weights, and return config and tokenizer.
+    """Check that a model can be loaded by `load_language_model`, without reading weights.
 
-    It raises the errors of `load_language_model`.
+    Returns:
+        The configuration and the tokenizer.
+
+    Raises the errors of `load_language_model`.
     """
     check_device(settings.device)
     check_kernel(settings.kernel)
@@ -77,5 +80,8 @@ def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, 
 
 
 def context_tokens(settings: BackboneSettings) -> int | None:
-    """`LanguageModel.max_tokens` of a model, from its configuration. No weights are read."""
+    """The context length of a model in tokens, from its configuration; None if that does not specify it.
+
+    No weights are read.
+    """
     return context_limit(load_config(settings).get_text_config(decoder=True))

@@ -31,12 +31,13 @@ CUTS = ("words", "tokens")
 
 @dataclass(frozen=True, slots=True)
 class WindowPrompt:
-    """The prompt of a window.
+    """The prompt of one window of passages.
 
-    pieces: its tokens.
-    limit: the passage limit in words or tokens; lower than the setting if the prompt would exceed the model's context.
+    pieces: the tokens of the prompt.
+    limit: the passage limit that was used, in words or tokens; None: no limit. It is lower than the setting if the
+        prompt would otherwise exceed the model's context.
     max_new_tokens: the token limit of the reply.
-    cut: the first-stage positions of the truncated candidates.
+    cut: the first-stage positions (from 0) of the truncated candidates.
     """
 
     pieces: tuple[Piece, ...]
@@ -53,13 +54,14 @@ class WindowPrompt:
 class ListwisePrompts:
     """Builds the prompts of windows.
 
-    tokenizer: the tokenizer with its chat template.
-    cut: the unit of `limit`, `words` (as RankGPT) or `tokens`.
-    limit: passages are truncated to this length; None: no limit.
-    max_tokens: the model's context length; None: unknown. If prompt and reply exceed it, the limit is lowered for all
-        passages of the window, as in RankGPT, to the largest that fits.
-    max_new_tokens: the token limit of a reply; None: the length of a complete answer plus 64 (ours).
-    thinking: whether thinking is enabled, for chat templates with such a switch.
+    Args:
+        tokenizer: the tokenizer with its chat template.
+        cut: the unit of `limit`, `words` (as RankGPT) or `tokens`.
+        limit: passages are truncated to this length; None: no limit.
+        max_tokens: the model's context length in tokens; None: unknown. If prompt and reply exceed it, the limit is
+            lowered for all passages of the window, as in RankGPT, to the largest that fits.
+        max_new_tokens: the token limit of a reply; None: the length of a complete answer plus 64 (ours).
+        thinking: whether thinking is enabled, for chat templates with such a switch.
     """
 
     def __init__(
@@ -86,10 +88,10 @@ class ListwisePrompts:
 
         Args:
             item: the candidate list.
-            window: the first-stage positions of the candidates, in prompt order.
+            window: the first-stage positions (from 0) of the candidates, in prompt order.
 
         Raises:
-            ValueError: if the prompt exceeds the model's context even with one word or token per passage.
+            ValueError: the prompt exceeds the model's context even with one word or token per passage.
         """
         new = self.max_new_tokens(len(window))
         room = None if self.max_tokens is None else self.max_tokens - new

@@ -1,7 +1,8 @@
-"""The interface of a reranker without attention heads, so that it can take part in an experiment.
+"""The interface of a reranker that does not read attention heads, so that it can take part in an experiment.
 
 Its settings are plain data, made by `conf/baselines/*.yaml` or by a user's code. They name a model or use that of the
-experiment. The pipeline computes a key of the settings, loads the reranker once, and reranks every benchmark's lists.
+experiment. The pipeline computes artifact keys from the settings, loads the reranker once, and reranks the lists of
+every benchmark.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,12 @@ from headrank.ranking import CandidateList, ContextScores, Ranking
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """The output for candidate lists.
+    """The output of a reranker for several candidate lists.
 
     rankings: one ranking per list, in the order of the lists.
-    contexts: per list, the passages in context order, without scores if the reranker only ranks; empty for a reranker
-        that scores each passage separately.
-    facts: deterministic counts, such as the number of `tokens` read.
+    contexts: for each list, the passages in context order; their scores are None if the reranker only ranks. Empty for
+        a reranker that scores each passage separately.
+    facts: deterministic counts by name, such as `tokens`, the number of tokens read.
     replies: counts of generated replies by kind (`headrank.baselines.replies.reply_counts`); empty if the reranker does
         not generate.
     """
@@ -34,11 +35,11 @@ class Reranked:
 
 @runtime_checkable
 class ListReranker(Protocol):
-    """A loaded reranker."""
+    """The interface of a loaded reranker."""
 
     @property
     def device(self) -> torch.device:
-        """The device of its model."""
+        """The device of the reranker's model."""
         ...
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
@@ -53,19 +54,24 @@ class ListReranker(Protocol):
 
 @runtime_checkable
 class RerankerSettings(Protocol):
-    """The settings of a reranker without heads. `backbone` is the experiment's model, used if the settings name none.
+    """The interface of the settings of a reranker that does not read heads.
+
+    The argument `backbone` of the methods is the experiment's model. It is used if the settings name no model.
 
     Two optional methods run before any model is loaded, and read no weights. `check_model(backbone)` raises
-    `ModelError` for a model that the reranker cannot use. `check(backbone, lists)`, called with the lists of each
-    benchmark, raises `ValueError` for a list that the reranker cannot read.
+    `ModelError` for a model that the reranker cannot use. `check(backbone, lists)` is called with the lists of each
+    benchmark and raises `ValueError` for a list that the reranker cannot read.
     """
 
     def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
-        """Everything that its rankings depend on, as plain values and dataclasses: part of the key of its runs."""
+        """Everything that the rankings depend on, as plain values and dataclasses.
+
+        It is part of the artifact keys of the reranker's runs.
+        """
         ...
 
     def load(self, backbone: BackboneSettings) -> ListReranker:
-        """Load the reranker."""
+        """Load the model and return the reranker."""
         ...
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:

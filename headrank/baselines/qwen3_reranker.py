@@ -34,7 +34,7 @@ MODEL = "Qwen/Qwen3-Reranker-0.6B"
 
 @settings
 class Qwen3Reranker:
-    """Qwen3-Reranker in one of its sizes; the defaults are the model card's."""
+    """The settings of a Qwen3-Reranker of any size; the defaults are the model card's."""
 
     # None: the experiment's model
     model: BackboneSettings | None = field(default_factory=lambda: BackboneSettings(MODEL))
@@ -55,13 +55,13 @@ class Qwen3Reranker:
         return YesNoReranker(load_language_model(self.model or backbone), self)
 
     def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
-        """Raise `ValueError` for a query that leaves no room for a passage. No weights are read."""
+        """Raise `ValueError` if a query is so long that its prompt has no room for a passage. No weights are read."""
         prompts = self._prompts(backbone, load_tokenizer(self.model or backbone))
         for item in lists:
             prompts.room(item)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first passage. Each passage has a separate prompt."""
+        """The prompt of the first passage as text. The model reads each passage in a separate prompt."""
         if not len(item):
             return "(no prompt: the list has no passages)"
         tokenizer = load_tokenizer(self.model or backbone)
@@ -73,7 +73,13 @@ class Qwen3Reranker:
 
 
 class PairPrompts:
-    """Builds the prompt of a query and a passage: the model card's frame with special tokens around plain text."""
+    """Builds the prompt of a query and a passage: the model card's frame with special tokens around plain text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        instruction: the task in the prompt.
+        max_length: the token limit of a prompt. Only passages are truncated.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, instruction: str, max_length: int) -> None:
         self._plain = plain_text_tokenizer(tokenizer)  # pyright: ignore[reportArgumentType]
@@ -85,9 +91,9 @@ class PairPrompts:
         self.max_length = max_length
 
     def room(self, item: CandidateList) -> int:
-        """The maximum number of tokens of a passage: `max_length` minus the rest of the list's prompt.
+        """The maximum number of tokens of a passage: `max_length` minus the other tokens of the list's prompts.
 
-        Raises `ValueError` if no token is left, because queries are never truncated.
+        Raises `ValueError` if it would be 0, because queries are never truncated.
         """
         used = len(self._prefix.ids) + len(self._suffix.ids) + len(self._body(item))
         if used >= self.max_length:
@@ -98,14 +104,14 @@ class PairPrompts:
         return self.max_length - used
 
     def build(self, item: CandidateList) -> list[tuple[Piece, ...]]:
-        """The prompts of a list's passages, in first-stage order."""
+        """The prompts of a list's passages, in first-stage order. Raises the error of `room`."""
         room, body = self.room(item), self._body(item)
         return [
             (self._prefix, Piece((*body, *ids[:room]), plain=True), self._suffix) for ids in self._passages(item, room)
         ]
 
     def cut_passages(self, item: CandidateList) -> int:
-        """The number of truncated passages of a list."""
+        """The number of passages of a list that are truncated in its prompts."""
         room = self.room(item)
         return sum(len(ids) > room for ids in self._passages(item, room))
 
@@ -119,7 +125,14 @@ class PairPrompts:
 
 
 class YesNoReranker:
-    """A loaded `Qwen3Reranker`. Prompts are left-padded and batched."""
+    """A Qwen3-Reranker in memory, which reranks candidate lists. Prompts are left-padded and batched.
+
+    Args:
+        loaded: the language model.
+        settings: the settings of the reranker.
+
+    Raises `ValueError` if `yes` or `no` is not a single token of the model.
+    """
 
     def __init__(self, loaded: LanguageModel, settings: Qwen3Reranker) -> None:
         self.model, self.device = loaded.model, loaded.device
@@ -131,8 +144,10 @@ class YesNoReranker:
         self._yes, self._no = (_single_token(loaded.tokenizer, word) for word in ("yes", "no"))
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """See `ListReranker.rerank`. Raises `ValueError`, before anything is scored, if a query leaves no room for a
-        passage."""
+        """See `ListReranker.rerank`.
+
+        Raises `ValueError`, before anything is scored, if a query is so long that its prompt has no room for a passage.
+        """
         for item in lists:
             self.prompts.room(item)
         rankings, tokens, cuts = [], 0, CutCounts()
@@ -146,7 +161,7 @@ class YesNoReranker:
         return Reranked(tuple(rankings), facts={"tokens": tokens, **cuts.facts})
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
-        """The probability of yes against no for each prompt (token ids)."""
+        """The probability of `yes` against `no` as the next token of each prompt, in [0, 1]. Prompts are token ids."""
         scores = [0.0] * len(prompts)
         longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for start in range(0, len(prompts), self.settings.batch_size):
@@ -174,7 +189,7 @@ class YesNoReranker:
 
 
 def probability(margin: float) -> float:
-    """The probability of yes, from the difference of the logits of yes and no.
+    """The probability of `yes` against `no`: the sigmoid of `margin`, the logit of `yes` minus the logit of `no`.
 
     It is computed in double precision, because in single precision all margins above 17 would be tied at 1.
     """

@@ -1,9 +1,9 @@
 """Parses permutations from generated replies, repairs them, and counts malformed replies by kind.
 
-Parsing and repair follow RankGPT (Sun et al. 2023, arXiv 2304.09542, `receive_permutation` of its code): every run of
-digits is an identifier; repeated and foreign identifiers are dropped, missing ones are appended in their previous
-order. As in RankLLM (Pradeep et al., `_clean_response`), text before `</think>` is ignored, and digits of any script
-and form count as digits.
+Parsing and repair follow RankGPT (Sun et al. 2023, arXiv 2304.09542, `receive_permutation` of its code). Every run of
+digits is an identifier, the number of a passage in the window from 1. Repeated identifiers and those of no passage
+(foreign) are dropped; missing ones are appended in their previous order. As in RankLLM (Pradeep et al.,
+`_clean_response`), text before `</think>` is ignored, and digits of any script and form count as digits.
 """
 
 import re
@@ -52,8 +52,11 @@ def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation
         size: the number of passages in the window.
         cut: whether the reply ended at the token limit.
 
+    Returns:
+        The permutation, with the faults of the reply.
+
     Raises:
-        ValueError: if `size` is below 1.
+        ValueError: `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"a window of {size} passages; expected at least 1")
@@ -74,10 +77,12 @@ def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation
 
 
 def reply_counts(permutations: Iterable[Permutation]) -> dict[str, int]:
-    """Count the replies of each kind in `KINDS`. A malformed reply can be of several kinds.
+    """Count replies by kind.
 
-    `well_formed` divided by `windows` is the formatting success rate. `ok` counts well-formed replies that are also
-    `bare`, like "ok" in RankLLM's response analysis.
+    Returns:
+        Kind (of `KINDS`) -> number of replies. `windows` counts all, and a malformed reply can be of several kinds.
+        `well_formed` divided by `windows` is the formatting success rate. `ok` counts well-formed replies without other
+        text, like "ok" in RankLLM's response analysis.
     """
     counts: dict[str, int] = dict.fromkeys(KINDS, 0)
     for permutation in permutations:

@@ -1,20 +1,25 @@
 """Sliding windows from the back of a list to its top (RankGPT, arXiv 2304.09542, section 3.2).
 
-Each window is permuted in place, so its best passages move into the next window. RankGPT's code stops before a last
-window that does not fit, and does not read a list shorter than a window. Here, as in RankLLM, the last window starts at
-the top and can be shorter.
+Each window is permuted in place, so its best passages are also in the next window. RankGPT's code skips the last window
+if it does not fit, and does not read a list shorter than a window. Here, as in RankLLM, the last window starts at the
+top of the list and can be shorter.
 """
 
 from collections.abc import Sequence
 
 
 class SlidingWindows:
-    """The order of a list of `size` candidates while its windows are permuted.
+    """The order of a list's candidates while its windows are permuted.
 
         windows = SlidingWindows(100, window=20, step=10)
         while current := windows.current:
             windows.permute(...)  # a permutation of the candidates in `current`
         windows.order
+
+    Args:
+        size: the number of candidates.
+        window: the number of candidates in a window.
+        step: the number of positions by which the window moves.
 
     Raises `ValueError` unless window >= 2 and 1 <= step <= window.
     """
@@ -27,7 +32,7 @@ class SlidingWindows:
 
     @property
     def current(self) -> tuple[int, ...]:
-        """The candidates of the next window, in their present order; empty when done."""
+        """The candidates (first-stage positions) of the next window, in their present order; empty when done."""
         inside = self.order[self._start : self._end]
         return tuple(inside) if len(inside) > 1 else ()  # a single passage has one order
 

@@ -1,4 +1,4 @@
-"""Head selection: finds the attention heads that measure relevance."""
+"""Head selection: finds the attention heads whose attention to passages reflects relevance."""
 
 from headrank.heads.compatibility import check_model, check_shape
 from headrank.heads.criteria import (

@@ -1,4 +1,7 @@
-"""Checks that a heads file belongs to a model. Heads are (layer, head) indices that another model does not share."""
+"""Checks that a heads file belongs to a model.
+
+Heads are (layer, head) indices. In another model the same indices are other heads.
+"""
 
 import warnings
 from dataclasses import replace
@@ -10,7 +13,10 @@ from headrank.model import BackboneSettings, describe_model
 
 
 def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str) -> None:
-    """Raise `ModelError` if the heads were selected in a model with another number of layers or heads."""
+    """Raise `ModelError` if the heads were selected in a model with another number of layers or of heads per layer.
+
+    name: the model that will use the heads, for the message.
+    """
     expected = (int(file.model["layers"]), int(file.model["heads_per_layer"]))
     if expected != (layers, heads_per_layer):
         raise ModelError(
@@ -20,17 +26,24 @@ def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str
 
 
 def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder: bool = False) -> HeadsFile:
-    """Raise `ModelError` if the heads do not fit the model's shape; warn if they were selected in another model.
+    """Check that a heads file fits a model.
 
-    Returns the file. It has no probability in another model, whose scores have another unit.
-
-    Models are compared by the fingerprint of their weights if the file has one, because one model may have several
-    paths; otherwise by id and revision.
+    The number of layers and heads must be equal. Then the models are compared by the fingerprint of their weights if
+    both have one, because one model may have several paths; otherwise by id and revision. If they differ, a warning is
+    issued.
 
     Args:
         file: the heads file.
         settings: the model that will use the heads.
-        in_model_folder: whether the file is in the model's folder; then only the shape is checked.
+        in_model_folder: whether the file is in the model's own folder; then only the numbers of layers and heads are
+            checked.
+
+    Returns:
+        The heads file. If the models differ, its `probability` is None, because scores have another unit in another
+        model.
+
+    Raises:
+        ModelError: the numbers of layers or heads differ.
     """
     model = describe_model(settings, file.depth, weights=False)
     check_shape(file, layers=model["layers"], heads_per_layer=model["heads_per_layer"], name=settings.model)

@@ -1,7 +1,8 @@
-"""Criteria that score heads on labelled lists. All share one interface, so every baseline is a configuration.
+"""Criteria that score attention heads on labelled lists. All have the interface `Criterion`.
 
-A criterion takes the head table and the settings of the scorer that will use the heads, and returns one number per
-head; higher is better. `count` is the number of heads in the original paper; None: all heads that score above -inf.
+A criterion takes the head table (`headrank.heads.table`) and the calibration of the scorer that will use the heads. It
+returns one number per head; higher is better, and -inf excludes a head. Its `count` is the number of heads to select,
+by default that of the original paper; None selects every head that is not excluded.
 """
 
 import random
@@ -23,7 +24,7 @@ from headrank.settings import Ge, Gt, Listed, settings, wrong
 
 @runtime_checkable
 class Criterion(Protocol):
-    """The interface of a head criterion."""
+    """The interface of a head criterion, which scores the heads of a table."""
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool]  # False: heads are selected from the model's shape alone
@@ -31,11 +32,19 @@ class Criterion(Protocol):
 
     @property
     def count(self) -> int | None:
-        """The number of heads in the original paper; None: all heads that are not excluded."""
+        """The number of heads to select, by default that of the original paper; None: all that are not excluded."""
         ...
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads of the table: [heads], higher is better, -inf excludes a head."""
+        """Score the heads.
+
+        Args:
+            table: the head scores on labelled lists.
+            settings: the calibration of the scorer that will use the heads.
+
+        Returns:
+            [heads], in the order of `table.heads`; higher is better, -inf excludes a head.
+        """
         ...
 
 
@@ -43,9 +52,10 @@ class Criterion(Protocol):
 class EntropyRegularized:
     """Discriminability minus a penalty for entropy and, optionally, for depth.
 
-    The score of head h in layer l of L layers is disc_h - weight * H_h - depth_price * l / L: disc_h is its mean
-    `discriminability`, H_h the mean `entropy` of its scores, both over the lists. The paper names the first two terms;
-    the formula is ours. A positive `depth_price` selects heads in fewer layers at some cost in discriminability.
+    The score of head h in layer l (from 0) is disc_h - weight * H_h - depth_price * l / L. disc_h is its mean
+    `discriminability` and H_h the mean `entropy` of its scores, both over the lists; L is the number of layers in the
+    table. The paper (arXiv 2604.17237) names the first two terms; the formula is ours. A positive `depth_price` selects
+    heads in fewer layers at some cost in discriminability.
     """
 
     name: ClassVar[str] = "entropy_regularized"
@@ -56,7 +66,7 @@ class EntropyRegularized:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], higher is better."""
+        """Score the heads by the formula of the class: [heads], higher is better."""
         layers = torch.tensor([head.layer for head in table.heads]).float()
         price = self.depth_price * layers / (layers.max() + 1)
         return mean_discriminability(table, settings) - self.weight * mean_entropy(table) - price
@@ -64,12 +74,15 @@ class EntropyRegularized:
 
 @settings
 class Contrastive:
-    """CoRe (arXiv 2510.02219): mean of exp(s+/t) / (exp(s+/t) + sum exp(s-/t)) over lists, context orders and relevant
-    passages, with uncalibrated attention.
+    """CoRe's criterion (arXiv 2510.02219): the softmax weight of relevant against irrelevant passages.
+
+    A relevant passage has the value exp(s+/t) / (exp(s+/t) + sum exp(s-/t)): s+ is a head's uncalibrated attention mass
+    on it, the sum runs over the masses s- on irrelevant passages, and t is `temperature`. The score of a head is the
+    mean over lists, context orders and relevant passages.
 
     CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at or above the relevance
-    threshold is contrasted with all passages below it. Spans are whole passages; CoRe's own spans end one token early
-    on Mistral. CoRe's temperature is 0.1 for Llama and Phi, and 0.001 for every other model.
+    threshold is contrasted with all passages below it. A passage's mass covers all its tokens; CoRe's own spans end one
+    token early on Mistral. CoRe's temperature is 0.1 for Llama and Phi, and 0.001 for every other model.
     """
 
     name: ClassVar[str] = "contrastive"
@@ -79,7 +92,10 @@ class Contrastive:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Mean over lists with relevant and irrelevant passages. The softmax is applied before the means."""
+        """Score the heads by the formula of the class: [heads]. The softmax is applied before the means.
+
+        Lists without a relevant or without an irrelevant passage are left out. Raises `ValueError` if no list is left.
+        """
         values = []
         for item, relevant in _with_both(table):
             logits = item.context_scores.float() / self.temperature
@@ -91,7 +107,10 @@ class Contrastive:
 
 @settings
 class QueryFocused:
-    """QRHead's paper (arXiv 2506.09944): mean attention mass on the relevant passages, null-calibrated and filtered."""
+    """The criterion of QRHead's paper (arXiv 2506.09944): the mean attention mass of a head on relevant passages.
+
+    The null query's mass is subtracted, and ICR's token filter is applied.
+    """
 
     name: ClassVar[str] = "query_focused"
     needs_labels: ClassVar[bool] = True
@@ -99,7 +118,10 @@ class QueryFocused:
     count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Mean over lists with a relevant passage. Raises `ValueError` if no list has one."""
+        """Score the heads: [heads], the mean over relevant passages, then over lists that have one.
+
+        Raises `ValueError` if no list has a relevant passage, or if the table has no token-filtered scores.
+        """
         values = []
         for item in table.lists:
             relevant = item.relevant
@@ -119,7 +141,10 @@ class QueryFocused:
 
 @settings
 class PerHeadNdcg:
-    """QRHead's released script: nDCG@cutoff of each head alone, here with the scorer's calibration."""
+    """The criterion of QRHead's released script: nDCG@cutoff of the ranking by each head alone.
+
+    Here each head is ranked by its scores after the scorer's calibration.
+    """
 
     name: ClassVar[str] = "per_head_ndcg"
     needs_labels: ClassVar[bool] = True
@@ -128,7 +153,7 @@ class PerHeadNdcg:
     count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Mean nDCG over the lists."""
+        """Score the heads: [heads], the mean nDCG@cutoff over the lists."""
         return torch.stack(
             [ndcg(head_calibrated(x.scores, settings), x.grades, self.cutoff) for x in table.lists]
         ).mean(0)
@@ -136,7 +161,7 @@ class PerHeadNdcg:
 
 @settings
 class AllHeads:
-    """ICR (arXiv 2410.02642): every head of every layer."""
+    """Selects every head of every layer, as ICR does (arXiv 2410.02642)."""
 
     name: ClassVar[str] = "all"
     needs_labels: ClassVar[bool] = False
@@ -144,14 +169,16 @@ class AllHeads:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Zero for every head."""
+        """Score every head 0: [heads]."""
         return torch.zeros(len(table.heads))
 
 
 @settings
 class LayerWindow:
-    """Selective-ICR: every head of a window of layers. The choice of the window is ours: the one with the highest mean
-    discriminability of its heads."""
+    """Selects every head of `layers` consecutive layers, as Selective-ICR does.
+
+    The choice of the layers is ours: those whose heads have the highest mean discriminability.
+    """
 
     name: ClassVar[str] = "layer_window"
     needs_labels: ClassVar[bool] = True
@@ -160,7 +187,7 @@ class LayerWindow:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Discriminability for heads inside the best window, -inf outside."""
+        """Score the heads: [heads], discriminability for heads of the chosen layers, -inf for all others."""
         disc = mean_discriminability(table, settings)
         layer = torch.tensor([head.layer for head in table.heads])
         last = int(layer.max()) + 1
@@ -172,7 +199,7 @@ class LayerWindow:
 
 @settings
 class RandomHeads:
-    """Random heads: the control that every criterion must beat."""
+    """Selects random heads: the control that every other criterion must beat."""
 
     name: ClassVar[str] = "random"
     needs_labels: ClassVar[bool] = False
@@ -181,7 +208,7 @@ class RandomHeads:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """The ranks of a random permutation of the heads."""
+        """Score the heads: [heads], a random permutation of 0, 1, 2, ..."""
         ranks = list(range(len(table.heads)))
         random.Random(self.seed).shuffle(ranks)
         return torch.tensor(ranks).float()
@@ -189,7 +216,7 @@ class RandomHeads:
 
 @settings
 class GivenHeads:
-    """A published list of heads, as [layer, head] pairs."""
+    """Selects a given list of heads, [layer, head] pairs from 0, such as a published one."""
 
     name: ClassVar[str] = "given"
     needs_labels: ClassVar[bool] = False
@@ -206,7 +233,10 @@ class GivenHeads:
                 raise wrong("heads", pair, "each head once")
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """0 for the given heads, -inf for all others. Raises `ValueError` for heads that the model does not have."""
+        """Score the heads: [heads], 0 for the given heads, -inf for all others.
+
+        Raises `ValueError` if a given head is not in the table.
+        """
         given = {Head(int(layer), int(head)) for layer, head in self.heads}
         missing = sorted(given - set(table.heads))
         if missing or not given:

@@ -21,7 +21,10 @@ MEASURES = ("discriminability", "entropy", "score")  # per-head measures of a se
 
 @dataclass(frozen=True, slots=True)
 class HeadsFile:
-    """The content of `heads.json`."""
+    """The content of `heads.json`: heads, their origin, and the settings to use them with.
+
+    Raises `ValueError` if a probability map is given for scores that are fused with the first stage.
+    """
 
     model: dict[str, Any]  # id, revision, layers, heads_per_layer, weights (see `describe_model`)
     heads: tuple[Head, ...]
@@ -46,9 +49,15 @@ class HeadsFile:
     def with_settings(
         self, *, scorer: ScorerSettings | None = None, prompt: PromptSettings | None = None
     ) -> "HeadsFile":
-        """The same heads with another scorer or prompt; None keeps the file's.
+        """The same heads with another scorer or prompt.
 
-        The probability is dropped if scores change, because it is that of the old scores. Batch sizes change none.
+        Args:
+            scorer: the new scorer; None keeps the present one.
+            prompt: the new prompt; None keeps the present one.
+
+        Returns:
+            A new heads file. Its `probability` is None if the change affects scores, because the map was fitted on the
+            old scores. A change of batch sizes does not affect scores.
         """
         scorer, prompt = scorer or self.scorer, prompt or self.prompt
         same = (scorer.identity, prompt) == (self.scorer.identity, self.prompt)
@@ -56,7 +65,7 @@ class HeadsFile:
 
     @property
     def depth(self) -> int:
-        """The number of layers to compute: the deepest selected layer + 1."""
+        """The number of layers to compute: the index (from 0) of the deepest head's layer, plus 1."""
         return max(head.layer for head in self.heads) + 1
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +96,7 @@ class HeadsFile:
 
     @classmethod
     def load(cls, path: Path) -> "HeadsFile":
-        """Read and check a file. Raises a `FormatError` that names the file and the fault."""
+        """Read and check a `heads.json`. Raises `FormatError`, which names the file and the fault, if it is invalid."""
         content = read_json(Path(path))
         try:
             entries = content["heads"]
@@ -183,7 +192,11 @@ def heads_file(
     project_version: str,
     probability: ProbabilityCalibration | None = None,
 ) -> HeadsFile:
-    """Make the heads file of a selection, with the measures of the selected heads and of all heads."""
+    """Create the heads file of a selection. All heads have weight 1.
+
+    It holds the measures of the selected heads and a table of the measures of all heads. The other arguments are fields
+    of `HeadsFile`.
+    """
     value = _measures(selection)
     return HeadsFile(
         model=model,
@@ -204,11 +217,16 @@ def heads_file(
 def measures_table(
     selection: Selection, *, layers: int, heads_per_layer: int
 ) -> dict[str, list[list[float | None]]] | None:
-    """The measures of all heads.
+    """The measures of every head of the model: discriminability, entropy and score.
+
+    Args:
+        selection: the selection, with the measures of the heads that were read.
+        layers: the number of layers of the model.
+        heads_per_layer: the number of heads in each layer.
 
     Returns:
-        Measure -> [layers][heads_per_layer] values, None for heads that are not in the table; None if no labelled list
-        was read.
+        Name of the measure -> [layers][heads_per_layer] values. A value is None if the head was not read or its value
+        is infinite. None instead of a dict if no labelled list was read.
     """
     if selection.discriminability is None:
         return None

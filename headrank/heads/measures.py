@@ -1,4 +1,4 @@
-"""Measures of a head on a labelled list: discriminability, entropy and nDCG."""
+"""Measures of attention heads on one labelled list: discriminability, entropy and nDCG."""
 
 from itertools import pairwise
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 
 def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"]) -> Float[Tensor, " heads"]:
-    """Mean over adjacent grade levels of P(s_h(i) > s_h(j)), i of the higher level, j of the lower; a tie counts 0.5.
+    """The probability that a head scores a passage above one of the next lower grade that occurs in the list. Ours.
 
-    Only levels that occur in the list count. Chance is 0.5. Ours.
+    It is the mean over adjacent grades of P(s_h(i) > s_h(j)), with i of the higher and j of the lower grade; a tie
+    counts 0.5. Chance is 0.5.
 
     Args:
         scores: [heads, docs].
@@ -20,7 +21,7 @@ def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " 
         [heads], in [0, 1].
 
     Raises:
-        ValueError: if the list has fewer than two levels.
+        ValueError: the list has fewer than two grades.
     """
     levels = grades.unique().tolist()
     if len(levels) < 2:
@@ -33,9 +34,10 @@ def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " 
 
 
 def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
-    """Normalised entropy -sum p log p / log N of p_i = s_h(i) / sum_k s_h(k). Ours.
+    """The normalised entropy of each head's scores over the passages. Ours.
 
-    A head that attends to no passage has entropy 1, like a uniform head. With a single passage the entropy is 0.
+    It is -sum p_i log p_i / log N for N passages, with p_i = s_h(i) / sum_k s_h(k). A head that attends to no passage
+    has entropy 1, like a uniform head. With a single passage the entropy is 0.
 
     Args:
         scores: [heads, docs], uncalibrated attention mass >= 0.
@@ -54,10 +56,11 @@ def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
 def ndcg(
     scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"], cutoff: int = 10
 ) -> Float[Tensor, " heads"]:
-    """nDCG@cutoff of the list ranked by each head: linear gain, log2 discount, ideal order within the list.
+    """nDCG@cutoff of the list ranked by each head, with linear gain and log2 discount.
 
-    Tied passages share the mean gain of their ranks. Otherwise ties would keep the first-stage order, and a constant
-    head would score like the first stage. This function is for selecting heads; results are scored by ranx.
+    The ideal order contains only the list's passages. Tied passages share the mean gain of their group. Otherwise ties
+    would keep the first-stage order, and a constant head would score like the first stage. This function is for
+    selecting heads; results are scored by ranx.
 
     Args:
         scores: [heads, docs].
@@ -65,7 +68,7 @@ def ndcg(
         cutoff: the number of ranks that count.
 
     Returns:
-        [heads], in [0, 1]; 0 if no passage is relevant.
+        [heads], in [0, 1]; 0 if no grade is above 0.
     """
     gains = grades.clamp(min=0).float()
     size = min(cutoff, len(gains))

@@ -1,8 +1,8 @@
-"""Probabilities of relevance: a map from z to P(relevant), fitted on labelled lists.
+"""Probabilities of relevance: maps a passage score z to P(relevant), fitted on labelled lists.
 
-z orders the passages of a list, but its unit depends on heads, weights, calibration and prompt. The map translates it.
-It holds for lists like those that it was fitted on: other collections have another share of relevant passages, and
-longer lists divide attention among more passages.
+z orders the passages of a list, but its unit depends on heads, weights, calibration and prompt. The map holds for lists
+like those that it was fitted on: other collections have another share of relevant passages, and longer lists divide
+attention among more passages.
 """
 
 import logging
@@ -24,25 +24,29 @@ logger = logging.getLogger(__name__)
 CROSS_FITTED = "cross_fitted"
 HELD_OUT = "held_out"
 PROTOCOLS = (CROSS_FITTED, HELD_OUT)
-"""How z of the fit was obtained: from heads selected on other lists, or from lists held out from alignment."""
+"""How the scores z that a map is fitted on were computed.
+
+`cross_fitted`: each list by heads selected on other lists. `held_out`: lists that alignment did not train on.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityCalibration:
     """P(relevant | z) = 1 / (1 + exp(-(slope asinh(z / scale) + intercept))), with slope >= 0.
 
-    Platt scaling (Platt 1999) of asinh(z / scale), with the median of |z| as the scale; the asinh is ours. It is linear
-    around 0 and logarithmic far from it: the residuals of tiny masses are so large that without it a few passages
-    flatten the slope for all. Isotonic regression needs no form, but was worse on most collections, because labelled
-    lists are few, and gives equal probabilities to different z (measured in experiments/calibration). With slope >= 0
-    probabilities never contradict the ranking.
+    This is Platt scaling (Platt 1999) of asinh(z / scale). The scale is the median of |z| (if that is 0, the mean). The
+    asinh is ours. It is linear around 0 and logarithmic far from it. Without it, the few passages with very large |z|
+    would flatten the slope for all. Isotonic regression assumes no form. It was worse on most collections, because
+    labelled lists are few, and it gives equal probabilities to different z (measured in experiments/calibration). As
+    slope >= 0, probabilities never contradict the ranking.
 
+    slope, intercept, scale: the parameters of the formula.
     thresholds: data set -> the lowest grade that was counted as relevant.
-    lists, passages, relevant: the numbers of lists, passages and relevant passages of the fit.
-    protocol: how z of the fit was obtained, one of `PROTOCOLS`.
+    lists, passages, relevant: the numbers of lists, passages and relevant passages that the map was fitted on.
+    protocol: how the scores of the fit were computed, one of `PROTOCOLS`.
 
     Raises:
-        ValueError: if a value has another type or is out of range.
+        ValueError: a value has a wrong type or is out of range.
     """
 
     slope: float
@@ -71,23 +75,23 @@ class ProbabilityCalibration:
             raise ValueError(f"probability.protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}")
 
     def __call__(self, z: Iterable[float]) -> tuple[float, ...]:
-        """The probabilities of passages with these scores z, each in [0, 1]."""
+        """The probability of relevance, in [0, 1], for each score z."""
         return tuple(_logistic(self.slope * math.asinh(value / self.scale) + self.intercept) for value in z)
 
     @property
     def origin(self) -> str:
-        """What the map rests on, as text: data sets with their thresholds, lists and passages."""
+        """A text that describes the fit: data sets with thresholds, number of lists and passages, and protocol."""
         names = " + ".join(f"{name} (grade {grade} or more)" for name, grade in self.thresholds.items())
         how = "heads selected on other lists" if self.protocol == CROSS_FITTED else "lists held out from alignment"
         return f"{names}: {self.lists} lists, {self.passages} passages, {self.relevant} relevant; {how}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The map as plain values for JSON."""
+        """The fields as plain values for JSON."""
         return {**asdict(self), "thresholds": dict(self.thresholds)}
 
     @classmethod
     def from_dict(cls, content: Any) -> "ProbabilityCalibration":
-        """The inverse of `to_dict`. Raises `ValueError` for missing, unknown or wrong values."""
+        """Create a map from the result of `to_dict`. Raises `ValueError` for missing, unknown or wrong values."""
         names = {field.name for field in fields(cls)}
         if not isinstance(content, dict) or content.keys() != names:
             found = sorted(content) if isinstance(content, dict) else content
@@ -101,15 +105,15 @@ class ProbabilityCalibration:
         """Fit the map on labelled lists.
 
         Args:
-            lists: z and relevance of each list's passages.
-            thresholds: data set -> the lowest grade that counts as relevant.
-            protocol: how z was obtained, one of `PROTOCOLS`.
+            lists: for each list, the scores z of its passages, and whether each is relevant.
+            thresholds: data set -> the lowest grade that counts as relevant; only stored in the result.
+            protocol: how the scores were computed, one of `PROTOCOLS`.
 
         Returns:
-            The map; None unless the lists have relevant and irrelevant passages.
+            The map; None if all passages are relevant or none is.
 
         Raises:
-            ValueError: if a z is not finite.
+            ValueError: a z is not finite.
         """
         z = np.array([value for scores, _ in lists for value in scores], dtype=np.float64)
         relevant = np.array([value for _, labels in lists for value in labels], dtype=bool)
@@ -124,14 +128,17 @@ class ProbabilityCalibration:
 
 
 def fit_platt(x: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of Platt scaling by maximum likelihood, with slope >= 0.
+    """Fit Platt scaling by maximum likelihood, with slope >= 0.
 
-    The targets are Platt's: (n+ + 1) / (n+ + 2) for the n+ relevant passages and 1 / (n- + 2) for the n- others, so the
-    fit is finite if x separates them. Passages count equally.
+    The targets are Platt's: (n+ + 1) / (n+ + 2) for the n+ relevant passages and 1 / (n- + 2) for the n- others. With
+    them the fit is finite even if x separates the two groups. Every passage has the same weight.
 
     Args:
         x: [passages], finite.
-        relevant: [passages], both values occur.
+        relevant: [passages], booleans; both values occur.
+
+    Returns:
+        Slope and intercept.
     """
     from scipy.optimize import minimize  # lazy: the import takes a fraction of a second, and loading needs none
 
@@ -162,29 +169,29 @@ def cross_fitted(
     count: int | None = None,
     seed: int = 0,
 ) -> ProbabilityCalibration | None:
-    """Fit the map from z to P(relevant) for heads of a model without alignment, from the head table alone.
+    """Fit the map from z to P(relevant) from the head table alone, for a model that was not aligned.
 
-    The z of each list is computed with heads that were selected on the other folds (5 folds, or one per list if there
-    are fewer lists), so no list is scored by heads that were chosen on it. One map is fitted on the z of all lists, and
-    used with the heads selected on all of them, as `CalibratedClassifierCV(ensemble=False)` of scikit-learn does. The
-    cost is one selection per fold.
+    The lists are split into folds (5, or one per list if there are fewer lists). The z of each list is computed with
+    heads that were selected on the other folds, so no list is scored by heads that were chosen on it. One map is fitted
+    on the z of all lists. It is used with the heads that are selected on all lists, as scikit-learn's
+    `CalibratedClassifierCV(ensemble=False)` does. The cost is one head selection per fold, without a forward pass.
 
-    Two differences to reranking remain. The table's scores are means over shuffled context orders, a reranker reads one
-    order. Lists of a single grade, such as lists without any relevant candidate, are not in the table, so the map
-    expects slightly too many relevant passages.
+    The fit differs from reranking in two ways. The table's scores are means over shuffled context orders, but a
+    reranker reads one order. Lists of a single grade, such as lists without any relevant candidate, are not in the
+    table, so the map expects slightly too many relevant passages.
 
     Args:
         table: the head table.
-        criterion: the criterion that selects heads. An automatic entropy weight must be replaced by the chosen one.
+        criterion: the criterion that selects heads. An entropy weight `auto` must already be replaced by a number.
         settings: the scorer that uses the heads.
         thresholds: data set -> the lowest grade that counts as relevant; only stored in the result.
         count: the number of heads; None: the criterion's own `count`.
         seed: the seed of the folds.
 
     Returns:
-        The map; None if z is fused with the first stage or token-filtered (the table has no tokens), for a criterion
-        without labels, for fewer than two lists, if a fold lacks the lists that the criterion needs, and unless the
-        lists have relevant and irrelevant passages.
+        The map. None in these cases: z is fused with the first stage or token-filtered (the table has no tokens); the
+        criterion needs no labels; the table has fewer than two lists; the lists outside a fold lack what the criterion
+        needs; all passages are relevant, or none is.
     """
     if settings.fusion_alpha or settings.token_filter or not criterion.needs_labels or len(table.lists) < 2:
         return None

@@ -1,7 +1,7 @@
-"""Selects heads by a criterion, and measures quality against the number of heads and layers.
+"""Selects heads by a criterion, and measures ranking quality against the number of heads and of layers.
 
 Everything is computed from the head table, without a forward pass. Quality is cross-validated: each list is scored by
-heads selected on the other folds, because in-sample quality overstates the gain of more heads. Ours.
+heads that were selected on the other folds, because quality on the same lists overstates the gain of more heads. Ours.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,20 @@ FOLDS = 5
 def head_curves(
     table: HeadTable, criterion: Criterion, settings: CalibrationSettings, *, count: int, depth: int, seed: int = 0
 ) -> dict[str, Any]:
-    """Cross-validated mean nDCG@10 (ideal order within the list) against the number of heads and the number of layers.
+    """Measure cross-validated nDCG@10 against the number of heads and against the number of layers.
 
-    The first curve uses the best 1, 2, 4, ... heads of all layers, the second the best `count` heads of the first 1, 2,
-    3, ... layers. A point is omitted if the criterion leaves too few heads in any fold. Both curves are empty for a
-    criterion without labels, for fewer than two lists, and if a fold lacks the lists that the criterion needs. The
-    token filter is not applied, because the table contains no tokens.
+    nDCG@10 is the mean over lists, with the ideal order within the list. The first curve uses the best 1, 2, 4, ...
+    heads of all layers. The second uses the best `count` heads of the first 1, 2, 3, ... layers. A point is omitted if
+    the criterion leaves too few heads in any fold. Both curves are empty if the criterion needs no labels, if the table
+    has fewer than two lists, and if the lists outside a fold lack what the criterion needs. The token filter is not
+    applied, because the table contains no tokens.
 
     Args:
         table: the head table.
         criterion: the criterion that selects heads.
-        settings: the calibration of the scorer that uses them.
-        count: the number of heads in use.
-        depth: the number of layers in use.
+        settings: the calibration of the scorer that uses the heads.
+        count: the number of heads that the system uses.
+        depth: the number of layers that the system computes.
         seed: the seed of the folds.
 
     Returns:
@@ -91,9 +92,12 @@ def _ranked(table: HeadTable, criterion: Criterion, settings: CalibrationSetting
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The selected heads, best first, and the measures of every head of the table.
+    """The selected heads, and the measures of every head of the table.
 
-    `discriminability` and `entropy` are None if no labelled list was read.
+    heads: the selected heads, best first.
+    table_heads: the heads of the table, in the order of the measures below.
+    score: [heads], the criterion's scores.
+    discriminability, entropy: [heads], means over the lists; None if no labelled list was read.
     """
 
     heads: tuple[Head, ...]
@@ -104,23 +108,27 @@ class Selection:
 
     @property
     def depth(self) -> int:
-        """The number of layers to compute: the deepest selected layer + 1."""
+        """The number of layers to compute: the index (from 0) of the deepest selected layer, plus 1."""
         return max(head.layer for head in self.heads) + 1
 
 
 def select_heads(
     table: HeadTable, criterion: Criterion, settings: CalibrationSettings, *, count: int | None = None
 ) -> Selection:
-    """Select the best heads by a criterion. Ties go to the lower layer, then to the lower head.
+    """Select the heads with the highest scores by a criterion. Ties go to the lower layer, then to the lower head.
 
     Args:
         table: the head table.
-        criterion: the criterion.
+        criterion: scores the heads.
         settings: the calibration of the scorer that will use the heads.
-        count: the number of heads; None: the criterion's own `count`.
+        count: the number of heads; None: the criterion's own `count`. If that is None too, all heads that score above
+            -inf.
+
+    Returns:
+        The selected heads and the measures of all heads.
 
     Raises:
-        ValueError: if the criterion leaves fewer than `count` heads, returns NaN, or needs labelled lists and the table
+        ValueError: the criterion leaves fewer than `count` heads, returns NaN, or needs labelled lists and the table
             has none.
     """
     if criterion.needs_labels and not table.lists:
@@ -155,9 +163,10 @@ def choose_entropy_weight(
     folds: int = 5,
     seed: int = 0,
 ) -> tuple[float, dict[float, float]]:
-    """Choose the entropy weight by cross-validation over queries. Ties go to the smaller weight.
+    """Choose the weight of the entropy penalty (`EntropyRegularized.weight`) by cross-validation over queries.
 
-    The token filter is not applied, because the table contains no tokens.
+    The weight with the highest nDCG@10 is chosen. Ties go to the smaller weight. The token filter is not applied,
+    because the table contains no tokens.
 
     Args:
         table: the head table.
@@ -172,7 +181,7 @@ def choose_entropy_weight(
         The best weight, and weight -> mean nDCG@10 on held-out lists.
 
     Raises:
-        ValueError: if the table has fewer lists than folds.
+        ValueError: the table has fewer lists than folds.
     """
     if len(table.lists) < folds:
         raise ValueError(f"{len(table.lists)} labelled lists for {folds} folds; expected at least one list per fold")

@@ -1,7 +1,7 @@
 """The head table: the scores of every head on every labelled list, the input of all criteria.
 
 Scores are averaged over several shuffled context orders, because in first-stage order a head that measures position
-looks like one that measures relevance. With the table, criteria, calibrations and numbers of heads are compared
+looks like one that measures relevance. Criteria, calibrations and numbers of heads can be compared from one table,
 without another forward pass.
 """
 
@@ -30,15 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LabelledScores:
-    """Head scores of one labelled list, averaged over context orders; passages are in first-stage order.
+    """Head scores of one labelled list; passages are in first-stage order.
 
     query_id: the query.
     grades: [docs].
-    scores: the heads' scores, averaged over context orders.
-    filtered: [heads, docs], each head's null-calibrated scores after ICR's token filter, if requested.
+    scores: the heads' attention masses, averaged over context orders.
+    filtered: [heads, docs], attention masses after subtracting the null query's and after ICR's token filter, averaged
+        over context orders; None if they were not requested.
     relevance_threshold: the lowest grade that the data set counts as relevant.
-    contexts: [orders, heads, docs], the query's scores in each context order, for criteria that are nonlinear in the
-        scores; None: a single order, that of `scores`.
+    contexts: [orders, heads, docs], the query's masses in each context order, for criteria that are nonlinear in the
+        scores; None: there is one order, that of `scores`.
     """
 
     query_id: str
@@ -50,24 +51,36 @@ class LabelledScores:
 
     @property
     def relevant(self) -> Bool[Tensor, " docs"]:
-        """Whether each passage is relevant (binary relevance)."""
+        """A mask [docs] of the passages whose grade reaches the relevance threshold."""
         return self.grades >= self.relevance_threshold
 
     @property
     def context_scores(self) -> Float[Tensor, "orders heads docs"]:
-        """The query's uncalibrated scores in each context order."""
+        """The query's uncalibrated attention masses in each context order: [orders, heads, docs]."""
         return self.scores.query[None] if self.contexts is None else self.contexts
 
 
 @dataclass(frozen=True, slots=True)
 class HeadTable:
-    """The labelled lists and the heads whose scores they hold."""
+    """Scores of heads on labelled lists.
+
+    heads: the heads that were read.
+    lists: the scores of each list for all these heads.
+    """
 
     heads: tuple[Head, ...]
     lists: tuple[LabelledScores, ...]
 
     def folds(self, count: int, seed: int) -> Iterator[tuple["HeadTable", tuple[LabelledScores, ...]]]:
-        """Split the lists into `count` random folds; yields for each the table of the other lists, and its lists."""
+        """Split the lists into random folds for cross-validation.
+
+        Args:
+            count: the number of folds.
+            seed: the seed of the split.
+
+        Yields:
+            For each fold: a table of the lists outside the fold, and the lists of the fold.
+        """
         shuffled = torch.randperm(len(self.lists), generator=torch.Generator().manual_seed(seed)).tolist()
         for fold in range(count):
             held_out = set(shuffled[fold::count])
@@ -92,7 +105,7 @@ class HeadTable:
 
     @classmethod
     def load(cls, path: Path) -> "HeadTable":
-        """Load a table that `save` wrote."""
+        """Read a table from a file that `save` wrote."""
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             query_ids, thresholds = (json.loads(metadata[name]) for name in ("query_ids", "relevance_thresholds"))
@@ -117,7 +130,9 @@ def read_head_table(
     filtered: bool = False,
     on_list: Callable[[], object] | None = None,
 ) -> HeadTable:
-    """Compute the scores of heads on all lists with two grades or more, in one shuffled context order per seed.
+    """Run the model on labelled lists and average the head scores over shuffled context orders.
+
+    Lists of a single grade are left out. Each other list is read in one context order per seed.
 
     Args:
         reader: runs the model.
@@ -127,8 +142,11 @@ def read_head_table(
         filtered: whether to compute token-filtered scores too, for criteria with ICR's token filter.
         on_list: called after each list and order (a progress bar).
 
+    Returns:
+        The table, with lists in the order given.
+
     Raises:
-        ValueError: if `seeds` is empty or no list has two grades.
+        ValueError: `seeds` is empty, or no list has two grades.
     """
     if not seeds:
         raise ValueError("seeds is empty; expected at least one seed of a shuffled context order")
@@ -177,7 +195,11 @@ def read_head_table(
 
 
 def distinct_seeds(prompt: PromptSettings, seeds: Sequence[int]) -> Sequence[int]:
-    """The seeds with different scores. Only the first counts if passages do not attend to each other."""
+    """The seeds whose context orders give different scores.
+
+    If the prompt is in blocks (passages do not attend to each other), the order has no effect and only the first seed
+    is returned. Otherwise all are.
+    """
     return seeds[:1] if prompt.in_blocks else seeds
 
 

@@ -1,1 +1,4 @@
-"""The stages of an experiment: select, align, rerank. Each stage reuses its existing artifacts."""
+"""The stages of an experiment: select heads, align the model, rerank the benchmarks.
+
+Each stage reuses artifacts that already exist with the same key (`headrank.io.artifacts`).
+"""

@@ -1,6 +1,7 @@
-"""Align: trains the selected heads and writes `checkpoint/`, the cut model folder with its heads.
+"""The align stage: trains a model for the selected heads and writes `checkpoint/`, the trained model with its heads.
 
-The work folder `training/` holds the checkpoints that a killed run resumes from, and the training curves, `epochs.csv`.
+The model in `checkpoint/` is cut after the deepest head. The work folder `training/` holds the checkpoints from which a
+killed run resumes, and the epoch log `epochs.csv`.
 """
 
 import json
@@ -35,9 +36,9 @@ EPOCH_LOG = f"{TRAINING}/epochs.csv"
 
 
 def best_validation(folder: Path) -> float:
-    """The best nDCG@10 on held-out queries over the epochs of a run folder's alignment.
+    """The best nDCG@10 on held-out queries, over the epochs of the alignment in a run folder.
 
-    Raises `ValueError` if the epoch log is missing or has no such column.
+    Raises `ValueError` if the epoch log is missing or has no such value.
     """
     path = folder / EPOCH_LOG
     values = [row["val/ndcg@10"] for row in read_epoch_log(path) if "val/ndcg@10" in row]
@@ -49,7 +50,7 @@ def best_validation(folder: Path) -> float:
 
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
-    """The key of the aligned checkpoint."""
+    """The artifact key of `checkpoint/`: a hash of model, heads, labelled lists and alignment settings."""
     # The data's depth decides which queries are used and held out; the deeper lists are what training draws from.
     sources = [data.labelled(experiment.train), training_candidates(experiment, data)]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
@@ -65,15 +66,27 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 
 
 def training_candidates(experiment: Experiment, data: DataLoader) -> LabelledData:
-    """The labelled lists at the depth from which training draws candidates."""
+    """Load the labelled lists from which training draws candidates.
+
+    Each has at least `alignment.draw_depth` candidates per query, as far as the first stage found them.
+    """
     return data.labelled([one.with_min_depth(experiment.alignment.draw_depth) for one in experiment.train])
 
 
 class AlignStage:
     """Runs the align stage of an experiment.
 
-    Create it when the experiment starts: if torchrun or srun launched several processes, they form their process group
-    here, and ranks above 0 wait in `join_alignment`. Raises `ValueError` if the trainer's devices do not exist.
+    Create this object when the experiment starts. If torchrun or srun launched several processes, they form their
+    process group here, and ranks above 0 wait in `join_alignment`.
+
+    Args:
+        experiment: the experiment, with alignment settings.
+        folder: the run folder.
+        data: loads the labelled lists.
+        on_epoch: called after each epoch with all rows of the epoch log. It is not called if this stage starts several
+            training processes itself.
+
+    Raises `MissingExtraError` without the extra `train`, and `ValueError` if the trainer's devices do not exist.
     """
 
     def __init__(
@@ -92,9 +105,10 @@ class AlignStage:
         finish_replacing(folder.path / CHECKPOINT)
 
     def check(self) -> None:
-        """Load the labelled lists at the depth of training and check their number.
+        """Load the labelled lists for training and check their number, before any work.
 
-        Raises `ValueError` if they cannot be split or are fewer than the training processes, and what loading raises.
+        Raises `ConfigError` if the validation queries leave none to train on, or if there are fewer lists than
+        processes, and the errors of loading data.
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
@@ -107,11 +121,18 @@ class AlignStage:
         check_shares(len(training), len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
-        """Align the model, or reuse the checkpoint with the same key.
+        """Align the model, or reuse `checkpoint/` if it has the same key.
 
-        Returns the aligned heads, the settings that load the aligned model, and the model's identity, which is part of
-        the keys of artifacts that are computed with it. Raises `ArtifactError` if a file of the checkpoint or the epoch
-        log was edited or is damaged.
+        Args:
+            heads: the selected heads.
+            system: the main system, whose criterion selects heads again during training.
+
+        Returns:
+            The heads after alignment, the settings that load the aligned model, and the identity of that model, which
+            is part of the keys of artifacts that are computed with it.
+
+        Raises:
+            ArtifactError: the checkpoint or the epoch log was edited or is damaged.
         """
         name = f"{CHECKPOINT}/heads.json"
         key = align_key(self.experiment, heads, self.data)
@@ -139,7 +160,7 @@ class AlignStage:
         return HeadsFile.load(path / "heads.json"), settings, {ALIGNED: key}
 
     def epochs(self) -> list[dict[str, float | int]]:
-        """The rows of the epoch log."""
+        """The rows of the epoch log, see `read_epoch_log`; empty if there is no log."""
         return read_epoch_log(self.folder.path / EPOCH_LOG)
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:
@@ -173,9 +194,11 @@ class AlignStage:
 
 
 def join_alignment(experiment: Experiment) -> None:
-    """What ranks above 0 do under torchrun or srun: join the process group, wait for the job, train.
+    """Take part in alignment as a rank above 0 that torchrun or srun launched.
 
-    Raises `ValueError` if the trainer's devices do not exist or rank 0 has failed.
+    The process joins the process group, waits for the job of rank 0, and trains. Without a job it returns at once.
+
+    Raises `ValueError` if the trainer's devices do not exist, and `RuntimeError` if rank 0 has died.
     """
     from headrank.alignment.training import train
 

@@ -1,4 +1,4 @@
-"""Checks an experiment against the model's configuration, without weights, before any work."""
+"""Checks an experiment against the files of its models before any work, without loading weights."""
 
 from contextlib import nullcontext, suppress
 
@@ -13,11 +13,14 @@ from headrank.stages.select import heads_name
 
 
 def check_model(experiment: Experiment) -> None:
-    """Check the experiment's models, including its rerankers', and the chat templates, layers and heads that it names.
+    """Check that the models of an experiment can be used, and that they have the layers and heads that it names.
 
-    Reads configurations, tokenizers and the headers of weight files. Raises `ConfigError` for a wrong template, layer
-    or head, and `ModelError` for a model that is missing or cannot be used. If the run folder already has its heads, a
-    missing model is ignored: the run may be finished.
+    This covers the models of its rerankers and the chat templates. It reads configurations, tokenizers and the headers
+    of weight files. If the run folder already has `heads.json`, a missing model is ignored, because the run may be
+    finished.
+
+    Raises `ConfigError` for a wrong template, layer or head, and `ModelError` for a model that is missing or cannot be
+    used.
     """
     started = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
     for settings in experiment.rerankers.values():
@@ -53,6 +56,9 @@ def check_model(experiment: Experiment) -> None:
 
 
 def check_chat_templates(experiment: Experiment, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `ConfigError` if the model cannot read a system's chat template as it is meant (see `check_embeddings`)."""
+    """Raise `ConfigError` if the model has no embedding for a token of a system's chat template.
+
+    config: the configuration of the experiment's model; `tokenizer`: its tokenizer.
+    """
     for system in experiment.systems.values():
         check_embeddings(PromptBuilder(tokenizer, system.prompt).chat_template, tokenizer, config)

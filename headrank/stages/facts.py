@@ -1,4 +1,4 @@
-"""The facts table of a run's report: model, heads, data, time."""
+"""The facts table of a run's report (model, heads, data, time), and the same facts as numbers."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,22 @@ def report_facts(
     threads: int,
     notice: str = "",
 ) -> dict[str, str]:
-    """Labels and values of the report's facts table.
+    """The facts table of the report.
+
+    The time per query is the wall time of the whole rerank call: tokenisation, forward passes, scoring.
 
     Args:
-        passes: the rerank stage's facts by system and benchmark.
-        results: the benchmarks' measures.
-        numbers: the output of `run_numbers`.
+        experiment: the experiment.
+        heads: the heads of the main system.
+        passes: (system, benchmark) -> the facts of reranking, see `RerankedBenchmark.facts`.
+        results: the measures of each benchmark.
+        numbers: the result of `run_numbers`.
         seconds: the wall time of each stage so far.
-        notice: shown at the top if it is not empty.
+        threads: the number of CPU threads.
+        notice: a text at the top of the report; if empty, only other notices are shown.
 
-    The time per query is the wall time of the whole call: tokenisation, forward passes, scoring.
+    Returns:
+        Label -> value, as text.
     """
     e = experiment
     system = e.systems[MAIN_SYSTEM]
@@ -118,12 +124,18 @@ def _formatting(counts: Mapping[str, int]) -> str:
 def run_numbers(
     experiment: Experiment, heads: HeadsFile, passes: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, float | int]:
-    """The numeric facts of a run by name: model size, the part in use, and the cost of a query.
+    """The facts of a run as numbers: model size, the part of the model in use, and the cost of a query.
 
-    Parameters count all weights, embeddings included: of the whole model, and of the layers that the main system's
-    heads need. Costs are named `cost/<benchmark>/<system>/...`: wall seconds, prompt tokens and floating-point
-    operations per query (`headrank.model.cost`), operations per second, peak memory in GiB, and the number of cut
-    passages and queries.
+    Args:
+        experiment: the experiment.
+        heads: the heads of the main system.
+        passes: (system, benchmark) -> the facts of reranking, see `RerankedBenchmark.facts`.
+
+    Returns:
+        Name -> number. `model/parameters` counts all weights, embeddings included; `model/parameters_in_use` those of
+        the layers that the heads need. `cost/<benchmark>/<system>/...` are wall seconds, prompt tokens and
+        floating-point operations per query (`headrank.model.cost`), operations per second, peak memory in GiB, and the
+        number of truncated passages and queries. Costs that a system does not report are left out.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),

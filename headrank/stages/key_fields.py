@@ -1,7 +1,9 @@
-"""The settings that artifact keys leave out, because they change results by rounding at most.
+"""The settings that are not part of artifact keys, with the reasons.
 
-Every other field is part of the key of each artifact computed with its settings. `tests/stages/test_key_fields.py`
-lists those fields and fails until a new field is in one of the two lists.
+An artifact key is a hash of everything that an artifact depends on. A field is left out if it changes results by
+rounding at most, if it only names things, or if the data that it selects is in the key. Every other field is part of
+the key of each artifact computed with its settings. `tests/stages/test_key_fields.py` lists those fields and fails
+until a new field is in one of the two lists.
 """
 
 import dataclasses
@@ -64,7 +66,10 @@ def _left_out(kind: type) -> Mapping[str, str]:
 
 
 def key_content(value: Any) -> Any:
-    """The part of nested settings that belongs in a key, as values that `artifact_key` accepts."""
+    """Convert settings to the plain values that belong in an artifact key.
+
+    Dataclasses become dicts with the name of their class, without the fields in `LEFT_OUT`; this includes nested ones.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         left_out = _left_out(type(value))
         names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
@@ -77,7 +82,12 @@ def key_content(value: Any) -> Any:
 
 
 def key_exclusions(value: Any) -> dict[str, Any]:
-    """The fields of nested settings that `key_content` leaves out, with their values; empty for other objects."""
+    """The fields that `key_content` removes from settings.
+
+    Returns:
+        Name -> value, and name -> such a dict for nested settings that have excluded fields. Empty if `value` is not an
+        object of a dataclass.
+    """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
     left_out = _left_out(type(value))
@@ -87,9 +97,12 @@ def key_exclusions(value: Any) -> dict[str, Any]:
 
 
 def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a scorer's settings (as plain values) on which scores depend.
+    """The scorer settings on which scores depend.
 
-    The seed counts only for shuffled orders, the power only for calibration `residual`.
+    scorer: the settings as plain values, see `ScorerSettings.to_dict`.
+
+    Returns `scorer` without the fields in `LEFT_OUT`, without the seed if the order is not random, and without the
+    power if the calibration is not `residual`.
     """
     unused = set(LEFT_OUT[ScorerSettings])
     if scorer["order"] in ("first_stage", "reversed", "both"):

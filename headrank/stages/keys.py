@@ -1,4 +1,7 @@
-"""The keys of the stages' artifacts: a hash of everything that an artifact depends on."""
+"""The keys of the stages' artifacts. A key is a hash of everything that an artifact depends on.
+
+A stage reuses an existing artifact if its key is unchanged (`headrank.io.artifacts`).
+"""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -30,8 +33,11 @@ def project_version() -> str:
 def experiment_key(experiment: Experiment) -> str | None:
     """The key of a finished run, computed without reading data.
 
-    It covers the configuration, this package's version, and the size and time of the local files that the configuration
-    names. None if the experiment has no configuration.
+    It covers the configuration, this package's version, and the size and modification time of the local files that the
+    configuration names.
+
+    Returns:
+        The key; None if the experiment was not made from a configuration.
     """
     content = dict(experiment.config)
     if not content:
@@ -67,9 +73,9 @@ def _texts(content: Any) -> set[str]:
 
 
 def lists_identity(data: BenchmarkData) -> dict[str, Any]:
-    """Identifies the lists that a reranker reads: passages, queries, and the first stage's ids and scores.
+    """Identify the candidate lists that a reranker reads, for keys: passages, queries, first-stage ids and scores.
 
-    The settings that produced the lists and the judgements do not count.
+    The settings that produced the lists and the relevance judgements are not included.
     """
     lists = [
         (item.query.id, item.query.text, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists
@@ -78,7 +84,10 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
 
 
 def labelled_identity(data: LabelledData) -> dict[str, Any]:
-    """Identifies labelled lists: each part's lists, judgements and relevance threshold, and the query ids."""
+    """Identify labelled lists, for keys.
+
+    Includes the candidate lists, judgements and relevance threshold of each data set, and the query ids.
+    """
     parts = [
         {
             **lists_identity(part),
@@ -91,7 +100,14 @@ def labelled_identity(data: LabelledData) -> dict[str, Any]:
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:
-    """The key of a head table. It depends on how lists are read, not on the criterion that uses the table."""
+    """The key of a head table. It depends on how lists are read, not on the criterion that uses the table.
+
+    Args:
+        experiment: the experiment.
+        system: the system whose prompt and query rows are read.
+        train: the labelled lists.
+        filtered: whether the table holds token-filtered scores.
+    """
     return artifact_key(
         "head table",
         FORMAT,
@@ -106,7 +122,10 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledData | None) -> str:
-    """The key of `heads.json`. The file holds the whole scorer, so all its settings count."""
+    """The key of a system's heads file. All scorer settings count, because the file stores them.
+
+    train: the labelled lists; None: the experiment has none.
+    """
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
         "heads",
@@ -124,10 +143,15 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The named parts of a heads file (as a dict), reduced to what an artifact depends on.
+    """Reduce a heads file to the content that an artifact depends on.
 
-    Heads count by layer, number and weight, without the criterion's measures; the scorer by the settings that change
-    scores.
+    Args:
+        heads: the heads file as plain values, see `HeadsFile.to_dict`.
+        names: the entries that the artifact depends on; `heads` is always included.
+
+    Returns:
+        Name -> content. Heads are (layer, head, weight), without the criterion's measures; the scorer holds only
+        settings that change scores.
     """
     parts = {name: heads[name] for name in names}
     parts["heads"] = sorted(
@@ -139,13 +163,24 @@ def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a benchmark's run: the model's identity, the heads with their scorer and prompt, and the lists."""
+    """The key of a system's run on a benchmark.
+
+    Args:
+        model: the identity of the model.
+        heads: the heads file as plain values, with scorer and prompt.
+        benchmark: the candidate lists.
+    """
     used = used_parts(heads, "heads", "prompt", "scorer")
     return artifact_key("run", FORMAT, key_content(model), used, lists_identity(benchmark))
 
 
 def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a benchmark's run by a reranker without heads: the reranker's identity and the lists."""
+    """The key of a run, on a benchmark, of a reranker that does not read heads.
+
+    Args:
+        identity: what its rankings depend on, see `RerankerSettings.identity`.
+        benchmark: the candidate lists.
+    """
     return artifact_key("run", FORMAT, key_content(identity), lists_identity(benchmark))
 
 
@@ -155,7 +190,14 @@ def metrics_key(
     run_keys: Mapping[str, str],
     probabilities: Mapping[str, ProbabilityCalibration | None],
 ) -> str:
-    """The key of a benchmark's metrics: its runs and probabilities, lists, judgements, scored queries, metrics."""
+    """The key of a benchmark's metrics.
+
+    Args:
+        experiment: holds the names of the metrics.
+        benchmark: lists, judgements, scored queries and relevance threshold.
+        run_keys: system -> key of its run.
+        probabilities: system -> map from scores to probabilities of relevance, or None.
+    """
     return artifact_key(
         "metrics",
         METRICS_FORMAT,

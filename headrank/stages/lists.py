@@ -1,4 +1,4 @@
-"""The data of the stages: candidate lists and first-stage runs, loaded once per process."""
+"""Loads the data of the stages (benchmarks and labelled lists), each once per process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ __all__ = ["BenchmarkData", "DataLoader", "LabelledData"]
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """The labelled lists of one or more collections, for selection and alignment.
+    """The labelled lists of one or more data sets, for selection and alignment.
 
-    lists: the lists of all parts, in order, with distinct query ids (see `distinct_ids`); each has the relevance
-        threshold of its data set.
+    parts: the data sets.
+    lists: the labelled lists of all parts, in order, with distinct query ids (see `distinct_ids`); each has the
+        relevance threshold of its data set.
     """
 
     parts: tuple[BenchmarkData, ...]
@@ -23,17 +24,20 @@ class LabelledData:
 
     @property
     def name(self) -> str:
-        """The names of the parts."""
+        """The names of the data sets, joined by ` + `."""
         return " + ".join(part.settings.name for part in self.parts)
 
     @property
     def thresholds(self) -> dict[str, int]:
-        """The name of each part, with the lowest grade that counts as relevant."""
+        """Name of the data set -> the lowest grade that counts as relevant."""
         return {part.settings.name: part.settings.relevance_threshold for part in self.parts}
 
 
 class DataLoader:
-    """Loads benchmarks and labelled lists by their settings and keeps them."""
+    """Loads benchmarks and labelled lists, and keeps what it has loaded.
+
+    cache: the cache folder, for instance for BM25 indexes.
+    """
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
@@ -41,7 +45,10 @@ class DataLoader:
         self._collections: dict[tuple[str, bool, str | None], Collection] = {}
 
     def load(self, settings: DataSettings) -> BenchmarkData:
-        """The data of these settings. Raises errors of the data package: missing files, unknown ids, bad lines."""
+        """Load a data set, or return it if these settings were loaded before.
+
+        Raises the errors of `headrank.data`, such as missing files, unknown ids and malformed lines.
+        """
         if settings not in self._loaded:
             source = (settings.collection, settings.title, settings.qrels)
             data = load_data(settings, self.cache, self._collections.get(source))
@@ -49,7 +56,10 @@ class DataLoader:
         return self._loaded[settings]
 
     def labelled(self, settings: Sequence[DataSettings]) -> LabelledData:
-        """The labelled lists of all these settings. Raises `ConfigError` if two of them hold the same query."""
+        """Load the labelled lists of several data sets.
+
+        Raises `ConfigError` if two data sets contain the same query, and the errors of `load`.
+        """
         parts = tuple(self.load(one) for one in settings)
         return LabelledData(
             parts, distinct_ids([(part.settings.name, one) for part in parts for one in part.labelled()])

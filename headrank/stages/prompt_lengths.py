@@ -1,8 +1,8 @@
-"""Refuses lists whose prompts exceed the model's context, before a model is loaded.
+"""Checks that prompts fit into the model's context, before a model is loaded.
 
-Selection and alignment read a labelled list in one prompt. Reranking spreads long lists over several prompts.
-
-Only lists whose characters could make too many tokens are tokenised; with the usual passage limits there are none.
+Selection and alignment read a labelled list in one prompt. Reranking spreads long lists over several prompts, so only
+single passages must fit. A list is tokenised only if its number of characters could exceed the context; with the usual
+passage limits there are no such lists.
 """
 
 import logging
@@ -27,13 +27,19 @@ def check_prompt_lengths(
     selection: LabelledData | None = None,
     training: LabelledData | None = None,
 ) -> None:
-    """Raise `ConfigError` if a labelled list, or a benchmark's passage, does not fit in the model's context.
+    """Check that the labelled lists and the benchmarks' passages fit into the model's context.
+
+    The lists of a reranker that does not read heads are checked by its own method `check(model, lists)`, if it has one.
 
     Args:
-        selection: the labelled lists that select heads.
-        training: the labelled lists from which alignment draws candidates.
+        experiment: the experiment.
+        benchmarks: the benchmarks to rerank.
+        selection: the labelled lists that select heads; None: not checked.
+        training: the labelled lists from which alignment draws candidates; None: not checked.
 
-    A reranker without heads checks its lists itself if it has a method `check(model, lists)`.
+    Raises:
+        ConfigError: a prompt is too long; the message names the longest one and the settings to lower.
+        ValueError: a reranker cannot read a list.
     """
     e = experiment
     limit = context_tokens(e.model)

@@ -1,6 +1,7 @@
-"""Rerank: writes a TREC run and its scores in context order for each system and benchmark.
+"""The rerank stage: writes a TREC run for each system and benchmark, and its scores in context order.
 
-Most systems are heads of the experiment's model. The others are rerankers with separate code (`headrank.baselines`).
+Most systems are sets of heads of the experiment's model. The others are rerankers with separate code
+(`headrank.baselines`).
 """
 
 import json
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RerankedBenchmark:
-    """A system's output on a benchmark: rankings, scores in context order, and the facts of the pass."""
+    """The output of a system on a benchmark: rankings, scores in context order, and counts and times."""
 
     rankings: Run
     contexts: tuple[ContextScores, ...]  # empty for a pointwise system
@@ -44,7 +45,7 @@ class RerankedBenchmark:
 
     @property
     def probabilities(self) -> dict[str, dict[str, float]]:
-        """Query id -> passage id -> probability of relevance; empty without a map."""
+        """Query id -> passage id -> probability of relevance; empty if `probability` is None."""
         if self.probability is None:
             return {}
         return {
@@ -54,18 +55,18 @@ class RerankedBenchmark:
 
 
 class RerankStage:
-    """Runs the rerank stage of an experiment. Consecutive calls with the same model reuse the loaded one.
+    """Runs the rerank stage of an experiment. Consecutive calls with the same model load it once.
 
-    Runs of untrained systems are copied from the cache if they are in it (see `run_cache.py`). Two kinds
-    of runs bypass the cache: those of a model that this experiment trained, and those that read or add passage states,
-    whose timing depends on the states found.
+    Runs of systems that this experiment did not train are copied from the cache of runs if they are in it
+    (`run_cache.py`). Two kinds of runs are not cached: those of the aligned model, and those that read or add stored
+    passage states, because their timing depends on the states that already exist.
 
     Args:
         folder: the run folder.
         cache: the cache folder.
-        states: the store of passage states for systems whose prompt is in blocks. The dtype of the states changes
-            scores and is part of a run's key; the folder is not.
-        benchmarks: the names of all benchmarks, for the log.
+        states: the store of passage states, for systems whose prompt is in blocks; None: states are not stored. The
+            dtype of the states changes scores and is part of a run's key; the folder is not.
+        benchmarks: the names of all benchmarks, for log lines.
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class RerankStage:
     def run(
         self, system: str, model: BackboneSettings, identity: dict[str, Any], heads: HeadsFile, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
-        """The system's run of the benchmark, read from the run folder if it is up to date.
+        """Rerank a benchmark with heads, or read the run from the run folder if its key is unchanged.
 
-        identity: identifies the model's weights; part of the run's key.
+        identity: identifies the weights of `model`; part of the run's key.
         """
         states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
         key = run_key({**identity, **states}, heads.to_dict(), benchmark)
@@ -103,7 +104,10 @@ class RerankStage:
     def run_reranker(
         self, system: str, settings: RerankerSettings, model: BackboneSettings, benchmark: BenchmarkData
     ) -> RerankedBenchmark:
-        """The run of a system without heads. `model`: the model of the experiment."""
+        """Rerank a benchmark with a reranker that does not read heads, or read the run if its key is unchanged.
+
+        model: the experiment's model, used if `settings` names none.
+        """
         key = reranker_key(settings.identity(model), benchmark)
 
         def write(path: Path) -> None:
@@ -203,16 +207,22 @@ class RerankStage:
 
 
 def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -> HeadsFile:
-    """The heads with the system's instruction for this benchmark, or unchanged if it has none."""
+    """The heads file with the instruction that a system uses for a benchmark.
+
+    Without an instruction for this benchmark the heads file is returned unchanged.
+    """
     instruction = system.instructions.get(benchmark)
     return heads if instruction is None else heads.with_settings(prompt=replace(heads.prompt, instruction=instruction))
 
 
 def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """The first stage's scores in the context order of a system that read the same lists.
+    """The first stage's scores in the context order of another system, which read the same lists (`order`).
 
-    The first stage is measured on the passages in that system's middle zone: in its own order no passage of the zone
-    could reach the top quartile.
+    The first stage is measured on the passages in that system's middle zone (the middle half of the context). In its
+    own order no passage of the zone could reach the top quartile.
+
+    Returns one entry per list. Its `masses` are the scores, or None if a score is negative or none is above 0. Raises
+    `ValueError` if a list has no first-stage scores.
     """
     by_query = {context.query_id: context.passage_ids for context in order}
     contexts = []
@@ -227,9 +237,10 @@ def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, .
 
 
 def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """The scores of a pointwise system in the context order of a system that read the same lists.
+    """The scores of a pointwise system in the context order of another system, which read the same lists (`order`).
 
-    A pointwise system has no context and no middle zone. It is measured on the other system's zone, as the first stage.
+    A pointwise system reads each passage alone, so it has no context order. It is measured on the passages in the other
+    system's middle zone, like the first stage.
     """
     contexts = []
     for context in order:

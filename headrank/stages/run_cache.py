@@ -1,8 +1,8 @@
-"""The cache of runs: an untrained system's run is computed once and copied into every run folder with the same key.
+"""The cache of runs: a run of an untrained system is computed once and copied into other run folders.
 
-Untrained systems are the baselines and the main system before alignment. The cache key extends the run key by what
-changes only timing and rounding (versions, device, batch sizes), so that copied numbers and times are those that this
-run would have computed.
+Untrained systems are the baselines and the main system before alignment. The cache key extends the key of the run by
+what changes only timing and rounding (versions, device, batch sizes). So copied scores and times are those that
+computing the run again would give.
 """
 
 import inspect
@@ -30,24 +30,26 @@ RUN, CONTEXTS = "run.trec", "contexts.json"
 
 
 class RunCache:
-    """Runs by key, in `runs/` of the cache folder; each entry is a folder with a TREC run and its context scores.
+    """The runs in `runs/` of the cache folder, by key.
 
-    Several processes may use the cache at once: a process waits for a run that another one is computing.
+    Each entry is a folder with a TREC run and its scores in context order. Several processes may use the cache at once:
+    a process waits for a run that another one is computing.
     """
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
 
     def make(self, key: str, run: Path, contexts: Path, tag: str, write: Callable[[Path], None]) -> None:
-        """Copy the cached run of this key to `run` and `contexts`, or compute it with `write(run)` and cache it.
+        """Copy the cached run with this key to `run` and `contexts`, or compute it with `write(run)` and cache it.
 
-        A damaged entry is rebuilt with a warning that names the file. If the cache cannot be written, the run is
+        A damaged entry is computed again, with a warning that names the file. If the cache cannot be used, the run is
         computed without it and a warning is logged.
 
         Args:
             key: see `cache_key`.
-            run: where the TREC run is written, with `tag` in its last column.
+            run: where the TREC run is written.
             contexts: where the scores in context order are written.
+            tag: the last column of a copied TREC run.
             write: computes the run and writes both files.
         """
         entry = self.cache / "runs" / key
@@ -76,13 +78,13 @@ class RunCache:
 
 
 def cache_key(run_key: str, device: str, *settings: Any) -> str:
-    """The key of a cached run.
+    """The key of a run in the cache.
 
     Args:
         run_key: the key of the run in the run folder.
         device: the torch device that computes the run.
-        settings: the settings that compute it. Their fields outside `run_key` (see `key_fields.LEFT_OUT`) count here,
-            and so does the source file of a class from outside this package.
+        settings: the settings that compute it. Their fields that `run_key` leaves out (`key_fields.LEFT_OUT`) are
+            included, and so is the source file of a class from outside this package.
     """
     hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else (device, torch.get_num_threads())
     versions = (project_version(), str(torch.__version__), transformers.__version__)

@@ -1,7 +1,7 @@
-"""Select: chooses heads on labelled lists; writes `heads.json` for each system and `head_curves.json`.
+"""The select stage: chooses heads on labelled lists and writes a heads file per system, and `head_curves.json`.
 
-Only the head table needs the model. It is cached under the key of what it depends on, so another criterion, number of
-heads or calibration on the same lists needs no new forward pass.
+Only reading the head table (the scores of every head on every list) needs the model. The table is cached under its own
+key, so another criterion, number of heads or calibration on the same lists needs no new forward pass.
 """
 
 import json
@@ -48,12 +48,18 @@ HEAD_CURVES = "head_curves.json"
 
 
 def heads_name(system: str) -> str:
-    """The file of a system's heads within the run folder."""
+    """The path of a system's heads file within the run folder."""
     return "heads.json" if system == MAIN_SYSTEM else f"heads/{system}.json"
 
 
 class SelectStage:
-    """Runs the select stage of an experiment."""
+    """Runs the select stage of an experiment.
+
+    Args:
+        experiment: the experiment.
+        folder: the run folder.
+        data: loads the labelled lists.
+    """
 
     def __init__(self, experiment: Experiment, folder: RunFolder, data: DataLoader) -> None:
         self.experiment = experiment
@@ -63,10 +69,10 @@ class SelectStage:
         self._tables: dict[Path, HeadTable] = {}
 
     def run(self) -> dict[str, HeadsFile]:
-        """Select the heads of every system, or load them from the run folder if their key has not changed.
+        """Select the heads of every system, or read them from the run folder if their key is unchanged.
 
         Returns:
-            System -> heads.
+            Name of the system -> heads file.
 
         Raises:
             ConfigError: a criterion cannot select heads with the labelled lists.

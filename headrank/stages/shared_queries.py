@@ -1,4 +1,4 @@
-"""Queries that are used both for selecting or aligning heads and for scoring."""
+"""Finds queries that are used both to select or align heads and to score them."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,13 @@ from headrank.stages.lists import BenchmarkData, LabelledData
 
 
 def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> dict[str, int]:
-    """Benchmark -> the number of its scored queries that are also labelled; benchmarks without any are left out.
+    """Count the scored queries of each benchmark that are also labelled queries.
 
     Two queries are the same if their texts are equal up to white space and case, or if they have the same id in the
     same collection.
+
+    Returns:
+        Name of the benchmark -> number of shared queries. Benchmarks without any are left out.
     """
     texts = {_normalised(one.item.query.text) for one in train.lists}
     ids = {(part.settings.collection, query_id) for part in train.parts for query_id in part.query_ids}
@@ -26,7 +29,12 @@ def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> 
 
 
 def shared_notice(shared: dict[str, int], benchmarks: Sequence[BenchmarkData]) -> str:
-    """The warning for log and report; empty if no query is shared."""
+    """The warning about shared queries, for the log and the report; empty if there are none.
+
+    Args:
+        shared: the result of `shared_queries`.
+        benchmarks: the benchmarks.
+    """
     if not shared:
         return ""
     scored = {benchmark.settings.name: len(benchmark.query_ids) for benchmark in benchmarks}

@@ -11,15 +11,15 @@ from headrank.alignment.pairs import Pairs, check_finite, check_list
 
 @dataclass(frozen=True, slots=True)
 class ListwiseInput:
-    """One labelled list in context order.
+    """One labelled list in context order, the input of a loss.
 
-    z: the scores of the model in training, finite, already multiplied by the temperature.
-    grades: 0 or more, unjudged passages 0.
-    pairs: the list's preference pairs, `mine_pairs`.
-    reference: z of the frozen start model, if a loss needs it. No gradient flows into it.
+    z: [docs], finite passage scores of the model in training, already multiplied by the temperature.
+    grades: [docs], 0 or more; unjudged passages have grade 0.
+    pairs: the preference pairs of the list, see `mine_pairs`.
+    reference: [docs], the scores z of the frozen start model, without gradient; None if no loss needs them.
 
-    Raises `ValueError` for NaN or infinite z or reference, negative grades, numbers of grades or reference scores other
-    than that of z, and pairs outside the list.
+    Raises `ValueError` for NaN or infinite z or reference, negative grades, lengths that differ from that of z, and
+    pairs outside the list.
     """
 
     z: Float[Tensor, " docs"]
@@ -46,9 +46,9 @@ class ListwiseInput:
 
 @runtime_checkable
 class Loss(Protocol):
-    """A loss: a function of one list in z's dtype, with a name.
+    """The interface of a loss: a named function of one list, in the dtype of z.
 
-    A list without information for the loss (no pairs, at most one passage) costs 0, and backward() gives zeros.
+    The loss of a list without information (no pairs, or at most one passage) is 0, and its gradients are zeros.
     """
 
     name: ClassVar[str]
@@ -64,23 +64,26 @@ class Loss(Protocol):
 
 
 class NoReference:
-    """A loss that needs no start model."""
+    """A base class for losses that do not need the scores of the start model."""
 
     __slots__ = ()
 
     @property
     def needs_reference(self) -> bool:
-        """False."""
+        """Always False: the loss does not need `ListwiseInput.reference`."""
         return False
 
 
 def attached_zero(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
-    """0, attached to the graph of z so that backward() gives zeros: the loss of a list without information."""
+    """A loss of 0 whose gradient with respect to z is zeros, for a list without information."""
     return z.sum() * 0
 
 
 def relevant_passages(grades: Int[Tensor, " docs"], threshold: int | None) -> Bool[Tensor, " docs"]:
-    """True for grades from the threshold on; without a threshold, for the highest grade of the list."""
+    """A mask [docs] of the relevant passages.
+
+    threshold: the lowest relevant grade; None: only the highest grade of the list is relevant.
+    """
     if not len(grades):
         return grades.bool()
     return grades >= (grades.max() if threshold is None else threshold)

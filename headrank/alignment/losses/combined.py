@@ -1,4 +1,4 @@
-"""Several losses at once."""
+"""The weighted sum of several losses."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -13,12 +13,12 @@ from headrank.settings import Ge, settings, wrong
 
 @settings
 class WeightedLosses:
-    """The sum of weight * loss over named terms. Ours.
+    """The sum of weight * loss over named losses. Ours.
 
-    A term of weight 0 is computed and reported, and trains nothing.
+    A loss of weight 0 is computed and reported, and trains nothing.
 
     Args:
-        terms: name -> (weight, loss); at least one; weights finite, 0 or more. gamma is the regularizer's weight.
+        terms: name -> (weight, loss), at least one; weights are finite and 0 or more.
 
     References:
         - ours; the paper trains preference pairs together with a distribution regularizer,
@@ -27,7 +27,7 @@ class WeightedLosses:
     Inputs:
         | x.z     | x.grades | x.pairs  | x.reference                  |
         |---------|----------|----------|------------------------------|
-        | (docs,) | (docs,)  | (pairs,) | (docs,) where a term needs it |
+        | (docs,) | (docs,)  | (pairs,) | (docs,) if a loss needs it   |
 
     Example:
         >>> import torch
@@ -50,11 +50,11 @@ class WeightedLosses:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether any term needs the start model's scores."""
+        """Whether any loss needs the start model's scores, `ListwiseInput.reference`."""
         return any(loss.needs_reference for _, loss in self.terms.values())
 
     def __call__(self, x: ListwiseInput) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
-        """The weighted sum, and every term's own value, unweighted and detached."""
+        """Return the weighted sum, and name -> value of each loss, without its weight and detached."""
         values = {name: loss(x) for name, (_, loss) in self.terms.items()}
         total = torch.stack([weight * values[name] for name, (weight, _) in self.terms.items()]).sum()
         return total, {name: value.detach() for name, value in values.items()}

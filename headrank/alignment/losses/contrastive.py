@@ -13,14 +13,16 @@ from headrank.settings import Ge, Gt, settings
 
 @settings
 class InfoNCE(NoReference):
-    """Mean over relevant i of -log( exp(z_i/t) / (exp(z_i/t) + sum over the rest j of exp(z_j/t)) ).
+    """Mean over relevant i of -log( exp(z_i/t) / (exp(z_i/t) + sum over irrelevant j of exp(z_j/t)) ).
 
     Each relevant passage is contrasted with the irrelevant ones, not with other relevant ones. The choice of relevant
-    passages is ours: those of the highest grade present, or from a threshold on. None or all relevant: 0.
+    passages is ours: those of the highest grade in the list, or those whose grade reaches a threshold. If no passage or
+    every passage is relevant, the loss is 0.
 
     Args:
-        temperature: t, above 0. 1
-        relevance_threshold: the lowest relevant grade; None takes the highest grade of each list. None
+        temperature: t, above 0. Default: 1.
+        relevance_threshold: the lowest relevant grade; None: only the highest grade of each list is relevant. Default:
+            None.
 
     References:
         - InfoNCE, van den Oord et al., https://arxiv.org/abs/1807.03748, equation 4
@@ -54,15 +56,17 @@ class InfoNCE(NoReference):
 class QRRankerLoss(NoReference):
     """InfoNCE's formula on max-min scaled scores: u_i = (z_i - min z) / (max z - min z) / temperature.
 
-    Mean over relevant i of -log( exp(u_i) / (exp(u_i) + sum over the rest j of exp(u_j)) ). From QRRanker's paper: the
-    mean over relevant passages, each contrasted with the irrelevant ones only, and the scaling to [0, 8]. Ours: z
-    replaces the summed attention, gradient flows through max and min, grades define the relevant passages, and equal
-    scores have no gradient (the scaling would divide by 0). A shift or a positive factor of z does not change the loss.
+    The loss is the mean over relevant i of -log( exp(u_i) / (exp(u_i) + sum over irrelevant j of exp(u_j)) ). From
+    QRRanker's paper: the mean over relevant passages, each contrasted with the irrelevant ones only, and the scaling to
+    [0, 8]. Ours: z replaces the summed attention, gradients flow through max and min, grades define the relevant
+    passages, and a list of equal scores gets no gradient (the scaling would divide by 0). A shift or a positive factor
+    of z does not change the loss.
     None or all relevant: 0.
 
     Args:
-        temperature: 1 over the width of the scaled scores, above 0. 0.125, the paper's [0, 8]
-        relevance_threshold: the lowest relevant grade; None takes the highest grade of each list. None
+        temperature: above 0; the scaled scores lie in [0, 1 / temperature]. Default: 0.125, the paper's [0, 8].
+        relevance_threshold: the lowest relevant grade; None: only the highest grade of each list is relevant. Default:
+            None.
 
     References:
         - QRRanker, Li et al., https://arxiv.org/abs/2602.12192, its training objective

@@ -22,7 +22,7 @@ class ListMLE(NoReference):
     is smooth and does not depend on the order of tied passages. It equals the exact cost if their z are equal. The
     passages of the lowest grade are not drawn, since any order of them agrees with the grades; drawing them would train
     the many unjudged passages towards equal scores. The mean instead of the paper's sum (ours) gives lists of any
-    length the same weight. Fewer than two grades: 0.
+    length the same weight. The loss of a list with fewer than two grades is 0.
 
     Args:
         none.
@@ -66,13 +66,13 @@ class LambdaRank(NoReference):
 
     delta nDCG_ij is the change of nDCG@cutoff if i and j swap places in the order by z: |y_i - y_j| * |D(i) - D(j)| /
     ideal DCG, with D = 1 / log2(1 + rank) up to the cutoff and 0 below it. No gradient flows through it, and a pair
-    with both below the cutoff has weight 0. The gain is the grade, as in the nDCG this project reports; the paper's is
-    2^y - 1. For equal z the lower grade ranks first (ours), so that a tie costs. The pairs are all pairs of different
-    grades, not the mined ones. No such pair: 0.
+    of two passages below the cutoff has weight 0. The gain is the grade, as in the nDCG this project reports; the
+    paper's is 2^y - 1. For equal z the lower grade ranks first (ours), so that a tie costs. The pairs are all pairs of
+    different grades, not the mined ones (`x.pairs`). Without such a pair the loss is 0.
 
     Args:
-        cutoff: of nDCG, in ranks, at least 1. 10
-        sigma: steepness, above 0. 1
+        cutoff: the number of ranks that nDCG counts, at least 1. Default: 10.
+        sigma: the steepness of the logistic loss, above 0. Default: 1.
 
     References:
         - Burges, From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82, section 4

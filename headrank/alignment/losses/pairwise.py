@@ -1,4 +1,4 @@
-"""The pairwise loss: preference optimisation in the attention domain."""
+"""The pairwise loss `Preference`, on the scores z of preference pairs."""
 
 from typing import Annotated, ClassVar
 
@@ -14,14 +14,15 @@ from headrank.settings import Ge, Gt, settings
 class Preference:
     """-log sigmoid( beta * ((z_i - z_j) - kappa * (zref_i - zref_j)) - margin ), weighted mean over the pairs (i, j).
 
-    kappa = 0 is Bradley-Terry's model, RankNet's loss; kappa = 1 is anchored on the frozen start model, DPO's shape
-    with z instead of a reply's log probability. The paper trains on preference pairs in the continuous attention
-    domain and gives no formula; this one is ours. No pairs: 0.
+    z are the scores of the model in training, zref those of the frozen start model (`x.reference`). kappa = 0 is
+    Bradley-Terry's model, RankNet's loss. kappa = 1 has the shape of DPO with z instead of a reply's log probability.
+    The paper trains on preference pairs in the continuous attention domain and gives no formula; this one is ours.
+    Without pairs the loss is 0.
 
     Args:
-        beta: steepness, above 0. 1
-        kappa: share of the start model's margin that is subtracted, 0 or more. 0
-        margin: in logits, any sign, subtracted from beta times the difference. 0
+        beta: the steepness of the logistic loss, above 0. Default: 1.
+        kappa: the share of the start model's margin zref_i - zref_j that is subtracted, 0 or more. Default: 0.
+        margin: subtracted from beta times the difference, of any sign, in logits. Default: 0.
 
     References:
         - HeadRank, https://arxiv.org/abs/2604.17237 (pairs; no formula)

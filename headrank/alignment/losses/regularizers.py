@@ -1,5 +1,7 @@
-"""Distribution regularizers, which shape the scores of a list as a whole. The paper names one without a formula; these
-are ours."""
+"""Regularizers of the score distribution of a list. All formulas are ours.
+
+The paper (arXiv 2604.17237) names a distribution regularizer without a formula.
+"""
 
 from typing import Annotated, ClassVar
 
@@ -16,11 +18,12 @@ from headrank.settings import Ge, Gt, settings
 class GradedKL(NoReference):
     """KL( softmax(y / tau) || softmax(z) ) over the passages of the list: score mass in proportion to the grades. Ours.
 
-    The target of a list with one grade is uniform, which trains equal scores: use lists of two grades or more. At most
-    one passage: 0.
+    The target of a list with one grade is uniform, which trains equal scores: use lists of two grades or more. The
+    loss of a list with at most one passage is 0.
 
     Args:
-        tau: temperature of the grades y, above 0; a smaller tau gives more mass to the highest grade. 0.75
+        tau: the temperature of the grades y, above 0; a smaller tau gives more mass to the highest grade. Default:
+            0.75.
 
     References:
         - HeadRank, https://arxiv.org/abs/2604.17237 (a distribution regularizer; no formula)
@@ -53,11 +56,12 @@ class GradedKL(NoReference):
 class Spread(NoReference):
     """relu(sigma0 - std of z in the middle zone)^2: penalises similar scores in the middle of the context. Ours.
 
-    The std is the population's, as in the report's homogenization. A zone of fewer than two passages: 0. Equal scores
-    cost sigma0^2 and have no gradient.
+    The middle zone is the middle half of the context (`headrank.ranking.middle_zone`). The std is the population's, as
+    in the report's homogenization. If the zone has fewer than two passages, the loss is 0. Equal scores cost sigma0^2
+    and have no gradient.
 
     Args:
-        sigma0: the std that is wide enough, in units of z, 0 or more. 1
+        sigma0: the std from which the loss is 0, in units of z, 0 or more. Default: 1.
 
     References:
         - HeadRank, https://arxiv.org/abs/2604.17237 (attention score homogenization; no formula)
