@@ -1,10 +1,11 @@
-"""Where the data sets of an experiment come from: several collections for one entry, and files by pattern.
+"""Shortcuts that change the data of several benchmarks or training sets with one key.
 
-    'benchmarks=[local]' 'benchmarks.local.collection=[/data/a,/data/b]'     a benchmark for each
-    "first_stage_runs='/runs/{name}.trec'"                                   runs that replace first stages
-    "requests='/data/requests/{name}.jsonl'"                                 requests that replace collections
+    'benchmarks=[local]' 'benchmarks.local.collection=[/data/a,/data/b]'     a benchmark per collection
+    "first_stage_runs='/runs/{name}.trec'"                                   TREC runs as the first stages
+    "requests='/data/requests/{name}.jsonl'"                                 files that replace collections
 
-`{name}` is the name of a benchmark or training set.
+`{name}` is the name of a benchmark or training set. Requests are queries with their candidates, as JSON Lines
+(`headrank/data/requests.py`).
 """
 
 import copy
@@ -22,11 +23,13 @@ logger = logging.getLogger("headrank")
 
 
 def one_per_collection(section: DictConfig, key: str) -> None:
-    """Replace each entry with a list of collections by an entry for each, named after its collection.
+    """Split each entry whose `collection` is a list into one entry per collection.
+
+    Each new entry gets the collection's name (`collection_name`). Other entries are unchanged.
 
     Args:
-        section: the chosen entries of `key` (name -> values); changed in place.
-        key: `data` or `benchmarks`.
+        section: the configured data sets (name -> values); changed in place.
+        key: the configuration key of `section`, `data` or `benchmarks`, for error messages.
 
     Raises:
         ConfigError: if a list is empty or holds anything but names of collections.
@@ -47,9 +50,17 @@ def one_per_collection(section: DictConfig, key: str) -> None:
 
 
 def with_runs(benchmarks: tuple[DataSettings, ...], pattern: str | None) -> tuple[DataSettings, ...]:
-    """The benchmarks with the TREC runs of `pattern` as first stage.
+    """Set the first stage of each benchmark to the TREC run file that `pattern` names.
 
-    A benchmark with a `run_path` keeps it. Raises `ConfigError` if several benchmarks would share a file.
+    Args:
+        benchmarks: the benchmarks. One that already has a `run_path` is returned unchanged.
+        pattern: the path of the run file, with `{name}` for the benchmark's name; None: nothing changes.
+
+    Returns:
+        The benchmarks, in the same order.
+
+    Raises:
+        ConfigError: if several benchmarks would share a file, because the pattern has no `{name}`.
     """
     if pattern is None:
         return benchmarks
@@ -65,12 +76,22 @@ def with_runs(benchmarks: tuple[DataSettings, ...], pattern: str | None) -> tupl
 def with_requests(
     train: tuple[DataSettings, ...], benchmarks: tuple[DataSettings, ...], pattern: str | None
 ) -> tuple[tuple[DataSettings, ...], tuple[DataSettings, ...]]:
-    """Training sets and benchmarks with the requests of `pattern` in place of their collections.
+    """Replace the collection of each data set by the file of requests that `pattern` names.
 
-    A set whose file does not exist keeps its collection, which the log reports. A set with requests takes judgements
-    from its collection, unless its `qrels` names others, and keeps its `run_path`.
+    A data set whose file does not exist keeps its collection, and the log reports it. The original collection still
+    provides the judgements, unless the data set's `qrels` is set. The candidates of the requests become the first stage
+    (`auto`), unless the data set has a `run_path`.
 
-    Raises `ConfigError` if several sets would share a file, or no file exists.
+    Args:
+        train: the training sets.
+        benchmarks: the benchmarks.
+        pattern: the path of the file, with `{name}` for the data set's name; None: nothing changes.
+
+    Returns:
+        The training sets and the benchmarks, in the same order.
+
+    Raises:
+        ConfigError: if several data sets would share a file, or no file exists.
     """
     if pattern is None:
         return train, benchmarks

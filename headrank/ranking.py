@@ -1,7 +1,8 @@
 """The data types of reranking (query, passage, candidate list, ranking), context orders and the middle zone.
 
-They are frozen and need neither torch nor files. A candidate list is always in first-stage order (best first). The
-order in which a model reads it (its context order) is a separate permutation.
+All are frozen dataclasses; this module needs neither torch nor files. A candidate list is always in first-stage order,
+best first. The order in which a model reads the candidates, the context order, is a separate permutation. The middle
+zone is the middle half of the context.
 """
 
 import math
@@ -25,7 +26,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A candidate's id and text. An empty text is allowed and has a score like any other."""
+    """A passage: its id and its text. The text may be empty; such a passage is scored like any other."""
 
     id: str
     text: str
@@ -65,7 +66,7 @@ class CandidateList:
         return tuple(passage.id for passage in self.passages)
 
     def top(self, depth: int) -> "CandidateList":
-        """The first `depth` candidates. Raises `ValueError` below 1."""
+        """A list of the first `depth` candidates. Raises `ValueError` if `depth` is below 1."""
         if depth < 1:
             raise ValueError(f"query {self.query.id!r}: depth {depth}, expected at least 1")
         scores = self.first_stage_scores
@@ -103,7 +104,7 @@ class Ranking:
 
     @classmethod
     def from_scores(cls, query_id: str, passage_ids: Sequence[str], scores: Sequence[float]) -> "Ranking":
-        """Rank by score. Equal scores keep the given order, by convention the first stage's.
+        """Rank passages by score, highest first. Equal scores keep the order given, usually the first stage's.
 
         Raises `ValueError` for a NaN or infinite score, different lengths, or a repeated id.
         """
@@ -120,11 +121,13 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class ContextScores:
-    """A list as the model read it: passage ids in context order, their scores, and the attention behind them.
+    """The scores of one candidate list, in the order in which the model read the passages (context order).
 
-    `scores` are the passage scores z (higher is better), or None if a system gives only ranks. `masses` are
-    non-negative amounts from which shares are computed (uncalibrated attention mass summed over the selected heads, or
-    a first stage's positive scores), or None. All are in context order, on which the middle zone is defined.
+    query_id: the query.
+    passage_ids: [docs], in context order.
+    scores: [docs], the passage scores z (higher is better); None if the system gives only ranks.
+    masses: [docs], a non-negative weight per passage, from which the entropy of the middle zone is computed: the
+        uncalibrated attention mass summed over the selected heads, or a first stage's positive scores; None if unknown.
 
     Raises `ValueError` if the lengths differ.
     """
@@ -141,7 +144,7 @@ class ContextScores:
 
 
 class Order(StrEnum):
-    """The context orders that have a name."""
+    """The names of the built-in context orders."""
 
     FIRST_STAGE = "first_stage"
     REVERSED = "reversed"  # best last, as ICR does
@@ -151,28 +154,31 @@ class Order(StrEnum):
 
 @runtime_checkable
 class ContextOrder(Protocol):
-    """A context order from outside this package: an object of a frozen dataclass."""
+    """The interface of a user-defined context order; implement it as a frozen dataclass."""
 
     name: str
 
     def __call__(self, item: CandidateList, seed: int) -> Sequence[int]:
-        """The candidates' indices in the order in which the model reads them. Equal arguments give equal orders."""
+        """Return the candidates' indices in the order in which the model reads them.
+
+        The result must depend on the arguments only.
+        """
         ...
 
 
 def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) -> tuple[tuple[int, ...], ...]:
-    """The orders in which the model reads a list: one, or two for `both`.
+    """Compute the orders in which the model reads a candidate list.
 
     Args:
-        order: a name of `Order`, or an object.
-        item: the list.
-        seed: the seed of shuffled orders.
+        order: a name of `Order`, or a user-defined `ContextOrder`.
+        item: the candidate list.
+        seed: the seed of `shuffled`, also passed to a `ContextOrder`.
 
     Returns:
-        Permutations of the candidates' indices.
+        Permutations of the candidates' indices: two for `both`, otherwise one.
 
     Raises:
-        ValueError: if an object returns no permutation.
+        ValueError: if the name is unknown, or a `ContextOrder` does not return a permutation.
     """
     indices = tuple(range(len(item)))
     if order == Order.BOTH:
@@ -191,21 +197,21 @@ def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) ->
 
 
 def shuffled_order(item: CandidateList, key: int | str) -> tuple[int, ...]:
-    """A shuffled context order.
+    """Shuffle the candidates' indices.
 
-    It depends only on the key (a seed, or text) and the query's text, so a list has the same order in every run, on
-    every machine and in every batch.
+    The result depends only on `key`, the query's text and the number of candidates. A list therefore has the same order
+    in every run, on every machine and in every batch.
     """
     return tuple(shuffled_indices(len(item), f"{key}:{item.query.text}"))
 
 
 def middle_zone(size: int) -> slice:
-    """The middle half of a context of `size` passages: the positions p, from 0, with size/4 <= p < 3 size/4."""
+    """The middle zone of a context of `size` passages: the slice of the positions p with size/4 <= p < 3 size/4."""
     return slice(-(-size // 4), -(-3 * size // 4))  # rounded up
 
 
 def shuffled_indices(size: int, key: str) -> list[int]:
-    """0 to size - 1, shuffled by the key: the same order in every run and on every machine."""
+    """Shuffle the numbers 0 to size - 1 with `key` as the seed. Every run and every machine gets the same result."""
     indices = list(range(size))
     random.Random(key.encode("utf-8", "surrogatepass")).shuffle(indices)
     return indices

@@ -1,4 +1,4 @@
-"""Collections, first stages and candidate lists: loads the data that is reranked."""
+"""Reads collections, runs and judgements, retrieves first stages, and makes the candidate lists that are reranked."""
 
 from headrank.data.bm25.index import BM25Method, BM25Parameters
 from headrank.data.candidates import CandidateLists, candidate_lists, lists_from_run

@@ -20,8 +20,8 @@ class ListBatch:
     """The lists of one forward pass in one process, and the weight of each list's loss.
 
     lists: the labelled lists.
-    weight: the factor of each list's loss; None: the mean over the lists with two grades or more; 0: the batch only
-        keeps this process in step with the others.
+    weight: the factor of each list's loss. None: 1 / the number of lists with two different grades, so that the sum
+        is their mean. 0: the batch has no effect on training; it only keeps this process in step with the others.
 
     This is neither a list nor a dataclass: Lightning moves and casts the contents of those, and fails on frozen ones.
     """
@@ -47,7 +47,7 @@ class ListBatch:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One process's share of one epoch: the epoch, the process's rank and the number of processes."""
+    """Identifies the share of one process in one epoch: the epoch (from 0), the rank and the number of processes."""
 
     epoch: int = 0
     rank: int = 0
@@ -57,12 +57,13 @@ class Shard:
 def training_batches(
     lengths: Sequence[int], lists_per_batch: int, seed: int, shard: Shard, *, lists_per_step: int = 0
 ) -> list[list[int]]:
-    """The training batches of one process in one epoch.
+    """Assign the training lists of one epoch to the batches of one process.
 
-    Lists are shuffled, sorted by length within buckets of several steps, and cut into steps. The steps are shuffled
-    again; an incomplete step stays last. A step contains the same lists for any number of batches and processes, and
-    an epoch contains every list once. All processes get the same number of batches; if fewer lists than processes
-    remain, some processes get an empty batch.
+    A step is the set of lists of one optimizer step, over all processes. Lists are shuffled, sorted by length within
+    buckets of several steps, and cut into steps. The steps are shuffled again; an incomplete step stays last. With
+    `lists_per_step` set, a step contains the same lists for any batch size and any number of processes. An epoch
+    contains every list once. All processes get the same number of batches; if fewer lists than processes remain, some
+    processes get an empty batch.
 
     Args:
         lengths: the length of each list in characters, at least one.
@@ -75,7 +76,7 @@ def training_batches(
         The batches, as indices into `lengths`.
 
     Raises:
-        ConfigError: if a step is not a multiple of one batch per process.
+        ConfigError: if `lists_per_step` is not a multiple of `lists_per_batch` times the number of processes.
     """
     batch = lists_per_batch * shard.world_size
     step = lists_per_step or batch
@@ -99,7 +100,7 @@ def training_batches(
 
 
 def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shard) -> list[list[int]]:
-    """The validation batches of one process, sorted by length and equal in every epoch.
+    """Assign the validation lists to the batches of one process, sorted by length. Every epoch has the same batches.
 
     Every list is read once, by one process. All processes get the same number of batches, because collective operations
     would hang otherwise; some batches therefore contain `lists_per_batch + 1` lists.
@@ -107,7 +108,7 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shar
     Args:
         lengths: the length of each list in characters.
         lists_per_batch: lists per forward pass and process.
-        shard: the process's rank and the number of processes.
+        shard: the process's rank and the number of processes; the epoch has no effect.
 
     Returns:
         The batches, as indices into `lengths`.
@@ -126,7 +127,10 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shar
 
 
 def check_shares(training: int, validation: int, world_size: int) -> None:
-    """Raise `ConfigError` if a process would get no training list, or no validation list although some exist."""
+    """Check that there are enough lists for `world_size` processes.
+
+    Raises `ConfigError` if a process would get no training list, or no validation list although some exist.
+    """
     if training < world_size or 0 < validation < world_size:
         raise ConfigError(
             f"{training} training and {validation} validation lists for {world_size} processes; expected at least one "
@@ -140,15 +144,17 @@ class ListBatches:
     It is not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning would add a
     `DistributedSampler`, which repeats validation queries. `Trainer(use_distributed_sampler=...)` has no effect on it.
 
-    lists: the labelled lists.
-    plan: (lengths, shard) -> batches of indices into `lists`. For an empty batch the process reads the shortest list
-        with weight 0, because all processes must run the same number of forward passes.
-    read: (list, shard) -> the list in its context order.
-    shard: the current shard. It is called with the first batch, because Lightning calls `iter` before it restores the
-        epoch.
-    weight: the weight of each list, see `ListBatch`.
+    Args:
+        lists: the labelled lists.
+        plan: maps (the lists' lengths in characters, shard) to the batches, as indices into `lists`. For an empty batch
+            the shortest list is yielded with weight 0, as all processes must run equally many forward passes.
+        read: maps (list, shard) to the list in the context order of this epoch.
+        shard: returns the current shard. It is called when the first batch is requested, because Lightning calls `iter`
+            before it restores the epoch.
+        weight: the `weight` of each `ListBatch`.
 
-    The state records the number of batches yielded, so a run resumed within an epoch continues with the next batch.
+    The state holds the number of batches yielded, so a run resumed within an epoch continues with the next batch.
+    Iteration raises `ValueError` if such a run has another number of processes.
     """
 
     def __init__(
@@ -195,5 +201,5 @@ class ListBatches:
         return dict(self._state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Skip the batches already yielded, if the next pass is over the same epoch."""
+        """Restore a state: the next iteration skips the batches already yielded, if it is over the same epoch."""
         self._resumed = dict(state_dict)

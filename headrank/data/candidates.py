@@ -1,6 +1,6 @@
 """Candidate lists for reranking, training and selection: the top passages of a first stage, with their texts.
 
-`lists_from_run` takes a run that is given; `candidate_lists` retrieves it first.
+`candidate_lists` retrieves the first-stage run; `lists_from_run` takes an existing one.
 """
 
 import logging
@@ -24,10 +24,10 @@ _FIRST_PAIRS = 3  # (query, passage) pairs named in an error
 
 @dataclass(frozen=True, slots=True)
 class CandidateLists:
-    """The candidate lists of a collection's judged queries, in the collection's order, and counts of what was dropped.
+    """The candidate lists of a collection's judged queries, and counts of queries and candidates without use.
 
-    lists: one list per query with candidates.
-    judged_queries: the number of requested queries: the judged ones, after `max_queries`.
+    lists: one list per query with candidates, in the order of the queries.
+    judged_queries: the number of queries that were requested, all of them judged (a sample if `max_queries` is set).
     unjudged_queries: the number of the collection's queries without a judgement; they are never used.
     queries_without_candidates: ids of judged queries for which the first stage found nothing. Metrics count 0 for them.
     queries_without_relevant: ids of judged queries whose list was dropped, because no candidate reaches the relevance
@@ -56,9 +56,9 @@ def lists_from_run(
     drop_identical_ids: bool = False,
     relevance_threshold: int | None = None,
 ) -> CandidateLists:
-    """The candidate lists of a run: its top `depth` passages per query, with texts.
+    """Make the candidate lists of a run: the top `depth` passages of each query, with their texts.
 
-    Repeated, empty and very long texts are not changed.
+    Texts are taken as they are, also repeated, empty and very long ones.
 
     Args:
         collection: the collection with the texts.
@@ -137,9 +137,9 @@ def candidate_lists(
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
 ) -> CandidateLists:
-    """The candidate lists of the judged queries: the top `depth` passages of the first stage, with texts.
+    """Retrieve the first stage of the judged queries and make their candidate lists of up to `depth` passages.
 
-    Arguments and errors are those of `first_stage_run` and `lists_from_run`.
+    `first_stage_run` and `lists_from_run` document the arguments and errors.
     """
     queries = select_queries(collection, max_queries, seed)
     run = retrieve(collection, kind, queries, depth, run_path, duplicates, cache_dir, bm25 or BM25Parameters())

@@ -1,4 +1,4 @@
-"""The interface of a collection: queries, judgements, passages by id, and fingerprints.
+"""The interface of a collection: queries, judgements, passages and fingerprints (hashes of the content).
 
 `local.py` implements it for a local folder, `request_collection.py` for a file of requests and `irds.py` for an
 ir_datasets id; `open_collection.py` chooses between them by name. `first_stage.py` retrieves in a collection.
@@ -22,7 +22,7 @@ class Collection(ABC):
     @property
     @abstractmethod
     def queries(self) -> Mapping[str, Query]:
-        """Query id -> query, in the collection's own order."""
+        """The queries by id, in the collection's order."""
 
     @property
     @abstractmethod
@@ -36,7 +36,7 @@ class Collection(ABC):
 
     @property
     def published_passage_count(self) -> int | None:
-        """The number of passages of the published collection, or None if unknown. Another count means other files."""
+        """The published number of passages; None if unknown. If `passage_count` differs, so do the files."""
         return None
 
     @abstractmethod
@@ -45,25 +45,25 @@ class Collection(ABC):
 
     @abstractmethod
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """Passage id -> passage for these ids. Unknown ids are absent from the result."""
+        """The passages with these ids, by id. Unknown ids are absent from the result."""
 
     @property
     @abstractmethod
     def passages_fingerprint(self) -> str:
-        """A hash of the passages, for caches that depend on the passages only (an index)."""
+        """A hash of the passages alone: the cache key of what depends only on passages, such as an index."""
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The run files of the collection: name -> path."""
+        """The first-stage run files that come with the collection: name -> path."""
         return {}
 
     @property
     def has_own_lists(self) -> bool:
-        """Whether the collection is made of candidate lists, its `scoreddocs`: they are its first stage `auto`."""
+        """Whether first stage `auto` uses the collection's own lists, `scoreddocs`: true for files of requests."""
         return False
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The published first-stage lists of the collection, or None if it has none."""
+        """The first-stage rankings that the collection itself provides, by query id; None if it provides none."""
         return None
 
     @cached_property
@@ -73,7 +73,7 @@ class Collection(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of passages, queries and judgements. It is part of artifact keys."""
+        """A hash of passages, queries and judgements: the part of a cache key that identifies the data."""
 
         def parts() -> Iterator[str]:
             yield self.passages_fingerprint
@@ -88,7 +88,7 @@ class Collection(ABC):
 
 
 def fingerprint(parts: Iterable[str]) -> str:
-    """A hash (128 bits in hexadecimal) of a sequence of texts. Other boundaries between texts give another hash."""
+    """Hash a sequence of texts to 128 bits, in hexadecimal. `("ab", "c")` and `("a", "bc")` have different hashes."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")  # some public collections contain lone surrogates

@@ -3,8 +3,8 @@
     data = ListwiseDataModule([DataSettings("dl21", "msmarco-passage-v2/trec-dl-2021/judged"), ...])
     trainer.fit(module, datamodule=data)
 
-A `ListBatch` contains texts and plain numbers; the model makes tensors of them. `batches.py` splits lists into batches
-and shards. This module needs the extra `train`, so `headrank.data` does not import it.
+A `ListBatch` contains texts and plain numbers; the model converts them to tensors. `batches.py` assigns lists to
+batches and processes. This module needs the extra `train`, so `headrank.data` does not import it.
 """
 
 import logging
@@ -28,11 +28,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DataCounts:
-    """How the requested judged queries are used. The other five counts add up to `queries`.
+    """The number of queries of all data sets by use. The other five counts add up to `queries`.
 
+    queries: the requested judged queries.
     lists_without_candidates: queries for which the first stage found nothing.
-    lists_of_one_grade: lists without two different grades; they have no order to learn.
-    lists_left_out: training lists not used because of `query_fraction`.
+    lists_of_one_grade: lists whose candidates all have the same grade, so that there is no order to learn; not used.
+    validation_lists, training_lists: the lists used.
+    lists_left_out: lists not used because `query_fraction` is below 1.
     """
 
     queries: int
@@ -55,16 +57,17 @@ class _Loaded:
 class ListwiseDataModule(LightningDataModule):
     """Labelled lists of several data sets, split by query into training and validation lists.
 
-    The epoch and the rank are the trainer's. Without a trainer, the epoch is 0 and the rank is torch.distributed's if
-    it is initialised.
+    The trainer determines the epoch, the rank and the number of processes. Without a trainer, the epoch is 0, and
+    torch.distributed determines the other two if it is initialised.
 
     Args:
         sources: the data sets, at least one. `distinct_ids` renames repeated query ids.
-        validation_queries: the number of held-out queries; 0: no validation. Only lists with two grades or more count.
+        validation_queries: the number of held-out queries, among those whose lists have two different grades; 0: no
+            validation.
         lists_per_batch: lists per forward pass and process.
         lists_per_step: lists per optimizer step, over all processes; 0: one batch per process.
-        shuffle_candidates: whether candidates are shuffled: training lists anew in each epoch, validation lists in the
-            fixed orders of `Order.SHUFFLED` with this seed. If False, lists are read in first-stage order.
+        shuffle_candidates: True: the context order of each training list is shuffled anew in each epoch, and validation
+            lists have the fixed orders of `Order.SHUFFLED` with this seed. False: the first-stage order.
         draw_candidates: the number of candidates sampled from each training list, anew in each epoch (see
             `sample_candidates`); 0: all. A sample is never larger than the list at its data set's depth. Validation
             lists are not sampled.
@@ -77,8 +80,8 @@ class ListwiseDataModule(LightningDataModule):
         cache_dir: the folder of BM25 indexes; None: the user's cache folder.
 
     Raises:
-        ValueError: if an argument is out of range. `prepare_data` and `setup` also raise it if no list can be trained
-            on or a process would get no list.
+        ValueError: if an argument is out of range. `setup` also raises it if no list has two different grades, and its
+            subclass `ConfigError` if no list is left to train on or a process would get no list.
         HeadRankError: from `prepare_data` and `setup`, if a data set cannot be loaded.
     """
 
@@ -122,7 +125,7 @@ class ListwiseDataModule(LightningDataModule):
         self._split: tuple[tuple[LabelledList, ...], tuple[LabelledList, ...], DataCounts] | None = None
 
     def prepare_data(self) -> None:
-        """Load all data once, to download files and build passage stores and BM25 indexes. Called in one process."""
+        """Load all data in one process, so that downloads, passage stores and BM25 indexes exist before `setup`."""
         self._load()
 
     def setup(self, stage: str | None = None) -> None:
@@ -163,23 +166,26 @@ class ListwiseDataModule(LightningDataModule):
 
     @property
     def training_lists(self) -> tuple[LabelledList, ...]:
-        """The training lists, in first-stage order, grouped by data set (used to reselect heads)."""
+        """The training lists, grouped by data set, with candidates in first-stage order. Heads are reselected on them.
+
+        Raises `RuntimeError` before `setup`.
+        """
         return self._ready()[0]
 
     @property
     def validation_lists(self) -> tuple[LabelledList, ...]:
-        """The validation lists, in first-stage order, grouped by data set."""
+        """The validation lists, as `training_lists`; empty without validation queries."""
         return self._ready()[1]
 
     @property
     def counts(self) -> DataCounts:
-        """How the queries are used. Raises `RuntimeError` before `setup`, as do the lists."""
+        """The number of queries by use. Raises `RuntimeError` before `setup`."""
         return self._ready()[2]
 
     def train_dataloader(self) -> ListBatches:
-        """The training batches. The order of lists and candidates changes with the epoch.
+        """The loader of this process's training batches. The order of lists and candidates changes with the epoch.
 
-        Each process reads its shard of the lists (see `training_batches`). Every list has the same weight in its
+        `training_batches` assigns lists to processes and batches. Every list has the same weight in its
         optimizer step, so N processes take the same steps as one process.
         """
         return ListBatches(
@@ -193,7 +199,7 @@ class ListwiseDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> ListBatches | list[ListBatches]:
-        """The validation batches, in fixed orders; each list is read by one process (see `validation_batches`).
+        """The loader of this process's validation batches (`validation_batches`), in fixed context orders.
 
         Without validation queries this is an empty list. Lightning then skips validation, with a warning unless
         `Trainer(limit_val_batches=0)` is set.

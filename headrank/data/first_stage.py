@@ -1,4 +1,4 @@
-"""First-stage rankings: a run file, the collection's published `scoreddocs`, or BM25."""
+"""Retrieves first-stage rankings from a run file, the collection's own lists (`scoreddocs`) or BM25."""
 
 import logging
 import random
@@ -21,7 +21,11 @@ _FIRST_IDS = 3  # query ids named in a message
 
 
 class FirstStage(StrEnum):
-    """The source of candidates. `auto`: the run of a local folder or the lists of requests, or BM25 without them."""
+    """The source of first-stage rankings.
+
+    `run` is a TREC run file, `scoreddocs` the lists that the collection itself provides. `auto` is the given run file
+    or the run file in the collection's folder, else the candidates of a file of requests, else BM25.
+    """
 
     AUTO = "auto"
     BM25 = "bm25"
@@ -77,24 +81,23 @@ def first_stage_run(
     cache_dir: Path | None = None,
     bm25: BM25Parameters | None = None,
 ) -> dict[str, Ranking]:
-    """The first-stage rankings of the judged queries. Queries without results are absent.
+    """Retrieve the first-stage rankings of the judged queries.
 
     Args:
         collection: the collection.
-        kind: `bm25`; `run` (a run file); `scoreddocs` (the published lists); `auto` (see `FirstStage`; the log names
-            the choice).
+        kind: the source, see `FirstStage`; the log names the choice of `auto`.
         depth: passages per query; None: the whole run (1,000 passages with BM25).
         run_path: a run file, or the name of a run of the local folder; None: the folder's only run.
         max_queries: the size of a random sample of the queries; None: all.
         seed: the seed of that sample.
         drop_identical_ids: whether candidates with the query's id are dropped (arguana, quora) before cutting to
             `depth`.
-        duplicates: of a run file (see `read_run`).
+        duplicates: how `read_run` treats a passage that a run file repeats for a query.
         cache_dir: the folder of BM25 indexes and rankings; None: the user's cache folder.
         bm25: the parameters of BM25.
 
     Returns:
-        Query id -> ranking, in the collection's order.
+        Query id -> ranking, in the collection's order. Queries for which nothing was found are absent.
 
     Raises:
         ConfigError: if the kind is unknown, the depth is below 1, or the collection has no such first stage.
@@ -106,7 +109,7 @@ def first_stage_run(
 
 
 def check_depth(depth: int | None) -> None:
-    """Raise `ConfigError` if the depth is below 1."""
+    """Raise `ConfigError` if the depth is below 1. None is valid."""
     if depth is not None and depth < 1:
         raise ConfigError(f"depth is {depth}; expected 1 or more")
 
@@ -121,7 +124,10 @@ def retrieve(
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
-    """The unfiltered first stage. It may be deeper than requested and contain other queries."""
+    """Retrieve the first stage as its source gives it; `first_stage_run` documents arguments and errors.
+
+    Rankings are not cut to `depth`, and a run file may contain further queries. `cut_ranking` cuts them.
+    """
     check_depth(depth)
     kind = _resolved(collection, kind, run_path)
     expected = "the same query ids"
@@ -209,10 +215,17 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
 
 
 def cut_ranking(run: Run, query: Query, depth: int | None, drop_identical_ids: bool) -> tuple[Ranking, int]:
-    """A query's top `depth` passages (None: all), ranked from 1.
+    """Cut the ranking of one query to its top `depth` passages.
 
-    With `drop_identical_ids`, passages whose id is the query's are left out, and the next ones move up; the returned
-    number counts those among the first `depth`. The ranking is empty if the run does not contain the query.
+    Args:
+        run: query id -> ranking.
+        query: the query.
+        depth: the number of passages; None: all.
+        drop_identical_ids: whether a passage whose id equals the query's is dropped; later passages move up.
+
+    Returns:
+        The ranking, with ranks from 1 (empty if the run does not contain the query), and the number of dropped passages
+        among the first `depth`.
     """
     ranking = run.get(query.id)
     if ranking is None:

@@ -23,14 +23,16 @@ _DEFAULT_SPLIT = "test"
 
 
 def existing(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The entries of the folder with one of these names, compressed or not."""
+    """The paths in the folder with one of these names, also with `.gz` appended; empty if the folder does not exist."""
     return [path for name in names for path in _entries(folder) if plain_name(path) == name]
 
 
 def required_file(folder: Path, names: Sequence[str]) -> Path:
-    """The only entry of the folder with one of these names.
+    """The path in the folder with one of these names, also with `.gz` appended. `qrels` may be a folder.
 
-    Raises `MissingFileError` if there is none, `FormatError` if there are several or the entry is no file.
+    Raises:
+        MissingFileError: if the folder or such a file does not exist.
+        FormatError: if several such files exist, or the path is not a file.
     """
     if not folder.is_dir():
         if folder.exists():
@@ -50,15 +52,22 @@ def required_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def splits(folder: Path) -> dict[str, Path]:
-    """The splits of a BEIR folder: name -> its file of judgements."""
+    """The files of judgements in the subfolder `qrels` (BEIR's layout), by split name; empty without a subfolder."""
     found = _entries(folder / "qrels") if (folder / "qrels").is_dir() else []
     return {plain_name(path).removesuffix(".tsv"): path for path in found if plain_name(path).endswith(".tsv")}
 
 
 def qrels_file(folder: Path, split: str | None = None) -> Path:
-    """The file of judgements: of a split in BEIR's `qrels/`, by default the only one or `test`.
+    """The path of the folder's judgements.
 
-    Raises the errors of `required_file`, and `FormatError` if the split does not exist or none is the default.
+    Args:
+        folder: the collection's folder.
+        split: the split of BEIR's `qrels/<split>.tsv`; None: the file `qrels.txt`, `qrels.tsv` or `qrels`, or, if
+            `qrels` is a folder, its split `test` or else its only split.
+
+    Raises:
+        MissingFileError: if the folder holds no judgements.
+        FormatError: if the split does not exist, or no default can be chosen.
     """
     if split is None:
         path = required_file(folder, QRELS)
@@ -74,7 +83,7 @@ def qrels_file(folder: Path, split: str | None = None) -> Path:
 
 
 def run_files(folder: Path) -> dict[str, Path]:
-    """The folder's run files: name without extensions -> path. Files that share such a name keep their extensions."""
+    """The run files in the folder, by name without extensions; files that would share a name keep their extensions."""
     found = [path for path in _entries(folder) if _is_run(path)]
     stems = [Path(plain_name(path)).stem for path in found]
     return {stem if stems.count(stem) == 1 else path.name: path for stem, path in zip(stems, found, strict=True)}

@@ -199,7 +199,7 @@ class IrDatasetsCollection(Collection):
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements. If a passage is judged twice for a query (subtopics), the higher grade counts."""
+        """The judgements. If a passage is judged several times for a query (subtopics), the highest grade counts."""
         return self._qrels
 
     @cached_property
@@ -273,7 +273,7 @@ class IrDatasetsCollection(Collection):
         return fingerprint(parts)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The published first-stage lists; equal scores keep the order of the file.
+        """The first-stage rankings that ir_datasets has, ties in file order, by query id; None if it has none.
 
         Raises:
             FormatError: if all scores are equal (MS MARCO's top1000 files are unordered sets), a score is not a finite

@@ -43,7 +43,7 @@ class LabelledList:
 
     @property
     def has_pairs(self) -> bool:
-        """Whether two candidates differ in grade. Training and selection need such a pair."""
+        """Whether the candidates have at least two different grades. Alignment and head selection need such lists."""
         return len(set(self.grades)) > 1
 
     @property
@@ -52,18 +52,21 @@ class LabelledList:
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
     def top(self, depth: int) -> "LabelledList":
-        """The list's first `depth` candidates, in first-stage order. Raises `ValueError` if `depth` is below 1."""
+        """The list of the first `depth` candidates and their grades; its context order is the first-stage order.
+
+        Raises `ValueError` if `depth` is below 1.
+        """
         item = self.item.top(depth)
         return replace(self, item=item, grades=self.grades[: len(item)], order=tuple(range(len(item))))
 
 
 def usable_lists(lists: Iterable[LabelledList]) -> list[LabelledList]:
-    """The lists that selection and training use: those with two grades or more, which have an order to learn."""
+    """Keep the lists with at least two different grades. Alignment and head selection use only these."""
     return [one for one in lists if one.has_pairs]
 
 
 def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: int = 1) -> LabelledList:
-    """Label a candidate list, in first-stage order.
+    """Add relevance grades to a candidate list. The context order is the first-stage order.
 
     Args:
         item: the candidate list.
@@ -75,7 +78,7 @@ def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: i
 
 
 def shuffle_context(labelled: LabelledList, key: str) -> LabelledList:
-    """Shuffle the list's context order. The order depends only on `key` and the query's text."""
+    """Return the list in a shuffled context order, which depends only on `key` and the query's text."""
     return replace(labelled, order=shuffled_order(labelled.item, key))
 
 
@@ -87,7 +90,7 @@ def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledL
 
     Args:
         labelled: the list to sample from.
-        count: the number of candidates to keep, at least 2. A list that is no longer is returned unchanged.
+        count: the number of candidates to keep, at least 2. A list of `count` or fewer candidates is unchanged.
         key: the seed, as text.
 
     Returns:

@@ -15,7 +15,7 @@ from headrank.ranking import Ranking, Run
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkData:
-    """A loaded benchmark: the first-stage run, cut to the candidates, and the candidate lists with texts."""
+    """A loaded benchmark or training set: its first-stage run, cut to the candidates, and its candidate lists."""
 
     settings: DataSettings
     collection: Collection
@@ -24,7 +24,7 @@ class BenchmarkData:
     candidates: CandidateLists
 
     def labelled(self) -> tuple[LabelledList, ...]:
-        """The candidate lists with their grades and the data set's relevance threshold."""
+        """The candidate lists with the grades of their candidates and the relevance threshold of the settings."""
         qrels, threshold = self.collection.qrels, self.settings.relevance_threshold
         return tuple(label(item, qrels.get(item.query.id, {}), threshold) for item in self.candidates.lists)
 
@@ -32,7 +32,7 @@ class BenchmarkData:
 def load_data(
     settings: DataSettings, cache_dir: Path | None = None, collection: Collection | None = None
 ) -> BenchmarkData:
-    """Load the collection and its candidate lists.
+    """Open the collection of a benchmark or training set and load its candidate lists.
 
     Args:
         settings: the collection, first stage, depth and number of queries.
@@ -40,8 +40,8 @@ def load_data(
         collection: the collection of `settings`, if it is already open.
 
     Raises:
-        ConfigError: if no grade reaches the relevance threshold.
-        HeadRankError: what `load_collection` and `candidate_lists` raise (missing files, unknown ids, bad lines).
+        ConfigError: if grades are positive, but none reaches the relevance threshold.
+        HeadRankError: from `load_collection` and `candidate_lists` (missing files, unknown ids, malformed lines).
     """
     s = settings
     collection = collection or load_collection(s.collection, title=s.title, qrels=s.qrels)

@@ -1,4 +1,4 @@
-"""The collection in a local folder, in this package's files or BEIR's (see `folder.py`).
+"""Reads a collection from a local folder, with file names of this package or of BEIR (see `folder.py`).
 
     docs.jsonl | corpus.jsonl              {"doc_id": ..., "text": ...}, optionally "title" (see `records.py`)
     queries.tsv | queries.jsonl            id TAB text | {"query_id": ..., "text": ...}
@@ -44,7 +44,7 @@ class LocalCollection(Collection):
     Args:
         folder: the folder.
         split: the split of BEIR's `qrels/`; None: `test`, or the only one.
-        qrels: another file of judgements.
+        qrels: a file of judgements that replaces the folder's; None: the folder's.
         name: the collection's name; None: the folder.
         title: whether a passage's title is put before its text.
 
@@ -91,7 +91,7 @@ class LocalCollection(Collection):
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements in the file."""
+        """The judgements: query id -> passage id -> grade."""
         return self._qrels
 
     @property
@@ -100,11 +100,11 @@ class LocalCollection(Collection):
         return len(self._passages)
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
-        """Iterate over the passages in file order, without the first `start`."""
+        """Iterate over the passages except the first `start`, in file order."""
         return islice(self._passages.values(), start, None)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages of these ids; unknown ids are absent."""
+        """The passages with these ids, by id. Unknown ids are absent from the result."""
         return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
 
     @property
@@ -118,5 +118,5 @@ class LocalCollection(Collection):
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The folder's run files by name without extensions."""
+        """The first-stage run files in the folder: name without extensions -> path."""
         return run_files(self.path)

@@ -33,7 +33,8 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
 
     Raises:
         ConfigError: if the id is unknown, or `qrels` is given for a collection other than requests.
-        FormatError: if a file is malformed; `MissingFileError` if it does not exist.
+        FormatError: if a file is malformed.
+        MissingFileError: if a file or folder does not exist.
     """
     text = str(source)
     if is_requests(source):
@@ -50,9 +51,13 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
 
 
 def load_qrels(source: str | Path) -> Qrels:
-    """The judgements in a qrels file, or of a collection, whose passages are not read.
+    """Read judgements without reading passages.
 
-    Raises what `read_qrels` and `load_collection` raise.
+    Args:
+        source: a file of judgements, or the name of a collection as in `load_collection`.
+
+    Raises:
+        HeadRankError: if the file is missing or malformed (`read_qrels`), or the collection is unknown.
     """
     text = str(source)
     if text.startswith("sample/"):
@@ -64,7 +69,11 @@ def load_qrels(source: str | Path) -> Qrels:
 
 
 def collection_name(source: str) -> str:
-    """A name for a collection's files and rows: `fiqa`, `fiqa-dev` (a split), `dl21` (requests), `beir-fiqa-test`."""
+    """Make a name for files and table rows from a collection's source.
+
+    Examples: `/data/fiqa` -> `fiqa`, `/data/fiqa:dev` -> `fiqa-dev` (a split), `/data/dl21.jsonl.gz` -> `dl21`
+    (requests), `beir/fiqa/test` -> `beir-fiqa-test` (an ir_datasets id).
+    """
     if not is_local(source):
         return source.replace("/", "-")
     path, split = local_path(source)
@@ -73,7 +82,7 @@ def collection_name(source: str) -> str:
 
 
 def is_requests(source: str | Path) -> bool:
-    """Whether `source` names a file of requests."""
+    """Whether `source` names a file of requests: a local path, not a folder, that ends in `.jsonl` or `.jsonl.gz`."""
     return is_local(source) and plain_name(Path(source)).endswith(".jsonl") and not Path(source).is_dir()
 
 
@@ -85,7 +94,7 @@ def _sample(name: str) -> Path:
 
 
 def is_local(source: str | Path) -> bool:
-    """Whether `source` names a local folder or file."""
+    """Whether `source` names a local folder or file, by the rules of `load_collection`."""
     if isinstance(source, Path) or source.startswith(("/", ".", "~")):
         return True
     try:
@@ -96,9 +105,10 @@ def is_local(source: str | Path) -> bool:
 
 
 def local_path(source: str | Path) -> tuple[Path, str | None]:
-    """The path that `source` names, `~` expanded, and the split after a colon, if the whole is not a path itself.
+    """Split a source `PATH` or `PATH:SPLIT` into the path, with `~` expanded, and the split.
 
-    Raises `ConfigError` if the user after `~` is unknown.
+    The split is None without a colon, or if a file or folder with the whole name exists. Raises `ConfigError` if the
+    user after `~` is unknown.
     """
     try:
         path = Path(source).expanduser()

@@ -27,7 +27,7 @@ _SHOWN = 80  # characters of a bad value shown in an error
 
 
 def shown(value: object) -> str:
-    """The repr of a value for an error message, cut to 80 characters."""
+    """The repr of a value, cut to 80 characters, for an error message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
@@ -48,7 +48,7 @@ def id_fault(text: str) -> str | None:
 
 
 def checked_id(path: Path | str, line: int, what: str, text: str) -> str:
-    """The text, if it can be an id of `what`. Raises `FormatError` otherwise."""
+    """Return `text` if it is a valid id, else raise `FormatError`. `what` (query or passage) is part of the message."""
     fault = id_fault(text)
     if fault:
         raise format_error(path, line, f"{what} id {shown(text)}, which {fault}", "an id without whitespace")
@@ -56,9 +56,10 @@ def checked_id(path: Path | str, line: int, what: str, text: str) -> str:
 
 
 def split_columns(path: Path | str, number: int, line: str, names: Sequence[str], hint: str | None = None) -> list[str]:
-    """The columns of a line, separated by spaces or tabs.
+    """Split a line into columns, separated by spaces or tabs.
 
-    Raises `FormatError` if their number is not that of `names`; `hint` replaces the names in its message.
+    Raises `FormatError` if the number of columns differs from that of `names`. Its message lists `names`, or `hint` if
+    given.
     """
     columns = _SEPARATOR.split(line.strip(" \t"))
     if len(columns) != len(names):
@@ -74,7 +75,7 @@ def text_fault(text: str) -> str | None:
 
 
 def source_name(source: Source) -> str:
-    """The path of a file, or the name of a stream, for error messages."""
+    """The name of a source in error messages: the path of a file, or the name of a stream."""
     return str(source) if isinstance(source, Path) else str(getattr(source, "name", "stream"))
 
 
@@ -120,7 +121,8 @@ def numbered_lines(source: Source, on_invalid: OnInvalid = None) -> Iterator[tup
 
     Args:
         source: a file or a stream.
-        on_invalid: see `OnInvalid`; a file that cannot be read is always an error.
+        on_invalid: called with the error of an invalid line, which is skipped; None: the error is raised. A file that
+            cannot be read always raises.
 
     Raises:
         FormatError: if bytes are not UTF-8, a line is blank, or the file cannot be read.
@@ -147,9 +149,9 @@ def numbered_lines(source: Source, on_invalid: OnInvalid = None) -> Iterator[tup
 
 
 def parsed_lines(source: Source, parse: Callable[[str, int, str], T], on_invalid: OnInvalid = None) -> Iterator[T]:
-    """Yield `parse(name of the source, line number, line)` for each line; a `FormatError` makes the line invalid.
+    """Yield `parse(name of the source, line number, line)` for each line.
 
-    Raises what `numbered_lines` raises.
+    A line for which `parse` raises `FormatError` is invalid. `numbered_lines` documents `on_invalid` and the errors.
     """
     name = source_name(source)
     for number, line in numbered_lines(source, on_invalid):
@@ -162,7 +164,7 @@ def parsed_lines(source: Source, parse: Callable[[str, int, str], T], on_invalid
 
 
 def skip_or_raise(error: FormatError, on_invalid: OnInvalid) -> None:
-    """Report an invalid line to `on_invalid`, or raise the error if it is None."""
+    """Call `on_invalid` with the error of an invalid line; if `on_invalid` is None, raise the error."""
     if on_invalid is None:
         raise error from None
     on_invalid(error)

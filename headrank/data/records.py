@@ -1,11 +1,11 @@
-"""Reads passages and queries: JSON Lines under the names that common tools use, and queries as TSV.
+"""Reads passages and queries from JSON Lines, with the key names of common tools, and queries from TSV.
 
     docs.jsonl, corpus.jsonl     {"doc_id" | "docid" | "_id" | "id": ..., "text" | "contents": ..., "title": optional}
     queries.jsonl                {"query_id" | "qid" | "_id" | "id": ..., "text" | "contents": ...}
     queries.tsv                  id TAB text
 
-An integer id becomes its decimal text; other keys are ignored. If a record has several of the names, the first one in
-the list above counts if it is `doc_id`, `query_id` or `text`; otherwise their values must be equal.
+An integer id becomes its decimal text; other keys are ignored. If a record has several alternative keys, `doc_id`,
+`query_id` and `text` take precedence; without them, the values of the alternatives must be equal.
 
 `iter_passages` and `iter_queries` stream; `read_passages` and `read_queries` check that ids are unique.
 """
@@ -37,9 +37,11 @@ TEXT = ("text", "contents")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A JSON object of a line.
+    """A JSON object, with its place in the file for error messages.
 
-    file, line: its place, for error messages. inside: the path of the object within the line's object, or "".
+    file, line: the name of the file and the line number, from 1.
+    values: the object's keys and values.
+    inside: the path of the object within the JSON value of the line, such as `candidates[2]`; "" for the whole value.
     """
 
     file: str
@@ -48,7 +50,7 @@ class Record:
     inside: str = ""
 
     def error(self, found: str, expected: str) -> FormatError:
-        """The error of this record."""
+        """A `FormatError` that names this record's place, what was found and what was expected."""
         where = f"{self.inside}: " if self.inside else ""
         return format_error(self.file, self.line, f"{where}{found}", expected)
 
@@ -57,9 +59,10 @@ class Record:
         return any(self.values.get(name) is not None for name in names)
 
     def pick(self, names: Sequence[str]) -> tuple[str, Any]:
-        """The key among `names`, and its value.
+        """The first key of `names` that the record has, and its value.
 
-        Raises `FormatError` if there is none, or several with different values and the first name is not one of them.
+        Raises `FormatError` if the record has none of the keys, or if it lacks the first key and has several others
+        with different values.
         """
         found = {name: self.values[name] for name in names if name in self.values}
         if not found:
@@ -72,7 +75,7 @@ class Record:
         return key, value
 
     def id(self, names: Sequence[str]) -> str:
-        """The record's id, checked."""
+        """The record's id, under one of the keys `names`. Raises `FormatError` if it is not a valid id."""
         key, value = self.pick(names)
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
@@ -87,7 +90,7 @@ class Record:
             raise self.error(f"id {shown(value)}, which {fault}", "an id without whitespace")
 
     def text(self, names: Sequence[str]) -> str:
-        """The record's text under one of the names; it may be empty."""
+        """The record's text, under one of the keys `names`; it may be empty. Raises `FormatError` if it is no text."""
         key, value = self.pick(names)
         if not isinstance(value, str):
             raise self.error(f'"{key}": {shown(value)} ({type(value).__name__})', "a string")
@@ -97,13 +100,13 @@ class Record:
         return value
 
     def body(self, names: Sequence[str] = TEXT, *, title: bool) -> str:
-        """A passage's text; with `title` its title and a space come first, unless the title is empty or null."""
+        """A passage's text. If `title` is true, the title and a space precede it, unless the title is empty or null."""
         text = self.text(names)
         heading = self.text(("title",)) if title and self.has(("title",)) else ""
         return f"{heading} {text}" if heading else text
 
     def query(self, query_id: str, text: str) -> Query:
-        """A query of this record. Raises `FormatError` if the id is bad or the text is blank."""
+        """Make a `Query`. Raises `FormatError`, naming this record, if the id is invalid or the text is blank."""
         self._check_id(query_id)
         if not text.strip():
             raise self.error(f"query {shown(query_id)} without text", "a query text")
@@ -111,7 +114,7 @@ class Record:
 
 
 def parse_record(file: str, number: int, line: str) -> Record:
-    """The JSON object of a line. Raises `FormatError`."""
+    """Parse a line as a JSON object. Raises `FormatError` if it is not one."""
     values = parse_json(line, f"{file}:{number}: {shown(line)}")
     if not isinstance(values, dict):
         raise format_error(file, number, shown(line), "a JSON object")
@@ -127,7 +130,7 @@ def iter_passages(source: Source, *, title: bool = True, on_invalid: OnInvalid =
         on_invalid: called with the error of an invalid line, which is skipped; None: the error is raised.
 
     Raises:
-        FormatError: if JSON is malformed, a key is missing, a value has another type, or an id is bad.
+        FormatError: if JSON is malformed, a key is missing, a value has another type, or an id is invalid.
     """
     return parsed_lines(source, partial(_parse_passage, title=title), on_invalid)
 
@@ -138,9 +141,9 @@ def _parse_passage(file: str, number: int, line: str, *, title: bool) -> tuple[i
 
 
 def iter_queries(source: Source, *, tsv: bool, on_invalid: OnInvalid = None) -> Iterator[tuple[int, Query]]:
-    """Yield (line number, query) for each line of `queries.tsv` (if `tsv`) or `queries.jsonl`.
+    """Yield (line number, query) for each line of `queries.tsv` (if `tsv` is true) or `queries.jsonl`.
 
-    Other arguments and errors are those of `iter_passages`; a blank text is invalid too.
+    `iter_passages` documents the other arguments and the errors. A query with a blank text is invalid.
     """
     return parsed_lines(source, _parse_tsv_query if tsv else _parse_query, on_invalid)
 

@@ -1,6 +1,7 @@
-"""The collection in a file of requests (see `requests.py`): the passages are the candidates, in first-stage order.
+"""Reads a collection from a file of requests, which are queries with their candidates (`requests.py`).
 
-An experiment on requests needs neither the whole collection nor an index.
+The candidates are the collection's passages, and their order is its first stage. An experiment on requests needs
+neither the whole collection nor an index.
 """
 
 import logging
@@ -25,8 +26,8 @@ class RequestsCollection(Collection):
 
     Args:
         path: the file, `.jsonl` or `.jsonl.gz`.
-        qrels: returns the judgements; None: the candidates' grades. If it raises `DataUnavailableError` and the file
-            holds grades, these count, with a warning.
+        qrels: a function that returns the judgements; None: the candidates' grades are the judgements. If the function
+            raises `DataUnavailableError` and the file holds grades, the grades are used, with a warning.
         name: the collection's name; None: the path.
         title: whether a passage's title is put before its text.
 
@@ -105,7 +106,7 @@ class RequestsCollection(Collection):
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements; they may name passages that are no candidates."""
+        """The judgements. They may name passages that are not candidates."""
         return self._qrels
 
     @property
@@ -118,7 +119,7 @@ class RequestsCollection(Collection):
         return islice(self._passages.values(), start, None)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages of these ids; unknown ids are absent."""
+        """The passages with these ids, by id. Unknown ids are absent from the result."""
         return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
 
     @property
@@ -132,9 +133,9 @@ class RequestsCollection(Collection):
 
     @property
     def has_own_lists(self) -> bool:
-        """True: `auto` is the requests' own candidates."""
+        """True: the candidates of the requests are the first stage `auto`."""
         return True
 
     def scoreddocs(self) -> dict[str, Ranking]:
-        """The candidates of each request, with their scores, or without scores numbered downwards to 1."""
+        """The ranking of each request's candidates, by query id. n candidates without scores get the scores n to 1."""
         return self._lists

@@ -33,7 +33,7 @@ _SCORE_MAX = 3e38  # within float32, which run files use
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A candidate of a request. `raw` is its JSON object; score and grade are None if it has none."""
+    """A candidate of a request. `score` and `grade` are None if the file has none; `raw` is its JSON object."""
 
     passage: Passage
     score: float | None
@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A query with its candidates, best first (see the module). `line` is the line number, `raw` the JSON object."""
+    """A query with its candidates, best first. `line` is the line number (from 1), `raw` the line's JSON object."""
 
     line: int
     query: Query
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def candidate_list(self) -> CandidateList:
-        """The candidates with their first-stage scores."""
+        """The query and its candidates as a `CandidateList`, with first-stage scores if the file has them."""
         scores = tuple(one.score for one in self.candidates if one.score is not None)
         return CandidateList(self.query, tuple(one.passage for one in self.candidates), scores or None)
 
@@ -62,7 +62,7 @@ def read_requests(
 ) -> Iterator[Request]:
     """Yield the requests of a file one by one.
 
-    Query ids are not compared across lines; a reader that needs distinct ids checks them.
+    Query ids may repeat; a caller that needs distinct ids must check them.
 
     Args:
         source: a file, compressed if its name ends in `.gz`, or lines of bytes (`sys.stdin.buffer`).

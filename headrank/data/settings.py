@@ -11,7 +11,7 @@ from headrank.settings import Ge, one_of, settings, wrong
 
 @settings
 class DataSettings:
-    """A benchmark or a labelled training set."""
+    """The settings of a benchmark or a labelled training set."""
 
     name: str  # name in files and table rows
     collection: str  # an ir_datasets id, a folder, a file of requests (*.jsonl), or sample/train, sample/test
@@ -35,5 +35,5 @@ class DataSettings:
             raise wrong("name", self.name, "a word without '/' and leading dot, which names files")
 
     def with_min_depth(self, depth: int) -> "DataSettings":
-        """These settings with at least `depth` candidates per query."""
+        """A copy of these settings whose `depth` (candidates per query) is at least the given one."""
         return replace(self, depth=max(self.depth, depth))

@@ -29,7 +29,7 @@ _CROWDED = 3e38  # above it there may be too few float32 numbers left to separat
 
 
 class Duplicates(StrEnum):
-    """What a passage that a run contains twice for a query means, as in runs put together from several systems."""
+    """How to treat a passage that a run repeats for a query, as in merged runs: an error, or keep its best place."""
 
     ERROR = "error"
     BEST = "best"  # its best place counts
@@ -38,7 +38,7 @@ class Duplicates(StrEnum):
 def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
     """Yield (line number, query id, passage id, rank, score) for each line of a run file, in the file's order.
 
-    Raises what `read_run` raises, except for repeated passages.
+    Raises the errors of `read_run`, except the one for repeated passages.
     """
     for number, line in numbered_lines(path):
         query, _, passage, rank, score, _ = split_columns(path, number, line, _RUN_COLUMNS)
@@ -61,7 +61,7 @@ def read_run(path: str | Path, *, duplicates: Duplicates | str = Duplicates.ERRO
 
     Args:
         path: the file.
-        duplicates: `error`, or `best`: of a passage that is repeated for a query the best place counts.
+        duplicates: `error`: a passage repeated for a query is an error; `best`: its best place counts.
 
     Returns:
         Query id -> ranking, queries in the order of their first line.
@@ -103,7 +103,7 @@ def read_run(path: str | Path, *, duplicates: Duplicates | str = Duplicates.ERRO
 
 
 def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
-    """Round non-increasing scores to strictly decreasing float32 values. Ours.
+    """Round non-increasing scores to strictly decreasing float32 values. [ours]
 
     trec_eval reads scores as float32 and orders equal scores by passage id, not by their order in the file. A score
     that equals its predecessor after rounding is therefore lowered to one float32 step below it. Strictly decreasing
@@ -150,9 +150,13 @@ def _check_tag(tag: str) -> None:
 
 
 def ranking_lines(ranking: Ranking, tag: str) -> tuple[list[str], int]:
-    """The lines of one query in a run file, see `write_run`, and the number of scores that `separate_scores` lowered.
+    """Format one query's ranking as lines of a run file, in the form that `write_run` documents.
 
-    Raises what `write_run` raises.
+    Returns:
+        The lines, and the number of scores that `separate_scores` lowered.
+
+    Raises:
+        ValueError: under the conditions of `write_run`.
     """
     _check_tag(tag)
     query_id, scores = ranking.query_id, ranking.scores
@@ -208,7 +212,7 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
 
 
 def check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
-    """Raise `ValueError` if a file of judgements or rankings cannot hold these ids, or a passage is repeated."""
+    """Raise `ValueError` if an id is not valid in TREC files (`id_fault`), or a passage id is repeated."""
     fault = id_fault(query_id)
     if fault:
         raise ValueError(f"query id {shown(query_id)} {fault}")

@@ -1,4 +1,4 @@
-"""Run folders read back: `RunResults` of one run for its report, `CollectedRun` of each run for a comparison of many.
+"""Reads run folders: `RunResults` holds one run for its report, `CollectedRun` one of many runs for a comparison.
 
     run = read_results(Path("outputs/nano"))
     run.benchmarks[0].systems[run.main].means[run.metric]
@@ -39,15 +39,16 @@ _RUN_SUBFOLDERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RunResults:
-    """The results of one run, as its report and its figures read them.
+    """The results of one run, from which its report and figures are made.
 
     benchmarks: at least one, all with the same metrics and reference (the first stage).
-    main: the main system. metric: the leading metric. name: the run's name, for figures that compare runs.
-    before: the main system before alignment, one of `systems`; None if nothing was aligned.
-    heads, heads_before: contents of the main system's heads file and of the one before alignment; None if unknown.
-    head_curves: `head_curves.json`, quality against depth and number of heads on the labelled lists.
-    epochs: rows of the epoch log (`read_epoch_log`). passes: (system, benchmark) -> facts of its reranking pass.
-    config: the composed configuration.
+    metric: the metric that the report shows first. main: the name of the main system.
+    name: the run's name, for figures that compare runs.
+    before: the name of the main system before alignment, one of `systems`; None if nothing was aligned.
+    heads, heads_before: contents of the main system's `heads.json`, and of the one before alignment; None if unknown.
+    head_curves: content of `head_curves.json`: quality against depth and number of heads; None if unknown.
+    epochs: rows of the epoch log (`read_epoch_log`). config: the composed configuration.
+    passes: (system, benchmark) -> facts of the reranking of the benchmark, such as `seconds` and `lists`.
 
     Raises:
         ValueError: the results do not fit together, or `metric`, `main` or `before` is not among them.
@@ -76,7 +77,7 @@ class RunResults:
 
     @property
     def reference(self) -> str:
-        """The system that all others are compared with: the first stage."""
+        """The name of the system with which all others are compared: the first stage."""
         return self.benchmarks[0].reference
 
     @property
@@ -92,7 +93,7 @@ class RunResults:
 
 
 def run_labels(runs: Sequence[RunResults]) -> list[str]:
-    """A label for each run: its model, or, if two runs share a model, the run's name."""
+    """Label runs by their models or, if two runs have the same model, by their names."""
     models = [run.model for run in runs]
     return models if len(set(models)) == len(models) else [run.name or run.model for run in runs]
 
@@ -104,8 +105,9 @@ def read_results(
 
     Args:
         folder: the run folder.
-        benchmarks: results in memory; None: those of `metrics/*.json` that the folder's `config.yaml` names.
-        metric: the leading metric; None: the configuration's objective.
+        benchmarks: the results, if they are in memory; None: read `metrics/<benchmark>.json` of each benchmark that the
+            folder's `config.yaml` names.
+        metric: the metric that the report shows first; None: the objective of `config.yaml`, or the first metric.
 
     Raises:
         ValueError: the folder holds no results, or they do not fit together.
@@ -149,9 +151,11 @@ class CollectedRun:
     """The content of a run folder, finished or not.
 
     state: `finished`, `failed`, `interrupted`, `running` (or killed), `same` (a sweep's job that equals another, named
-        by `reason`), `no status`, `not started`, `unreadable`. reason: why the run is not finished, if known.
-    overrides: key -> value, from the command line and the sweep. config: the composed configuration, flat, key ->
-        value; empty without `config.yaml`. results: of runs that are finished or have no status, else empty.
+        by `reason`), `no status` (results without `status.json`), `not started` (neither), `unreadable`.
+    stage, time: the last stage, and when the status was written. reason: why the run is not finished, if known.
+    overrides: key -> value, from the command line and the sweep.
+    config: the composed configuration with dotted keys, key -> value; empty without `config.yaml`.
+    results: the benchmarks of a run with state `finished` or `no status`; otherwise empty.
     """
 
     folder: Path
@@ -165,7 +169,7 @@ class CollectedRun:
 
     @property
     def seed(self) -> Any:
-        """The configuration's seed; None if unknown."""
+        """The value of `seed` in the configuration; None if unknown."""
         return self.config.get("seed")
 
 

@@ -1,9 +1,10 @@
 """Keys, checksums, lock and status of a run folder, so that a run can be killed at any moment and resumed.
 
-Every artifact has a key, a hash of what its numbers depend on. `.keys/` holds the key with the checksums of the
-artifact's files. A stage is skipped if its artifact has the expected key and content. The key is removed before an
-artifact is written and restored after, so a kill in between leaves an artifact without a key, which is rebuilt. One
-process at a time works in a run folder. It holds the lock `.lock`, which the system releases when the process ends.
+An artifact is an output of a stage: a file of the run folder, with any files that belong to it. Every artifact has a
+key, a hash of what its numbers depend on. `.keys/` holds the key with the checksums of the artifact's files. A stage is
+skipped if its artifact has the expected key and content. The key is removed before an artifact is written and recorded
+after, so a kill in between leaves an artifact without a key, which is rebuilt. One process at a time works in a run
+folder. It holds the lock `.lock`, which the system releases when the process ends.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def artifact_key(*parts: Any) -> str:
-    """A hash of plain values, dataclasses and paths. Equal content gives an equal key on every machine."""
+    """Hash plain values, dataclasses, paths and sets to a key. Equal content gives an equal key on every machine."""
     text = json.dumps(parts, sort_keys=True, default=_plain, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -46,9 +47,13 @@ def _plain(value: Any) -> Any:
 
 
 class RunFolder:
-    """A run's folder: artifacts by relative name, their keys and checksums, the lock, and `status.json`.
+    """A run folder: its artifacts, their keys and checksums, the lock, and `status.json`.
 
-    on_status: called with every status that is written.
+    Args:
+        path: the folder; it need not exist.
+        on_status: called with every status that `set_status` writes.
+
+    Methods name an artifact by the path of its main file relative to the folder, such as `metrics/dl20.json`.
     """
 
     def __init__(self, path: Path, on_status: Callable[[Mapping[str, Any]], None] | None = None) -> None:
@@ -64,7 +69,7 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder's lock for the block and remove temporary files of killed writers.
 
-        Raises `InUseError`, which names the holder, at once if another process holds it.
+        If another process holds the lock, it raises `InUseError` at once; the message names that process.
         """
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -97,9 +102,9 @@ class RunFolder:
             return "another process, which has just started"
 
     def is_fresh(self, name: str, key: str) -> bool:
-        """Whether the artifact has this key and its files have the recorded content.
+        """Whether the artifact exists, has this key, and its files match the recorded checksums.
 
-        A warning names a file that was edited or damaged.
+        If only a checksum differs, a warning names the file.
         """
         record = self._record(name)
         if record.get("key") != key or not (self.path / name).is_file() or not isinstance(record.get("files"), dict):
@@ -110,9 +115,16 @@ class RunFolder:
         return damaged is None
 
     def make(self, name: str, key: str, write: Callable[[Path], None], parts: Sequence[str] = ()) -> bool:
-        """Call `write` unless the artifact is fresh; returns whether it was called. `write` must be atomic.
+        """Write the artifact and record its key and checksums, unless it is fresh (`is_fresh`).
 
-        parts: names in the run folder of further files, or folders with all their files, that belong to the artifact.
+        Args:
+            name: the artifact.
+            key: its expected key.
+            write: called with the path to write; it must write atomically.
+            parts: relative paths of further files that belong to the artifact, or of folders with all their files.
+
+        Returns:
+            Whether `write` was called.
         """
         if self.is_fresh(name, key):
             return False
@@ -125,7 +137,7 @@ class RunFolder:
         return True
 
     def record(self, name: str, key: str, parts: Sequence[str] = ()) -> None:
-        """Record the key of an existing artifact and the checksums of its files."""
+        """Record the key of an existing artifact and the checksums of its files (see `make` for `parts`)."""
         paths = [self.path / part for part in (name, *parts)]
         files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()}
         sums = {file.relative_to(self.path).as_posix(): checksum(file) for file in sorted(files)}
@@ -133,9 +145,10 @@ class RunFolder:
             json.dump({"key": key, "files": sums}, out, indent=1)
 
     def check(self, name: str, key: str) -> None:
-        """Raise `ArtifactError`, naming the file, if the artifact has this key and a file is missing or was changed.
+        """Check the files of an artifact that is too expensive to rebuild without the user's consent.
 
-        For artifacts that are too expensive to rebuild without the user's consent.
+        Raises `ArtifactError`, naming the file, if the artifact has this key but a file is missing or was changed. An
+        artifact with another key, or without one, passes.
         """
         record = self._record(name)
         damaged = self._damaged(record) if record.get("key") == key else None
@@ -146,9 +159,13 @@ class RunFolder:
             )
 
     def edited_file(self, start: str = "") -> str | None:
-        """The first existing file that was edited or damaged, or None.
+        """Find the first existing file whose content differs from its recorded checksum.
 
-        start: check only artifacts whose names begin with it.
+        Args:
+            start: only artifacts whose names begin with this text are checked.
+
+        Returns:
+            The file's path relative to the folder; None if no file differs. Missing files do not count.
         """
         markers = sorted((self.path / ".keys").glob(f"{start.replace('/', '__')}*.key"))
         damaged = (self._damaged(_read_record(marker), missing=False) for marker in markers)
@@ -163,7 +180,7 @@ class RunFolder:
         return None
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file of the run, atomically."""
+        """Write `content` as the JSON file `name` of the run folder, atomically."""
         with atomic_write(self.path / name) as file:
             json.dump(content, file, indent=1)
             file.write("\n")
@@ -171,8 +188,13 @@ class RunFolder:
     def set_status(self, state: str, stage: str, **facts: Any) -> None:
         """Write the run's state and stage to `status.json`.
 
-        The state is `running`, `finished`, `failed`, `interrupted`, or `same` (a sweep's job that equals another one).
-        A traceback among the facts is also written to `traceback.txt`.
+        The status also holds the time, the seconds of each stage and `facts`. A fact `traceback` is also written to
+        `traceback.txt`; without it that file is removed.
+
+        Args:
+            state: `running`, `finished`, `failed`, `interrupted`, or `same` (a sweep's job that equals another one).
+            stage: the current stage; the time since the previous call counts for the previous stage.
+            facts: further values for JSON.
         """
         clock = time.monotonic()
         if self._running is not None:

@@ -19,13 +19,13 @@ LEFTOVER_AGE = 24 * 60 * 60.0
 
 
 def cache_folder() -> Path:
-    """`$HEADRANK_CACHE` if it is set, else the user's cache folder for `headrank`. Not created here."""
+    """The cache folder: `$HEADRANK_CACHE` if set, else `headrank` in the user's cache folder. It is not created."""
     return Path(os.environ.get("HEADRANK_CACHE") or user_cache_path("headrank"))
 
 
 @contextmanager
 def cache_lock(folder: Path, name: str) -> Iterator[None]:
-    """Hold the cache folder's lock of this name for the block. Waits while another process holds it.
+    """Hold the lock `<folder>/locks/<name>` for the block. Waits while another process holds it.
 
     The system releases the lock of a killed process.
     """

@@ -31,7 +31,10 @@ def checksum(path: Path) -> Checksum:
 
 
 def matches(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Whether the file exists and has this checksum."""
+    """Whether the file exists and has the content of the `Checksum` `expected`.
+
+    A file above 16 MiB with the expected size and modification time matches without being hashed.
+    """
     if not path.is_file() or path.stat().st_size != expected.get("size"):
         return False
     if path.stat().st_size > LARGE and path.stat().st_mtime_ns == expected.get("mtime_ns"):
@@ -40,7 +43,7 @@ def matches(path: Path, expected: Mapping[str, Any]) -> bool:
 
 
 def write_folder_sums(folder: Path) -> None:
-    """Record the checksums of all files of a folder and below it in its `.checksums.json`."""
+    """Write the checksums of all files in a folder and its subfolders to its `.checksums.json`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FOLDER_SUMS)
     sums = {path.relative_to(folder).as_posix(): checksum(path) for path in files}
     with atomic_write(folder / FOLDER_SUMS) as file:
@@ -48,9 +51,11 @@ def write_folder_sums(folder: Path) -> None:
 
 
 def damaged_file(folder: Path) -> Path | None:
-    """The first file of the folder that differs from the record of `write_folder_sums`, or None.
+    """Find the first file that is missing or differs from the checksums that `write_folder_sums` wrote.
 
-    Files added since are ignored. If the record itself cannot be read, it is the damaged file.
+    Returns:
+        The file's path; None if all files match. Files without a checksum are ignored. If `.checksums.json` itself is
+        missing or cannot be read, its path.
     """
     try:
         sums = json.loads((folder / FOLDER_SUMS).read_text(encoding="utf-8"))
@@ -60,16 +65,16 @@ def damaged_file(folder: Path) -> Path | None:
 
 
 def sums_path(path: Path) -> Path:
-    """The hidden file with the checksum of a file that `checked_write` wrote."""
+    """The path of the hidden file to which `checked_write` writes the checksum of the file `path`."""
     return path.with_name(f".{path.name}.sum")
 
 
 @contextmanager
 def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
-    """`atomic_write` that also records the file's checksum, for `is_whole`.
+    """Write a file atomically, as `atomic_write` does, and record its checksum for `is_whole`.
 
-    The checksum is renamed into place first, so that an existing file always has one. A kill between the two renames
-    leaves an earlier file with a checksum that does not match, so it counts as damaged.
+    The checksum is renamed into place before the file, so an existing file always has one. A kill between the two
+    renames leaves the old file with the checksum of the new one; `is_whole` then returns False.
     """
     with atomic_write(path, mode) as file:
         yield file
@@ -79,7 +84,7 @@ def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[An
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file has the content that `checked_write` wrote."""
+    """Whether the file has the content that `checked_write` wrote; False if the file or its checksum is missing."""
     try:
         expected = json.loads(sums_path(path).read_text(encoding="utf-8"))
         return isinstance(expected, dict) and matches(path, expected)

@@ -1,4 +1,4 @@
-"""The epoch log of an alignment, `training/epochs.csv`: one row of plain numbers per epoch. Read without Lightning."""
+"""Reads the epoch log of an alignment, `training/epochs.csv`: one row of numbers per epoch. Needs no Lightning."""
 
 import csv
 from pathlib import Path

@@ -32,10 +32,10 @@ _NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error on a full
 
 @contextmanager
 def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise a disk error of the block (no space, quota, read-only) as a `DiskError` that names `path`.
+    """Convert a disk error raised inside the block (no space, quota, read-only) to a `DiskError` that names `path`.
 
-    Python's own error of a failed write names no file; numpy's, safetensors' and torch's hide the system's error. An
-    error that names a file is raised as it is.
+    Python's own error of a failed write names no file, and numpy, safetensors and torch hide the system's error. Other
+    errors, and errors that name a file, are raised unchanged.
     """
     try:
         yield
@@ -65,10 +65,15 @@ def _disk_error(number: int, path: str | os.PathLike[str]) -> DiskError:
 
 
 def remove_leftovers(folder: str | os.PathLike[str], *, age: float = 0, name: str | None = None) -> list[Path]:
-    """Remove the temporary entries that killed writers left in a folder and below it; returns their paths.
+    """Remove the temporary files and folders that killed writers left in a folder and its subfolders.
 
-    age: in seconds; entries that changed more recently stay. Give 0 only if no other process can be writing there.
-    name: remove only entries of this target.
+    Args:
+        folder: the folder.
+        age: in seconds; entries that changed more recently stay. 0 is safe only if no other process is writing there.
+        name: remove only the temporary entries of the file or folder of this name; None: all.
+
+    Returns:
+        The removed paths.
     """
     removed: list[Path] = []
     newest = time.time() - age

@@ -1,6 +1,7 @@
-"""The rank of this process among those that torchrun or srun launched together.
+"""Determines the rank of this process among those that torchrun or srun launched together.
 
-Read from the environment, before torch is imported: only the process of rank 0 writes to the run folder.
+The rank comes from environment variables, so it is known before torch is imported. Only the process of rank 0 writes to
+the run folder.
 """
 
 import os
@@ -18,7 +19,10 @@ class Launch:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launch":
-        """Read the variables that torchrun and srun set. Tasks of a batch script without srun do not count."""
+        """Read the variables that torchrun and srun set.
+
+        Any other process, such as one that a SLURM batch script starts without srun, runs alone: rank 0 of 1.
+        """
         if "TORCHELASTIC_RUN_ID" in environment:
             return cls("torchrun", int(environment["RANK"]), int(environment["WORLD_SIZE"]))
         if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:

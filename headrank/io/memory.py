@@ -1,4 +1,4 @@
-"""Memory of this process and of the machine: the processor's, or a GPU's."""
+"""Measures memory: the peak use of this process, and the total and free memory of a GPU or of the machine."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ class DeviceMemory(NamedTuple):
 
 
 class PeakMemory:
-    """The peak memory during a block, including memory allocated before it.
+    """Measures the peak memory of this process during a block, including memory allocated before the block.
 
     It measures PyTorch's allocations on a CUDA device, and this process's resident set elsewhere.
 
@@ -27,8 +27,8 @@ class PeakMemory:
             ...
         peak.bytes
 
-    `bytes` is None if the peak is unknown: if it cannot be reset (macOS, some containers), or if this process allocated
-    nothing on the CUDA device.
+    `bytes` is None inside the block, and after it if the peak is unknown: the system cannot reset it (macOS, some
+    containers), or this process allocated nothing on the CUDA device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -70,7 +70,11 @@ def _status(name: str) -> int | None:
 
 
 def device_memory(device: torch.device) -> DeviceMemory:
-    """A device's memory; for the CPU within the limit of the container (cgroup 2)."""
+    """The total and free memory of a device, in bytes.
+
+    For the CPU this is the machine's memory, or the limit of the container (cgroup 2) if that is lower. The free memory
+    of the CPU is known on Linux only; elsewhere it equals the total.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return DeviceMemory(total, free)

@@ -1,4 +1,4 @@
-"""JSON read strictly: faults that `json.loads` ignores are errors that name the file."""
+"""Reads JSON strictly: repeated keys, NaN and infinity, which `json.loads` accepts, are errors that name the file."""
 
 import json
 from collections import Counter
@@ -9,10 +9,15 @@ from headrank.errors import FormatError
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The value of a JSON text. `where` (a file, or file:line) begins every error.
+    """Parse a JSON text.
 
-    Raises `FormatError` on what is no JSON, on a key given twice, on NaN and infinity (a number above the range of
-    float64 included), on whole numbers of thousands of digits, and on values nested too deeply to be read.
+    Args:
+        text: the JSON text.
+        where: the place of the text, a file or file:line; error messages begin with it.
+
+    Raises:
+        FormatError: if the text is not JSON, a key is repeated in an object, a number is NaN, infinite, above the range
+            of float64 or has thousands of digits, or values are nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
@@ -25,7 +30,10 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file in UTF-8. Raises what `parse_json` raises, and `OSError` if the file does not exist."""
+    """Parse a UTF-8 JSON file.
+
+    Raises `FormatError` if the content is not UTF-8 or `parse_json` rejects it, and `OSError` if it cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

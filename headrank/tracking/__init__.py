@@ -1,6 +1,6 @@
-"""Tracking of runs in a dashboard. The pipeline depends on `Tracker` only; `run.py` chooses the implementation.
+"""Sends runs to a dashboard. The pipeline depends on `Tracker` only; `run.py` chooses the implementation.
 
-Only this package imports Weights & Biases (extra `wandb`), and only once a run is tracked there.
+Only this package imports Weights & Biases (W&B, extra `wandb`), and only when a run is tracked there.
 """
 
 from headrank.tracking.base import NoTracker, Tracker

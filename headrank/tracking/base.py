@@ -9,19 +9,25 @@ from headrank.evaluation import BenchmarkResult
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Shows one run. All values also lie in the run folder, so a tracker never has to keep anything."""
+    """Receives the progress and results of one run. All values are also in the run folder, so it need not keep any."""
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Called before any work. An exception stops the run."""
+        """Called before any work, with the names of the systems and benchmarks. An exception stops the run."""
 
     def status(self, status: Mapping[str, Any]) -> None:
         """Called with the content of `status.json` after each write; also before `start`, if an earlier step failed."""
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Called when files or folders of the run folder are final. kind: `heads`, `aligned-heads` or `model`."""
+        """Called when files of the run folder are final.
+
+        Args:
+            kind: `heads` (selected heads), `aligned-heads` (heads after alignment) or `model` (the aligned checkpoint).
+            folder: the run folder.
+            names: paths of files or folders, relative to the run folder.
+        """
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Called with all rows of the epoch log so far, after each epoch and at the end of the alignment."""
+        """Called after each epoch of the alignment and at its end, with all rows of the epoch log."""
 
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
@@ -31,8 +37,8 @@ class Tracker(Protocol):
         Args:
             results: one per benchmark.
             folder: the run folder.
-            metric: the leading metric.
-            numbers: further numbers by name (`facts.run_numbers`).
+            metric: the metric that the report shows first, such as `ndcg@10`.
+            numbers: model size and costs by name (`headrank.stages.facts.run_numbers`).
         """
 
     def finish(self, *, failed: bool) -> None:

@@ -1,4 +1,4 @@
-"""What was already logged to a run folder's W&B run, kept in `tracking.json`, so a resumed run logs nothing twice."""
+"""Records in `tracking.json` what was logged to the W&B run of a run folder, so a resumed run logs nothing twice."""
 
 import json
 import uuid
@@ -11,16 +11,18 @@ NAME = "tracking.json"
 
 
 class Ledger:
-    """The W&B run of a run folder and what was logged to it.
+    """The id of a run folder's W&B run, and a record of what was logged to it.
 
-    W&B keeps each offline start in a separate folder. So a start that is offline, or follows an offline start, logs
-    everything again, and the file is not written until this start has logged as much as the earlier one (`complete`).
+    A start is one execution of the run; a resumed run has several. W&B keeps each offline start in a separate folder.
+    So a start that is offline, or follows an offline start, logs everything again, and `tracking.json` is not written
+    until this start has logged as much as the earlier one (`complete`).
+
     A run that is killed between logging an epoch and saving the ledger logs that epoch again at the same step; W&B
     ignores the duplicate when online.
 
     Args:
         path: `tracking.json` in the run folder.
-        configuration: key of the configuration; another key starts a new ledger with a new run id.
+        configuration: a hash of the configuration. If the file holds another one, a new W&B run is started.
         offline: whether this start is offline.
     """
 
@@ -43,7 +45,10 @@ class Ledger:
 
     @property
     def complete(self) -> bool:
-        """Whether this start has logged at least as much as the earlier one, apart from models (optional uploads)."""
+        """Whether this start has logged at least as much as the earlier start; uploads of models do not count.
+
+        Always true if there was no earlier start, or neither start is offline.
+        """
         earlier = self.earlier
         files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
         return (
@@ -53,7 +58,7 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write the file atomically, if this start is `complete`."""
+        """Write `tracking.json` atomically if this start is `complete`; otherwise do nothing."""
         if not self.complete:
             return
         with atomic_write(self.path) as file:

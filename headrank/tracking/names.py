@@ -1,4 +1,4 @@
-"""The keys of tracked values, shared by runs and the dashboard.
+"""Makes the keys under which values are logged. Runs log with them, and the dashboard's panels show them.
 
 W&B sorts and filters only by keys of letters, digits and underscores, with `/` between the parts. So `val/ndcg@10`
 becomes `val/ndcg_10`, and the system `first stage` becomes `first_stage`.
@@ -34,22 +34,28 @@ def mean_key(system: str, metric: str) -> str:
 
 
 def selectivity_key(benchmark: str | None, system: str, part: str) -> str:
-    """The key of one part of `SELECTIVITY` in the middle zone; benchmark None: pooled over all benchmarks."""
+    """The key of a selectivity value of the middle zone.
+
+    Args:
+        benchmark: the benchmark; None: the lists of all benchmarks are pooled.
+        system: the system.
+        part: an entry of `SELECTIVITY`: the difference, an end of its interval, or one of the two shares.
+    """
     return key("pooled_selectivity", system, part) if benchmark is None else key("selectivity", benchmark, system, part)
 
 
 def homogenization_key(benchmark: str, system: str, part: str) -> str:
-    """The key of one part of `HOMOGENIZATION`."""
+    """The key of a homogenization value of the middle zone; `part` is one of `headrank.evaluation.HOMOGENIZATION`."""
     return key("homogenization", benchmark, system, part)
 
 
 def position_key(benchmark: str, system: str, part: str) -> str:
-    """The key of one part of `SELECTIVITY` by position in the context."""
+    """The key of a selectivity value by position in the context; `part` is an entry of `SELECTIVITY`."""
     return key("positions", benchmark, system, part)
 
 
 def table_key(name: str, benchmark: str | None = None) -> str:
-    """The key of a table of the report, over all benchmarks or of one."""
+    """The key of a table of the report, for one benchmark, or for all if `benchmark` is None."""
     return key("tables", name) if benchmark is None else key("tables", benchmark, name)
 
 
@@ -59,11 +65,7 @@ def figure_key(name: str) -> str:
 
 
 def check_names(kind: str, names: Iterable[str]) -> None:
-    """Check that no two names have the same key.
-
-    Raises:
-        ValueError: two different names have the same key.
-    """
+    """Raise `ValueError` if two different names have the same `key`. The message calls them `kind` (`systems`)."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(key(name), name)

@@ -1,4 +1,4 @@
-"""The folders that W&B keeps for an offline run, one per start. `wandb sync` must see only one of them.
+"""Manages the folders that W&B keeps for an offline run, one per start, so that `wandb sync` sees only one of them.
 
 `wandb sync` replays every folder it finds, in arbitrary order, and folders of the same run overwrite each other. So a
 later start logs everything again, and its folder replaces the earlier ones.
@@ -14,7 +14,7 @@ class OfflineFolders:
     Args:
         folder: the run folder.
         run_id: the id of the W&B run.
-        current: the folder of this start. `wandb sync` skips it until `replace` is called, if older folders exist.
+        current: the folder of this start. If older folders exist, `wandb sync` skips it until `replace` is called.
     """
 
     def __init__(self, folder: Path, run_id: str, current: Path) -> None:

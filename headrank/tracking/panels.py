@@ -1,6 +1,7 @@
-"""The dashboard as plain data: sections of panels with the keys they show. Independent of W&B.
+"""Describes the dashboard as plain data: sections of panels, and the keys that each panel shows. Independent of W&B.
 
-The experiment determines the keys, so the dashboard command takes the same overrides as a run.
+A key names a logged value (`names.py`). The experiment determines the keys, so the dashboard command takes the same
+overrides as a run.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from headrank.tracking.names import (
 
 
 class Kind(StrEnum):
-    """How a panel shows its keys."""
+    """How a panel shows the values of its keys."""
 
     BARS = "bars"  # last value of each key, one bar per run
     LINES = "lines"  # over `x`
@@ -36,7 +37,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel of the dashboard. `x` is the key of the horizontal axis of lines and scatter plots."""
+    """One panel of the dashboard: its kind, its title and the keys of the values it shows.
+
+    `x` is the key of the horizontal axis of lines and scatter plots; None for other kinds.
+    """
 
     kind: Kind
     title: str
@@ -59,7 +63,7 @@ def systems_of(experiment: Experiment) -> list[str]:
 
 
 def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
-    """All sections of the dashboard. The section on alignment needs an experiment with alignment."""
+    """The sections of the dashboard, in order. There is one on alignment only if the experiment has an alignment."""
     sections = [
         Section("Middle zone", _middle_zone(experiment)),
         Section("Ranking", _ranking(experiment)),
@@ -72,7 +76,7 @@ def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
 
 
 def pinned_keys(experiment: Experiment) -> list[str]:
-    """The keys shown next to each run's name."""
+    """The keys of the values that the dashboard shows next to each run's name."""
     main = [mean_key(MAIN_SYSTEM, experiment.objective), selectivity_key(None, MAIN_SYSTEM, "difference")]
     return [key("status", "state"), *main, key("model", "parameters")]
 

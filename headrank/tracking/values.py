@@ -1,4 +1,7 @@
-"""Results as tracked values: numbers by key, rows by position in the context, tables. Independent of the tracker."""
+"""Converts results to logged values: numbers by key (`names.py`), rows by position in the context, and tables.
+
+Independent of W&B.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +34,7 @@ from headrank.tracking.names import (
 
 
 def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, float | int]) -> dict[str, float | int]:
-    """All numbers of the results by key, at full precision.
+    """Collect all numbers of the results by key, at full precision.
 
     Args:
         results: one per benchmark.
@@ -58,7 +61,12 @@ def result_values(results: Sequence[BenchmarkResult], numbers: Mapping[str, floa
 
 
 def position_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | int]]:
-    """One row per part of the context, from first to last: its `position` in percent and each system's selectivity."""
+    """Collect selectivity by position in the context.
+
+    Returns:
+        One row per eighth of the context, from first to last: its centre `position`, in percent of the list, and the
+        selectivity values of each benchmark and system by key (`position_key`). Empty if nothing was measured.
+    """
     rows: dict[int, dict[str, float | int]] = {}
     for benchmark, system, zone in measured_zones(results):
         for i, measured in enumerate(zone.by_position):
@@ -69,7 +77,11 @@ def position_rows(results: Sequence[BenchmarkResult]) -> list[dict[str, float | 
 
 
 def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, Table]:
-    """The tables of the report by key, over all benchmarks and per benchmark."""
+    """Make the tables of the report, over all benchmarks and per benchmark.
+
+    Returns:
+        Key -> table. Tables without content are absent.
+    """
     tables = {
         table_key("main"): main_table(results, metric),
         table_key("changes"): changes_table(results, metric),
@@ -83,7 +95,7 @@ def result_tables(results: Sequence[BenchmarkResult], metric: str) -> dict[str, 
 
 
 def epoch_values(row: Mapping[str, float | int]) -> dict[str, float | int]:
-    """One row of the epoch log by key."""
+    """Convert the names of a row of the epoch log to keys; the values are unchanged."""
     return {EPOCH if name == EPOCH else value_key(name): value for name, value in row.items()}
 
 

@@ -1,7 +1,7 @@
-"""A run in Weights & Biases: configuration, heads, training curves after each epoch, results, report, status, times.
+"""Logs a run to Weights & Biases (W&B): configuration, heads, training curves, results, report, status and times.
 
-All values come from the run folder or the results, so the local report shows the same. Checked with wandb 0.31.
-Functions import wandb only when a run is tracked: it is an optional package.
+All values come from the run folder or the results, so the local report shows the same. Checked with wandb 0.31. The
+optional package wandb is imported only when a run is tracked.
 """
 
 import logging
@@ -34,7 +34,7 @@ _LOCATION_KEYS = ("tracking", "paths")  # keys of the configuration that say whe
 
 @settings
 class WandbSettings:
-    """The destination of a run in Weights & Biases."""
+    """The settings of tracking in Weights & Biases: the destination of a run, and what is uploaded."""
 
     project: str = "headrank"
     entity: str | None = None  # user or team; None: the account's default
@@ -53,16 +53,19 @@ class WandbSettings:
 def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, name: str, group: str | None) -> Tracker:
     """Make the tracker of one run.
 
-    Under distributed training every process runs the pipeline; only the process of rank 0 is tracked.
+    Under distributed training every process runs the pipeline, but only the process of rank 0 is tracked.
 
     Args:
-        settings: None: the run is not tracked.
+        settings: the destination; None, or mode `disabled`: the run is not tracked.
         config: the composed configuration as plain values.
         name: the name of the run.
         group: the name of the sweep that the run belongs to, used if the settings name no group.
 
+    Returns:
+        A `WandbTracker`, or a `NoTracker`, which does nothing, if this process is not tracked.
+
     Raises:
-        MissingExtraError: W&B is not installed. Nothing has been computed by then.
+        MissingExtraError: W&B is not installed.
     """
     if settings is None or settings.mode == "disabled" or process_rank() != 0:
         return NoTracker()
@@ -79,10 +82,10 @@ def process_rank() -> int:
 
 
 class WandbTracker:
-    """The W&B run of a run folder.
+    """Logs the run of a run folder to a W&B run.
 
-    A folder that is run again with the same configuration resumes the same W&B run. Offline, the folder of the new
-    start holds everything and replaces the earlier one.
+    If the same configuration is run again in the folder, the same W&B run is resumed. In offline mode the new start
+    logs everything again, and its W&B folder replaces the earlier one.
 
     Args:
         settings: the destination in W&B.
@@ -98,10 +101,10 @@ class WandbTracker:
         self._folders: OfflineFolders | None = None
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Open the W&B run.
+        """Open the W&B run of a run folder.
 
         Raises:
-            ValueError: two systems or two benchmarks have the same key.
+            ValueError: two systems or two benchmarks have the same key (`names.key`).
             wandb.Error: an online run cannot be opened (no key, no network).
         """
         import wandb
@@ -135,7 +138,10 @@ class WandbTracker:
         logger.info("tracking: %s", address)
 
     def status(self, status: Mapping[str, Any]) -> None:
-        """Update the summary with state, stage, error and the time of each stage."""
+        """Update the W&B run's summary with state, stage, error, the seconds of each stage, and the objective if given.
+
+        Without an open run it does nothing.
+        """
         if self._run is None:
             return
         values = {key("status", name): status.get(name, "") for name in ("state", "stage", "error")}
@@ -145,7 +151,10 @@ class WandbTracker:
         self._run.summary.update(values)
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Log an artifact `<kind>-<run id>` with these files, unless it was already logged."""
+        """Log these files as the artifact `<kind>-<run id>`, unless the same content was already logged.
+
+        A `model` is logged only if the settings request it and it is not too large.
+        """
         import wandb
 
         run, ledger = self._opened()
@@ -166,7 +175,7 @@ class WandbTracker:
             self._save()
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Log a history row for each epoch that has none yet, with the epoch as its step."""
+        """Log each epoch that was not logged yet as a row of the run's history, with the epoch as its step."""
         run, ledger = self._opened()
         for row in rows[ledger.epochs :]:
             step = int(row[EPOCH])
@@ -177,7 +186,10 @@ class WandbTracker:
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
-        """Log values, tables, figures and the report as history rows, unless they were already logged."""
+        """Log values, tables, figures and the report, unless the same results were already logged.
+
+        They become rows of the run's history: one per position in the context, and a last row with everything else.
+        """
         run, ledger = self._opened()
         content = artifact_key([result.to_dict() for result in results], metric, dict(numbers))
         if ledger.results == content:
@@ -194,7 +206,10 @@ class WandbTracker:
         self._save()
 
     def finish(self, *, failed: bool) -> None:
-        """Close the W&B run, with exit code 1 if the run failed."""
+        """Close the W&B run, with exit code 1 if the run failed, and remove offline folders that are no longer needed.
+
+        Without an open run it does nothing.
+        """
         run, self._run = self._run, None
         if run is None:
             return

@@ -1,6 +1,6 @@
-"""The dashboard in Weights & Biases: a workspace of the sections of `panels.py`. Checked with wandb-workspaces 0.4.
+"""Builds the dashboard in Weights & Biases (W&B): a workspace with the sections of `panels.py`.
 
-Only saving a workspace needs an account and a network.
+Only saving a workspace needs an account and a network. Checked with wandb-workspaces 0.4.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ COLUMNS = 3  # panels per row
 def make_workspace(
     sections: Sequence[Section], *, entity: str, project: str, name: str, pinned: Sequence[str]
 ) -> ws.Workspace:
-    """Build a workspace.
+    """Build the dashboard as a W&B workspace.
 
     Args:
         sections: sections of the dashboard, in order.

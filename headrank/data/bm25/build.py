@@ -1,9 +1,9 @@
 """Builds a BM25 index of any size. Passages are streamed, and memory holds one part of them at a time.
 
-1. Parts: passages are read until a part is full; its words are counted and written to the work folder. An
-   interrupted build resumes after the last complete part.
-2. Merge: the sorted words of all parts are merged into one vocabulary; the postings of all parts are then scored and
-   written, one block of words at a time.
+1. Parts: passages are read until a part is full (`PART_CHARACTERS`). Its words are counted and written to the work
+   folder. An interrupted build resumes after the last complete part.
+2. Merge: the sorted words of all parts are merged into one vocabulary. The postings of all parts, (word, passage)
+   pairs with counts, are then scored and written, one block of words at a time.
 
 Formulas of the scores: Kamphuis et al., "Which BM25 do you mean?" (ECIR 2020), table 1, as implemented in bm25s.
 """
@@ -33,9 +33,10 @@ BLOCK_POSTINGS = 2**23  # (word, passage) pairs scored at once: bounds the memor
 
 
 def write_part(folder: Path, passages: list[Passage], parameters: BM25Parameters) -> None:
-    """Count the words of a part's passages and write them to an existing folder.
+    """Count the words of some passages and write the counts, one part of an index, to an existing folder.
 
-    Words are sorted by their UTF-8 bytes. Postings are sorted by word, then by passage index within the part.
+    Words are sorted by their UTF-8 bytes. Postings, (word, passage) pairs with the word's count, are sorted by word,
+    then by passage index within the part.
     """
     found = words((passage.text for passage in passages), parameters)
     passage_of = np.repeat(np.arange(len(passages)), found.lengths)
@@ -67,17 +68,17 @@ class _Part:
 
 
 def part_folders(work: Path) -> list[Path]:
-    """The complete parts in a work folder, in order."""
+    """The folders of the complete parts in a work folder, in the order of their passages."""
     return sorted(path for path in work.glob("part-*") if path.is_dir())
 
 
 def write_parts(
     passages: Iterable[Passage], parameters: BM25Parameters, work: Path, *, done: int = 0, total: int | None = None
 ) -> None:
-    """Write the parts of an index (step 1).
+    """Write the parts of an index to the work folder (step 1 of a build). Complete parts of an earlier call are kept.
 
     Args:
-        passages: the passages, without the first `done`.
+        passages: the passages of the collection, without the first `done`.
         parameters: the parameters of BM25.
         work: the work folder.
         done: the number of passages in the existing parts.
@@ -106,7 +107,12 @@ def passages_done(work: Path) -> int:
 
 
 def merge_parts(work: Path, parameters: BM25Parameters, folder: Path) -> None:
-    """Merge all parts into an index (step 2), written to an existing folder in the array layout of bm25s.
+    """Merge the parts of a work folder into an index (step 2 of a build), in the array layout of bm25s.
+
+    Args:
+        work: the work folder with the parts.
+        parameters: the parameters of BM25.
+        folder: the existing folder to which the index is written.
 
     Raises:
         ValueError: if no passage has a word.
@@ -225,7 +231,7 @@ def _block(
 
 
 def inverse_document_frequency(frequency: np.ndarray, passages: int, method: BM25Method) -> np.ndarray:
-    """The inverse document frequency of words.
+    """Compute the inverse document frequency of words.
 
     Args:
         frequency: [words], the number of passages with the word, >= 1.
@@ -246,13 +252,16 @@ def inverse_document_frequency(frequency: np.ndarray, passages: int, method: BM2
 
 
 def term_frequency(counts: np.ndarray, lengths: np.ndarray, average: float, parameters: BM25Parameters) -> np.ndarray:
-    """The term-frequency factor of postings.
+    """Compute the term-frequency factor of the BM25 score for (word, passage) pairs.
 
     Args:
         counts: [postings], occurrences of the word in the passage.
         lengths: [postings], length of the passage in words.
         average: the mean passage length in words.
         parameters: the parameters of BM25.
+
+    Returns:
+        [postings]; the score of a pair is this factor times the inverse document frequency.
     """
     damping = parameters.k1 * (1 - parameters.b + parameters.b * lengths / average)
     gain = parameters.k1 + 1 if parameters.method == BM25Method.ATIRE else 1

@@ -36,7 +36,12 @@ _FORMAT = "3"  # part of the key: raise it when words are split or files are lai
 
 
 class BM25Index:
-    """A memory-mapped BM25 index: the scores of passages by word, in a folder that `build` or `bm25_index` wrote."""
+    """A memory-mapped BM25 index: for each word the passages that contain it, with scores.
+
+    Args:
+        folder: a folder that `build` or `bm25_index` wrote.
+        parameters: the parameters with which the index was built.
+    """
 
     def __init__(self, folder: Path, parameters: BM25Parameters) -> None:
         self.folder = folder
@@ -53,7 +58,10 @@ class BM25Index:
 
     @classmethod
     def build(cls, passages: Iterable[Passage], parameters: BM25Parameters, folder: Path) -> "BM25Index":
-        """Build an index of passages in a new folder. Raises `ValueError` if no passage has a word."""
+        """Build an index of passages in a new folder and open it.
+
+        Raises `ValueError` if no passage has a word, `FormatError` if two passages share an id.
+        """
         with TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as work:
             write_parts(passages, parameters, Path(work))
             with atomic_folder(folder) as temporary:
@@ -76,9 +84,13 @@ class BM25Index:
         return self.rankings(queries, self.best(queries, depth))
 
     def best(self, queries: Sequence[Query], depth: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The results of `search` as arrays: per query, passage indices in the collection (int32) and scores (float32).
+        """Search like `search`, but return arrays.
 
-        Raises `ValueError` if `depth` is below 1.
+        Returns:
+            Per query, the collection indices of its best passages (int32) and their scores (float32), best first.
+
+        Raises:
+            ValueError: if `depth` is below 1.
         """
         if depth < 1:
             raise ValueError(f"depth {depth}: expected 1 or more")
@@ -95,7 +107,7 @@ class BM25Index:
         return found
 
     def rankings(self, queries: Sequence[Query], found: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Ranking]:
-        """Convert the arrays of `best` to rankings: query id -> ranking."""
+        """Convert `found`, the result of `best` for the same queries, to rankings: query id -> ranking."""
         run: dict[str, Ranking] = {}
         for query, (numbers, scores) in zip(queries, found, strict=True):
             ids = [self._passage_ids[number].decode("utf-8", "surrogatepass") for number in numbers.tolist()]
@@ -121,7 +133,7 @@ def _best(scores: np.ndarray, depth: int) -> np.ndarray:
 
 
 def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
-    """The folder of a collection's index, `cache_dir/bm25/<key>`. It may not exist.
+    """The path of a collection's index, `cache_dir/bm25/<key>`. The folder need not exist.
 
     The key is a hash of the passages' fingerprint, the formula's parameters, the analysis of texts and the version of
     bm25s. Collections with the same passages (TREC DL 2019 and 2020) share an index, as do languages with the same
@@ -201,9 +213,15 @@ def _keep_whole_parts(work: Path) -> None:
 def bm25_run(
     collection: Collection, queries: Sequence[Query], depth: int, parameters: BM25Parameters, cache_dir: Path
 ) -> dict[str, Ranking]:
-    """The rankings of `BM25Index.search` in the collection's index, cached by arguments.
+    """Search a collection with BM25: open or build its index, and find the `depth` best passages of each query.
 
-    Raises `ValueError` if the depth is below 1 or no passage has a word.
+    Results are cached in `cache_dir`, so the same search is not repeated.
+
+    Returns:
+        Query id -> ranking, as in `BM25Index.search`.
+
+    Raises:
+        ValueError: if `depth` is below 1 or no passage has a word.
     """
     index = bm25_index(collection, parameters, cache_dir)
     texts = (part for query in queries for part in (query.id, query.text))

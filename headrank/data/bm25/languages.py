@@ -33,7 +33,7 @@ STOP_WORDS = (
 
 
 class Fold(StrEnum):
-    """What is done to a text before it is split."""
+    """How the letters of a text are normalised before it is split into words."""
 
     LOWER = "lower"  # lower case
     NFKC = "nfkc"  # NFKC and case folding; soft hyphens and variation selectors are removed
@@ -50,7 +50,10 @@ class Tokenizer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How a text is split into words: every default is filled in, so equal analyses split texts equally."""
+    """How a text is split into words. No field is `auto`, so equal analyses split texts equally.
+
+    `stop_words` and `stemmer` are None if there are no stop words and no stemming.
+    """
 
     fold: Fold
     tokenizer: str
@@ -73,7 +76,7 @@ _INVISIBLE = re.compile("[\u00ad\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 
 
 def folded(text: str, fold: Fold) -> str:
-    """The text with its letters folded. `NFKC` also makes full-width letters and half-width katakana ordinary."""
+    """Normalise the letters of a text (see `Fold`). `NFKC` also converts full-width letters and half-width katakana."""
     if fold == Fold.LOWER:
         return text.lower()
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
@@ -91,9 +94,11 @@ _IDEOGRAPHS = (
 
 @cache
 def splitter(tokenizer: str) -> Callable[[str], list[str]]:
-    """The function that splits a folded text into words: a `Tokenizer`, or all matches of a regular expression.
+    """Make the function that splits a normalised text into words.
 
-    If the expression has a group, the words are the group's texts.
+    Args:
+        tokenizer: the name of a `Tokenizer`, or a regular expression: its matches, or the texts of its group if it has
+            one, are the words.
 
     Raises:
         ValueError: if the expression is malformed or has several groups.

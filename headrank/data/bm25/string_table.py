@@ -1,6 +1,6 @@
-"""A memory-mapped array of short texts: the passage ids and words of an index.
+"""A memory-mapped array of short texts. An index stores its passage ids and its words in such arrays.
 
-It consists of two files: the concatenated texts in UTF-8 (`<name>.utf8`) and their start offsets
+An array consists of two files: the concatenated texts in UTF-8 (`<name>.utf8`) and their start offsets
 (`<name>.starts.npy`).
 """
 
@@ -16,7 +16,10 @@ _BLOCK = 4096  # texts read at once during iteration
 
 
 def write_texts(folder: Path, name: str, texts: Iterable[bytes]) -> int:
-    """Write texts to an existing folder and return their number. It is not atomic: write to a temporary folder."""
+    """Write the array `name` to an existing folder and return the number of texts.
+
+    The write is not atomic, so the folder should be a temporary one.
+    """
     starts = array("q", [0])  # 8 bytes a text
     with (folder / f"{name}.utf8").open("wb") as file:
         for text in texts:
@@ -27,7 +30,7 @@ def write_texts(folder: Path, name: str, texts: Iterable[bytes]) -> int:
 
 
 class Texts(Sequence[bytes]):
-    """The texts that `write_texts` wrote, memory-mapped. Sorted texts can be searched with `bisect`."""
+    """A memory-mapped array that `write_texts` wrote, as a sequence of bytes. If it is sorted, `bisect` searches it."""
 
     def __init__(self, folder: Path, name: str) -> None:
         path = folder / f"{name}.utf8"

@@ -41,8 +41,8 @@ class BM25Parameters:
     With these defaults, nDCG@10 over the top 100 is .3205 on beir/nfcorpus/test (published: .322) and .4037 on
     beir/arguana without identical ids (published: .397).
 
-    `stemmer`, `stop_words` and `tokenizer` replace the language's: `auto` keeps it, None switches stemming or stop
-    words off.
+    `language` determines stemmer, stop words and tokenizer; the fields of these names override it. `auto` keeps the
+    language's value, None switches stemming or stop words off.
 
     language: a language of PyStemmer, `chinese`, `japanese`, `korean`, `cjk` or `multilingual`.
     k1: the saturation of repeated words; higher values let repetitions count more.
@@ -74,13 +74,13 @@ class BM25Parameters:
 
     @property
     def analysis(self) -> Analysis:
-        """The text analysis of `language`, with the stemmer, stop words and tokenizer that are not `auto`."""
+        """The analysis of `language`, overridden by `stemmer`, `stop_words` and `tokenizer` unless they are `auto`."""
         given = {"stemmer": self.stemmer, "stop_words": self.stop_words, "tokenizer": self.tokenizer}
         return replace(Analysis.of(self.language), **{name: value for name, value in given.items() if value != AUTO})
 
 
 def bm25s() -> Any:
-    """The bm25s library, imported late because it loads numba (most of a second).
+    """Import and return the bm25s library. The import is late because bm25s loads numba (most of a second).
 
     If JAX is installed, importing bm25s would start it, and JAX reserves three quarters of the GPU memory. The parts
     used here need no JAX, so it is hidden during the import, unless the user has already imported it.
@@ -98,10 +98,10 @@ def bm25s() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of some texts, without stop words, stemmed.
+    """The words of several texts, without stop words and stemmed.
 
-    ids: [words] of all texts in order, index in the vocabulary, int64.
-    lengths: [texts], number of words, int32.
+    ids: [words], int64, the words of all texts in order, as indices into `vocabulary`.
+    lengths: [texts], int32, the number of words of each text.
     vocabulary: the distinct words, sorted by code point, which equals sorting by UTF-8 bytes.
     """
 
@@ -110,13 +110,16 @@ class Words:
     vocabulary: list[str]
 
     def by_text(self) -> list[list[str]]:
-        """The words of each text."""
+        """The words of each text as strings, one list per text."""
         ids = iter(self.ids.tolist())
         return [[self.vocabulary[next(ids)] for _ in range(length)] for length in self.lengths.tolist()]
 
 
 def words(texts: Iterable[str], parameters: BM25Parameters) -> Words:
-    """Split texts into words. Raises `ConfigError` if the installed bm25s does not have the list of stop words."""
+    """Split texts into words, without stop words and stemmed.
+
+    Raises `ConfigError` if the installed bm25s lacks the configured list of stop words.
+    """
     import Stemmer
 
     analysis = parameters.analysis

@@ -1,1 +1,1 @@
-"""Several runs compared on one page."""
+"""Compares several runs in one report."""

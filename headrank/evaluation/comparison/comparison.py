@@ -1,4 +1,6 @@
-"""A report over many runs: `comparison.md`, `comparison.html`, `comparison.csv` (variants), `runs.csv` (each run).
+"""Writes a report over many runs: `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`.
+
+`runs.csv` lists each run. The others list variants, which are groups of runs that differ only in their seed.
 
     write_comparison(Path("outputs/qwen3_4b/alignment_ablation"), runs)
 
@@ -29,12 +31,12 @@ _Row: TypeAlias = tuple[tuple[Value, ...], str, list[_Statistics]]  # a variant'
 
 
 def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str | None = None) -> Path:
-    """Write the comparison into `folder`.
+    """Write the four files of a comparison into `folder`.
 
     Args:
         folder: where the files go.
         runs: the runs to compare.
-        metric: the leading metric; None: the configured objective of the first run with results.
+        metric: the metric of the main table; None: the configured objective of the first run with results.
 
     Returns:
         The path of the Markdown file.
@@ -65,10 +67,10 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
 
 
 def main_table(variants: Variants, metric: str) -> Table:
-    """One metric: a row per variant and system, a column per benchmark, and their mean if there are several.
+    """Make the table of one metric: a row per variant and system, a column per benchmark, and one for their mean.
 
-    A system with equal results in every variant (the first stage) has one row. A variant that lacks a benchmark has no
-    mean.
+    A single benchmark has no mean. A run without results on a benchmark has no mean either. Cells are means over the
+    runs of a variant. A system with equal results in every variant, such as the first stage, has one row.
     """
     benchmarks = list(dict.fromkeys(r.name for v in variants.variants for run in v.runs for r in run.results))
     averaged = len(benchmarks) > 1
@@ -94,7 +96,7 @@ def main_table(variants: Variants, metric: str) -> Table:
 
 
 def results_table(variants: Variants, metrics: Sequence[str]) -> Table:
-    """All metrics: a row per variant, system and benchmark."""
+    """Make the table of all metrics: a row per variant, system and benchmark. Cells are means over a variant's runs."""
     rows = []
     for variant in variants.variants:
         for system in _systems(variant):
@@ -115,7 +117,7 @@ def results_table(variants: Variants, metrics: Sequence[str]) -> Table:
 
 
 def state_lines(runs: Sequence[CollectedRun]) -> list[str]:
-    """A line per unfinished run: folder, state, and the reason if known."""
+    """Describe each run that is not finished in one line: folder, state, stage, time, and the reason if known."""
     lines = []
     for run in runs:
         if run.state != FINISHED:
@@ -127,7 +129,7 @@ def state_lines(runs: Sequence[CollectedRun]) -> list[str]:
 
 
 def runs_table(runs: Sequence[CollectedRun], metrics: Sequence[str]) -> Table:
-    """All runs: a row per run, system and benchmark; a run without results has one row."""
+    """Make the table of all runs: a row per run, system and benchmark. A run without results has one row."""
     keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
     rows: list[tuple[Value, ...]] = []
     for run in runs:

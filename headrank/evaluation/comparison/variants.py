@@ -1,6 +1,6 @@
-"""Variants: groups of runs that differ only in their seed, named by the settings that differ between variants.
+"""Groups runs into variants. The runs of a variant differ only in their seed.
 
-This module reads and writes no files.
+A variant is named by the settings in which it differs from the others. This module reads and writes no files.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,16 @@ _MOST_KEYS = 4  # of the configuration in a name, if overrides are equal; with m
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Runs of one configuration with different seeds. `name` holds the values of `Variants.keys`."""
+    """Runs of one configuration with different seeds. `name` holds its values of the settings `Variants.keys`."""
 
     runs: tuple[CollectedRun, ...]
     name: tuple[Value, ...]
 
     def statistics(self, values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
-        """Mean, sample standard deviation (None for fewer than two values) and number of the values other than None."""
+        """Compute mean, sample standard deviation and number of one value per run. None values are left out.
+
+        The mean is None without values, the standard deviation for fewer than two.
+        """
         present = [value for value in values if value is not None]
         spread = stdev(present) if len(present) > 1 else None
         return (fmean(present) if present else None), spread, len(present)
@@ -32,18 +35,20 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """All variants, and the keys whose values name them."""
+    """All variants, and the settings (short keys) whose values name them."""
 
     keys: tuple[str, ...]
     variants: tuple[Variant, ...]
 
 
 def make_variants(runs: Sequence[CollectedRun]) -> Variants:
-    """Group runs by their configuration without the keys that follow the seed, in the order of the runs.
+    """Group runs whose configurations are equal except for the seed and paths. Variants keep the order of the runs.
 
-    Variants are named by the overrides that differ between them. If overrides are equal (another version, other files
-    in conf), differing keys of the configuration name them, and as a last resort their folders. Runs without a
-    configuration and runs with equal seeds are not grouped.
+    Keys that always equal the seed, such as `alignment.seed`, count as the seed. Runs without a configuration and runs
+    with equal seeds are not grouped.
+
+    Variants are named by the overrides that differ between them. If that does not distinguish them (other files in
+    `conf/`), the keys of the configuration that differ are added, or their folders if those keys are too many.
     """
     seeded = _seed_keys(runs)
     groups: dict[Any, list[CollectedRun]] = {}

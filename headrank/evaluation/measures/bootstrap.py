@@ -17,7 +17,11 @@ _CELLS = 2_000_000  # of the matrix of draws held at a time: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with its 95 % bootstrap interval over queries. `interval` is None for fewer than two lists."""
+    """A value with its 95 % bootstrap interval over queries.
+
+    interval: (lower end, upper end); None if it is not defined, for example for fewer than two lists.
+    lists: the number of lists behind the value, one list per query.
+    """
 
     value: float
     interval: tuple[float, float] | None
@@ -25,7 +29,7 @@ class Estimate:
 
     @property
     def cells(self) -> tuple[float, float | None, float | None]:
-        """Value, lower end and upper end: a cell of a table's interval column."""
+        """Value, lower end and upper end for an interval column of a table; the ends are None without an interval."""
         low, high = self.interval or (None, None)
         return self.value, low, high
 
@@ -33,15 +37,15 @@ class Estimate:
 def resampled_sums(
     rows: Float[np.ndarray, "lists columns"], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float[np.ndarray, "resamples columns"]:
-    """Sum the columns over each resample of the rows.
+    """Draw bootstrap resamples of the rows and sum the columns of each.
 
     Args:
-        rows: one row of summands per list.
-        resamples: number of resamples, 1000 or more.
-        seed: of the random draws.
+        rows: [lists, columns], one row of summands per list.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
 
     Returns:
-        The sums of each resample.
+        [resamples, columns], the sums of each resample.
 
     Raises:
         ValueError: `resamples` is below 1000, or there are no rows.
@@ -54,13 +58,16 @@ def resampled_sums(
 
 
 def percentiles(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    """The lower and upper end of the 95 % interval of resampled values."""
+    """The 2.5 % and 97.5 % percentiles of resampled values: the ends of the 95 % interval."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def mean_estimate(values: Sequence[float | None], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate | None:
-    """The mean over lists with its interval. Lists without a value are left out; None if no list has a value."""
+    """Compute the mean of one value per list, with its bootstrap interval.
+
+    Lists whose value is None are left out. Returns None if no list has a value.
+    """
     present = np.array([value for value in values if value is not None], dtype=np.float64)
     n = len(present)
     if not n:
@@ -74,7 +81,15 @@ def mean_estimate(values: Sequence[float | None], *, resamples: int = RESAMPLES,
 def change_estimate(
     before: Sequence[float | None], after: Sequence[float | None], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate | None:
-    """The mean of after - before over the lists that have both values (paired bootstrap).
+    """Compute the mean of after - before with its paired bootstrap interval.
+
+    Args:
+        before, after: one value per list, for the same lists in the same order. Lists with a None are left out.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
+
+    Returns:
+        The change; None if no list has both values.
 
     Raises:
         ValueError: the numbers of lists differ.
@@ -86,15 +101,17 @@ def change_estimate(
 
 
 def macro_estimate(values: Sequence[Sequence[float]], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The macro mean over benchmarks. Queries are resampled within their benchmark.
+    """Compute the mean of the benchmarks' means (macro mean), with its bootstrap interval.
+
+    Queries are resampled within their benchmark.
 
     Args:
-        values: for each benchmark one value per query.
-        resamples: number of resamples, 1000 or more.
-        seed: of the random draws.
+        values: for each benchmark, one value per query.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
 
     Returns:
-        The mean of the benchmarks' means; without an interval if a benchmark has a single query.
+        The macro mean; its interval is None if a benchmark has a single query.
 
     Raises:
         ValueError: a benchmark has no queries.

@@ -1,4 +1,4 @@
-"""The folder of numba's compiled code. Loading that code runs it, so only the user may write to the folder."""
+"""Chooses the folder of numba's compiled code. Loading that code runs it, so only the user may write to the folder."""
 
 import atexit
 import logging
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 def compiled_code_folder() -> Path:
-    """The folder `headrank-compiled` in the user's cache folder, created if absent.
+    """Return a private folder for compiled code: `headrank-compiled` in the user's cache folder, created if absent.
 
-    It does not lie in `$HEADRANK_CACHE`, which several users may share: the files are pickles, so a user who can write
+    It is not in `$HEADRANK_CACHE`, which several users may share: the files are pickles, so a user who can write
     them runs code in the process that reads them.
 
     Returns:
-        The folder. If it is not private (see `is_private`) or cannot be created, a new temporary folder that is removed
-        when the process ends, with a warning.
+        The folder. If it is not private (see `is_private`) or cannot be created, a warning is logged, and a new
+        temporary folder is returned, which is removed when the process ends.
     """
     folder = user_cache_path("headrank-compiled")
     try:
@@ -45,8 +45,9 @@ def compiled_code_folder() -> Path:
 def is_private(folder: Path) -> bool:
     """Whether only this user and root can write to the folder or replace it.
 
-    The folder must belong to this user, and neither group nor others may write to it. The same holds for each folder
-    above it, up to the first that nobody else can enter; folders of root and sticky folders are accepted there.
+    The folder must belong to this user, and neither group nor others may write to it. The folders above it are checked
+    too, up to the first one of this user that nobody else can enter. They may also belong to root, and be writable by
+    others if they are sticky.
     """
     if not hasattr(os, "geteuid"):
         return True  # Windows: the user's cache folder is private by its access list

@@ -1,4 +1,4 @@
-"""Ranking metrics per query: nDCG, MRR, MAP and recall (computed by ranx) and judged (ours), each at a cutoff.
+"""Computes ranking metrics per query: nDCG, MRR, MAP and recall (with ranx) and judged (ours), each at a cutoff.
 
 A metric is named by its measure and cutoff: `ndcg@10`, `mrr@10`, `map@100`, `recall@100`, `judged@10`. Metrics use
 the order of a ranking; its scores are only checked. Definitions, with cutoff k:
@@ -40,7 +40,7 @@ from headrank.ranking import Qrels, Ranking, Run
 def ranx_scores(
     measure: str, ranked: Sequence[Sequence[int]], unranked: Sequence[Sequence[int]]
 ) -> Float[np.ndarray, " queries"]:
-    """Compute a measure such as `ndcg@10` for every query.
+    """Compute a measure such as `ndcg@10` with ranx for every query.
 
     Args:
         measure: measure and cutoff in ranx's notation.
@@ -105,7 +105,7 @@ MEASURES = ("ndcg", "mrr", "map", "recall", "judged")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A measure at a cutoff (a rank, 1 or more)."""
+    """A metric: one of `MEASURES` at a cutoff (a rank, 1 or more)."""
 
     measure: str
     cutoff: int
@@ -182,7 +182,7 @@ def score_queries(
 
 
 def judged_share(passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
-    """The share of passages that have any grade; 0 without passages."""
+    """The share of the passages that are judged, that is, have an entry in `grades`; 0 without passages."""
     return sum(passage in grades for passage in passage_ids) / max(1, len(passage_ids))
 
 

@@ -31,10 +31,12 @@ NEARLY_EQUAL = 0.01  # of the list's range of scores
 
 @dataclass(frozen=True, slots=True)
 class Homogenization:
-    """How similar the scores of the zone are, in one list or averaged over lists. None: not defined for any list.
+    """How similar the scores in the middle zone are, for one list or as means over lists.
+
+    A measure is None if it is not defined for the list, or for any of the lists.
 
     deviation: standard deviation of z, in units of z.
-    entropy: entropy of the masses within the zone over the log of the zone's size, in [0, 1].
+    entropy: entropy of the attention masses within the zone divided by the log of its size, in [0, 1]; 1: uniform.
     nearly_equal: share of neighbouring scores closer than 1 % of the list's range, in [0, 1].
     """
 
@@ -47,15 +49,15 @@ HOMOGENIZATION = tuple(field.name for field in fields(Homogenization))
 
 
 def homogenization(context: ContextScores) -> Homogenization:
-    """Measure how similar the scores in the zone of one list are.
+    """Measure how similar the scores in the middle zone of one list are.
 
     Args:
         context: scores and attention masses in context order.
 
     Returns:
-        The three measures. All are None for an empty zone and for a context without scores. Entropy and neighbours need
-        two passages in the zone; entropy also needs masses that are not all 0. Equal scores have deviation 0 and only
-        nearly equal neighbours.
+        The three measures. All are None if the zone is empty or the context has no scores. `entropy` and `nearly_equal`
+        are None for fewer than two passages in the zone, `entropy` also without masses or if they are all 0. If all
+        scores are equal, `deviation` is 0 and `nearly_equal` is 1.
     """
     if context.scores is None:
         return Homogenization(None, None, None)
@@ -74,7 +76,7 @@ def homogenization(context: ContextScores) -> Homogenization:
 
 
 def spread_by_quarter(context: ContextScores) -> tuple[float | None, ...]:
-    """The standard deviation of z within each quarter of the context, divided by that of the whole list.
+    """Compute the standard deviation of z within 7 overlapping quarters of the context, divided by the whole list's.
 
     Returns:
         One value per quarter, from first to last. None for a quarter of fewer than two passages; all None if the scores
@@ -107,12 +109,12 @@ MIN_PASSAGES = 4  # a shorter list has no top quartile
 
 @dataclass(frozen=True, slots=True)
 class MiddleZone:
-    """The middle zone of one system on one benchmark.
+    """The measures of the middle zone for one system on one benchmark.
 
-    zone: counts per list, in the order of the contexts; the bootstrap resamples them.
+    zone: counts of the zone's passages per list, in the order of the contexts; the bootstrap resamples them.
     positions: counts over all lists for each of 8 equal parts of the context, from first to last.
     position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
-    homogenization: averaged over lists. per_list: homogenization of each list, in the order of `zone`.
+    homogenization: the means over lists. per_list: the values of each list, in the order of `zone`.
     spread: `spread_by_quarter` of each list, in the order of `zone`.
     lists: number of measured lists. short_lists: number of lists left out because they have fewer than 4 passages.
     """
@@ -136,14 +138,17 @@ class MiddleZone:
 def measure_middle_zone(
     contexts: Sequence[ContextScores], rankings: Run, qrels: Qrels, *, relevance_threshold: int = 1, seed: int = 0
 ) -> MiddleZone:
-    """Measure the middle zone of one system.
+    """Measure selectivity and homogenization of the middle zone for one system on one benchmark.
 
     Args:
         contexts: the lists in context order, with scores and masses, one per query.
         rankings: query id -> final ranking. It may hold further passages, which are ignored.
         qrels: query id -> passage id -> grade.
         relevance_threshold: the lowest grade that counts as relevant.
-        seed: of the bootstrap.
+        seed: the seed of the bootstrap.
+
+    Returns:
+        The measures; `lists` is 0 and all means are None if every list has fewer than 4 passages.
 
     Raises:
         ValueError: a query has two lists; a list has no ranking, a passage that its ranking lacks, or a passage twice;

@@ -1,4 +1,4 @@
-"""Quality of probabilities of relevance: Brier score, expected calibration error, and bins for a reliability diagram.
+"""Measures how well probabilities of relevance agree with judgements: Brier score and expected calibration error.
 
 All candidates of all queries count equally; unjudged candidates count as irrelevant, as in the other measures.
 """
@@ -15,7 +15,7 @@ BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """A bin of passages: their number, mean probability and share of relevant passages."""
+    """A bin of a reliability diagram: number of passages, their mean probability, and the share that is relevant."""
 
     passages: int
     predicted: float
@@ -29,8 +29,9 @@ class ProbabilityQuality:
     brier: mean of (P - y)^2 over the passages, y 1 if relevant and else 0 (Brier 1950); 0 is perfect.
     error: the expected calibration error sum_b n_b / n |mean P in b - share of relevant in b| (Naeini et al. 2015),
         over bins of equal mass (Nguyen and O'Connor 2015), so that no bin rests on a few passages.
-    predicted, relevant: mean probability, and share of relevant passages.
-    bins: by rising probability; at most `BINS`, because equal probabilities share a bin.
+    predicted, relevant: the mean probability, and the share of relevant passages, over all passages.
+    passages: the number of passages of all queries.
+    bins: in order of rising probability; at most `BINS`, because equal probabilities share a bin.
     origin: the labelled data that the probabilities were fitted on.
     """
 
@@ -44,7 +45,7 @@ class ProbabilityQuality:
 
     @property
     def constant_brier(self) -> float:
-        """The Brier score of this benchmark's share of relevant passages as the probability of all, p (1 - p)."""
+        """The Brier score p (1 - p) of a constant probability: p, the share of relevant passages, for every passage."""
         return self.relevant * (1 - self.relevant)
 
 
@@ -56,17 +57,17 @@ def measure_probabilities(
     relevance_threshold: int = 1,
     origin: str = "",
 ) -> ProbabilityQuality | None:
-    """Measure probabilities of relevance.
+    """Measure how well probabilities of relevance agree with the judgements of a benchmark.
 
     Args:
         probabilities: query id -> passage id -> probability. Other queries than `query_ids` are ignored.
         qrels: query id -> passage id -> grade.
-        query_ids: the judged queries.
+        query_ids: the judged queries; a query without probabilities is left out.
         relevance_threshold: the lowest grade that counts as relevant.
         origin: the labelled data that the probabilities were fitted on, as text.
 
     Returns:
-        The quality; None without passages.
+        The measures; None if no query has probabilities.
 
     Raises:
         ValueError: a probability is outside [0, 1].

@@ -1,4 +1,4 @@
-"""The result of a benchmark as plain data, written to and read from `metrics/<benchmark>.json` without loss.
+"""Holds the results of a benchmark as plain data. `metrics/<benchmark>.json` stores them without loss.
 
 Values per query are kept, so means, tests and figures over one or several benchmarks need no rankings.
 """
@@ -21,12 +21,12 @@ UNALIGNED_SYSTEM = "zero-shot"
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """One system on one benchmark.
+    """The results of one system on one benchmark.
 
     means: metric -> mean over the queries. per_query: metric -> values in the order of the benchmark's `query_ids`.
-    middle_zone, selectivity: None without scores in context order.
+    middle_zone, selectivity: measures of the middle zone; None if the system gives no scores in context order.
     comparisons: metric -> comparison with the benchmark's reference; empty for the reference itself.
-    probability: None without probabilities of relevance.
+    probability: the quality of the probabilities of relevance; None if the system gives none.
     """
 
     means: Mapping[str, float]
@@ -39,9 +39,12 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """All systems on one benchmark.
+    """The results of all systems on one benchmark.
 
-    systems: name -> result, in the given order. reference: the system that all others are compared with (first stage).
+    query_ids: the scored queries. metrics: names such as `ndcg@10`.
+    relevance_threshold: the lowest grade that counts as relevant.
+    reference: the name of the system with which all others are compared (the first stage).
+    systems: name -> result.
     queries_without_relevant: number of queries without a relevant passage. queries_without_candidates: number of
         queries without candidates from the reference. Both kinds count in every mean.
     """
@@ -61,7 +64,7 @@ class BenchmarkResult:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "BenchmarkResult":
-        """The inverse of `to_dict`, also after a round trip through JSON.
+        """Make the result from the output of `to_dict`, also if it was stored as JSON.
 
         Raises:
             ValueError: a field is missing or has the wrong type.
@@ -104,7 +107,7 @@ def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
 
 
 def measured_zones(results: Iterable[BenchmarkResult]) -> Iterator[tuple[str, str, MiddleZone]]:
-    """Yield (benchmark, system, its middle zone) for each system with at least one measured list."""
+    """Yield (benchmark, system, middle zone) for each system whose middle zone was measured on at least one list."""
     for result in results:
         for name, system in result.systems.items():
             if system.middle_zone is not None and system.middle_zone.lists:

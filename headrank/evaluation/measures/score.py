@@ -1,4 +1,4 @@
-"""Score a benchmark: rankings of several systems and judgements give one result.
+"""Scores the rankings of several systems on a benchmark.
 
 result = score_benchmark("dl20", {"first stage": SystemRun(bm25), "headrank": SystemRun(run, contexts)}, qrels,
                          query_ids=ids, relevance_threshold=2, reference="first stage", metrics=["ndcg@10"])
@@ -21,9 +21,10 @@ from headrank.ranking import ContextScores, Qrels, Run
 class SystemRun:
     """The output of a system on a benchmark.
 
-    rankings: query id -> ranking. contexts: scores in context order, one list per query, from which the middle zone is
-    measured; empty for a system without such scores. probabilities: query id -> passage id -> probability of relevance;
-    empty for a system without. probability_origin: the labelled data that they were fitted on.
+    rankings: query id -> ranking.
+    contexts: scores in context order, one list per query, for the middle zone; empty if the system gives none.
+    probabilities: query id -> passage id -> probability of relevance; empty if the system gives none.
+    probability_origin: the labelled data on which the probabilities were fitted, as text.
     """
 
     rankings: Run
@@ -43,20 +44,20 @@ def score_benchmark(
     metrics: Sequence[str],
     seed: int = 0,
 ) -> BenchmarkResult:
-    """Compute metrics, middle zone, quality of probabilities and the comparison with the reference for every system.
+    """Score every system: metrics, middle zone, quality of probabilities, and the comparison with the reference.
 
     Args:
-        name: the benchmark.
-        systems: name -> output.
+        name: the name of the benchmark.
+        systems: name of the system -> its output.
         qrels: query id -> passage id -> grade.
         query_ids: the judged queries. All count in every mean; rankings and contexts of other queries are ignored.
         relevance_threshold: the lowest grade that counts as relevant in binary measures and in the middle zone.
-        reference: the system that all others are compared with.
+        reference: the name of the system with which all others are compared.
         metrics: names such as `ndcg@10`.
-        seed: of the bootstrap and the randomization test; the same seed gives the same result.
+        seed: the seed of the bootstrap and the randomization test; the same seed gives the same result.
 
     Raises:
-        ValueError: the reference is not among the systems, metrics are missing or repeated, or `score_queries` or
+        ValueError: the reference is not among the systems, metrics are missing or repeated, or `score_queries`,
             `measure_middle_zone` or `measure_probabilities` raises. The message names benchmark and system.
     """
     if reference not in systems:

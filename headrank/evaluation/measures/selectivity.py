@@ -1,7 +1,10 @@
-"""Selectivity: how much likelier a relevant passage of the middle zone reaches the top quartile than an irrelevant one.
+"""Measures selectivity: how much likelier a relevant than an irrelevant passage of the middle zone is ranked on top.
+
+`middle_zone.py` defines the middle zone. On top means in the top quartile, the first quarter of the final ranking.
+Selectivity is the share of the zone's relevant passages in the top quartile minus that of its irrelevant passages.
 
 Both shares are pooled over lists, so each passage has the same weight. The bootstrap resamples queries, not passages,
-because passages of one query depend on each other. A random reranker has 25 % in both: a difference of 0.
+because passages of one query depend on each other. A random reranker has shares of 25 % and a selectivity of 0.
 """
 
 from collections.abc import Sequence
@@ -15,9 +18,10 @@ from headrank.evaluation.measures.bootstrap import RESAMPLES, Estimate, percenti
 
 @dataclass(frozen=True, slots=True)
 class ZoneCounts:
-    """Number of relevant and irrelevant passages in a part of the context, and of those in the top quartile.
+    """The passages in one part of the context, counted by relevance. Counts can be added.
 
-    Counts can be added.
+    relevant, irrelevant: the number of such passages.
+    relevant_top, irrelevant_top: the number of them in the top quartile of the ranking.
     """
 
     relevant: int = 0
@@ -45,12 +49,12 @@ class ZoneCounts:
 
     @property
     def difference(self) -> float | None:
-        """Relevant share minus irrelevant share, in [-1, 1]; None if there are no passages of either kind."""
+        """Relevant share minus irrelevant share, in [-1, 1]; None if either share is None."""
         relevant, irrelevant = self.relevant_share, self.irrelevant_share
         return None if relevant is None or irrelevant is None else relevant - irrelevant
 
     def selectivity(self, interval: tuple[float, float] | None) -> "Selectivity":
-        """These counts as shares, with the interval of their difference; None if there is no difference."""
+        """Convert the counts to shares and their difference. Without a difference, `interval` is dropped."""
         return Selectivity(
             self.relevant_share,
             self.irrelevant_share,
@@ -63,12 +67,14 @@ class ZoneCounts:
 
 @dataclass(frozen=True, slots=True)
 class Selectivity:
-    """Shares of relevant and of irrelevant passages of a part of the context that the ranking puts in its top quartile.
+    """The selectivity in one part of the context, such as the middle zone.
 
-    The part is, for instance, the middle zone. `relevant` and `irrelevant` are in [0, 1], and None if the part has no
-    such passages. `difference` is relevant - irrelevant, or None if either is None. `interval` is the 95 % bootstrap
-    interval of the difference; None without a difference, for fewer than two lists, and if at least half of the
-    resamples have no difference.
+    relevant: the share of the part's relevant passages that the ranking puts in its top quartile, in [0, 1]; None
+        without relevant passages. irrelevant: the same share of irrelevant passages.
+    difference: relevant - irrelevant, the selectivity; None if either is None.
+    interval: the 95 % bootstrap interval of the difference; None without a difference, for fewer than two lists, and if
+        at least half of the resamples have no difference.
+    relevant_passages, irrelevant_passages: the number of passages in the part.
     """
 
     relevant: float | None
@@ -80,15 +86,15 @@ class Selectivity:
 
 
 def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0) -> Selectivity:
-    """The share of relevant passages in the top quartile of the ranking, minus the same share of irrelevant passages.
+    """Compute the selectivity in one part of the context, with its percentile bootstrap interval over lists.
 
-    Both shares are pooled over the lists. The interval is a percentile bootstrap over lists (Efron 1979).
+    Both shares are pooled over the lists.
 
     Args:
         zone: the counts of each list in one part of the context; lists of several benchmarks can be pooled.
         resamples: number of resamples, 1000 or more. Resamples without passages of both kinds have no difference and
             are left out; if at least half are left out, the interval is None.
-        seed: of the random draws.
+        seed: the seed of the random draws.
 
     Raises:
         ValueError: `resamples` is below 1000.
@@ -99,12 +105,15 @@ def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed:
 def selectivities(
     parts: Sequence[Sequence[ZoneCounts]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[Selectivity, ...]:
-    """The selectivity of several parts of the same lists, each as in `selectivity`, over the same resamples.
+    """Compute the selectivity in several parts of the context, with the same resamples of the lists for all parts.
 
     Args:
-        parts: for each part of the context the counts per list; lists have the same order in each part.
-        resamples: number of resamples, 1000 or more.
-        seed: of the random draws.
+        parts: for each part of the context, the counts per list; the lists have the same order in each part.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
+
+    Returns:
+        One result per part, as `selectivity` returns it.
 
     Raises:
         ValueError: `resamples` is below 1000.
@@ -123,10 +132,15 @@ def selectivities(
 def selectivity_change(
     before: Sequence[ZoneCounts], after: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate | None:
-    """The selectivity of `after` minus that of `before`, with a paired bootstrap over the same lists in the same order.
+    """Compute the selectivity of `after` minus that of `before`, with its paired bootstrap interval.
+
+    Args:
+        before, after: the counts per list, for the same lists in the same order.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
 
     Returns:
-        The change; None if either has no selectivity.
+        The change; None if the selectivity of either is not defined (no relevant or no irrelevant passages).
 
     Raises:
         ValueError: the numbers of lists differ.

@@ -21,9 +21,10 @@ _CELLS = 2_000_000  # of the matrix of signs held at a time: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A system against a reference, query by query.
+    """The comparison of a system with a reference in one metric, over the queries of a benchmark.
 
-    difference: mean of system - reference. wins, ties, losses: number of queries that the system wins, ties, loses.
+    difference: mean over queries of system - reference.
+    wins, ties, losses: the number of queries on which the system is better, equal (within 1e-9) and worse.
     p_randomization, p_t: two-sided p values. p_t is None if t is not defined: a single query, or the same difference
         other than 0 on every query.
     """
@@ -39,12 +40,12 @@ class Comparison:
 def compare(
     system: Sequence[float], reference: Sequence[float], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare two systems in one metric.
+    """Compare a system with a reference in one metric, with paired significance tests.
 
     Args:
         system, reference: one value per query, in the same order.
-        resamples: number of sign flips of the randomization test.
-        seed: of the random sign flips.
+        resamples: the number of random sign flips of the randomization test.
+        seed: the seed of the sign flips.
 
     Raises:
         ValueError: the lengths differ, or there are no queries.
@@ -67,7 +68,11 @@ def compare(
 
 
 def t_test(differences: Float[np.ndarray, " queries"]) -> float | None:
-    """Two-sided p of Student's paired t test. 1 if all differences are 0; None if t is not defined."""
+    """Compute the two-sided p of Student's paired t test.
+
+    Returns:
+        p; 1 if all differences are 0; None if t is not defined (a single query, or all differences equal).
+    """
     if not differences.any():
         return 1.0
     if len(differences) < 2 or np.ptp(differences) <= TIE:
@@ -78,7 +83,9 @@ def t_test(differences: Float[np.ndarray, " queries"]) -> float | None:
 def randomization_test(
     differences: Float[np.ndarray, " queries"], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> float:
-    """Two-sided p of the paired randomization test: the share of sign flips with a mean as far from 0 as the observed.
+    """Compute the two-sided p of the paired randomization test.
+
+    p is the share of sign flips of the differences whose mean is at least as far from 0 as the observed mean.
 
     With n differences other than 0, all 2^n flips are counted if there are at most `resamples`. Otherwise the test uses
     `resamples` random flips and the observed one (Phipson and Smyth 2010), so p is never 0. Sums are compared with a
@@ -103,7 +110,7 @@ def randomization_test(
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjusted p values, in the order given.
+    """Adjust p values for multiple tests with Holm's step-down procedure. The order is kept.
 
     With p_(1) <= ... <= p_(m) the sorted values, adjusted p_(i) = min(1, max over j <= i of (m - j + 1) p_(j)).
     Calling values below .05 significant keeps the probability of any false claim among the m tests at or below .05 for

@@ -35,7 +35,11 @@ class _Pooled:
 
 
 def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
-    """Selectivity per system over the pooled lists of all benchmarks, for systems that were measured on each."""
+    """Compute the middle zone's selectivity over the pooled lists of all benchmarks.
+
+    Returns:
+        System -> selectivity. Systems without a measured middle zone on every benchmark are absent.
+    """
     pooled = {}
     for name in system_names(results):
         zones = [r.systems[name].middle_zone for r in results if name in r.systems]
@@ -46,7 +50,12 @@ def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectiv
 
 
 def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str, Estimate]:
-    """Measure -> value with its interval, for the measures that the system has on every benchmark."""
+    """Compute the middle zone's measures of one system over the pooled lists of all benchmarks.
+
+    Returns:
+        Name of `MEASURES` -> value with its interval. Undefined measures are absent. Empty if the middle zone was not
+        measured on every benchmark.
+    """
     pooled = _pool(results, system)
     if pooled is None:
         return {}
@@ -60,7 +69,14 @@ def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str,
 
 
 def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) -> dict[str, Estimate]:
-    """Measure -> change from one system to another. Both must read the same lists in the same context order."""
+    """Compute the changes of the middle zone's measures from the system `before` to the system `after`.
+
+    Both systems must read the same lists in the same context order; only the number of lists is checked.
+
+    Returns:
+        Name of `MEASURES` -> change with its interval. Undefined changes are absent. Empty if either system's middle
+        zone was not measured on every benchmark, or the numbers of lists differ.
+    """
     first, second = _pool(results, before), _pool(results, after)
     if first is None or second is None or len(first.counts) != len(second.counts):
         return {}
@@ -73,10 +89,11 @@ def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) ->
 
 
 def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Estimate | None]:
-    """The spread of scores in each quarter of the context (`spread_by_quarter`), from first to last.
+    """Average the relative spread of scores in each quarter of the context (`spread_by_quarter`) over all lists.
 
     Returns:
-        One value per quarter; empty if the system was not measured on every benchmark.
+        One mean with its interval per quarter, from first to last; None for a quarter without values. Empty if the
+        system's middle zone was not measured on every benchmark.
     """
     pooled = _pool(results, system)
     lists = [] if pooled is None else [spread for zone in pooled.zones for spread in zone.spread]
@@ -84,7 +101,7 @@ def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Es
 
 
 def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:
-    """The macro mean over benchmarks with its interval; None if the system is missing on a benchmark."""
+    """Compute a metric's macro mean over benchmarks with its interval; None if a benchmark lacks the system."""
     values = [r.systems[system].per_query[metric] for r in results if system in r.systems]
     if len(values) < len(results):
         return None
@@ -110,7 +127,12 @@ class Tally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkComparison:
-    """Two systems on one benchmark: both means, the paired test, and its p Holm-corrected over the suite."""
+    """The comparison of two systems on one benchmark of a suite.
+
+    before, after: the means of the system compared against and of the system.
+    test: the paired comparison. p_holm: its randomization p, Holm-corrected for the number of benchmarks.
+    queries: the number of queries.
+    """
 
     benchmark: str
     before: float
@@ -127,7 +149,7 @@ class BenchmarkComparison:
 
 @dataclass(frozen=True, slots=True)
 class SuiteComparison:
-    """A system against another (`against`) in one metric, on every benchmark that has both, in order of the results."""
+    """The comparison of `system` with `against` in one metric: one part per benchmark that has results of both."""
 
     system: str
     against: str
@@ -146,20 +168,20 @@ class SuiteComparison:
 
     @property
     def benchmarks(self) -> Tally:
-        """Number of benchmarks won, tied and lost, by their means."""
+        """The number of benchmarks that `system` wins, ties and loses, by the means."""
         signs = [0 if abs(d := part.test.difference) <= TIE else (1 if d > 0 else -1) for part in self.parts]
         return Tally(signs.count(1), signs.count(0), signs.count(-1))
 
     @property
     def significant(self) -> Tally:
-        """Number of benchmarks won significantly, without a significant difference, and lost significantly."""
+        """The number of benchmarks won significantly, without a significant difference, and lost significantly."""
         sure = [part.test.difference for part in self.parts if part.significant]
         won, lost = sum(d > 0 for d in sure), sum(d < 0 for d in sure)
         return Tally(won, len(self.parts) - won - lost, lost)
 
     @property
     def queries(self) -> Tally:
-        """Number of queries won, tied and lost over all benchmarks."""
+        """The number of queries that `system` wins, ties and loses, over all benchmarks."""
         return Tally(
             sum(part.test.wins for part in self.parts),
             sum(part.test.ties for part in self.parts),
@@ -170,7 +192,12 @@ class SuiteComparison:
 def compare_systems(
     results: Sequence[BenchmarkResult], metric: str, system: str, against: str
 ) -> SuiteComparison | None:
-    """Compare two systems on the benchmarks that have both; None without such benchmarks or for equal names."""
+    """Compare two systems in one metric on every benchmark that has both.
+
+    Returns:
+        The comparison, with p values Holm-corrected for the number of these benchmarks; None without such benchmarks,
+        or if both names are the same.
+    """
     both = [result for result in results if system in result.systems and against in result.systems]
     if not both or system == against:
         return None

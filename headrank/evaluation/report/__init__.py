@@ -1,1 +1,1 @@
-"""A run's report: tables, figures and pages."""
+"""Makes the report of a run: tables, figures and pages."""

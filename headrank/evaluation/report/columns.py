@@ -1,4 +1,4 @@
-"""The columns of the report's tables, as data: keys, headings, forms, order. `tables.py` fills them with values."""
+"""Declares the columns of the report's tables: keys, headings, formats and order. `tables.py` fills in values."""
 
 from headrank.evaluation.report.formatting import Form
 from headrank.evaluation.report.table import Column, Layout, Shape

@@ -1,4 +1,4 @@
-"""The interface of the report's figures. Importing it does not import matplotlib."""
+"""Defines the interface of the report's figures. Importing this module does not import matplotlib."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 class Drawing(NamedTuple):
     """The output of a figure.
 
-    image: an SVG element as text, or the bytes of an SVG or PNG file. caption: one or two sentences on what it shows,
-    also used as the alternative text of the image.
+    image: an SVG element as text, or the bytes of an SVG or PNG file.
+    caption: one or two sentences on what the figure shows, also used in the alternative text of the image.
     """
 
     image: str | bytes
@@ -40,7 +40,7 @@ class Illustration:
 
     @property
     def ending(self) -> str:
-        """The suffix of its file: .svg or .png."""
+        """The suffix of the image's file: .svg or .png."""
         return ".png" if self.image.startswith(PNG) else ".svg"
 
     @property
@@ -50,7 +50,7 @@ class Illustration:
 
     @property
     def address(self) -> str:
-        """The image as a data URL. Inline SVG elements would share one namespace of ids and clash."""
+        """The image as a data URL for HTML. Inline SVG elements are not used, because their ids would clash."""
         kind = "png" if self.ending == ".png" else "svg+xml"
         return f"data:image/{kind};base64," + base64.b64encode(self.image).decode()
 
@@ -59,7 +59,7 @@ class Illustration:
 class Figure(Protocol):
     """A figure of the report: any class with these members, from any package (see CONTRIBUTING.md).
 
-    name: the name of its file; letters, digits, - and _. title: the heading of its caption.
+    name: the name of the figure's file, without suffix: letters, digits, - and _. title: the heading of its caption.
     """
 
     name: str
@@ -72,13 +72,16 @@ class Figure(Protocol):
             runs: the run of the report, then the runs to compare with it (`report.compared_runs`).
 
         Returns:
-            An SVG or PNG image, or a `Drawing` with a caption; None without data.
+            An SVG or PNG image, or a `Drawing` with a caption; None if the runs lack the data.
         """
         ...
 
 
 def draw_figures(figures: Iterable[Figure], runs: Sequence[RunResults]) -> list[Illustration]:
-    """Draw the figures that have data. An exception of a figure gets a note with the figure's name."""
+    """Draw the figures, without those that return None.
+
+    An exception of a figure is raised again, with a note that names the figure.
+    """
     drawn = []
     for figure in figures:
         try:

@@ -1,4 +1,4 @@
-"""Numbers and names as text in reports: metrics without leading zero (.5012), shares as percentages (57.4)."""
+"""Formats numbers and names for reports: metrics without leading zero (.5012), shares as percentages (57.4)."""
 
 import re
 from enum import StrEnum
@@ -25,7 +25,7 @@ class Form(StrEnum):
 
 
 def format_value(value: Value, form: Form) -> str:
-    """Format a value; None is a dash.
+    """Format a value as text in the given form; None becomes a dash.
 
     Raises:
         TypeError: the value is text or a tuple, and the form is a number's.
@@ -53,7 +53,10 @@ def format_value(value: Value, form: Form) -> str:
 
 
 def one_line(text: str, longest: int = _LONGEST_NAME) -> str:
-    """Put text on one line: white space and control characters become a space; long text ends in an ellipsis."""
+    """Put text on one line: runs of white space and control characters become a space.
+
+    Text of more than `longest` characters is cut and ends in an ellipsis.
+    """
     flat = re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text).strip()
     return flat if len(flat) <= longest else flat[: longest - 1] + "…"
 

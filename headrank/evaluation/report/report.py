@@ -1,5 +1,4 @@
-"""The report of a run: `report.md` for terminals and repositories, `report.html` for browsers, figures, and tables as
-CSV and LaTeX.
+"""Writes the report of a run: `report.md`, `report.html`, figures, and tables as CSV and LaTeX.
 
 Both reports begin with the same sentence and the same main table. The HTML file is self-contained.
 """
@@ -117,7 +116,7 @@ def write_report(
     Args:
         folder: the run folder.
         run: the results of the run.
-        settings: figures and baseline; None: the defaults.
+        settings: the figures and the baseline; None: the defaults.
         facts: label -> value, listed at the end. The fact `notice` is shown at the top instead.
         config_yaml: the composed configuration.
         compared_runs: other runs for figures that compare runs.
@@ -126,7 +125,7 @@ def write_report(
         The path of `report.html`.
 
     Raises:
-        ValueError: the baseline was not measured. Exceptions of figures are raised as they are.
+        ValueError: the baseline was not measured. Exceptions of figures are not caught.
     """
     settings = settings or ReportSettings()
     baseline = settings.baseline or run.before

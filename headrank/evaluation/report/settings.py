@@ -1,4 +1,4 @@
-"""Settings of the report: `conf/report`."""
+"""The settings of the report, configured in `conf/report`."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from headrank.settings import Listed, settings, wrong
 
 @settings
 class ReportSettings:
-    """Figures, baseline and further runs of a report.
+    """The settings of a report: its figures, baseline and further runs.
 
     figures: your name for a figure -> a `headrank.evaluation.report.figures.Figure`, in the report's order. None as a
         value leaves that figure out; None for the whole mapping gives the figures of this package.
@@ -39,7 +39,7 @@ class ReportSettings:
             seen.add(name)
 
     def chosen_figures(self) -> list[Any]:
-        """The figures of the report, in order."""
+        """The figures of the report, in order; those of this package if `figures` is None."""
         if self.figures is None:
             from headrank.evaluation.report.figures import default_figures  # lazy: importing matplotlib takes a second
 

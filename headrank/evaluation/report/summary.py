@@ -1,4 +1,4 @@
-"""The sentences of the report: a headline, and a line per benchmark."""
+"""Writes the sentences of the report: a headline, and a line per benchmark."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from headrank.evaluation.report.table import markdown_text
 
 
 def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
-    """The first sentence of the report, in plain text: the main system against the reference."""
+    """Write the first sentence of the report, in plain text: the main system's mean compared with the first stage's."""
     label, reference = Metric.parse(metric).label, results[0].reference
     with_main = [result for result in results if main in result.systems]
     after = mean([result.systems[main].means[metric] for result in with_main])
@@ -29,7 +29,10 @@ def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
 
 
 def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> list[str]:
-    """One Markdown line per benchmark: `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`."""
+    """Write one Markdown line per benchmark; empty if the main system cannot be compared with the first stage.
+
+    A line is `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`, with the Holm-corrected p.
+    """
     compared = compare_systems(results, metric, main, results[0].reference)
     lines = []
     for part in compared.parts if compared else ():
@@ -45,7 +48,7 @@ def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> 
 
 
 def p_text(p: float) -> str:
-    """`p .030` or `p <.001`."""
+    """Format a p value as `p .030` or `p <.001`."""
     return f"p {format_value(p, Form.P)}"
 
 

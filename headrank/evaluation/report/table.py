@@ -1,4 +1,4 @@
-"""A table as data: columns with a form and rows of raw values, written as Markdown, CSV, LaTeX or HTML.
+"""Represents a table as columns and rows of unformatted values, and writes it as Markdown, CSV or LaTeX.
 
 A `Layout` declares a table's columns; each column names the record key it shows.
 """
@@ -14,7 +14,7 @@ from headrank.evaluation.report.formatting import MISSING, Form, Number, Value, 
 
 
 class Shape(StrEnum):
-    """The numbers in a cell, all in the column's form."""
+    """How many numbers a cell holds and how they are joined. Each is formatted by the column's `Form`."""
 
     ONE = "one"  # .5012
     PAIR = "pair"  # before and after: .4796 → .5012
@@ -24,10 +24,10 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading and the form of its values.
+    """A column of a table: its heading, and the format of its values.
 
-    key: the key of its value in a record. best: the largest value is bold. signed: gains and losses are coloured in the
-    HTML report. optional: the column is left out if no row has a value.
+    key: the key of the column's value in a record (`Layout.table`). best: the largest value is bold.
+    signed: gains and losses are coloured in the HTML report. optional: the column is left out if no row has a value.
     """
 
     heading: str
@@ -39,7 +39,7 @@ class Column:
     optional: bool = False
 
     def text(self, value: Value) -> str:
-        """The text of a value, not escaped."""
+        """Format a cell of this column as text, without escapes for Markdown or LaTeX."""
         if not isinstance(value, tuple):
             return format_value(value, self.form)
         parts = [format_value(part, self.form) for part in value]
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns and rows of raw values.
+    """A table: columns, and rows of unformatted values.
 
     name: the name of its files, without suffix. note: how to read the table, printed below it.
 
@@ -88,11 +88,14 @@ class Table:
                     )
 
     def cells(self) -> list[list[str]]:
-        """The rows as text, not escaped."""
+        """The rows formatted as text, without escapes for Markdown or LaTeX."""
         return [[column.text(value) for value, column in zip(row, self.columns, strict=True)] for row in self.rows]
 
     def best_rows(self, index: int) -> set[int]:
-        """The rows with the largest shown value of a `best` column; empty for other columns and for a single row."""
+        """The indices of the rows whose formatted value is the largest of the column at `index`.
+
+        Empty if the column is not a `best` column or has fewer than two values.
+        """
         column = self.columns[index]
         present = [(value, i) for i, row in enumerate(self.rows) if isinstance(value := row[index], float | int)]
         if not column.best or len(present) < 2:
@@ -101,7 +104,7 @@ class Table:
         return {i for value, i in present if column.text(value) == top}
 
     def tone(self, row: int, index: int) -> str:
-        """`up` for a gain and `down` for a loss in a signed column, else an empty string."""
+        """The colour class of a cell for HTML: `up` for a gain and `down` for a loss in a signed column, else empty."""
         value, column = self.rows[row][index], self.columns[index]
         first = value[0] if isinstance(value, tuple) else value
         if not column.signed or not isinstance(first, float | int) or column.text(first)[0] not in "+-":
@@ -109,7 +112,7 @@ class Table:
         return "up" if first > 0 else "down"
 
     def to_markdown(self) -> str:
-        """A GitHub table, padded for terminals. Numbers are right-aligned, the best values bold."""
+        """Write the table in GitHub's Markdown, padded for terminals. Numbers are right-aligned, best values bold."""
         head = [markdown_text(column.heading) for column in self.columns]
         body = self._marked(markdown_text, "**{}**")
         widths = [max(3, *(len(row[i]) for row in [head, *body])) for i in range(len(head))]
@@ -123,7 +126,7 @@ class Table:
         return "\n".join([line(head), line(rule), *(line(row) for row in body)])
 
     def to_csv(self) -> str:
-        r"""Headings and values, comma-separated, with line ends `\n`; None is an empty field.
+        r"""Write headings and values as CSV, with line ends `\n`; None is an empty field.
 
         Numbers have full precision and the unit of the heading: shares under a heading with % are multiplied by 100.
         Pairs and intervals have one column per number.
@@ -152,7 +155,7 @@ class Table:
         return rows
 
     def to_latex(self) -> str:
-        r"""A booktabs `tabular` for `\input`. The best values are bold; the note is a comment above it."""
+        r"""Write a booktabs `tabular` for `\input`. The best values are bold; title and note are a comment above it."""
         columns = "".join("l" if column.form is Form.TEXT else "r" for column in self.columns)
         head = [latex_text(column.heading) for column in self.columns]
         body = self._marked(latex_text, r"\textbf{{{}}}")
@@ -172,7 +175,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table's name, title and columns. `{names}` in the title and the headings are filled in by `table`."""
+    """A table without rows: name, title and columns. `table` replaces `{names}` in the title and the headings."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""The tables of the report, from results. `columns.py` holds the columns, `table.py` writes tables."""
+"""Makes the tables of the report from results. `columns.py` declares their columns, `table.py` writes tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from headrank.evaluation.report.table import Column, Layout, Table
 
 
 def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
-    """Systems x benchmarks in one metric, with the macro mean if there are several benchmarks.
+    """Make the table of one metric: a row per system, a column per benchmark, and the mean of several benchmarks.
 
     A system that is missing on a benchmark has no mean, because it would not be comparable.
     """
@@ -33,13 +33,13 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
 
 
 def changes_table(results: Sequence[BenchmarkResult], metric: str) -> Table | None:
-    """Every system against the reference on every benchmark; None if the reference is the only system."""
+    """Compare every system with the reference on every benchmark; None if the reference is the only system."""
     compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
     return _comparison_table(CHANGES, results, [c for c in compared if c is not None])
 
 
 def baseline_table(results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str) -> Table | None:
-    """The main system against a named baseline on every benchmark that has both; None without such benchmarks."""
+    """Compare the main system with the system `baseline` on every benchmark that has both; None if there is none."""
     compared = compare_systems(results, metric, main, baseline)
     return None if compared is None else _comparison_table(BASELINE, results, [compared])
 
@@ -50,9 +50,9 @@ def suite_table(
     main: str,
     baseline: str | None = None,
 ) -> Table | None:
-    """Means, wins and losses of every system against the reference, and of the main system against the baseline.
+    """Compare every system with the reference, and the main system with the baseline, over all benchmarks.
 
-    None for a single benchmark, which the other tables cover.
+    None for a single benchmark, which the other tables cover, or if no systems can be compared.
     """
     pairs = [(name, results[0].reference) for name in system_names(results)]
     pairs += [(main, baseline)] if baseline and baseline != results[0].reference else []
@@ -140,7 +140,7 @@ def _comparison_table(
 
 
 def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
-    """Every metric of every system on every benchmark."""
+    """Make the table of all metrics: a row per benchmark and system, a column per metric."""
     metrics = results[0].metrics
     rows = [
         (result.name, name, *(system.means[metric] for metric in metrics), len(result.query_ids))
@@ -167,9 +167,10 @@ def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
 
 
 def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Selectivity and homogenization of every system on every benchmark, and selectivity pooled over benchmarks.
+    """Make the table of the middle zone: selectivity and homogenization per benchmark and system.
 
-    None if no system has scores in context order.
+    With several benchmarks, further rows hold each system's selectivity pooled over them. None if no
+    system has scores in context order.
     """
     records: list[dict[str, Value]] = []
     measured: list[Selectivity] = []
@@ -210,7 +211,7 @@ def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
 
 
 def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Selectivity per system, benchmark and eighth of the context; None if nothing was measured."""
+    """Make the table of selectivity per benchmark, system and eighth of the context; None if nothing was measured."""
     rows: list[tuple[Value, ...]] = []
     for benchmark, system, zone in measured_zones(results):
         for i, part in enumerate(zone.by_position):
@@ -232,7 +233,7 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
 
 
 def probabilities_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Brier score and calibration error of every system with probabilities of relevance; None without such systems."""
+    """Make the table of Brier scores and calibration errors of systems with probabilities; None if there are none."""
     records: list[dict[str, Value]] = []
     origins: dict[str, str] = {}
     for result in results:
@@ -258,9 +259,9 @@ def probabilities_table(results: Sequence[BenchmarkResult]) -> Table | None:
 
 
 def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:
-    """The epoch log of an alignment: loss and its parts, held-out measures, heads. Epochs are counted from 1.
+    """Make the table of an alignment's epoch log: loss and its parts, held-out measures, heads.
 
-    None without epochs.
+    Epochs are counted from 1, whereas the log counts from 0. None without epochs.
     """
     if not epochs:
         return None

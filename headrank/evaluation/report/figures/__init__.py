@@ -1,4 +1,4 @@
-"""The report's figures. Importing this imports matplotlib, which takes a second.
+"""The built-in figures of the report. Importing this package imports matplotlib, which takes a second.
 
 A figure is a class with `name`, `title` and `make(runs)` (`report/figure.py`). The configuration `report.figures` lists
 the figures of a report.

@@ -1,4 +1,4 @@
-"""The middle zone before and after alignment: selectivity and homogenization."""
+"""Draws selectivity and homogenization of the middle zone before and after alignment."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, bett
 
 
 class AlignmentEffect:
-    """Selectivity and homogenization of the middle zone: first stage, zero-shot heads, aligned heads."""
+    """The middle zone's selectivity and homogenization for the first stage and the heads before and after alignment."""
 
     name = "alignment"
     title = "What alignment does in the middle of the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if nothing was aligned, or without scores in context order."""
+        """Draw the figure. Return None if nothing was aligned or selectivity was not measured before and after."""
         run = runs[0]
         if run.before is None:
             return None

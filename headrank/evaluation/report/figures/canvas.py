@@ -1,4 +1,4 @@
-"""Drawing of figures: colours, style, and SVG that follows the reader's light or dark scheme.
+"""Tools for drawing figures: colours, style, and SVG that follows the reader's light or dark scheme.
 
 The same input gives the same bytes: ids are salted hashes, letters are outlines (no fonts needed), and no date is
 written. Figures are drawn in light colours; a style sheet inside the SVG replaces them in a dark scheme. Importing this
@@ -65,7 +65,7 @@ STYLE: dict[Any, Any] = {
 
 
 def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
-    """Draw on a new figure of width x height inches and return it as an SVG element."""
+    """Call `draw` with a new matplotlib figure of width x height inches, and return the figure as an SVG element."""
     out = io.StringIO()
     with _style():
         canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
@@ -78,7 +78,7 @@ def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
 
 
 def system_colours(run: RunResults) -> dict[str, str]:
-    """System -> colour, the same in every figure.
+    """Assign a colour to each system, the same in every figure: system -> colour.
 
     The first stage is grey, the main system blue, and the main system before alignment orange.
     """
@@ -93,14 +93,14 @@ def system_colours(run: RunResults) -> dict[str, str]:
 def interval_mark(
     ax: Axes, x: float, y: int, interval: tuple[float, float] | None, colour: str, size: float = 6.0
 ) -> None:
-    """A dot with its interval as a horizontal line."""
+    """Draw a dot at (x, y) and its interval, if given, as a horizontal line."""
     if interval is not None:
         ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
     ax.plot(x, y, "o", color=colour, markersize=size, zorder=3)
 
 
 def reference_line(ax: Axes, value: float, name: str) -> None:
-    """A dashed horizontal line, named at the right end."""
+    """Draw a dashed horizontal line at `value`, with `name` at its right end."""
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
     ax.text(0.995, value, one_line(name), transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
 

@@ -1,4 +1,4 @@
-"""Heads: maps of all heads before and after alignment, and quality against the number and depth of heads."""
+"""Draws maps of all attention heads before and after alignment, and quality against number and depth of heads."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,17 @@ RING = "#c00000"  # red on the map's green and blue, in both schemes
 
 
 class HeadMaps:
-    """Discriminability, entropy and score of every head as maps of layers x heads, with the selected heads marked.
+    """Maps of layers x heads: discriminability, entropy and score of every head, with the selected heads marked.
 
-    With alignment there is a row of maps before it, and a row after it if heads were measured again.
+    After an alignment the first row of maps shows the heads before it, and a second row, if the heads were measured
+    again, those after it.
     """
 
     name = "heads"
     title = "Heads"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no head was measured on labelled lists."""
+        """Draw the figure. Return None if no head was measured on labelled lists."""
         run = runs[0]
         rows = {"": _maps(run.heads)}
         if run.before is not None:
@@ -74,7 +75,7 @@ class HeadCurves:
     title = "How many heads, how deep"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None without curves: heads were selected without labels, or there are too few lists."""
+        """Draw the figure. Return None without curves: selection used no labels, or there are too few lists."""
         curves = runs[0].head_curves
         if not curves or not (curves.get("heads") or curves.get("depth")):
             return None

@@ -1,4 +1,4 @@
-"""Time against quality: seconds per query and the metric, one point per timed system."""
+"""Draws quality against time: the metric and the seconds per query, one point per timed system."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ WIDE = 8  # ratio of slowest to fastest above which the axis is logarithmic
 
 
 class LatencyQuality:
-    """Wall time per query against quality, over all benchmarks, with the quality of the first stage as a line."""
+    """The metric against the wall time per query, over all benchmarks; a line shows the first stage's metric."""
 
     name = "latency"
     title = "Time and quality"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no system was timed on every benchmark."""
+        """Draw the figure. Return None if no system was timed and scored on every benchmark."""
         first = runs[0]
         points = []
         labels = run_labels(runs)
@@ -76,7 +76,7 @@ class LatencyQuality:
 
 
 def seconds_per_list(run: RunResults, system: str) -> float | None:
-    """Wall seconds per list over all benchmarks; None if a benchmark was not timed."""
+    """The wall seconds that the system took per list, over all benchmarks; None if it was not timed on a benchmark."""
     passes = [run.passes.get((system, result.name), {}) for result in run.benchmarks]
     if not all(facts.get("seconds") and facts.get("lists") for facts in passes):
         return None

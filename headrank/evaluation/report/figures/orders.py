@@ -1,4 +1,4 @@
-"""Order sensitivity: the same system on the same lists in different context orders, one run per order."""
+"""Draws order sensitivity: the metric of one system on the same lists in different context orders, one run each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ IGNORED_KEYS = ("name", "paths", "report", "debug")  # keys of the configuration
 
 
 class OrderSensitivity:
-    """The main system's metric per context order, over the runs that differ from this run only in the order."""
+    """The main system's metric per context order, from runs that differ from the report's run only in the order."""
 
     name = "orders"
     title = "Order sensitivity"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no other run reads the same lists in another order."""
+        """Draw the figure. Return None if no other run reads the same lists in another order."""
         first = runs[0]
         alike = [run for run in runs if same_but_order(run, first)]
         found = [(order_of(run), metric_estimate(run.benchmarks, run.main, first.metric)) for run in alike]
@@ -60,7 +60,7 @@ class OrderSensitivity:
 
 
 def order_of(run: RunResults) -> str:
-    """The context order of the main system, with its seed if it is shuffled."""
+    """Name the context order of the main system, with the seed of a shuffled order; empty if unknown."""
     scorer = (run.heads or {}).get("scorer") or {}
     order = scorer.get("order", "")
     order = str(order["_target_"].rpartition(".")[2] if isinstance(order, dict) else order).replace("_", " ")
@@ -68,7 +68,7 @@ def order_of(run: RunResults) -> str:
 
 
 def same_but_order(run: RunResults, other: RunResults) -> bool:
-    """Whether two runs have the same benchmarks, model and configuration except for the context order."""
+    """Whether two runs have the same queries, metric, model and configuration, except for the context order."""
     same_lists = [(b.name, b.query_ids) for b in run.benchmarks] == [(b.name, b.query_ids) for b in other.benchmarks]
     return same_lists and run.metric == other.metric and _rest(run) == _rest(other) != ""
 

@@ -1,4 +1,4 @@
-"""Position in the context: shares of passages in the top quartile, and homogenization of scores."""
+"""Draws measures by position in the context: shares of passages in the top quartile, and spread of scores."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ TICKS = [0, 25, 50, 75, 100]
 
 
 class PositionShares:
-    """Share of relevant and irrelevant passages in the top quartile by position, a line per system."""
+    """The share of relevant and of irrelevant passages in the top quartile, by position, one line per system."""
 
     name = "positions"
     title = "Place in the context"
@@ -59,7 +59,7 @@ class PositionShares:
 
 
 class PositionSpread:
-    """Spread of the scores by position in the context, a line with its interval per system."""
+    """The spread of scores (`spread_by_quarter`) by position in the context, one line with its interval per system."""
 
     name = "homogenization"
     title = "Homogenization by position in the context"

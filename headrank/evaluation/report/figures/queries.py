@@ -1,4 +1,4 @@
-"""The change of the metric by reranking, query by query."""
+"""Draws the change of the metric by reranking, query by query."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from headrank.evaluation.run_folder import RunResults
 
 
 class QueryChanges:
-    """Per query the main system's metric minus the reference's, sorted, one panel per benchmark."""
+    """The main system's metric minus the first stage's for each query, sorted, one panel per benchmark."""
 
     name = "queries"
     title = "Query by query"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if the reference is the only system."""
+        """Draw the figure. Return None if the main system is the first stage, or shares no benchmark with it."""
         run = runs[0]
         compared = compare_systems(run.benchmarks, run.metric, run.main, run.reference)
         if compared is None:

@@ -1,4 +1,4 @@
-"""Reliability diagrams: the share of relevant passages against their probability of relevance."""
+"""Draws reliability diagrams: the share of relevant passages against their probability of relevance."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ COLUMNS = 3  # panels side by side
 
 
 class Reliability:
-    """A panel per benchmark: each system's mean probability and share of relevant passages, bin by bin."""
+    """The share of relevant passages against the mean probability, per bin and system, one panel per benchmark."""
 
     name = "reliability"
     title = "Reliability of the probabilities"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no system has probabilities."""
+        """Draw the figure. Return None if no system has probabilities of relevance."""
         run = runs[0]
         panels: list[tuple[str, dict[str, ProbabilityQuality]]] = []
         for result in run.benchmarks:

@@ -1,4 +1,4 @@
-"""Selectivity in the middle zone: by system, and by run."""
+"""Draws selectivity in the middle zone, by system and by run."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,10 @@ RANDOM = 0.25  # share of passages that reach the top quartile by chance
 
 
 class SystemSelectivity:
-    """Both shares of each system, and their difference with its interval, over the lists of all benchmarks."""
+    """Each system's shares of relevant and irrelevant passages in the top quartile, and their difference (selectivity).
+
+    The lists of all benchmarks are pooled; the difference has its interval.
+    """
 
     name = "selectivity"
     title = "Selectivity in the middle zone"
@@ -59,13 +62,13 @@ class SystemSelectivity:
 
 
 class RunSelectivity:
-    """Selectivity of the main system, before and after alignment, and of the first stage, run by run."""
+    """Selectivity of the first stage and of the main system before and after alignment, for each run."""
 
     name = "selectivity_runs"
     title = "Selectivity from run to run"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None for a single run."""
+        """Draw the figure. Return None for a single run, or if no run has a selectivity."""
         if len(runs) < 2:
             return None
         labels = run_labels(runs)

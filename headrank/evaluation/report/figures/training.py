@@ -1,4 +1,4 @@
-"""Training curves of an alignment: the loss and its parts, held-out quality, the heads."""
+"""Draws the training curves of an alignment: the loss and its parts, held-out quality, the heads."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,13 @@ PANELS = (  # name in the epoch log, title, unit, scale
 
 
 class TrainingCurves:
-    """A panel for the loss with its parts, and one per further value in the epoch log."""
+    """A panel for the loss with its parts, and one for each value of `PANELS` in the epoch log."""
 
     name = "training"
     title = "Training curves"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if nothing was trained."""
+        """Draw the figure. Return None if the epoch log has no loss."""
         epochs = runs[0].epochs
         panels = [panel for panel in PANELS if any(panel[0] in epoch for epoch in epochs)]
         if not epochs or not any(LOSS in epoch for epoch in epochs):
