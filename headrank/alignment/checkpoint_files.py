@@ -66,11 +66,11 @@ def is_readable(path: Path) -> bool:
 
 
 def prepare_restart(work: Path) -> None:
-    """Leave only files in the work folder from which training can resume.
+    """Prepare the work folder so that training resumes from the newest readable checkpoint, or starts anew.
 
-    An unreadable `last.ckpt` is replaced by the previous one. All checkpoints and the epoch log are removed, and
-    training starts from the beginning, if neither can be read, if `best.ckpt` is missing or unreadable, or if the epoch
-    log is unreadable. A warning names the file. Call this function in one process, before training.
+    If `last.ckpt` is missing or unreadable, `last.previous.ckpt` replaces it. If neither of the two is readable, if
+    `best.ckpt` is missing or unreadable, or if the epoch log is unreadable, all checkpoints and the epoch log are
+    removed. A warning names each unreadable file. Call this function in one process, before training.
 
     work: the folder that holds `best.ckpt`, `last.ckpt`, `last.previous.ckpt` and `epochs.csv`.
     """

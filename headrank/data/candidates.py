@@ -24,7 +24,7 @@ _FIRST_PAIRS = 3  # (query, passage) pairs named in an error
 
 @dataclass(frozen=True, slots=True)
 class CandidateLists:
-    """The candidate lists of a collection's judged queries, and counts of queries and candidates without use.
+    """The candidate lists of a collection's judged queries, and the queries and candidates that were left out.
 
     lists: one list per query with candidates, in the order of the queries.
     judged_queries: the number of queries that were requested, all of them judged (a sample if `max_queries` is set).
@@ -32,8 +32,8 @@ class CandidateLists:
     queries_without_candidates: ids of judged queries for which the first stage found nothing. Metrics count 0 for them.
     queries_without_relevant: ids of judged queries whose list was dropped, because no candidate reaches the relevance
         threshold; empty if no threshold was given.
-    identical_ids_dropped: the number of candidates within `depth` that were dropped because their id equals the
-        query's.
+    identical_ids_dropped: the number of passages among the first `depth` of the first stage (see `candidate_lists`)
+        that were dropped because their id equals the query's; later passages move up.
     """
 
     lists: tuple[CandidateList, ...]

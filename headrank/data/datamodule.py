@@ -185,8 +185,8 @@ class ListwiseDataModule(LightningDataModule):
     def train_dataloader(self) -> ListBatches:
         """The loader of this process's training batches. The order of lists and candidates changes with the epoch.
 
-        `training_batches` assigns lists to processes and batches. Every list has the same weight in its
-        optimizer step, so N processes take the same steps as one process.
+        `training_batches` assigns lists to processes and batches. Every list has the same weight in its optimizer step.
+        With the same `lists_per_step` above 0, a step holds the same lists for any number of processes.
         """
         return ListBatches(
             self.training_lists,

@@ -76,10 +76,10 @@ def weights_fingerprint(folder: Path, depth: int) -> str:
 
 @torch.no_grad()
 def loaded_fingerprint(model: nn.Module, depth: int) -> str:
-    """A hash of names, shapes and sampled values of a loaded model's weights, without the layers from `depth` on.
+    """A hash of names, shapes and sampled values of a loaded model's parameters, except those of layers >= `depth`.
 
-    It includes the embeddings and compares values in the dtype that they were loaded in, so it differs from
-    `weights_fingerprint`. Call it before adapters are added.
+    Unlike `weights_fingerprint` it covers the embeddings and does not round values to bfloat16, so it changes with the
+    dtype in which the model was loaded. Call it before adapters are added.
     """
     found: dict[str, tuple[tuple[int, ...], bytes]] = {}
     for name, tensor in model.named_parameters():

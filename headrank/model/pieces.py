@@ -60,7 +60,9 @@ class PieceMaker:
         self.builder, self.context, self.window, self.chunk = builder, context, window, chunk
 
     def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int) -> Pieces:
-        """Cut a list into pieces that fit into the model's context.
+        """Cut a list into pieces, the contents of one prompt each, that fit into the model's context.
+
+        Long passages are cut into chunks if `chunk` is set, and long lists are dealt to several windows.
 
         Args:
             item: the list.
@@ -68,11 +70,11 @@ class PieceMaker:
             seed: the seed of a shuffled order.
 
         Returns:
-            The pieces for each context order; for one order if the prompt uses blocks, on which the order has no
-            effect.
+            The pieces for each context order (`both` has two). If passages do not attend to each other
+            (`prompt.attention=blocks`), the order has no effect, and only the first one is used.
 
         Raises:
-            ModelError: a single text does not fit into the context.
+            ModelError: a prompt with a single text does not fit into the context.
         """
         texts, owners = self._chunks(item)
         orders = context_orders(order, texts, seed)

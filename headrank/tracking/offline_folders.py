@@ -9,12 +9,15 @@ from pathlib import Path
 
 
 class OfflineFolders:
-    """The offline folders of one W&B run.
+    """The offline folders of one W&B run, of which `wandb sync` must see only one.
+
+    W&B makes a folder each time the run is started or resumed.
 
     Args:
         folder: the run folder.
         run_id: the id of the W&B run.
-        current: the folder of this start. If older folders exist, `wandb sync` skips it until `replace` is called.
+        current: the newest folder. If older ones exist, it is marked as synced, so that `wandb sync` ignores it until
+            `replace` swaps the marks.
     """
 
     def __init__(self, folder: Path, run_id: str, current: Path) -> None:

@@ -153,7 +153,8 @@ class WandbTracker:
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
         """Log these files as the artifact `<kind>-<run id>`, unless the same content was already logged.
 
-        A `model` is logged only if the settings request it and it is not too large.
+        A `model` is logged only if `tracking.log_model` is set, and skipped with a warning if it exceeds
+        `tracking.max_model_gb`.
         """
         import wandb
 

@@ -16,9 +16,9 @@ _BLOCK = 4096  # texts read at once during iteration
 
 
 def write_texts(folder: Path, name: str, texts: Iterable[bytes]) -> int:
-    """Write the array `name` to an existing folder and return the number of texts.
+    """Write texts to `<name>.utf8` and their start offsets to `<name>.starts.npy`, and return the number of texts.
 
-    The write is not atomic, so the folder should be a temporary one.
+    `Texts` reads them. The write is not atomic, so the folder, which must exist, should be a temporary one.
     """
     starts = array("q", [0])  # 8 bytes a text
     with (folder / f"{name}.utf8").open("wb") as file:

@@ -31,12 +31,13 @@ _Row: TypeAlias = tuple[tuple[Value, ...], str, list[_Statistics]]  # a variant'
 
 
 def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str | None = None) -> Path:
-    """Write the four files of a comparison into `folder`.
+    """Write `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv` into `folder`.
 
     Args:
         folder: where the files go.
         runs: the runs to compare.
-        metric: the metric of the main table; None: the configured objective of the first run with results.
+        metric: the metric of the main table; None: the configured objective of the first run with results, or its
+            first metric.
 
     Returns:
         The path of the Markdown file.

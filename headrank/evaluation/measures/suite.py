@@ -69,9 +69,10 @@ def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str,
 
 
 def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) -> dict[str, Estimate]:
-    """Compute the changes of the middle zone's measures from the system `before` to the system `after`.
+    """Compute how selectivity and homogenization of the middle zone change from the system `before` to `after`.
 
-    Both systems must read the same lists in the same context order; only the number of lists is checked.
+    `middle_zone.py` defines the zone and the measures. The lists of all benchmarks are pooled. Both systems must read
+    the same lists in the same context order; only the number of lists is checked.
 
     Returns:
         Name of `MEASURES` -> change with its interval. Undefined changes are absent. Empty if either system's middle

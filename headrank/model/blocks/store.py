@@ -56,16 +56,19 @@ class StateSettings:
 
 
 class PassageStates:
-    """Stored keys and values of passages, for one model, set of heads and text before the first passage (the opening).
+    """Stored keys and values of passages, which can be reused for any query and list.
+
+    With `prompt.attention=blocks` a passage attends only to itself and to the opening (the text before the first
+    passage), so its states depend on nothing else. They are valid for one model, set of heads, opening and dtype.
 
     Args:
         backbone: the model that computes the states.
         heads: the heads that will be read; they determine which states are stored.
-        prompts: builds the prompts; its attention must be `blocks`.
+        prompts: builds the prompts; expected the attention `blocks`.
         settings: the folder and dtype.
 
     Raises:
-        ValueError: the prompt does not use blocks, or the model is not supported (see `StateShape.of`).
+        ValueError: the prompt's attention is not `blocks`, or the model is not supported (see `StateShape.of`).
     """
 
     def __init__(
