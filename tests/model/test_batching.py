@@ -137,7 +137,7 @@ def test_chunks_change_nothing_and_texts_are_tokenised_once(backbone, monkeypatc
             encoded.extend(texts)
             return self.inner.encode_batch(texts, **options)
 
-    prompts._text = Spy()
+    prompts.text_tokenizer = Spy()
     monkeypatch.setattr(list_reader, "CHUNK", 35)
     got = read_all(ListReader(backbone, prompts), lists)
     texts = [text for text in encoded if "[" not in text]  # the labels are made for each chunk

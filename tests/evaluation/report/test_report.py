@@ -159,7 +159,7 @@ def test_a_full_report_has_its_sections_in_order_and_every_picture_a_text(write,
     assert titles == [title for title in known if title not in ("Context order", "Cost")] + ["Facts", "Configuration"]
     assert "zero-shot → headrank:" in markdown
     images = [attrs for tag, attrs in Page(html).tags if tag == "img"]
-    assert len(images) == 8
+    assert len(images) == 9
     for image in images:
         assert len(image["alt"]) > 60
     assert re.search(r"selectivity [+-]?\d+\.\d → \+\d+\.\d points", html)
