@@ -8,6 +8,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from headrank.ranking import Passage, Qrels, Query, Ranking
@@ -85,6 +86,46 @@ class Collection(ABC):
                     yield from (passage_id, str(grade))
 
         return fingerprint(parts())
+
+
+class InMemoryCollection(Collection):
+    """A collection whose queries, judgements and passages are read completely at construction."""
+
+    _queries: dict[str, Query]
+    _qrels: Qrels
+    _passages: dict[str, Passage]
+
+    @property
+    def queries(self) -> Mapping[str, Query]:
+        """Query id -> query, in the file's order."""
+        return self._queries
+
+    @property
+    def qrels(self) -> Qrels:
+        """The judgements: query id -> passage id -> grade. They may name unknown passages."""
+        return self._qrels
+
+    @property
+    def passage_count(self) -> int:
+        """The number of different passages."""
+        return len(self._passages)
+
+    def passages(self, start: int = 0) -> Iterator[Passage]:
+        """Iterate over the passages except the first `start`, in file order."""
+        return islice(self._passages.values(), start, None)
+
+    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
+        """The passages with these ids, by id. Unknown ids are absent from the result."""
+        return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
+
+    @property
+    def passages_fingerprint(self) -> str:
+        """A hash of every passage's id and text, in order."""
+        return self._passages_fingerprint
+
+    @cached_property
+    def _passages_fingerprint(self) -> str:
+        return fingerprint(part for passage in self._passages.values() for part in (passage.id, passage.text))
 
 
 def fingerprint(parts: Iterable[str]) -> str:

@@ -9,19 +9,16 @@ All files are read strictly and completely into memory. Nothing is written to th
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from headrank.data.collections import Collection, fingerprint
+from headrank.data.collections import InMemoryCollection
 from headrank.data.folder import DOCS, QUERIES, qrels_file, required_file, run_files
 from headrank.data.parsing import shown
 from headrank.data.qrels import read_qrels
 from headrank.data.records import read_passages, read_queries
 from headrank.errors import FormatError
 from headrank.logs import counts_text
-from headrank.ranking import Passage, Qrels, Query
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +32,7 @@ def _some(ids: Iterable[str]) -> str:
     return ", ".join(shown(text) for text in ids[:_FIRST_IDS]) + more
 
 
-class LocalCollection(Collection):
+class LocalCollection(InMemoryCollection):
     """The collection in a folder, read and checked at construction.
 
     Judgements of passages that are not in the folder are kept, because metrics need them if the folder holds the full
@@ -83,38 +80,6 @@ class LocalCollection(Collection):
                 (unknown_queries, "judged queries that are not in the queries file"),
             ),
         )
-
-    @property
-    def queries(self) -> Mapping[str, Query]:
-        """Query id -> query, in the file's order."""
-        return self._queries
-
-    @property
-    def qrels(self) -> Qrels:
-        """The judgements: query id -> passage id -> grade."""
-        return self._qrels
-
-    @property
-    def passage_count(self) -> int:
-        """How many passages the folder holds."""
-        return len(self._passages)
-
-    def passages(self, start: int = 0) -> Iterator[Passage]:
-        """Iterate over the passages except the first `start`, in file order."""
-        return islice(self._passages.values(), start, None)
-
-    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages with these ids, by id. Unknown ids are absent from the result."""
-        return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
-
-    @property
-    def passages_fingerprint(self) -> str:
-        """A hash of every passage's id and text, in order."""
-        return self._passages_fingerprint
-
-    @cached_property
-    def _passages_fingerprint(self) -> str:
-        return fingerprint(part for passage in self._passages.values() for part in (passage.id, passage.text))
 
     @property
     def runs(self) -> Mapping[str, Path]:

@@ -5,12 +5,10 @@ neither the whole collection nor an index.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
-from headrank.data.collections import Collection, fingerprint
+from headrank.data.collections import InMemoryCollection
 from headrank.data.irds import DataUnavailableError
 from headrank.data.parsing import format_error, shown
 from headrank.data.requests import Request, read_requests
@@ -21,7 +19,7 @@ from headrank.ranking import Passage, Qrels, Query, Ranking
 _log = logging.getLogger(__name__)
 
 
-class RequestsCollection(Collection):
+class RequestsCollection(InMemoryCollection):
     """The collection in a file of requests, read and checked at construction.
 
     Args:
@@ -98,38 +96,6 @@ class RequestsCollection(Collection):
                 *(self.name, str(error).splitlines()[0]),
             )
             return grades
-
-    @property
-    def queries(self) -> Mapping[str, Query]:
-        """Query id -> query, in the file's order."""
-        return self._queries
-
-    @property
-    def qrels(self) -> Qrels:
-        """The judgements. They may name passages that are not candidates."""
-        return self._qrels
-
-    @property
-    def passage_count(self) -> int:
-        """The number of different passages among all candidates."""
-        return len(self._passages)
-
-    def passages(self, start: int = 0) -> Iterator[Passage]:
-        """The passages except the first `start`, in the file's order."""
-        return islice(self._passages.values(), start, None)
-
-    def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages with these ids, by id. Unknown ids are absent from the result."""
-        return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
-
-    @property
-    def passages_fingerprint(self) -> str:
-        """A hash of every passage's id and text, in order."""
-        return self._passages_fingerprint
-
-    @cached_property
-    def _passages_fingerprint(self) -> str:
-        return fingerprint(part for passage in self._passages.values() for part in (passage.id, passage.text))
 
     @property
     def has_own_lists(self) -> bool:
