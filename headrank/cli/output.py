@@ -79,7 +79,7 @@ class ResumableOutput:
             return
         data = text.encode("utf-8")
         with disk_errors(self.path):
-            if data:  # each step is a gzip member of its own: equal steps give equal files
+            if data:  # one gzip member for each step: equal steps give equal files
                 self._file.write(gzip.compress(data, mtime=0) if self.path.suffix == ".gz" else data)
             self._file.flush()
             os.fsync(self._file.fileno())

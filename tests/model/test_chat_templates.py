@@ -54,8 +54,8 @@ def test_chat_templates_are_found_by_what_the_vocabulary_holds(special, name):
     added = set(tokenizer.get_added_vocab().values())
     frame = [i for i in (*prompt.prefix, *prompt.tails[0].ids) if i in added]
     text = CHAT_TEMPLATES[name].head + CHAT_TEMPLATES[name].tail
-    wanted = re.findall("|".join(map(re.escape, special)), text)
-    assert [str(tokenizer.decode([i])) for i in frame] == wanted  # each is one token, in the template's order
+    expected = re.findall("|".join(map(re.escape, special)), text)
+    assert [str(tokenizer.decode([i])) for i in frame] == expected  # each is one token, in the template's order
     whole = str(tokenizer.decode([*prompt.prefix, *prompt.tails[0].ids]))
     assert whole.startswith(CHAT_TEMPLATES[name].head)
     assert whole.endswith(CHAT_TEMPLATES[name].tail)
