@@ -202,7 +202,7 @@ def _run_file(collection: Collection, run_path: str | Path | None) -> Path:
                 f"({listed})"
             )
         return next(iter(runs.values()))
-    path = Path(run_path)
+    path = Path(run_path).expanduser()
     with opened(path):
         is_file, exists = path.is_file(), path.exists()
     if is_file:

@@ -120,7 +120,7 @@ def _run_file(settings: DataSettings, files: CollectionFiles) -> Finding:
         listed = f" ({', '.join(runs)})" if runs else ""
         expected = f"one run file in {files.location}, which holds {len(runs)}{listed}, or run_path"
     else:
-        path = Path(settings.run_path)
+        path = Path(settings.run_path).expanduser()
         found = path if path.is_file() else runs.get(settings.run_path)
         expected = str(path)
     if found is None:

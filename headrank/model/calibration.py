@@ -106,7 +106,8 @@ def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[
         [heads, docs], passages in the order of `scores`.
 
     Raises:
-        ValueError: if the null query's scores are needed but missing, or an object returns another shape.
+        ValueError: if the null query's scores are needed but missing, or an object returns another shape or scores that
+            are not finite.
     """
     kind, eps = settings.calibration, settings.eps
     divisor = length_divisor(scores.lengths, settings.length_norm).to(scores.query.device)
@@ -123,6 +124,8 @@ def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[
                 f"calibration {kind.name} returned the shape {tuple(calibrated.shape)}, expected {tuple(query.shape)}: "
                 "heads and passages"
             )
+        if query.isfinite().all() and not calibrated.isfinite().all():
+            raise ValueError(f"calibration {kind.name} returned NaN or infinity; expected finite scores")
         return calibrated
     assert null is not None
     if kind == "log_ratio":
@@ -236,6 +239,15 @@ def filter_tokens(
 
 
 def length_divisor(lengths: Int[Tensor, " docs"], norm: str | LengthNorm) -> Float[Tensor, " docs"]:
-    """The divisor l_i of each passage under the normalisation `norm`; a passage of 0 tokens counts as 1 token."""
-    divide = LENGTH_NORMS[norm] if isinstance(norm, str) else norm
-    return divide(lengths.clamp(min=1))
+    """The divisor l_i of each passage under the normalisation `norm`; a passage of 0 tokens counts as 1 token.
+
+    Raises `ValueError` if an object returns anything but one finite number above 0 per passage.
+    """
+    if isinstance(norm, str):
+        return LENGTH_NORMS[norm](lengths.clamp(min=1))
+    divisor = norm(lengths.clamp(min=1))
+    if divisor.shape != lengths.shape or not (divisor.isfinite() & (divisor > 0)).all():
+        raise ValueError(
+            f"length_norm {norm.name} returned {divisor.tolist()!s:.80}; expected {len(lengths)} finite numbers above 0"
+        )
+    return divisor

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import yaml
 
-from headrank.errors import ConfigError, ModelError
+from headrank.errors import ConfigError, FormatError, ModelError
 from headrank.heads import HeadsFile
 from headrank.reranker.heads import HEADS_FILE
 
@@ -37,7 +37,7 @@ def find_run_model(model: str, revision: str | None) -> RunModel:
     Raises:
         ConfigError: a revision is given for a run folder.
         ModelError: the run's model had random weights.
-        FormatError: `heads.json` is damaged.
+        FormatError: `heads.json` is damaged or names no model.
     """
     run = Path(model).expanduser()
     names = (HEADS_FILE, f"{CHECKPOINT}/{HEADS_FILE}")
@@ -51,9 +51,13 @@ def find_run_model(model: str, revision: str | None) -> RunModel:
     file = HeadsFile.load(run / HEADS_FILE)
     if file.model.get("weights", "") is None:
         raise ModelError(f"{run}: its model {file.model.get('id')!r} had random weights, which are not stored")
+    if not isinstance(file.model.get("id"), str):
+        raise FormatError(
+            f"{run / HEADS_FILE}: the model's id is {file.model.get('id')!r}; expected the name of a model"
+        )
     if aligns:
         logger.warning("%s has no aligned checkpoint (yet): opening its heads in the model before alignment", run)
-    return RunModel(str(file.model["id"]), file.model.get("revision"), file)
+    return RunModel(file.model["id"], file.model.get("revision"), file)
 
 
 def _aligns(run: Path) -> bool | None:

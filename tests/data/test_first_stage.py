@@ -211,7 +211,8 @@ def test_a_candidate_without_text_is_named(collection):
     assert len(lists_from_run(collection, run, depth=1, queries=[collection.queries["q1"]])) == 1
 
 
-def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path):
+def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     folder = make_folder(other__trec="q1 Q0 d3 1 1.0 t\n")
     collection = LocalCollection(folder)
     outside = tmp_path / "outside.run"
@@ -219,6 +220,7 @@ def test_run_files_by_path_by_name_and_alone(make_folder, tmp_path):
     assert ids(first_stage_run(collection, kind="run", run_path="other")) == {"q1": ("d3",)}
     assert ids(first_stage_run(collection, kind="run", run_path=folder / "other.trec")) == {"q1": ("d3",)}
     assert ids(first_stage_run(collection, kind="run", run_path=str(outside))) == {"q1": ("d5",)}
+    assert ids(first_stage_run(collection, kind="run", run_path="~/outside.run")) == {"q1": ("d5",)}
     with pytest.raises(ValueError, match=r"run_path .*bm25, other"):
         first_stage_run(collection, kind="run")
     with pytest.raises(FileNotFoundError, match=r"splade: no such run file .*bm25, other"):

@@ -49,6 +49,15 @@ class PlusOne:
 
 
 @dataclass(frozen=True)
+class Constant:
+    name: ClassVar[str] = "constant"
+    divisor: object = 1.0
+
+    def __call__(self, lengths):
+        return torch.tensor(self.divisor).expand(1 if isinstance(self.divisor, list) else len(lengths))
+
+
+@dataclass(frozen=True)
 class ByText:
     name: ClassVar[str] = "by_text"
 
@@ -108,6 +117,15 @@ def test_wrong_results_name_the_object():
         head_calibrated(SCORES, CalibrationSettings(WrongShape()))
     with pytest.raises(ValueError, match=r"q7.*by_text returned \(0, 0, 0\)"):
         context_orders(NotAnOrder(), ITEM, 0)
+    for scale in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="scaled returned NaN or infinity"):
+            head_calibrated(SCORES, CalibrationSettings(Scaled(scale)))
+
+
+@pytest.mark.parametrize("divisor", [0.0, -1.0, float("nan"), [1.0]])
+def test_a_wrong_length_divisor_names_the_object(divisor):
+    with pytest.raises(ValueError, match="constant returned"):
+        head_calibrated(SCORES, CalibrationSettings("none", length_norm=Constant(divisor)))
 
 
 def test_each_value_has_its_own_key():

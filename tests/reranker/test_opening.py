@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel
 
 from headrank import Passage, Reranker
-from headrank.errors import ConfigError, MissingModelError, ModelError
+from headrank.errors import ConfigError, FormatError, MissingModelError, ModelError
 from headrank.heads import HeadsFile
 from headrank.model import Head, PromptSettings, Scorer, ScorerSettings
 from headrank.model.loading import folder as folder_module
@@ -228,4 +228,11 @@ def test_a_run_folder_opens_the_revision_of_its_heads(run, reranker, monkeypatch
 def test_a_run_folder_of_random_weights_cannot_be_opened(run, reranker, model_folder):
     replace(reranker.heads, model=reranker.heads.model | {"weights": None}).save(run / "heads.json")
     with pytest.raises(ModelError, match="random weights"):
+        Reranker.from_pretrained(run)
+
+
+def test_a_run_folder_whose_heads_name_no_model_cannot_be_opened(run, reranker):
+    model = {name: value for name, value in reranker.heads.model.items() if name != "id"}
+    replace(reranker.heads, model=model).save(run / "heads.json")
+    with pytest.raises(FormatError, match=r"heads\.json: the model's id is None"):
         Reranker.from_pretrained(run)
