@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headrank.baselines.windows import SlidingWindows
 from headrank.data import candidate_lists, load_collection
-from headrank.evaluation import mean, score_queries
+from headrank.evaluation import compare, mean, score_queries
 from headrank.heads import HeadsFile
 from headrank.io.files import atomic_write
 from headrank.logs import set_up_logging
@@ -130,6 +130,7 @@ def main() -> None:
     }
     ndcg = score_queries(first, collection.qrels, metrics=["ndcg@10"], query_ids=list(first))["ndcg@10"]
     found["first stage"] = {"ndcg@10": mean(ndcg)}
+    per_query = {"first stage": ndcg}
     for name in options.ways:
         reader, run = Reader(scorer), {}
         start, cpu = time.perf_counter(), time.process_time()
@@ -138,6 +139,7 @@ def main() -> None:
             ids = [item.passage_ids[i] for i in order]
             run[item.query.id] = Ranking.from_scores(item.query.id, ids, range(len(ids), 0, -1))
         values = score_queries(run, collection.qrels, metrics=["ndcg@10"], query_ids=list(run))["ndcg@10"]
+        per_query[name] = values
         found[name] = {
             "ndcg@10": mean(values),
             "tokens": reader.tokens / len(lists),
@@ -145,10 +147,21 @@ def main() -> None:
             "cpu_seconds": (time.process_time() - cpu) / len(lists),
             "seconds": (time.perf_counter() - start) / len(lists),
         }
+        for other, of_other in per_query.items():
+            if other != name:
+                found[name][f"p against {other}"] = compare(values, of_other).p_randomization
         logger.info("%s: %s", name, found[name])
         with atomic_write(options.output) as out:
             json.dump(
-                {"queries": len(lists), "depth": options.depth, "window": options.window, "ways": found}, out, indent=1
+                {
+                    "queries": len(lists),
+                    "depth": options.depth,
+                    "window": options.window,
+                    "ways": found,
+                    "ndcg@10 per query": per_query,
+                },
+                out,
+                indent=1,
             )
 
 
