@@ -1,8 +1,8 @@
-"""Alignment: trains a model so that its selected attention heads rank relevant passages higher.
+"""Train a model so that its selected attention heads rank relevant passages higher (alignment).
 
-The losses compare passages of different grades; a regularizer shapes the scores of a whole list. This package exports
-settings, pairs and losses, which need no Lightning. Training is in `headrank.alignment.training`, which needs the extra
-`train`.
+The losses compare passages of different grades; a regularizer shapes the scores of a whole candidate list. This package
+exports settings, pairs and losses, which need no Lightning. Training is in `headrank.alignment.training`, which needs
+the extra `train`.
 """
 
 from headrank.alignment.adapters import TrainedSettings

@@ -58,16 +58,18 @@ def prepare_trained(
 ) -> dict[str, nn.Parameter]:
     """Freeze the model and make the chosen matrices of its first `depth` layers trainable, in place.
 
-    LoRA adapters start as the identity. Dropout is set to 0, because it would only add noise to the head scores.
+    LoRA adapters start as the identity: before training they do not change the output. Dropout is set to 0, because it
+    would only add noise to the head scores.
 
     Args:
         model: the model, without adapters.
-        depth: the number of layers, from the first, with trainable matrices.
+        depth: the number of layers, counted from the first, that get trainable matrices.
         settings: what is trained.
         seed: the seed of the adapters' random matrices.
 
     Returns:
-        Name of the parameter in the model -> trainable parameter; empty for `head_weights`.
+        Name of the parameter in the model -> trainable parameter, for example `layers.0.self_attn.q_proj.weight`; empty
+        for `head_weights`.
 
     Raises:
         ValueError: the model already has adapters, a layer lacks one of the matrices, or the part is `full` and the
@@ -112,24 +114,28 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
 
 
 def zero_loss(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """A loss of 0 that depends on all these parameters, so that each gets a gradient (of zeros), which DDP waits for.
+    """Return a loss of 0 that depends on all these parameters.
 
-    Without parameters it is a constant 0.
+    Each parameter then gets a gradient of zeros, for which distributed training (DDP) waits. Without parameters the
+    loss is a constant 0.
     """
     return torch.stack([p.float().sum() * 0 for p in parameters]).sum() if parameters else torch.zeros(())
 
 
 def lora_layers(model: nn.Module) -> dict[str, "LoraLayer"]:
-    """The model's LoRA layers: name of the adapted matrix -> layer. Empty if the model has no adapters."""
+    """Return the LoRA layers of the model by the name of the adapted matrix, for example `layers.0.self_attn.q_proj`.
+
+    The result is empty if the model has no adapters.
+    """
     from peft.tuners.lora import LoraLayer
 
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
 def decoder_layers(model: PreTrainedModel) -> str:
-    """The name of the list of decoder layers within the model (`layers`, or `language_model.layers`).
+    """Return the name of the module list of decoder layers within the model: `layers`, or `language_model.layers`.
 
-    Raises `ValueError` if the model has no such list.
+    Raises `ValueError` if the model has no such module list.
     """
     layers = getattr(model.get_decoder(), "layers", None)
     for name, module in model.named_modules():
@@ -139,9 +145,11 @@ def decoder_layers(model: PreTrainedModel) -> str:
 
 
 def layer_of(name: str, layers: str) -> int | None:
-    """The index, from 0, of the decoder layer that the parameter `name` belongs to; None if it belongs to no layer.
+    """Return the index, from 0, of the decoder layer that a parameter belongs to, or None if it belongs to no layer.
 
-    layers: the name of the list of decoder layers, see `decoder_layers`.
+    Args:
+        name: the name of the parameter in the model.
+        layers: the name of the module list of decoder layers, see `decoder_layers`.
     """
     found = re.match(rf"{re.escape(layers)}\.(\d+)\.", name)
     return int(found.group(1)) if found else None
@@ -151,8 +159,8 @@ class StartModel:
     """Lets the model compute with its weights from before training, for reference scores.
 
     Create this object before the first training step. Within the context `entered`, adapters are switched off, and
-    fully trained matrices are swapped for copies of their start values. Do not enter it between a forward pass and its
-    backward pass.
+    fully trained matrices are swapped for copies of their start values. Do not enter the context between a forward pass
+    and its backward pass.
 
     Args:
         model: the model.
@@ -168,12 +176,15 @@ class StartModel:
 
     @property
     def sharable(self) -> bool:
-        """Whether the model may be sharded (FSDP): only if no matrices were copied, as copies cannot replace shards."""
+        """Whether the model may be sharded (FSDP).
+
+        It may not if matrices were copied, because whole copies cannot replace shards.
+        """
         return not self._pairs
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """A context in which the model computes with its start weights."""
+        """Make the model compute with its start weights within this context."""
         self._scale(0.0)  # peft's enable_adapters() would change requires_grad, on which distributed training relies
         self._swap()
         try:
@@ -194,9 +205,13 @@ class StartModel:
 
 @torch.no_grad()
 def plain_weights(model: PreTrainedModel, depth: int) -> dict[str, Tensor]:
-    """The weights of the model cut to its first `depth` layers, with adapters merged, on the CPU.
+    """Return the weights of the first `depth` layers on the CPU, with adapters merged into them.
 
-    A merged matrix is W + alpha / rank * B A, summed in fp32 and cast to the dtype of W. The model is not changed.
+    A merged matrix is W + lora_alpha / rank * B A, summed in fp32 and cast to the dtype of W. The model is not changed.
+
+    Args:
+        model: the model, with or without adapters.
+        depth: the number of layers to keep, counted from the first.
 
     Returns:
         A state dict with the parameter names of a model without adapters. Embeddings and the final norm are included.
@@ -234,7 +249,9 @@ def _parameter(module: nn.Linear) -> nn.Parameter:
 
 
 def reached(name: str, layer: int, depth: int) -> bool:
-    """Whether a matrix affects the head scores of the first `depth` layers; in the last one only q_proj and k_proj do.
+    """Return whether a matrix affects the head scores of the first `depth` layers.
+
+    In the last of these layers only q_proj and k_proj do.
 
     Args:
         name: the matrix, a key of `MATRICES`.

@@ -38,20 +38,20 @@ logger = logging.getLogger(__name__)
 class ReselectHeads(Callback):
     """Selects heads again with the current weights, on the training lists, among the layers up to `max_layer`.
 
-    `max_layer` is that of the `AlignmentModule`. The last epoch always ends with a selection. If training ends early
-    (EarlyStopping, max_steps), no validation follows that selection.
+    `max_layer` is that of the `AlignmentModule`. Heads are selected after every `reselect_every`-th epoch and always
+    after the last one. If training ends early (EarlyStopping, max_steps), no validation follows the last selection.
 
     Args:
         criterion: scores the heads, see `headrank.heads.criteria`.
         reselect_every: the number of epochs between selections; 0: select only after the last epoch.
-        count: the number of heads; None keeps the current number.
+        count: the number of heads; None: the current number.
         lists: the labelled lists; None: the data module's `training_lists`.
         seeds: the seeds of the shuffled context orders, at least one.
-        batch_size: lists per forward pass.
+        batch_size: the number of labelled lists per forward pass.
 
-    Under DDP each process reads a share of the lists. Lists are read in the dtype of the weights, without the trainer's
-    autocast. The callback logs `heads/overlap` (the share of the new heads that were selected before), `heads/depth`
-    (the number of computed layers) and `heads/depth_change` (its difference to before).
+    Under DDP each process reads a share of the labelled lists. They are read in the dtype of the weights, without the
+    trainer's autocast. The callback logs `heads/overlap` (the share of the new heads that were selected before),
+    `heads/depth` (the number of computed layers) and `heads/depth_change` (the change of that number).
 
     Raises `ValueError` for an argument out of range, and at the start of training if the module has no `max_layer` or
     trains head weights.
@@ -88,24 +88,30 @@ class ReselectHeads(Callback):
             )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select heads if this validation ends an epoch for which `reselect_every` asks for a selection."""
+        """Select heads if this validation follows an epoch after which heads are due.
+
+        Heads are due after every `reselect_every`-th epoch and after the last one.
+        """
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if fitting and trainer.is_last_batch and self._due(trainer):
             self._select(trainer, _aligned(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select heads if the epoch needs a selection and no validation has made it."""
+        """Select heads if they are due after this epoch and no validation preceded this call."""
         self._epoch = trainer.current_epoch
         if self._due(trainer) and self._done != self._epoch:
             self._select(trainer, _aligned(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Select heads if the last trained epoch has had no selection, because training ended early."""
+        """Select heads if none were selected after the last trained epoch, for instance because training stopped early.
+
+        Nothing is logged, because Lightning no longer accepts values here.
+        """
         if self._done != self._epoch:
             self._select(trainer, _aligned(pl_module), log=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """The last epoch with a selection and the last trained epoch, for the checkpoint."""
+        """Return the number of the last epoch with a selection and of the last trained epoch, for the checkpoint."""
         return {"done": self._done, "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -39,9 +39,11 @@ def check_identity(found: Mapping[str, Any] | None, expected: Mapping[str, Any])
 
 
 def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Compare a checkpoint's tensors with the trained ones, both by parameter name.
+    """Raise `ValueError` unless a checkpoint's tensors have the names and shapes of the trained ones.
 
-    Raises `ValueError` if names are missing or unknown, or if a shape differs.
+    Args:
+        found: parameter name -> tensor of the checkpoint.
+        expected: parameter name -> trained tensor.
     """
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unknown:

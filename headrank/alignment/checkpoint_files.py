@@ -30,7 +30,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint atomically. An existing `last.ckpt` is renamed to `last.previous.ckpt` first.
 
-        Raises `OSError`, naming the path, on a disk error.
+        Args:
+            checkpoint: the content.
+            path: the checkpoint file.
+            storage_options: not used.
+
+        Raises:
+            OSError: a disk error; the message names the path.
         """
         path = Path(path)
         with atomic_write(path, "wb") as file:
@@ -40,9 +46,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A checkpoint callback that still knows its best epoch after the folder is moved or renamed.
+    """A checkpoint callback that still finds its best epoch after the folder is moved or renamed.
 
-    Lightning's own callback forgets it, and a worse epoch would then replace the best one.
+    Lightning's own callback does not find it, and would replace the best checkpoint by that of a worse epoch.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -57,7 +63,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a checkpoint file is complete: it is a zip archive whose parts match their checksums."""
+    """Return whether a checkpoint file is complete, that is, a zip archive whose parts match their checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -72,7 +78,8 @@ def prepare_restart(work: Path) -> None:
     `best.ckpt` is missing or unreadable, or if the epoch log is unreadable, all checkpoints and the epoch log are
     removed. A warning names each unreadable file. Call this function in one process, before training.
 
-    work: the folder that holds `best.ckpt`, `last.ckpt`, `last.previous.ckpt` and `epochs.csv`.
+    Args:
+        work: the folder that holds `best.ckpt`, `last.ckpt`, `last.previous.ckpt` and `epochs.csv`.
     """
     best, last, previous = (work / name for name in (BEST, LAST, PREVIOUS))
     for path in (last, previous):

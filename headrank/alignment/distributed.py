@@ -1,10 +1,10 @@
-"""Starts the training processes of an alignment, one per device, and gives them their work.
+"""Start the training processes of an alignment, one per device, and give them their work.
 
 - Without a launcher, `spawn` starts all processes on this machine from the process that runs the pipeline, and waits
-  for them. If one fails, the others are killed and its traceback is raised.
-- torchrun and srun (several machines) start all processes before the pipeline starts. All join a `ProcessGroup` at
-  once. Rank 0 runs the pipeline; the other ranks wait until it broadcasts the job. They wait on gloo, which raises an
-  error if a process dies.
+for them. If one fails, the others are killed and its traceback is raised.
+- torchrun and srun (several machines) start all processes before the pipeline starts. Each process joins a
+`ProcessGroup` when it starts. Rank 0 runs the pipeline; the other ranks wait until it broadcasts the job. They wait on
+gloo, which raises an error if a process dies.
 """
 
 import os
@@ -32,9 +32,9 @@ LONGEST_WAIT = timedelta(days=7)  # for head selection in rank 0, which may read
 
 
 def cluster(launch: Launch) -> ClusterEnvironment:
-    """The Lightning cluster environment that matches how this process was launched.
+    """Return the Lightning cluster environment that matches how this process was launched.
 
-    It is chosen explicitly, because Lightning takes every SLURM job for one that srun launched.
+    It is chosen explicitly, because Lightning assumes that every SLURM job was launched by srun.
     """
     if launch.launcher == "torchrun":
         return TorchElasticEnvironment()
@@ -46,8 +46,13 @@ def cluster(launch: Launch) -> ClusterEnvironment:
 def spawn(work: Callable[[AlignmentJob], None], job: AlignmentJob, processes: int) -> None:
     """Run `work(job)` in `processes` new processes on this machine and wait for them.
 
-    `work` and `job` must be picklable. Raises `torch.multiprocessing.ProcessRaisedException`, with the traceback, if a
-    process raises.
+    Args:
+        work: called once in each process; must be picklable.
+        job: the argument of `work`; must be picklable.
+        processes: the number of processes.
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException: a process raised an error; the message holds its traceback.
     """
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
@@ -102,9 +107,14 @@ class ProcessGroup:
     def broadcast_job(self, job: AlignmentJob | None = None) -> AlignmentJob | None:
         """Send the job from rank 0 to all ranks. Every rank must call this method.
 
-        job: the job to send; it counts only on rank 0. None: there is nothing to train.
+        Args:
+            job: the job to send; ignored on other ranks than 0. None on rank 0: nothing is trained.
 
-        Returns the job of rank 0, which can be None. Raises `RuntimeError` if rank 0 has died.
+        Returns:
+            The job of rank 0, or None.
+
+        Raises:
+            RuntimeError: rank 0 has died.
         """
         jobs = [job]
         distributed.broadcast_object_list(jobs, src=0, group=self._group)

@@ -1,4 +1,4 @@
-"""Shows the progress of training: a log line after each epoch with metrics and time left, and a bar within it."""
+"""Show the progress of training: a log line after each epoch with metrics and time left, and a bar within it."""
 
 import logging
 import time
@@ -16,9 +16,10 @@ SHOWN = {"train/loss": "loss", "val/ndcg@10": "val nDCG@10", "heads/overlap": "h
 class EpochProgress(Callback):
     """Logs `align: epoch 2 of 5: loss 1.23, val nDCG@10 0.51, 40 s an epoch, about 120 s left` on rank 0.
 
-    The time of an epoch is the mean over the epochs trained since this process started.
+    The seconds per epoch are the mean over the epochs trained since this process started.
 
-    bars: whether a progress bar is shown within an epoch.
+    Args:
+        bars: whether to show a progress bar within each epoch.
     """
 
     def __init__(self, *, bars: bool = True) -> None:

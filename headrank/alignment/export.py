@@ -33,21 +33,21 @@ def export_aligned(
     dtype: str | None = None,
     thresholds: Mapping[str, int] | None = None,
 ) -> HeadsFile:
-    """Write model, tokenizer and heads to one folder, atomically.
+    """Write model, tokenizer and heads file to one folder, atomically.
 
     The model holds the layers up to the deepest selected head. The module is not changed. Under DDP call this function
     in one process. Under FSDP load the checkpoint into a new module and export that.
 
-    An old or a new complete folder exists at any moment. If the process is killed, the next export or
+    A complete folder, old or new, exists at any moment. If the process is killed, the next export or
     `headrank.io.files.finish_replacing(folder)` completes the replacement.
 
     Args:
         module: the trained module.
         folder: the folder to write.
-        overwrite: whether an existing folder is replaced.
+        overwrite: whether to replace an existing folder.
         dtype: the dtype of the written weights; None: that of the module's weights.
-        thresholds: data set -> the lowest grade that counts as relevant, stored with the map from scores to
-            probabilities of relevance (`headrank.heads.probability`). None: the heads file gets no such map.
+        thresholds: data set -> the lowest grade that counts as relevant, stored with the probability calibration
+            (`headrank.heads.probability`). None: the heads file gets no probability calibration.
 
     Returns:
         The content of the written heads file.
@@ -67,16 +67,16 @@ def export_aligned(
 
 
 def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None = None) -> HeadsFile:
-    """The content of the heads file for the module's current heads.
+    """Return the content of the heads file for the module's current heads.
 
-    Its `probability` maps scores to probabilities of relevance. The map is fitted on the validation lists, with the
-    scores of the last validation. Training lists would give overconfident probabilities, because the model has learned
-    to separate their passages (measured in experiments/calibration). Validation reads its lists in their own context
-    orders.
+    Its probability calibration is fitted on the validation lists, with the scores of the last validation. Training
+    lists would give overconfident probabilities, because the model has learned to separate their passages (measured in
+    experiments/calibration). Validation does not shuffle candidates: it uses the context order of each validation list.
 
     Args:
         module: the trained module.
-        thresholds: data set -> the lowest grade that counts as relevant; stored with the map.
+        thresholds: data set -> the lowest grade that counts as relevant; stored with the probability calibration. None:
+            no probability calibration.
 
     Returns:
         The heads file. Its `probability` is None without validation lists, without `thresholds`, if scores are fused

@@ -12,7 +12,7 @@ from headrank.model import BackboneSettings
 
 @dataclass(frozen=True, slots=True)
 class AlignmentJob:
-    """The inputs of one alignment, which trains a model for the heads in `heads` and exports it to `folder`.
+    """The inputs of one alignment: it trains a model for the heads in `heads` and exports it to `folder`.
 
     All processes must see the same paths.
     """

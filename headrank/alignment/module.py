@@ -7,9 +7,8 @@
     export_aligned(module, folder)
 
 z, the score of a passage, is calibrated as at inference. Gradients flow through the readings of the query and of the
-null query, which share one prefix. Reference scores are the z of the frozen start model with its start heads. They are
-computed only if a loss needs them, by one more forward pass: the order of every list changes each epoch, so they cannot
-be stored.
+null query, which share one prefix. Reference scores are the z of the frozen start model with its start heads. If a loss
+needs them, each step computes them in one more forward pass, because context orders change every epoch.
 """
 
 from collections.abc import Sequence
@@ -55,19 +54,20 @@ class AlignmentModule(LightningModule):
     Args:
         backbone: loaded at least to the deepest head; changed in place.
         heads: the heads that z (the passage score) is computed from.
-        weights: one per head; fixed, or the start values if `head_weights` are trained. None: all 1.
         temperature: the factor of z before pairs and losses.
-        max_layer: the number of layers whose matrices are trainable and whose heads `ReselectHeads` may select; those
-            of layers deeper than every selected head take no steps. None: the layers up to the deepest head.
+        weights: one per head; fixed, or the start values if `head_weights` are trained. None: all 1.
+        losses, prompt, scorer, pairs, trained, optimizer: the settings of these parts. None: their defaults.
+        max_layer: the number of layers whose matrices are trainable and whose heads `ReselectHeads` may select; layers
+            deeper than every selected head stay unchanged. None: the layers up to the deepest head.
+        gradient_checkpointing: whether the backward pass recomputes activations to save memory.
         seed: the seed of random pairs and of the adapters' start values.
-        origin: plain values of `criterion`, `query_ids` and `seeds`, which describe in the exported heads file how the
-            heads were selected. None: "given".
+        origin: `criterion`, `query_ids` and `seeds` as plain values, which describe in the exported heads file how the
+            heads were selected. None: the criterion is `given`.
 
     Logs `train/loss` and each loss by name, as means over lists with at least two grades, and once an epoch
-    `val/ndcg@10` and `val/selectivity` (see `validation.measure`).
-
-    Raises `ValueError` for heads beyond the backbone or `max_layer`, weights that do not match the heads, what
-    `prepare_trained` refuses, and during training scores that are not finite.
+    `val/ndcg@10` and `val/selectivity` (see `validation.measure`). Raises `ValueError` for heads beyond the backbone or
+    `max_layer`, weights that do not match the heads, the errors of `prepare_trained`, and during training for scores
+    that are not finite.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class AlignmentModule(LightningModule):
     def unreached_parameters(self) -> list[nn.Parameter]:
         """Trained parameters that do not affect the current heads' scores.
 
-        They are in layers deeper than every head, or come after the attention weights of the deepest head's layer.
+        They belong to layers deeper than every head, or to the deepest head's layer but not to `READ_LAST`.
         """
         layers, unreached = f"model.{decoder_layers(self.model)}", []
         for name, parameter in self.trained.items():
@@ -166,8 +166,8 @@ class AlignmentModule(LightningModule):
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
         """Replace the heads that are read. Heads that stay keep their weight; new heads have weight 1.
 
-        `origin` describes, as plain values, how they were chosen. Raises `ValueError` for heads beyond `max_layer`, and
-        if head weights are trained.
+        `origin` describes, as plain values, how `heads` were selected. Raises `ValueError` for heads beyond
+        `max_layer`, and if head weights are trained.
         """
         if self.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
             raise ValueError("head weights are trained: the heads must stay those that training began with")
@@ -178,10 +178,10 @@ class AlignmentModule(LightningModule):
         self.origin = origin
 
     def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
-        """The sum of the lists' losses times the batch's weight (by default their mean).
+        """Return the sum of the lists' losses times the batch's weight (by default their mean).
 
         Lists of a single grade do not count. If all are, the loss is 0 and depends on all trained parameters; under
-        FSDP that raises `ValueError`. A batch of weight 0 only keeps this rank in step with the others.
+        FSDP that raises `ValueError`. A batch of weight 0 only makes this rank take as many steps as the others.
         """
         lists = usable_lists(batch)
         if not lists and self._sharded is not None:
@@ -248,7 +248,7 @@ class AlignmentModule(LightningModule):
             parameter.grad = None
 
     def configure_optimizers(self) -> Any:
-        """AdamW over the trained parameters, with a learning rate schedule that advances after every step."""
+        """Create AdamW over the trained parameters, with a learning rate schedule that advances after every step."""
         steps = self.trainer.estimated_stepping_batches
         optimizer, schedule = make_optimizer(list(self.trained.values()), self.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -258,7 +258,7 @@ class AlignmentModule(LightningModule):
         self.train()
 
     def identity(self) -> dict[str, Any]:
-        """The model, start heads and settings as plain values. A checkpoint with other values cannot be resumed."""
+        """Return model, start heads and settings as plain values; a checkpoint resumes only if they are equal."""
         settings = self.backbone.settings
         scorer = {name: value for name, value in self.scorer.identity.items() if name != "order"}
         return {

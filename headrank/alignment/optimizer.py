@@ -59,11 +59,14 @@ def make_optimizer(
 
 
 def rate(step: int, steps: int, settings: OptimizerSettings) -> float:
-    """The learning rate of a step as a fraction of the peak rate, in (0, 1].
+    """Return the learning rate of a step as a fraction of the peak rate, in (0, 1].
 
     It rises linearly during the warm-up. Then it falls along a half cosine, or stays 1 if `cosine` is False.
 
-    step: the index of the step, from 0, below `steps`, the total number.
+    Args:
+        step: the index of the step, from 0.
+        steps: the total number of steps.
+        settings: warm-up and cosine decay.
     """
     warmup = round(settings.warmup_fraction * steps)
     if step < warmup:

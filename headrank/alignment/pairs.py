@@ -1,8 +1,8 @@
-"""Preference pairs of a labelled list: the passages that training compares, and the weight of each pair.
+"""Choose the preference pairs of a labelled list: the passages that training compares, and the weight of each pair.
 
 All indices are context positions. A pair is eligible by its grades. Among the eligible pairs, z (the passage scores of
-the model in training) selects those that are kept; no gradient flows through the selection. Hard pairs of adjacent
-grades are the paper's (arXiv 2604.17237); the margin, the fraction and the extra weight in the middle zone (the middle
+the model in training) decides which are kept; no gradient flows through this choice. The paper (arXiv 2604.17237)
+trains on hard pairs of adjacent grades. The margin, the fraction and the extra weight in the middle zone (the middle
 half of the context) are ours.
 """
 
@@ -19,7 +19,10 @@ from headrank.settings import Ge, Gt, Le, one_of, settings
 
 
 class PairMining(StrEnum):
-    """Which eligible pairs are kept: those of smallest margin (`hard`), a random share, or all."""
+    """Which eligible pairs are kept.
+
+    `hard`: the pairs of smallest margin. `random`: a random share. `all`: every pair.
+    """
 
     HARD = "hard"
     RANDOM = "random"
@@ -27,7 +30,11 @@ class PairMining(StrEnum):
 
 
 class PairLevels(StrEnum):
-    """Which pairs are eligible: of adjacent grades among those that occur in the list, or of any two grades."""
+    """Which pairs are eligible.
+
+    `adjacent`: pairs of two grades with no other grade of the list between them. `all`: pairs of any two different
+        grades.
+    """
 
     ADJACENT = "adjacent"
     ALL = "all"
@@ -37,10 +44,10 @@ class PairLevels(StrEnum):
 class PairSettings:
     """How preference pairs are chosen and weighted.
 
-    mining: the pairs that are kept, `hard`, `random` or `all` (see `PairMining`; `all` ignores the fraction).
-    levels: the pairs that are eligible, `adjacent` or `all` (see `PairLevels`).
-    fraction: rho in (0, 1]; the share of pairs that is kept for each two grades, rounded to the nearest integer, halves
-        up, and at least one pair.
+    mining: the pairs that are kept, see `PairMining`; `all` ignores the fraction.
+    levels: the pairs that are eligible, see `PairLevels`.
+    fraction: rho in (0, 1], the share that is kept of the pairs of each two grades. The number is rounded to the
+        nearest integer (halves up), and at least one pair is kept.
     zone_weight: alpha >= 0; a pair with a passage in the middle zone has weight 1 + alpha, any other pair 1.
     """
 
@@ -75,7 +82,12 @@ class Pairs:
 
 
 def in_middle_zone(docs: int, device: torch.device | str | None = None) -> Bool[Tensor, " docs"]:
-    """A mask [docs] that is True at the context positions of the middle zone, see `headrank.ranking.middle_zone`."""
+    """Return a mask [docs] that is True at the context positions of the middle zone.
+
+    Args:
+        docs: the number of passages of the context.
+        device: the device of the mask; None: torch's default device.
+    """
     inside = torch.zeros(docs, dtype=torch.bool, device=device)
     inside[middle_zone(docs)] = True
     return inside
@@ -91,7 +103,12 @@ def check_list(z: Float[Tensor, " docs"], grades: Int[Tensor, " docs"]) -> None:
 
 
 def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
-    """Raise `ValueError` if a score is NaN or infinite. It names `name` and the first such position."""
+    """Raise `ValueError` if a score is NaN or infinite.
+
+    Args:
+        name: what the message calls the scores, such as `z`.
+        scores: [docs], in context order; the message gives the first wrong position.
+    """
     bad = (~scores.isfinite()).nonzero()
     if len(bad):
         c = int(bad[0, 0])

@@ -50,7 +50,11 @@ class TrainerSettings:
     def check(self, launch: Launch) -> None:
         """Check that this machine has the devices and that the launcher started the expected number of processes.
 
-        Raises `ValueError` if not, and for several machines without torchrun or srun.
+        Args:
+            launch: how this process was launched.
+
+        Raises:
+            ValueError: devices or processes are missing, or several machines are configured without torchrun or srun.
         """
         gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
         if self.accelerator == "gpu" and not gpus:
@@ -128,7 +132,10 @@ class AlignmentSettings:
 
     @property
     def reselects(self) -> bool:
-        """Whether heads are selected again: `reselect`, unless head weights are trained (each belongs to one head)."""
+        """Whether heads are selected again during training.
+
+        This is `reselect`, but False if head weights are trained, because each weight belongs to one head.
+        """
         return self.reselect and self.trained.part != TrainedPart.HEAD_WEIGHTS
 
     @classmethod

@@ -20,9 +20,10 @@ from headrank.alignment.adapters import decoder_layers
 
 
 class ShardedStrategy(ModelParallelStrategy):
-    """A Lightning strategy for FSDP2. Checkpoints are single files without frozen weights.
+    """A Lightning strategy for FSDP2 that writes checkpoints as single files without frozen weights.
 
-    processes: the number of processes, all of which share the model.
+    Args:
+        processes: the number of processes; each holds a shard of the model.
     """
 
     def __init__(self, processes: int) -> None:
@@ -31,7 +32,8 @@ class ShardedStrategy(ModelParallelStrategy):
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Gather the trained tensors. Every rank must call this method.
 
-        Returns name -> whole tensor on the CPU on rank 0, and an empty dict on other ranks.
+        Returns:
+            Parameter name -> whole tensor on the CPU on rank 0, and an empty dict on other ranks.
         """
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
         assert self.model is not None
@@ -44,6 +46,10 @@ class ShardedModel:
     In the backward pass, FSDP fetches a layer's weights when the gradient of the layer's output arrives. The loss is
     computed from head scores, so the output of the deepest layer would get no gradient; `tie` gives it a gradient of
     zeros.
+
+    Args:
+        model: the model, sharded in place.
+        mesh: the processes that hold the shards.
     """
 
     def __init__(self, model: PreTrainedModel, mesh: DeviceMesh) -> None:
@@ -57,9 +63,10 @@ class ShardedModel:
         self._hidden = output.last_hidden_state if torch.is_grad_enabled() else None
 
     def tie(self, loss: Tensor) -> Tensor:
-        """Return the loss unchanged, connected to the output of the last forward pass.
+        """Return the loss unchanged, but connected to the output of the last forward pass.
 
-        The backward pass then also starts at that output. Call it once after each forward pass with gradients.
+        The backward pass then also starts at that output. Call this method once after each forward pass with gradients,
+        before any other forward pass of the model, because only the output of the last one is kept.
         """
         assert self._hidden is not None
         hidden, self._hidden = self._hidden, None

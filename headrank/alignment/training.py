@@ -80,8 +80,8 @@ class EpochCsvWriter(Callback):
 class RestoreSigtermHandler(Callback):
     """Replaces Lightning's SIGTERM handler during training by the one that was set when this object was created.
 
-    Lightning's handler first broadcasts to the other processes. They may be in another collective call and then wait
-    forever.
+    Lightning's handler first broadcasts to the other processes. If these are in another collective call, all processes
+    wait forever.
     """
 
     def __init__(self) -> None:
@@ -89,14 +89,14 @@ class RestoreSigtermHandler(Callback):
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Restore the earlier handler. Does nothing outside the main thread, or if none was set."""
+        """Restore the earlier handler. Do nothing outside the main thread, or if no handler was set."""
         main = threading.current_thread() is threading.main_thread()
         if main and self._handler not in (None, signal.SIG_DFL):
             signal.signal(signal.SIGTERM, self._handler)
 
 
 class ResumableEarlyStopping(EarlyStopping):
-    """Early stopping that is kept after a restart, on which Lightning would train one more epoch."""
+    """Early stopping that also holds after a restart. Lightning's own would train one more epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop training at once if it had already stopped before the restart."""
@@ -105,19 +105,20 @@ class ResumableEarlyStopping(EarlyStopping):
 
 
 def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochObserver | None = None) -> HeadsFile:
-    """Train and export the best epoch to `job.folder`. Call it in one process, which is rank 0 of the group.
+    """Train and export the best epoch to `job.folder`. Call this function in one process, which is rank 0 of the group.
 
     Args:
         job: what to train.
-        group: the processes that torchrun or srun launched; None: this function starts the processes if the settings
-            ask for several devices.
-        on_epoch: called after each epoch with all rows of the epoch log. It is not called if this function starts
-            several processes.
+        group: the processes that torchrun or srun launched. None: this function starts the processes if the trainer
+            settings have several devices.
+        on_epoch: called after each epoch with all rows of the epoch log; None: nothing is called. It is not called if
+            this function starts several processes.
 
     Returns:
         The heads of the exported model.
 
-    Raises what module, data and export raise; wrong input raises before the first step.
+    Raises the errors of `AlignmentModule`, of loading data and of `export_aligned`. Wrong input raises before the first
+    training step.
     """
     if group is not None:
         group.broadcast_job(job)
@@ -134,6 +135,10 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
     """Train as one process of the job. Rank 0 writes `best.ckpt`, `last.ckpt` and `epochs.csv` to `job.work`.
 
     If `last.ckpt` exists, training resumes from it.
+
+    Args:
+        job: what to train.
+        on_epoch: called on rank 0 after each epoch with all rows of the epoch log; None: nothing is called.
     """
     settings, machine, work = job.settings, job.settings.trainer, job.work
     quiet_lightning()
@@ -209,10 +214,11 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
 
 @contextmanager
 def without_cudnn_attention() -> Iterator[None]:
-    """A context that disables cuDNN's attention. Use it around your own `Trainer.fit` too.
+    """Disable cuDNN's attention within this context. Use it around your own `Trainer.fit` too.
 
-    Since PyTorch 2.11 some of its gradients under a mask are NaN on Hopper GPUs (pytorch/pytorch#196678). Training with
-    prompts in blocks also ended in an illegal memory access while it was enabled; the cause is not confirmed.
+    Since PyTorch 2.11 some gradients of cuDNN's attention under a mask are NaN on Hopper GPUs (pytorch/pytorch#196678).
+    Training with prompts in blocks also ended in an illegal memory access while it was enabled; the cause is not
+    confirmed.
     """
     before = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -223,7 +229,15 @@ def without_cudnn_attention() -> Iterator[None]:
 
 
 def machine_options(machine: TrainerSettings, launch: Launch) -> dict[str, Any]:
-    """The keyword arguments of Lightning's Trainer that set devices, processes, precision and checkpoint files."""
+    """Return the arguments of Lightning's Trainer for devices, processes, precision and checkpoint files.
+
+    Args:
+        machine: the trainer settings.
+        launch: how this process was launched.
+
+    Returns:
+        Name of the argument -> value, for example `devices` -> 2.
+    """
     strategy = "ddp" if machine.processes > 1 else "auto"
     return {
         "accelerator": machine.accelerator,

@@ -78,8 +78,8 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
             threshold.
 
     Returns:
-        `ndcg@10`, the mean over queries, and `selectivity`, in [-1, 1], if the middle zone holds relevant and
-        irrelevant passages. Empty without records.
+        Name -> value: `ndcg@10`, the mean over queries, and `selectivity`, in [-1, 1], if the middle zone holds
+        relevant and irrelevant passages. Empty without records.
 
     Raises:
         ValueError: lists with the same query id have different passages.
@@ -108,11 +108,14 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
 
 
 def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list[float], list[bool]]]:
-    """The data that probabilities of relevance are fitted on.
+    """Return the scores and relevance of held-out passages, on which a probability calibration is fitted.
+
+    Args:
+        records: one per query; a repeated query counts once.
 
     Returns:
-        For each held-out list, by query id: the scores of its passages, and whether each is relevant, both in ranked
-        order. A repeated query counts once.
+        For each held-out candidate list, by query id: the scores of its passages, and whether each is relevant, both in
+        ranked order.
     """
     by_id = {record.ranking.query_id: record for record in records}
     return [
@@ -127,8 +130,11 @@ def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list
 def gather(objects: Sequence[T]) -> list[list[T]]:
     """Collect the objects of every process. Every rank must call this function.
 
+    Args:
+        objects: the objects of this process; must be picklable.
+
     Returns:
-        One list of objects per rank; without distributed training, only this process's list.
+        The objects of each rank, in rank order; without distributed training, only those of this process.
     """
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:

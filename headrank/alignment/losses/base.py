@@ -46,9 +46,10 @@ class ListwiseInput:
 
 @runtime_checkable
 class Loss(Protocol):
-    """The interface of a loss: a named function of one list, in the dtype of z.
+    """The interface of a loss: a named function of one candidate list that returns a scalar in the dtype of z.
 
-    The loss of a list without information (no pairs, or at most one passage) is 0, and its gradients are zeros.
+    For a list without information (without pairs, or with at most one passage) the loss is 0 and its gradients are
+    zeros.
     """
 
     name: ClassVar[str]
@@ -59,7 +60,7 @@ class Loss(Protocol):
         ...
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """The loss of one list."""
+        """Return the loss of one candidate list."""
         ...
 
 
@@ -75,14 +76,16 @@ class NoReference:
 
 
 def attached_zero(z: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
-    """A loss of 0 whose gradient with respect to z is zeros, for a list without information."""
+    """Return a loss of 0 whose gradient with respect to z is zeros, for a list without information."""
     return z.sum() * 0
 
 
 def relevant_passages(grades: Int[Tensor, " docs"], threshold: int | None) -> Bool[Tensor, " docs"]:
-    """A mask [docs] of the relevant passages.
+    """Return a mask [docs] of the relevant passages.
 
-    threshold: the lowest relevant grade; None: only the highest grade of the list is relevant.
+    Args:
+        grades: [docs].
+        threshold: the lowest relevant grade. None: only the highest grade of the list is relevant.
     """
     if not len(grades):
         return grades.bool()

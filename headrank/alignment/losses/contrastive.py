@@ -48,7 +48,7 @@ class InfoNCE(NoReference):
     relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """The loss of one list."""
+        """Return the loss of one list."""
         return _contrast(x.z / self.temperature, relevant_passages(x.grades, self.relevance_threshold))
 
 
@@ -60,8 +60,7 @@ class QRRankerLoss(NoReference):
     QRRanker's paper: the mean over relevant passages, each contrasted with the irrelevant ones only, and the scaling to
     [0, 8]. Ours: z replaces the summed attention, gradients flow through max and min, grades define the relevant
     passages, and a list of equal scores gets no gradient (the scaling would divide by 0). A shift or a positive factor
-    of z does not change the loss.
-    None or all relevant: 0.
+    of z does not change the loss. If no passage or every passage is relevant, the loss is 0.
 
     Args:
         temperature: above 0; the scaled scores lie in [0, 1 / temperature]. Default: 0.125, the paper's [0, 8].
@@ -90,7 +89,7 @@ class QRRankerLoss(NoReference):
     relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """The loss of one list."""
+        """Return the loss of one list."""
         relevant = relevant_passages(x.grades, self.relevance_threshold)
         if not len(x.z):
             return attached_zero(x.z)

@@ -50,11 +50,11 @@ class Preference:
 
     @property
     def needs_reference(self) -> bool:
-        """True unless kappa is 0."""
+        """Whether the loss needs the scores of the start model: True unless kappa is 0."""
         return self.kappa != 0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """The loss of one list. Raises `ValueError` if the reference is needed and missing."""
+        """Return the loss of one list. Raises `ValueError` if the reference is needed and None."""
         better, worse = x.pairs.better, x.pairs.worse
         if self.needs_reference and x.reference is None:
             raise ValueError(
