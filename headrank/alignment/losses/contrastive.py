@@ -48,7 +48,7 @@ class InfoNCE(NoReference):
     relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         return _contrast(x.z / self.temperature, relevant_passages(x.grades, self.relevance_threshold))
 
 
@@ -89,7 +89,7 @@ class QRRankerLoss(NoReference):
     relevance_threshold: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         relevant = relevant_passages(x.grades, self.relevance_threshold)
         if not len(x.z):
             return attached_zero(x.z)

@@ -48,7 +48,7 @@ class ListMLE(NoReference):
     name: ClassVar[str] = "listmle"
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         levels = x.grades.unique()  # ascending
         if len(levels) < 2:
             return attached_zero(x.z)
@@ -97,7 +97,7 @@ class LambdaRank(NoReference):
     sigma: Annotated[float, Gt(0)] = 1.0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         better, worse = (x.grades[:, None] > x.grades[None, :]).nonzero(as_tuple=True)
         if not len(better):
             return attached_zero(x.z)

@@ -54,7 +54,7 @@ class Preference:
         return self.kappa != 0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list. Raises `ValueError` if the reference is needed and None."""
+        """Return the loss of one candidate list. Raises `ValueError` if the reference is needed and None."""
         better, worse = x.pairs.better, x.pairs.worse
         if self.needs_reference and x.reference is None:
             raise ValueError(

@@ -47,7 +47,7 @@ class GradedKL(NoReference):
     tau: Annotated[float, Gt(0)] = 0.75
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         target = torch.log_softmax(x.grades.to(x.z.dtype) / self.tau, 0)
         return (target.exp() * (target - torch.log_softmax(x.z, 0))).sum()
 
@@ -84,7 +84,7 @@ class Spread(NoReference):
     sigma0: Annotated[float, Ge(0)] = 1.0
 
     def __call__(self, x: ListwiseInput) -> Float[Tensor, ""]:
-        """Return the loss of one list."""
+        """Return the loss of one candidate list."""
         zone = x.z[middle_zone(len(x.z))]
         if len(zone) < 2:
             return attached_zero(x.z)
