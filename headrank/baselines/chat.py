@@ -1,9 +1,9 @@
-"""Builds chat prompts as token ids in which untrusted text (queries, passages) cannot contain special tokens.
+"""Build chat prompts as token ids in which untrusted text (queries, passages) cannot contain special tokens.
 
-The tokenizer's chat template is rendered once with placeholders for the untrusted texts. The parts between placeholders
-are tokenised with special tokens; they are called the frame. The texts are tokenised separately without special tokens
-and replace the placeholders. So `<|im_end|>` in a passage is plain text, and the frame cannot depend on a message's
-content.
+The tokenizer's chat template is rendered once with placeholders for the untrusted texts. The parts around the
+placeholders, called the frame, are tokenised with special tokens. The texts are tokenised separately without special
+tokens and replace the placeholders. So `<|im_end|>` in a passage is plain text, and the frame cannot depend on the
+content of a message.
 """
 
 from collections.abc import Sequence
@@ -56,10 +56,10 @@ class ChatEncoder:
     def frame(self, messages: Sequence[Message]) -> list[Piece]:
         """Encode the parts of the prompt around the untrusted texts.
 
-        If the template rejects a system message, it is put before the first user message.
+        If the template rejects a system message, its text is put before the first user message.
 
         Args:
-            messages: the conversation; a text of None is a place for an untrusted text.
+            messages: the conversation; a content of None is the place of an untrusted text.
 
         Returns:
             The part before, between and after the untrusted texts: one piece more than there are untrusted texts.
@@ -87,8 +87,13 @@ class ChatEncoder:
     def texts(self, texts: Sequence[str], limit: int | None = None) -> list[tuple[int, ...]]:
         """Encode untrusted texts without special tokens.
 
-        limit: only the first `limit + 1` token ids of each text are returned, so that a longer text can be recognised;
-            None: all.
+        Args:
+            texts: the untrusted texts.
+            limit: the token limit of a text. Only the first `limit + 1` token ids of each text are returned: one more
+                than the limit shows that the text is longer. None: all.
+
+        Returns:
+            The token ids of each text.
         """
         return [tuple(ids) for ids in encode_first(self._plain, [encodable(text) for text in texts], limit)]
 
@@ -111,12 +116,17 @@ class ChatEncoder:
 
 
 def join(pieces: Sequence[Piece]) -> list[int]:
-    """The token ids of all pieces in one list."""
+    """Return the token ids of all pieces as one Python list."""
     return [token for piece in pieces for token in piece.ids]
 
 
 def show(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> str:
-    """The prompt of these pieces as text, with untrusted text between ⟦ and ⟧."""
+    """Return the prompt of these pieces as text, with untrusted text between ⟦ and ⟧.
+
+    Args:
+        tokenizer: decodes the token ids.
+        pieces: the pieces of the prompt, in order.
+    """
     parts = []
     for piece in pieces:
         text = str(tokenizer.decode(list(piece.ids)))

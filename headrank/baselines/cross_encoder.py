@@ -66,7 +66,10 @@ class CrossEncoderReranker:
         return LoadedCrossEncoder(open_cross_encoder(self.model, self.max_length), self)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The tokens of the query and the first passage, as text. The model reads each passage in a separate pair."""
+        """Return the tokens of the query and the first passage, as text. See `RerankerSettings.show_prompt`.
+
+        The model reads each passage in a separate pair.
+        """
         if not len(item):
             return "(no prompt: the list has no passages)"
         tokenizer: Any = load_tokenizer(self.model)
@@ -130,7 +133,7 @@ class LoadedCrossEncoder:
         return kept, query > max(room // 2, room - passage), passage > max(room // 2, room - query)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The logit of each (query, passage) pair."""
+        """Return the logit of each (query, passage) pair of texts."""
         return self.encoder.predict(
             list(pairs),
             batch_size=self.settings.batch_size,

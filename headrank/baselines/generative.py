@@ -1,8 +1,8 @@
 """Listwise reranking by generation (RankGPT, Sun et al. 2023, arXiv 2304.09542).
 
-A language model writes the permutation of a window of passages. Windows slide from the back of the list to its top.
-Unlike HeadRank it needs a prompt per window and generated tokens, and replies may not be permutations. Malformed
-replies are repaired by the published rule and counted (`headrank.baselines.replies`).
+A language model writes the permutation of a window of passages. Windows move from the end of the candidate list to its
+start. Unlike HeadRank, this needs a prompt per window and generated tokens, and replies may not be permutations.
+Malformed replies are repaired by the published rule and counted (`headrank.baselines.replies`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ class Generative:
     def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
         """Raise `ValueError` if the prompt of a list's first window does not fit into the model's context.
 
-        No weights are read.
+        No weights are read. See `RerankerSettings` for the arguments.
         """
         model = self.model or backbone
         prompts = self.prompts(load_tokenizer(model), context_tokens(model))
@@ -65,9 +65,10 @@ class Generative:
                 prompts.build(item, window)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first window, at the back of the list, as text. Later prompts depend on the replies.
+        """Return the prompt of the first window, which is at the end of the candidate list, as text.
 
-        A list with fewer than two passages needs no prompt; the text then says so.
+        Later prompts depend on the replies. A list with fewer than two passages needs no prompt; the text then says so.
+        See `RerankerSettings.show_prompt` for the arguments.
         """
         model = self.model or backbone
         tokenizer = load_tokenizer(model)
@@ -81,7 +82,7 @@ class Generative:
 
         Args:
             tokenizer: the model's tokenizer.
-            max_tokens: the model's context length; None: unknown.
+            max_tokens: the model's context length in tokens; None: no limit is known, so prompts are not shortened.
         """
         return ListwisePrompts(
             tokenizer,

@@ -55,7 +55,7 @@ def load_generator(settings: BackboneSettings, backend: str) -> Generator:
 
     Raises:
         MissingExtraError: the backend is vLLM, which is not installed.
-        ValueError: the model cannot be used, or vLLM is asked for random weights.
+        ValueError: the model cannot be used, or the backend is vLLM and the weights are random.
     """
     if backend == "vllm":
         return VllmGenerator(settings)

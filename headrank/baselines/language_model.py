@@ -80,8 +80,8 @@ def check_language_model(settings: BackboneSettings) -> tuple[PreTrainedConfig, 
 
 
 def context_tokens(settings: BackboneSettings) -> int | None:
-    """The context length of a model in tokens, from its configuration; None if that does not specify it.
+    """Return the context length of a model in tokens, from its configuration, without reading weights.
 
-    No weights are read.
+    It is None if the configuration does not specify it.
     """
     return context_limit(load_config(settings).get_text_config(decoder=True))

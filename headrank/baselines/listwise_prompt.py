@@ -56,10 +56,10 @@ class ListwisePrompts:
 
     Args:
         tokenizer: the tokenizer with its chat template.
-        cut: the unit of `limit`, `words` (as RankGPT) or `tokens`.
-        limit: passages are truncated to this length; None: no limit.
-        max_tokens: the model's context length in tokens; None: unknown. If prompt and reply exceed it, the limit is
-            lowered for all passages of the window, as in RankGPT, to the largest that fits.
+        cut: the unit of `limit`, `words` (as in RankGPT) or `tokens`.
+        limit: the length to which passages are truncated; None: no limit.
+        max_tokens: the model's context length in tokens. If prompt and reply exceed it, the limit is lowered for all
+            passages of the window, as in RankGPT, to the largest that fits. None: the limit is never lowered.
         max_new_tokens: the token limit of a reply; None: the length of a complete answer plus 64 (ours).
         thinking: whether thinking is enabled, for chat templates with such a switch.
     """
@@ -84,11 +84,11 @@ class ListwisePrompts:
         self._text_ids = lru_cache(maxsize=4096)(lambda text: self.chat.texts([text], max_tokens)[0])
 
     def build(self, item: CandidateList, window: Sequence[int]) -> WindowPrompt:
-        """Build the prompt of a window.
+        """Build the prompt of a window of a candidate list.
 
         Args:
             item: the candidate list.
-            window: the first-stage positions (from 0) of the candidates, in prompt order.
+            window: the first-stage positions (from 0) of the window's candidates, in prompt order.
 
         Raises:
             ValueError: the prompt exceeds the model's context even with one word or token per passage.
@@ -120,7 +120,7 @@ class ListwisePrompts:
         return tuple(i for i, text in zip(window, texts, strict=True) if self._units(text) > limit)
 
     def max_new_tokens(self, size: int) -> int:
-        """The token limit of a reply for a window of `size` passages."""
+        """Return the token limit of a reply for a window of `size` passages."""
         if self._max_new_tokens is not None:
             return self._max_new_tokens
         return len(self._text_ids(" > ".join(f"[{rank}]" for rank in range(1, size + 1)))) + 64

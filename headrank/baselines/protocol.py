@@ -1,8 +1,8 @@
 """The interface of a reranker that does not read attention heads, so that it can take part in an experiment.
 
-Its settings are plain data, made by `conf/baselines/*.yaml` or by a user's code. They name a model or use that of the
-experiment. The pipeline computes artifact keys from the settings, loads the reranker once, and reranks the lists of
-every benchmark.
+Its settings are plain data, made by `conf/baselines/*.yaml` or by a user's code. They name a model, or the experiment's
+model is used. The pipeline computes artifact keys from the settings, loads the reranker once, and reranks the candidate
+lists of every benchmark.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ from headrank.ranking import CandidateList, ContextScores, Ranking
 class Reranked:
     """The output of a reranker for several candidate lists.
 
-    rankings: one ranking per list, in the order of the lists.
-    contexts: for each list, the passages in context order; their scores are None if the reranker only ranks. Empty for
-        a reranker that scores each passage separately.
+    rankings: one ranking per candidate list, in the order of the lists.
+    contexts: for each candidate list, the passages in context order; their scores are None if the reranker only ranks.
+        Empty for a reranker that scores each passage separately.
     facts: deterministic counts by name, such as `tokens`, the number of tokens read.
     replies: counts of generated replies by kind (`headrank.baselines.replies.reply_counts`); empty if the reranker does
         not generate.
@@ -43,11 +43,11 @@ class ListReranker(Protocol):
         ...
 
     def rerank(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> Reranked:
-        """Rerank each list. Ties keep the first-stage order; an empty list gives an empty ranking.
+        """Rerank each candidate list. Ties keep the first-stage order; an empty list gives an empty ranking.
 
         Args:
             lists: the candidate lists.
-            on_list: called after each list (a progress bar).
+            on_list: called after each list, for instance to advance a progress bar; None: nothing is called.
         """
         ...
 
@@ -64,7 +64,7 @@ class RerankerSettings(Protocol):
     """
 
     def identity(self, backbone: BackboneSettings) -> Mapping[str, Any]:
-        """Everything that the rankings depend on, as plain values and dataclasses.
+        """Return everything that the rankings depend on, as plain values and dataclasses.
 
         It is part of the artifact keys of the reranker's runs.
         """
@@ -75,5 +75,12 @@ class RerankerSettings(Protocol):
         ...
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The first prompt of a list exactly as the model reads it, with special tokens. No weights are read."""
+        """Return the first prompt of a candidate list exactly as the model reads it, with special tokens.
+
+        No weights are read.
+
+        Args:
+            backbone: the experiment's model.
+            item: the candidate list.
+        """
         ...

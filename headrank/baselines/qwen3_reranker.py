@@ -55,13 +55,19 @@ class Qwen3Reranker:
         return YesNoReranker(load_language_model(self.model or backbone), self)
 
     def check(self, backbone: BackboneSettings, lists: Sequence[CandidateList]) -> None:
-        """Raise `ValueError` if a query is so long that its prompt has no room for a passage. No weights are read."""
+        """Raise `ValueError` if a query is so long that its prompt has no room for a passage. No weights are read.
+
+        See `RerankerSettings` for the arguments.
+        """
         prompts = self._prompts(backbone, load_tokenizer(self.model or backbone))
         for item in lists:
             prompts.room(item)
 
     def show_prompt(self, backbone: BackboneSettings, item: CandidateList) -> str:
-        """The prompt of the first passage as text. The model reads each passage in a separate prompt."""
+        """Return the prompt of the first passage as text. See `RerankerSettings.show_prompt`.
+
+        The model reads each passage in a separate prompt.
+        """
         if not len(item):
             return "(no prompt: the list has no passages)"
         tokenizer = load_tokenizer(self.model or backbone)
@@ -73,7 +79,7 @@ class Qwen3Reranker:
 
 
 class PairPrompts:
-    """Builds the prompt of a query and a passage: the model card's frame with special tokens around plain text.
+    """Builds the prompt of a query and a passage: the model card's text with special tokens, query and passage without.
 
     Args:
         tokenizer: the model's tokenizer.
@@ -91,7 +97,7 @@ class PairPrompts:
         self.max_length = max_length
 
     def room(self, item: CandidateList) -> int:
-        """The maximum number of tokens of a passage: `max_length` minus the other tokens of the list's prompts.
+        """Return the token limit of a passage: `max_length` minus the other tokens of the candidate list's prompts.
 
         Raises `ValueError` if it would be 0, because queries are never truncated.
         """
@@ -104,14 +110,17 @@ class PairPrompts:
         return self.max_length - used
 
     def build(self, item: CandidateList) -> list[tuple[Piece, ...]]:
-        """The prompts of a list's passages, in first-stage order. Raises the error of `room`."""
+        """Return the prompt of each passage of a candidate list, in first-stage order.
+
+        Raises the error of `room`.
+        """
         room, body = self.room(item), self._body(item)
         return [
             (self._prefix, Piece((*body, *ids[:room]), plain=True), self._suffix) for ids in self._passages(item, room)
         ]
 
     def cut_passages(self, item: CandidateList) -> int:
-        """The number of passages of a list that are truncated in its prompts."""
+        """Return the number of passages of a candidate list that are truncated in its prompts."""
         room = self.room(item)
         return sum(len(ids) > room for ids in self._passages(item, room))
 
@@ -161,7 +170,10 @@ class YesNoReranker:
         return Reranked(tuple(rankings), facts={"tokens": tokens, **cuts.facts})
 
     def score(self, prompts: Sequence[Sequence[int]]) -> list[float]:
-        """The probability of `yes` against `no` as the next token of each prompt, in [0, 1]. Prompts are token ids."""
+        """Return the probability of `yes` against `no` as the next token of each prompt, in [0, 1].
+
+        prompts: the token ids of each prompt.
+        """
         scores = [0.0] * len(prompts)
         longest_first = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         for start in range(0, len(prompts), self.settings.batch_size):
@@ -189,9 +201,11 @@ class YesNoReranker:
 
 
 def probability(margin: float) -> float:
-    """The probability of `yes` against `no`: the sigmoid of `margin`, the logit of `yes` minus the logit of `no`.
+    """Return the probability of `yes` against `no`: the sigmoid of the margin.
 
     It is computed in double precision, because in single precision all margins above 17 would be tied at 1.
+
+    margin: the logit of `yes` minus the logit of `no`.
     """
     if margin < 0:
         odds = math.exp(margin)

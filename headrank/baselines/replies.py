@@ -1,8 +1,8 @@
-"""Parses permutations from generated replies, repairs them, and counts malformed replies by kind.
+"""Parse permutations from generated replies, repair them, and count malformed replies by kind.
 
 Parsing and repair follow RankGPT (Sun et al. 2023, arXiv 2304.09542, `receive_permutation` of its code). Every run of
-digits is an identifier, the number of a passage in the window from 1. Repeated identifiers and those of no passage
-(foreign) are dropped; missing ones are appended in their previous order. As in RankLLM (Pradeep et al.,
+digits is an identifier: the number, from 1, of a passage in the window. Repeated identifiers and those that name no
+passage (foreign) are dropped; missing ones are appended in their previous order. As in RankLLM (Pradeep et al.,
 `_clean_response`), text before `</think>` is ignored, and digits of any script and form count as digits.
 """
 
@@ -53,7 +53,7 @@ def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation
         cut: whether the reply ended at the token limit.
 
     Returns:
-        The permutation, with the faults of the reply.
+        The repaired permutation and the faults of the reply.
 
     Raises:
         ValueError: `size` is below 1.
@@ -79,10 +79,13 @@ def read_permutation(reply: str, size: int, *, cut: bool = False) -> Permutation
 def reply_counts(permutations: Iterable[Permutation]) -> dict[str, int]:
     """Count replies by kind.
 
+    Args:
+        permutations: one per reply.
+
     Returns:
-        Kind (of `KINDS`) -> number of replies. `windows` counts all, and a malformed reply can be of several kinds.
-        `well_formed` divided by `windows` is the formatting success rate. `ok` counts well-formed replies without other
-        text, like "ok" in RankLLM's response analysis.
+        Kind (of `KINDS`) -> number of replies, for example `windows` -> 9. `windows` counts all, and a malformed reply
+        can be of several kinds. `well_formed` divided by `windows` is the formatting success rate. `ok` counts
+        well-formed replies without other text, like "ok" in RankLLM's response analysis.
     """
     counts: dict[str, int] = dict.fromkeys(KINDS, 0)
     for permutation in permutations:

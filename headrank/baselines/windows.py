@@ -1,8 +1,8 @@
-"""Sliding windows from the back of a list to its top (RankGPT, arXiv 2304.09542, section 3.2).
+"""Sliding windows from the end of a candidate list to its start (RankGPT, arXiv 2304.09542, section 3.2).
 
 Each window is permuted in place, so its best passages are also in the next window. RankGPT's code skips the last window
 if it does not fit, and does not read a list shorter than a window. Here, as in RankLLM, the last window starts at the
-top of the list and can be shorter.
+first passage of the list and can be shorter.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,9 @@ class SlidingWindows:
         return tuple(inside) if len(inside) > 1 else ()  # a single passage has one order
 
     def permute(self, permutation: Sequence[int]) -> None:
-        """Reorder the current window by `permutation` (positions in `current`) and move to the next window.
+        """Reorder the current window and move to the next window.
+
+        permutation: positions in `current`, from 0, best candidate first.
 
         Raises `ValueError` if it is not a permutation of the window.
         """
