@@ -12,13 +12,24 @@ class Tracker(Protocol):
     """Receives the progress and results of one run. All values are also in the run folder, so it need not keep any."""
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Called before any work, with the names of the systems and benchmarks. An exception stops the run."""
+        """Start tracking. The pipeline calls this method before any work.
+
+        An exception stops the run.
+
+        Args:
+            folder: the run folder.
+            systems: the names of the systems.
+            benchmarks: the names of the benchmarks.
+        """
 
     def status(self, status: Mapping[str, Any]) -> None:
-        """Called with the content of `status.json` after each write; also before `start`, if an earlier step failed."""
+        """Receive the content of `status.json`. The pipeline calls this method after each write of that file.
+
+        It is also called before `start`, if an earlier step failed.
+        """
 
     def files(self, kind: str, folder: Path, names: Sequence[str]) -> None:
-        """Called when files of the run folder are final.
+        """Receive files of the run folder that will not change any more.
 
         Args:
             kind: `heads` (selected heads), `aligned-heads` (heads after alignment) or `model` (the aligned checkpoint).
@@ -27,12 +38,12 @@ class Tracker(Protocol):
         """
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Called after each epoch of the alignment and at its end, with all rows of the epoch log."""
+        """Receive all rows of the epoch log. This is called after each epoch and at the end of alignment."""
 
     def results(
         self, results: Sequence[BenchmarkResult], folder: Path, *, metric: str, numbers: Mapping[str, float | int]
     ) -> None:
-        """Called when all benchmarks are scored and the report is written.
+        """Receive the results, after all benchmarks are scored and the report is written.
 
         Args:
             results: one per benchmark.
@@ -42,7 +53,10 @@ class Tracker(Protocol):
         """
 
     def finish(self, *, failed: bool) -> None:
-        """Called exactly once, at the end of the run."""
+        """End tracking. The pipeline calls this method exactly once, at the end of the run.
+
+        failed: whether the run failed.
+        """
 
 
 class NoTracker(Tracker):

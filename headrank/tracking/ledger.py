@@ -1,4 +1,4 @@
-"""Records in `tracking.json` what was logged to the W&B run of a run folder, so a resumed run logs nothing twice."""
+"""Record in `tracking.json` what was logged to the W&B run of a run folder, so a resumed run logs nothing twice."""
 
 import json
 import uuid
@@ -13,9 +13,9 @@ NAME = "tracking.json"
 class Ledger:
     """The id of a run folder's W&B run, and a record of what was logged to it.
 
-    A start is one execution of the run; a resumed run has several. W&B keeps each offline start in a separate folder.
-    So a start that is offline, or follows an offline start, logs everything again, and `tracking.json` is not written
-    until this start has logged as much as the earlier one (`complete`).
+    A start is one execution of the run; a resumed run has several starts. In offline mode W&B writes a separate folder
+    for each start. So if the present start or the one before it is offline, the present start logs everything again.
+    `tracking.json` is then not written until the present start has logged as much as the one before (`complete`).
 
     A run that is killed between logging an epoch and saving the ledger logs that epoch again at the same step; W&B
     ignores the duplicate when online.
@@ -23,7 +23,7 @@ class Ledger:
     Args:
         path: `tracking.json` in the run folder.
         configuration: a hash of the configuration. If the file holds another one, a new W&B run is started.
-        offline: whether this start is offline.
+        offline: whether the present start is offline.
     """
 
     def __init__(self, path: Path, configuration: str, *, offline: bool = False) -> None:
@@ -45,9 +45,9 @@ class Ledger:
 
     @property
     def complete(self) -> bool:
-        """Whether this start has logged at least as much as the earlier start; uploads of models do not count.
+        """Whether the present start has logged at least as much as the one before; uploads of models do not count.
 
-        Always true if there was no earlier start, or neither start is offline.
+        Always true for the first start, or if neither start is offline.
         """
         earlier = self.earlier
         files = {name for name in earlier.get("files", {}) if not name.startswith("model-")}
@@ -58,7 +58,7 @@ class Ledger:
         )
 
     def save(self) -> None:
-        """Write `tracking.json` atomically if this start is `complete`; otherwise do nothing."""
+        """Write `tracking.json` atomically if `complete` is true; otherwise do nothing."""
         if not self.complete:
             return
         with atomic_write(self.path) as file:

@@ -1,7 +1,8 @@
-"""Manages the folders that W&B keeps for an offline run, one per start, so that `wandb sync` sees only one of them.
+"""Manage the folders that W&B keeps for an offline run, so that `wandb sync` uploads only one of them.
 
-`wandb sync` replays every folder it finds, in arbitrary order, and folders of the same run overwrite each other. So a
-later start logs everything again, and its folder replaces the earlier ones.
+W&B writes a new folder each time that the run starts or resumes. `wandb sync` uploads every folder it finds, in
+arbitrary order, and folders of the same run overwrite each other. So a resumed run logs everything again, and the
+newest folder replaces the older ones.
 """
 
 import shutil
@@ -9,15 +10,13 @@ from pathlib import Path
 
 
 class OfflineFolders:
-    """The offline folders of one W&B run, of which `wandb sync` must see only one.
-
-    W&B makes a folder each time the run is started or resumed.
+    """The offline folders of one W&B run, of which `wandb sync` must upload only one.
 
     Args:
         folder: the run folder.
         run_id: the id of the W&B run.
-        current: the newest folder. If older ones exist, it is marked as synced, so that `wandb sync` ignores it until
-            `replace` swaps the marks.
+        current: the newest folder, which W&B writes at present. If older ones exist, it is marked as uploaded, so that
+            `wandb sync` ignores it until `replace` is called.
     """
 
     def __init__(self, folder: Path, run_id: str, current: Path) -> None:
@@ -28,18 +27,18 @@ class OfflineFolders:
             _hide(self.current)
 
     def replace(self) -> None:
-        """Make `wandb sync` upload this start's folder instead of the older ones."""
+        """Make `wandb sync` upload the newest folder and ignore the older ones."""
         for path in self.older:
             _hide(path)
         if self.older:
             _marker(self.current).unlink(missing_ok=True)
 
     def remove(self, *, complete: bool) -> None:
-        """Delete the folders that are no longer needed, after this start has closed its own.
+        """Delete the folders that are no longer needed. Call this method after W&B has closed the newest folder.
 
         Args:
-            complete: whether this start logged at least as much as the older ones. True: delete the older folders;
-                False: delete this start's offline folder.
+            complete: whether the newest folder holds at least as much as the older ones. True: delete the older
+                folders. False: delete the newest folder, if there are older ones.
         """
         if complete:
             for path in self.older:

@@ -57,13 +57,19 @@ class Section:
 
 
 def systems_of(experiment: Experiment) -> list[str]:
-    """The systems of a run: first stage, main system, main system before alignment (if aligned), then the others."""
+    """Return the names of the systems of a run.
+
+    The order is: first stage, main system, main system before alignment (if a model is aligned), and the other systems.
+    """
     main = [MAIN_SYSTEM] + ([UNALIGNED_SYSTEM] if experiment.alignment is not None else [])
     return [FIRST_STAGE_SYSTEM, *main, *(name for name in experiment.systems if name != MAIN_SYSTEM)]
 
 
 def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
-    """The sections of the dashboard, in order. There is one on alignment only if the experiment has an alignment."""
+    """Return the sections of the dashboard, in order.
+
+    The section on alignment exists only if the experiment has an alignment.
+    """
     sections = [
         Section("Middle zone", _middle_zone(experiment)),
         Section("Ranking", _ranking(experiment)),
@@ -76,7 +82,7 @@ def dashboard_sections(experiment: Experiment) -> tuple[Section, ...]:
 
 
 def pinned_keys(experiment: Experiment) -> list[str]:
-    """The keys of the values that the dashboard shows next to each run's name."""
+    """Return the keys of the values that the dashboard shows next to each run's name."""
     main = [mean_key(MAIN_SYSTEM, experiment.objective), selectivity_key(None, MAIN_SYSTEM, "difference")]
     return [key("status", "state"), *main, key("model", "parameters")]
 

@@ -1,4 +1,4 @@
-"""Logs a run to Weights & Biases (W&B): configuration, heads, training curves, results, report, status and times.
+"""Log a run to Weights & Biases (W&B): configuration, heads, training curves, results, report, status and times.
 
 All values come from the run folder or the results, so the local report shows the same. Checked with wandb 0.31. The
 optional package wandb is imported only when a run is tracked.
@@ -51,18 +51,16 @@ class WandbSettings:
 
 
 def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, name: str, group: str | None) -> Tracker:
-    """Make the tracker of one run.
-
-    Under distributed training every process runs the pipeline, but only the process of rank 0 is tracked.
+    """Make the tracker of one run. Under distributed training only the process of rank 0 is tracked.
 
     Args:
-        settings: the destination; None, or mode `disabled`: the run is not tracked.
+        settings: the destination. None, or mode `disabled`: the run is not tracked.
         config: the composed configuration as plain values.
         name: the name of the run.
-        group: the name of the sweep that the run belongs to, used if the settings name no group.
+        group: the name of the sweep that the run belongs to, used if the settings name no group. None: no group.
 
     Returns:
-        A `WandbTracker`, or a `NoTracker`, which does nothing, if this process is not tracked.
+        A `WandbTracker`; or, if this process is not tracked, a `NoTracker`, which does nothing.
 
     Raises:
         MissingExtraError: W&B is not installed.
@@ -74,7 +72,10 @@ def make_tracker(settings: WandbSettings | None, config: Mapping[str, Any], *, n
 
 
 def process_rank() -> int:
-    """The rank of this process, from the environment variables of torchrun, Lightning or SLURM; 0 if none is set."""
+    """Return the rank of this process, from the environment variables of torchrun, Lightning or SLURM.
+
+    The rank is 0 if none of the variables is set.
+    """
     for variable in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])
@@ -84,8 +85,8 @@ def process_rank() -> int:
 class WandbTracker:
     """Logs the run of a run folder to a W&B run.
 
-    If the same configuration is run again in the folder, the same W&B run is resumed. In offline mode the new start
-    logs everything again, and its W&B folder replaces the earlier one.
+    If the same configuration is run again in the folder, the same W&B run is resumed. In offline mode the resumed run
+    logs everything again, and its new W&B folder replaces the earlier one.
 
     Args:
         settings: the destination in W&B.
@@ -101,11 +102,11 @@ class WandbTracker:
         self._folders: OfflineFolders | None = None
 
     def start(self, folder: Path, *, systems: Iterable[str], benchmarks: Iterable[str]) -> None:
-        """Open the W&B run of a run folder.
+        """Open the W&B run of a run folder. See `Tracker.start` for the arguments.
 
         Raises:
             ValueError: two systems or two benchmarks have the same key (`names.key`).
-            wandb.Error: an online run cannot be opened (no key, no network).
+            wandb.Error: an online run cannot be opened, for instance without an API key or a network.
         """
         import wandb
 
@@ -140,7 +141,7 @@ class WandbTracker:
     def status(self, status: Mapping[str, Any]) -> None:
         """Update the W&B run's summary with state, stage, error, the seconds of each stage, and the objective if given.
 
-        Without an open run it does nothing.
+        Do nothing if no W&B run is open. See `Tracker.status`.
         """
         if self._run is None:
             return
@@ -154,7 +155,7 @@ class WandbTracker:
         """Log these files as the artifact `<kind>-<run id>`, unless the same content was already logged.
 
         A `model` is logged only if `tracking.log_model` is set, and skipped with a warning if it exceeds
-        `tracking.max_model_gb`.
+        `tracking.max_model_gb`. See `Tracker.files` for the arguments.
         """
         import wandb
 
@@ -176,7 +177,10 @@ class WandbTracker:
             self._save()
 
     def epochs(self, rows: Sequence[Mapping[str, float | int]]) -> None:
-        """Log each epoch that was not logged yet as a row of the run's history, with the epoch as its step."""
+        """Log each epoch that was not logged yet as a row of the run's history, with the epoch as its step.
+
+        See `Tracker.epochs`.
+        """
         run, ledger = self._opened()
         for row in rows[ledger.epochs :]:
             step = int(row[EPOCH])
@@ -189,7 +193,8 @@ class WandbTracker:
     ) -> None:
         """Log values, tables, figures and the report, unless the same results were already logged.
 
-        They become rows of the run's history: one per position in the context, and a last row with everything else.
+        They become rows of the run's history: one row per eighth of the context with the selectivity there, and a last
+        row with everything else. See `Tracker.results` for the arguments.
         """
         run, ledger = self._opened()
         content = artifact_key([result.to_dict() for result in results], metric, dict(numbers))
@@ -207,9 +212,9 @@ class WandbTracker:
         self._save()
 
     def finish(self, *, failed: bool) -> None:
-        """Close the W&B run, with exit code 1 if the run failed, and remove offline folders that are no longer needed.
+        """Close the W&B run, with exit code 1 if the run failed, and delete offline folders that are no longer needed.
 
-        Without an open run it does nothing.
+        Do nothing if no W&B run is open. See `Tracker.finish`.
         """
         run, self._run = self._run, None
         if run is None:
@@ -221,7 +226,7 @@ class WandbTracker:
             self._folders.remove(complete=self._ledger.complete)
 
     def _save(self) -> None:
-        """Save the ledger; once this start is complete, its offline folder replaces the earlier ones."""
+        """Save the ledger. Once it is complete, the newest offline folder replaces the older ones."""
         _, ledger = self._opened()
         ledger.save()
         if ledger.complete and self._folders is not None:

@@ -48,7 +48,7 @@ def make_workspace(
 
 
 def workspace_json(workspace: ws.Workspace) -> dict[str, Any]:
-    """The definition of the workspace as plain values, as `save_workspace` would send it."""
+    """Return the definition of the workspace as plain values, which `save_workspace` would send to W&B."""
     view = workspace._to_model()  # the library has no public access to the definition
     return {
         "entity": view.entity,
