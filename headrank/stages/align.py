@@ -1,7 +1,7 @@
 """The align stage: trains a model for the selected heads and writes `checkpoint/`, the trained model with its heads.
 
-The model in `checkpoint/` is cut after the deepest head. The work folder `training/` holds the checkpoints from which a
-killed run resumes, and the epoch log `epochs.csv`.
+The model in `checkpoint/` holds only the layers up to the deepest head. The work folder `training/` holds the
+checkpoints from which a killed run resumes, and the epoch log `epochs.csv`.
 """
 
 import json
@@ -36,7 +36,9 @@ EPOCH_LOG = f"{TRAINING}/epochs.csv"
 
 
 def best_validation(folder: Path) -> float:
-    """The best nDCG@10 on held-out queries, over the epochs of the alignment in a run folder.
+    """Return the best nDCG@10 on held-out queries, over the epochs of the alignment.
+
+    folder: the run folder.
 
     Raises `ValueError` if the epoch log is missing or has no such value.
     """
@@ -50,7 +52,13 @@ def best_validation(folder: Path) -> float:
 
 
 def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str:
-    """The artifact key of `checkpoint/`: a hash of model, heads, labelled lists and alignment settings."""
+    """Return the artifact key of `checkpoint/`: a hash of model, heads, labelled lists and alignment settings.
+
+    Args:
+        experiment: the experiment, with model and alignment settings.
+        heads: the selected heads.
+        data: loads the labelled lists.
+    """
     # The data's depth decides which queries are used and held out; the deeper lists are what training draws from.
     sources = [data.labelled(experiment.train), training_candidates(experiment, data)]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
@@ -68,7 +76,11 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
 def training_candidates(experiment: Experiment, data: DataLoader) -> LabelledData:
     """Load the labelled lists from which training draws candidates.
 
-    Each has at least `alignment.draw_depth` candidates per query, as far as the first stage found them.
+    Each has at least `alignment.draw_depth` candidates, unless the first stage found fewer.
+
+    Args:
+        experiment: the experiment, with alignment settings.
+        data: loads the labelled lists.
     """
     return data.labelled([one.with_min_depth(experiment.alignment.draw_depth) for one in experiment.train])
 
@@ -83,8 +95,8 @@ class AlignStage:
         experiment: the experiment, with alignment settings.
         folder: the run folder.
         data: loads the labelled lists.
-        on_epoch: called after each epoch with all rows of the epoch log. It is not called if this stage starts several
-            training processes itself.
+        on_epoch: called after each epoch with all rows of the epoch log; None: nothing is called. It is not called if
+            this stage starts several training processes itself.
 
     Raises `MissingExtraError` without the extra `train`, and `ValueError` if the trainer's devices do not exist.
     """
@@ -107,8 +119,8 @@ class AlignStage:
     def check(self) -> None:
         """Load the labelled lists for training and check their number, before any work.
 
-        Raises `ConfigError` if the validation queries leave none to train on, or if there are fewer lists than
-        processes, and the errors of loading data.
+        Raises `ConfigError` if no list is left to train on after the validation queries, or if there are fewer lists
+        than processes, and the errors of loading data.
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
@@ -160,7 +172,7 @@ class AlignStage:
         return HeadsFile.load(path / "heads.json"), settings, {ALIGNED: key}
 
     def epochs(self) -> list[dict[str, float | int]]:
-        """The rows of the epoch log, see `read_epoch_log`; empty if there is no log."""
+        """Return the rows of the epoch log, see `read_epoch_log`. Without a log the result is empty."""
         return read_epoch_log(self.folder.path / EPOCH_LOG)
 
     def _align(self, heads: HeadsFile, system: SystemSettings, key: str, checkpoint: Path) -> None:

@@ -58,7 +58,10 @@ def check_model(experiment: Experiment) -> None:
 def check_chat_templates(experiment: Experiment, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise `ConfigError` if the model has no embedding for a token of a system's chat template.
 
-    config: the configuration of the experiment's model; `tokenizer`: its tokenizer.
+    Args:
+        experiment: the experiment, with the chat templates of its systems.
+        config: the configuration of the experiment's model.
+        tokenizer: the tokenizer of the experiment's model.
     """
     for system in experiment.systems.values():
         check_embeddings(PromptBuilder(tokenizer, system.prompt).chat_template, tokenizer, config)

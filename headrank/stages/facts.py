@@ -24,7 +24,7 @@ def report_facts(
     threads: int,
     notice: str = "",
 ) -> dict[str, str]:
-    """The facts table of the report.
+    """Return the facts table of the report.
 
     The time per query is the wall time of the whole rerank call: tokenisation, forward passes, scoring.
 
@@ -34,7 +34,7 @@ def report_facts(
         passes: (system, benchmark) -> the facts of reranking, see `RerankedBenchmark.facts`.
         results: the measures of each benchmark.
         numbers: the result of `run_numbers`.
-        seconds: the wall time of each stage so far.
+        seconds: stage -> its wall time so far, in seconds.
         threads: the number of CPU threads.
         notice: a text at the top of the report; if empty, only other notices are shown.
 
@@ -124,7 +124,7 @@ def _formatting(counts: Mapping[str, int]) -> str:
 def run_numbers(
     experiment: Experiment, heads: HeadsFile, passes: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, float | int]:
-    """The facts of a run as numbers: model size, the part of the model in use, and the cost of a query.
+    """Return the facts of a run as numbers: model size, the part of the model in use, and the cost of a query.
 
     Args:
         experiment: the experiment.
@@ -132,10 +132,11 @@ def run_numbers(
         passes: (system, benchmark) -> the facts of reranking, see `RerankedBenchmark.facts`.
 
     Returns:
-        Name -> number. `model/parameters` counts all weights, embeddings included; `model/parameters_in_use` those of
-        the layers that the heads need. `cost/<benchmark>/<system>/...` are wall seconds, prompt tokens and
-        floating-point operations per query (`headrank.model.cost`), operations per second, peak memory in GiB, and the
-        number of truncated passages and queries. Costs that a system does not report are left out.
+        Name -> number, for example `model/parameters` -> 134515008. `model/parameters` counts all weights, embeddings
+        included; `model/parameters_in_use` those of the layers that the heads need. `cost/<benchmark>/<system>/...` are
+        wall seconds, prompt tokens and floating-point operations per query (`headrank.model.cost`), operations per
+        second, peak memory in GiB, and the number of truncated passages and queries. Costs that a system does not
+        report are left out.
     """
     numbers: dict[str, float | int] = {
         "model/parameters": count_parameters(experiment.model),

@@ -68,7 +68,10 @@ def _left_out(kind: type) -> Mapping[str, str]:
 def key_content(value: Any) -> Any:
     """Convert settings to the plain values that belong in an artifact key.
 
-    Dataclasses become dicts with the name of their class, without the fields in `LEFT_OUT`; this includes nested ones.
+    A dataclass becomes a dict with the name of its class, without the fields in `LEFT_OUT`. Nested dataclasses are
+    converted in the same way.
+
+    value: an instance of a dataclass, a container of such instances, or a plain value.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         left_out = _left_out(type(value))
@@ -82,11 +85,13 @@ def key_content(value: Any) -> Any:
 
 
 def key_exclusions(value: Any) -> dict[str, Any]:
-    """The fields that `key_content` removes from settings.
+    """Return the fields of settings that `key_content` leaves out of artifact keys.
+
+    value: an instance of a settings dataclass.
 
     Returns:
-        Name -> value, and name -> such a dict for nested settings that have excluded fields. Empty if `value` is not an
-        object of a dataclass.
+        Name -> value, for example `batch_size` -> 8. Nested settings that have such fields are a nested dict. Empty if
+        `value` is not an instance of a dataclass.
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
@@ -97,12 +102,12 @@ def key_exclusions(value: Any) -> dict[str, Any]:
 
 
 def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
-    """The scorer settings on which scores depend.
+    """Return the scorer settings on which scores depend.
 
     scorer: the settings as plain values, see `ScorerSettings.to_dict`.
 
-    Returns `scorer` without the fields in `LEFT_OUT`, without the seed if the order is not random, and without the
-    power if the calibration is not `residual`.
+    The result is `scorer` without the fields in `LEFT_OUT`, without the seed if the order is not random, and without
+    the power if the calibration is not `residual`.
     """
     unused = set(LEFT_OUT[ScorerSettings])
     if scorer["order"] in ("first_stage", "reversed", "both"):

@@ -1,4 +1,4 @@
-"""The keys of the stages' artifacts. A key is a hash of everything that an artifact depends on.
+"""Compute the keys of the stages' artifacts. A key is a hash of everything that an artifact depends on.
 
 A stage reuses an existing artifact if its key is unchanged (`headrank.io.artifacts`).
 """
@@ -26,12 +26,12 @@ METRICS_FORMAT = 4  # the same for `metrics/*.json`, which need no model; 4: qua
 
 @cache
 def project_version() -> str:
-    """The installed version of this package."""
+    """Return the installed version of this package."""
     return importlib.metadata.version("headrank")
 
 
 def experiment_key(experiment: Experiment) -> str | None:
-    """The key of a finished run, computed without reading data.
+    """Return the key of a finished run, computed without reading data.
 
     It covers the configuration, this package's version, and the size and modification time of the local files that the
     configuration names.
@@ -76,6 +76,8 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
     """Identify the candidate lists that a reranker reads, for keys: passages, queries, first-stage ids and scores.
 
     The settings that produced the lists and the relevance judgements are not included.
+
+    data: the data set that holds the candidate lists.
     """
     lists = [
         (item.query.id, item.query.text, item.passage_ids, item.first_stage_scores) for item in data.candidates.lists
@@ -86,7 +88,9 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
 def labelled_identity(data: LabelledData) -> dict[str, Any]:
     """Identify labelled lists, for keys.
 
-    Includes the candidate lists, judgements and relevance threshold of each data set, and the query ids.
+    The result includes the candidate lists, judgements and relevance threshold of each data set, and the query ids.
+
+    data: the labelled lists.
     """
     parts = [
         {
@@ -100,7 +104,7 @@ def labelled_identity(data: LabelledData) -> dict[str, Any]:
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:
-    """The key of a head table. It depends on how lists are read, not on the criterion that uses the table.
+    """Return the key of a head table. It depends on how lists are read, not on the criterion that uses the table.
 
     Args:
         experiment: the experiment.
@@ -122,9 +126,12 @@ def table_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
 
 
 def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledData | None) -> str:
-    """The key of a system's heads file. All scorer settings count, because the file stores them.
+    """Return the key of a system's heads file. All scorer settings count, because the file stores them.
 
-    train: the labelled lists; None: the experiment has none.
+    Args:
+        experiment: the experiment.
+        system: the system whose heads are selected.
+        train: the labelled lists. None: heads are selected without labelled lists.
     """
     criterion = {"name": system.criterion.name, **vars(system.criterion)}
     return artifact_key(
@@ -150,8 +157,8 @@ def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
         names: the entries that the artifact depends on; `heads` is always included.
 
     Returns:
-        Name -> content. Heads are (layer, head, weight), without the criterion's measures; the scorer holds only
-        settings that change scores.
+        Name -> content, for example `heads` -> [(21, 8, 1.0)]. Heads are (layer, head, weight), without the criterion's
+        measures; the scorer holds only settings that change scores.
     """
     parts = {name: heads[name] for name in names}
     parts["heads"] = sorted(
@@ -163,23 +170,23 @@ def used_parts(heads: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def run_key(model: dict[str, Any], heads: dict[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a system's run on a benchmark.
+    """Return the key of a system's run on a benchmark.
 
     Args:
-        model: the identity of the model.
+        model: what identifies the model, as plain values.
         heads: the heads file as plain values, with scorer and prompt.
-        benchmark: the candidate lists.
+        benchmark: the data set with the candidate lists.
     """
     used = used_parts(heads, "heads", "prompt", "scorer")
     return artifact_key("run", FORMAT, key_content(model), used, lists_identity(benchmark))
 
 
 def reranker_key(identity: Mapping[str, Any], benchmark: BenchmarkData) -> str:
-    """The key of a run, on a benchmark, of a reranker that does not read heads.
+    """Return the key of a run on a benchmark, for a reranker that does not read heads.
 
     Args:
-        identity: what its rankings depend on, see `RerankerSettings.identity`.
-        benchmark: the candidate lists.
+        identity: everything that its rankings depend on, see `RerankerSettings.identity`.
+        benchmark: the data set with the candidate lists.
     """
     return artifact_key("run", FORMAT, key_content(identity), lists_identity(benchmark))
 
@@ -190,13 +197,13 @@ def metrics_key(
     run_keys: Mapping[str, str],
     probabilities: Mapping[str, ProbabilityCalibration | None],
 ) -> str:
-    """The key of a benchmark's metrics.
+    """Return the key of a benchmark's metrics.
 
     Args:
-        experiment: holds the names of the metrics.
-        benchmark: lists, judgements, scored queries and relevance threshold.
+        experiment: the experiment, which names the metrics.
+        benchmark: the data set, with candidate lists, judgements, scored queries and relevance threshold.
         run_keys: system -> key of its run.
-        probabilities: system -> map from scores to probabilities of relevance, or None.
+        probabilities: system -> its probability calibration, or None if it has no probabilities.
     """
     return artifact_key(
         "metrics",

@@ -34,7 +34,7 @@ class LabelledData:
 
 
 class DataLoader:
-    """Loads benchmarks and labelled lists, and keeps what it has loaded.
+    """Loads benchmarks and labelled lists, and keeps what it has loaded in memory.
 
     cache: the cache folder, for instance for BM25 indexes.
     """

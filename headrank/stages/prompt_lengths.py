@@ -1,8 +1,8 @@
-"""Checks that prompts fit into the model's context, before a model is loaded.
+"""Check that prompts fit into the model's context, before a model is loaded.
 
-Selection and alignment read a labelled list in one prompt. Reranking spreads long lists over several prompts, so only
-single passages must fit. A list is tokenised only if its number of characters could exceed the context; with the usual
-passage limits there are no such lists.
+Selection and alignment read a labelled list in one prompt. Reranking divides long candidate lists among several
+prompts, so only single passages must fit. A list is tokenised only if its number of characters could exceed the
+context; with the usual passage limits there are no such lists.
 """
 
 import logging
@@ -29,7 +29,7 @@ def check_prompt_lengths(
 ) -> None:
     """Check that the labelled lists and the benchmarks' passages fit into the model's context.
 
-    The lists of a reranker that does not read heads are checked by its own method `check(model, lists)`, if it has one.
+    For a reranker that does not read heads, its own method `check(model, lists)` is called, if it has one.
 
     Args:
         experiment: the experiment.

@@ -89,7 +89,8 @@ class RerankStage:
     ) -> RerankedBenchmark:
         """Rerank a benchmark with heads, or read the run from the run folder if its key is unchanged.
 
-        identity: identifies the weights of `model`; part of the run's key.
+        model: the settings that load the model.
+        identity: what identifies the weights of `model`, as plain values; part of the run's key.
         """
         states = {"states": self.states.dtype} if self.states and heads.prompt.in_blocks and self.states.dtype else {}
         key = run_key({**identity, **states}, heads.to_dict(), benchmark)
@@ -207,19 +208,21 @@ class RerankStage:
 
 
 def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -> HeadsFile:
-    """The heads file with the instruction that a system uses for a benchmark.
+    """Return the heads file with the instruction that a system uses for a benchmark.
 
-    Without an instruction for this benchmark the heads file is returned unchanged.
+    If the system has no instruction for this benchmark, the heads file is returned unchanged.
     """
     instruction = system.instructions.get(benchmark)
     return heads if instruction is None else heads.with_settings(prompt=replace(heads.prompt, instruction=instruction))
 
 
 def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """The first stage's scores in the context order of another system, which read the same lists (`order`).
+    """Return the first stage's scores in the context order of another system that read the same candidate lists.
 
     The first stage is measured on the passages in that system's middle zone (the middle half of the context). In its
     own order no passage of the zone could reach the top quartile.
+
+    order: the other system's scores in context order.
 
     Returns one entry per list. Its `masses` are the scores, or None if a score is negative or none is above 0. Raises
     `ValueError` if a list has no first-stage scores.
@@ -237,10 +240,10 @@ def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, .
 
 
 def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """The scores of a pointwise system in the context order of another system, which read the same lists (`order`).
+    """Return a pointwise system's scores in the context order of another system that read the same candidate lists.
 
-    A pointwise system reads each passage alone, so it has no context order. It is measured on the passages in the other
-    system's middle zone, like the first stage.
+    A pointwise system reads each passage alone, so it has no context order. It is measured on the passages in the
+    middle zone of the other system, whose scores in context order are `order`.
     """
     contexts = []
     for context in order:

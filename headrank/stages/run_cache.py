@@ -1,8 +1,8 @@
-"""The cache of runs: a run of an untrained system is computed once and copied into other run folders.
+"""Cache runs: a run of an untrained system is computed once and copied into other run folders.
 
 Untrained systems are the baselines and the main system before alignment. The cache key extends the key of the run by
-what changes only timing and rounding (versions, device, batch sizes). So copied scores and times are those that
-computing the run again would give.
+settings and versions that change only timing and rounding (package versions, device, batch sizes). So copied scores and
+times are those that computing the run again would give.
 """
 
 import inspect
@@ -78,7 +78,7 @@ class RunCache:
 
 
 def cache_key(run_key: str, device: str, *settings: Any) -> str:
-    """The key of a run in the cache.
+    """Return the key of a run in the cache.
 
     Args:
         run_key: the key of the run in the run folder.

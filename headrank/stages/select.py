@@ -48,7 +48,7 @@ HEAD_CURVES = "head_curves.json"
 
 
 def heads_name(system: str) -> str:
-    """The path of a system's heads file within the run folder."""
+    """Return the path of a system's heads file, relative to the run folder."""
     return "heads.json" if system == MAIN_SYSTEM else f"heads/{system}.json"
 
 
@@ -72,7 +72,7 @@ class SelectStage:
         """Select the heads of every system, or read them from the run folder if their key is unchanged.
 
         Returns:
-            Name of the system -> heads file.
+            Name of the system -> heads file, for example `headrank` -> `HeadsFile(...)`.
 
         Raises:
             ConfigError: a criterion cannot select heads with the labelled lists.

@@ -1,4 +1,4 @@
-"""Finds queries that are used both to select or align heads and to score them."""
+"""Find queries that are used both to select or align heads and to score them."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,13 @@ def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> 
     Two queries are the same if their texts are equal up to white space and case, or if they have the same id in the
     same collection.
 
+    Args:
+        train: the labelled lists.
+        benchmarks: the benchmarks.
+
     Returns:
-        Name of the benchmark -> number of shared queries. Benchmarks without any are left out.
+        Name of the benchmark -> number of shared queries, for example `trec-dl-2019` -> 3. Benchmarks without shared
+        queries are left out.
     """
     texts = {_normalised(one.item.query.text) for one in train.lists}
     ids = {(part.settings.collection, query_id) for part in train.parts for query_id in part.query_ids}
@@ -29,11 +34,11 @@ def shared_queries(train: LabelledData, benchmarks: Sequence[BenchmarkData]) -> 
 
 
 def shared_notice(shared: dict[str, int], benchmarks: Sequence[BenchmarkData]) -> str:
-    """The warning about shared queries, for the log and the report; empty if there are none.
+    """Return the warning about shared queries, for the log and the report. It is empty if there are none.
 
     Args:
         shared: the result of `shared_queries`.
-        benchmarks: the benchmarks.
+        benchmarks: the benchmarks, whose number of scored queries the warning gives.
     """
     if not shared:
         return ""
