@@ -31,7 +31,7 @@ class MissingExtraError(ConfigError, ModuleNotFoundError):
 
 
 def install_command(extra: str = "") -> str:
-    """The command that installs this package with an extra; with "", without extras.
+    """Return the command that installs this package with an extra; with "", without extras.
 
     In a checkout the command uses its version constraints, except for `vllm`, which pins other versions of some
     packages.

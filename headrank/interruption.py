@@ -32,7 +32,7 @@ class Interrupted(SystemExit):
 
 
 def interruption(error: BaseException) -> str | None:
-    """The cause of an interruption as text, such as "Ctrl-C"; None for a failure (any `Exception`).
+    """Return the cause of an interruption as text, such as "Ctrl-C"; None for a failure (any `Exception`).
 
     The causes are recognised although Lightning turns Ctrl-C into `SystemExit`, and submitit a time limit, after it has
     requeued the job.

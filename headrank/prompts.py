@@ -102,7 +102,7 @@ def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[s
 
 
 def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
-    """The prompt of a system that reads heads, as text with marked spans, in the first of its context orders."""
+    """Return the prompt of a system that reads heads, as text with marked spans, in the first of its context orders."""
     from headrank.model import PromptBuilder, load_tokenizer
     from headrank.ranking import context_orders
 

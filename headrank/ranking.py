@@ -66,7 +66,7 @@ class CandidateList:
         return tuple(passage.id for passage in self.passages)
 
     def top(self, depth: int) -> "CandidateList":
-        """A list of the first `depth` candidates. Raises `ValueError` if `depth` is below 1."""
+        """Return a list of the first `depth` candidates. Raises `ValueError` if `depth` is below 1."""
         if depth < 1:
             raise ValueError(f"query {self.query.id!r}: depth {depth}, expected at least 1")
         scores = self.first_stage_scores

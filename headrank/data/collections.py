@@ -46,7 +46,7 @@ class Collection(ABC):
 
     @abstractmethod
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages with these ids, by id. Unknown ids are absent from the result."""
+        """Return the passages with these ids, by id. Unknown ids are absent from the result."""
 
     @property
     @abstractmethod
@@ -115,7 +115,7 @@ class InMemoryCollection(Collection):
         return islice(self._passages.values(), start, None)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages with these ids, by id. Unknown ids are absent from the result."""
+        """Return the passages with these ids, by id. Unknown ids are absent from the result."""
         return {passage_id: self._passages[passage_id] for passage_id in passage_ids if passage_id in self._passages}
 
     @property

@@ -199,7 +199,7 @@ class ListwiseDataModule(LightningDataModule):
         )
 
     def val_dataloader(self) -> ListBatches | list[ListBatches]:
-        """The loader of this process's validation batches (`validation_batches`), in fixed context orders.
+        """Return the loader of this process's validation batches (`validation_batches`), in fixed context orders.
 
         Without validation queries this is an empty list. Lightning then skips validation, with a warning unless
         `Trainer(limit_val_batches=0)` is set.

@@ -28,7 +28,7 @@ def existing(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def required_file(folder: Path, names: Sequence[str]) -> Path:
-    """The path in the folder with one of these names, also with `.gz` appended. `qrels` may be a folder.
+    """Return the path in the folder with one of these names, also with `.gz` appended. `qrels` may be a folder.
 
     Raises:
         MissingFileError: if the folder or such a file does not exist.
@@ -58,7 +58,7 @@ def splits(folder: Path) -> dict[str, Path]:
 
 
 def qrels_file(folder: Path, split: str | None = None) -> Path:
-    """The path of the folder's judgements.
+    """Return the path of the folder's judgements.
 
     Args:
         folder: the collection's folder.

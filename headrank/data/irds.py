@@ -273,7 +273,7 @@ class IrDatasetsCollection(Collection):
         return fingerprint(parts)
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The first-stage rankings that ir_datasets has, ties in file order, by query id; None if it has none.
+        """Return the first-stage rankings that ir_datasets has, ties in file order, by query id; None if it has none.
 
         Raises:
             FormatError: if all scores are equal (MS MARCO's top1000 files are unordered sets), a score is not a finite

@@ -52,7 +52,7 @@ class LabelledList:
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
     def top(self, depth: int) -> "LabelledList":
-        """The list of the first `depth` candidates and their grades; its context order is the first-stage order.
+        """Return the list of the first `depth` candidates and their grades; its context order is the first-stage order.
 
         Raises `ValueError` if `depth` is below 1.
         """

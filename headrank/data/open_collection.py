@@ -94,7 +94,7 @@ def _sample(name: str) -> Path:
 
 
 def is_local(source: str | Path) -> bool:
-    """Whether `source` names a local folder or file, by the rules of `load_collection`."""
+    """Return whether `source` names a local folder or file, by the rules of `load_collection`."""
     if isinstance(source, Path) or source.startswith(("/", ".", "~")):
         return True
     try:

@@ -27,18 +27,18 @@ _SHOWN = 80  # characters of a bad value shown in an error
 
 
 def shown(value: object) -> str:
-    """The repr of a value, cut to 80 characters, for an error message."""
+    """Return the repr of a value, cut to 80 characters, for an error message."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def format_error(path: Path | str, line: int, found: str, expected: str) -> FormatError:
-    """A `FormatError` with the message `path:line: <found>; expected <expected>`."""
+    """Return a `FormatError` with the message `path:line: <found>; expected <expected>`."""
     return FormatError(f"{path}:{line}: {found}; expected {expected}")
 
 
 def id_fault(text: str) -> str | None:
-    """The reason why `text` cannot be the id of a query or a passage, or None if it can."""
+    """Return the reason why `text` cannot be the id of a query or a passage, or None if it can."""
     if not text:
         return "is empty"
     found = _NOT_IN_AN_ID.search(text)
@@ -75,12 +75,12 @@ def text_fault(text: str) -> str | None:
 
 
 def source_name(source: Source) -> str:
-    """The name of a source in error messages: the path of a file, or the name of a stream."""
+    """Return the name of a source in error messages: the path of a file, or the name of a stream."""
     return str(source) if isinstance(source, Path) else str(getattr(source, "name", "stream"))
 
 
 def plain_name(path: Path) -> str:
-    """The file's name without `.gz`."""
+    """Return the file's name without `.gz`."""
     return path.name.removesuffix(".gz")
 
 

@@ -50,16 +50,16 @@ class Record:
     inside: str = ""
 
     def error(self, found: str, expected: str) -> FormatError:
-        """A `FormatError` that names this record's place, what was found and what was expected."""
+        """Return a `FormatError` that names this record's place, what was found and what was expected."""
         where = f"{self.inside}: " if self.inside else ""
         return format_error(self.file, self.line, f"{where}{found}", expected)
 
     def has(self, names: Sequence[str]) -> bool:
-        """Whether the record has one of the keys with a value that is not null."""
+        """Return whether the record has one of the keys with a value that is not null."""
         return any(self.values.get(name) is not None for name in names)
 
     def pick(self, names: Sequence[str]) -> tuple[str, Any]:
-        """The first key of `names` that the record has, and its value.
+        """Return the first key of `names` that the record has, and its value.
 
         Raises `FormatError` if the record has none of the keys, or if it lacks the first key and has several others
         with different values.
@@ -75,7 +75,7 @@ class Record:
         return key, value
 
     def id(self, names: Sequence[str]) -> str:
-        """The record's id, under one of the keys `names`. Raises `FormatError` if it is not a valid id."""
+        """Return the record's id, under one of the keys `names`. Raises `FormatError` if it is not a valid id."""
         key, value = self.pick(names)
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)

@@ -35,5 +35,5 @@ class DataSettings:
             raise wrong("name", self.name, "a word without '/' and leading dot, which names files")
 
     def with_min_depth(self, depth: int) -> "DataSettings":
-        """A copy of these settings whose `depth` (candidates per query) is at least the given one."""
+        """Return a copy of these settings whose `depth` (candidates per query) is at least the given one."""
         return replace(self, depth=max(self.depth, depth))

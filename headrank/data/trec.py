@@ -132,7 +132,7 @@ def separate_scores(scores: Sequence[float]) -> tuple[float, ...]:
 
 
 def ranking_fault(ranking: Ranking) -> str | None:
-    """The reason why `write_run` cannot write this ranking (a bad id or score), or None if it can."""
+    """Return the reason why `write_run` cannot write this ranking (a bad id or score), or None if it can."""
     try:
         check_writable(ranking.query_id, ranking.passage_ids)
         scores = ranking.scores

@@ -57,5 +57,5 @@ def _checked(parts: Sequence[Callable[[], list[Finding]]]) -> Iterator[Finding]:
 
 
 def unchecked(part: str, error: ModuleNotFoundError) -> Finding:
-    """The finding for a part that cannot be checked without a missing package."""
+    """Return the finding for a part that cannot be checked without a missing package."""
     return Finding(part, "not checked", State.MISSING, f"needs the package {error.name}, which is not installed")

@@ -26,12 +26,12 @@ class Finding:
     remedy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as plain values for JSON."""
+        """Return the finding as plain values for JSON."""
         return asdict(self)
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """The doctor's exit code: 1 if something is missing, else 0 (available, or created by the first run)."""
+    """Return the doctor's exit code: 1 if something is missing, else 0 (available, or created by the first run)."""
     return int(any(finding.state == State.MISSING for finding in findings))
 
 

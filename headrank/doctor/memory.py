@@ -98,7 +98,7 @@ def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[in
 
 
 def selected_depth(experiment: Experiment) -> int | None:
-    """The number of layers needed by the heads that an earlier run selected in the experiment's folder.
+    """Return the number of layers needed by the heads that an earlier run selected in the experiment's folder.
 
     None unless the folder has the heads of all systems.
     """

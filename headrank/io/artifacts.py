@@ -102,7 +102,7 @@ class RunFolder:
             return "another process, which has just started"
 
     def is_fresh(self, name: str, key: str) -> bool:
-        """Whether the artifact exists, has this key, and its files match the recorded checksums.
+        """Return whether the artifact exists, has this key, and its files match the recorded checksums.
 
         If only a checksum differs, a warning names the file.
         """
@@ -214,7 +214,7 @@ class RunFolder:
             self._on_status(status)
 
     def status(self) -> dict[str, Any]:
-        """The content of `status.json`; empty if it does not exist or cannot be read."""
+        """Return the content of `status.json`; empty if it does not exist or cannot be read."""
         return _read_json(self.path / "status.json")
 
     def _marker(self, name: str) -> Path:

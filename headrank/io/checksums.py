@@ -23,7 +23,7 @@ Checksum = dict[str, Any]
 
 
 def checksum(path: Path) -> Checksum:
-    """The checksum of a file."""
+    """Return the checksum of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     stat = path.stat()
@@ -31,7 +31,7 @@ def checksum(path: Path) -> Checksum:
 
 
 def matches(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Whether the file exists and has the content of the `Checksum` `expected`.
+    """Return whether the file exists and has the content of the `Checksum` `expected`.
 
     A file above 16 MiB with the expected size and modification time matches without being hashed.
     """
@@ -65,7 +65,7 @@ def damaged_file(folder: Path) -> Path | None:
 
 
 def sums_path(path: Path) -> Path:
-    """The path of the hidden file to which `checked_write` writes the checksum of the file `path`."""
+    """Return the path of the hidden file to which `checked_write` writes the checksum of the file `path`."""
     return path.with_name(f".{path.name}.sum")
 
 

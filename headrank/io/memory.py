@@ -70,7 +70,7 @@ def _status(name: str) -> int | None:
 
 
 def device_memory(device: torch.device) -> DeviceMemory:
-    """The total and free memory of a device, in bytes.
+    """Return the total and free memory of a device, in bytes.
 
     For the CPU this is the machine's memory, or the limit of the container (cgroup 2) if that is lower. The free memory
     of the CPU is known on Linux only; elsewhere it equals the total.

@@ -42,9 +42,9 @@ def headrank_attention(
 
     Args:
         module: the attention module; its `layer_idx` is the layer's number.
-        query: [B, H, T, D].
-        key: [B, K, S, D].
-        value: [B, K, S, D].
+        query: [B, H, T, D], the query states.
+        key: [B, K, S, D], the key states.
+        value: [B, K, S, D], the value states.
         attention_mask: [B, 1, rows, S], with a row for every token or only for the last `headrank_tail` tokens; None:
             causal.
         scaling: the factor of the logits; None: 1 / sqrt(D).

@@ -73,7 +73,7 @@ class BackboneSettings:
         return (*(() if self.family else (CONFIG,)), TOKENIZER, *(() if self.random_weights else (WEIGHTS,)))
 
     def folder(self, *kinds: str) -> Path:
-        """The local folder of the model, downloaded if needed.
+        """Return the local folder of the model, downloaded if needed.
 
         kinds: the files it must hold (`CONFIG`, `TOKENIZER`, `WEIGHTS`). Default: all files that loading opens.
         """
@@ -124,7 +124,7 @@ class Backbone:
 
 
 def context_limit(config: PreTrainedConfig) -> int | None:
-    """The longest context of a decoder in tokens, with RoPE scaling; None if the configuration does not limit it."""
+    """Return the longest context in tokens, with RoPE scaling; None if the configuration does not limit it."""
     positions = getattr(config, "max_position_embeddings", None)
     rope = getattr(config, "rope_parameters", None) or {}
     original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
@@ -134,7 +134,7 @@ def context_limit(config: PreTrainedConfig) -> int | None:
 
 
 def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Backbone:
-    """Load a model cut to its first `depth` layers (None: all of them), in evaluation mode.
+    """Load a model cut to its first `depth` layers (None: all layers), in evaluation mode.
 
     Raises `ModelError` if `depth` exceeds the model or the model is not supported (see `loading/checks.py`), before
     weights are read, and if the weights that were read do not fit the model (missing, extra, of another shape). Raises
@@ -160,7 +160,7 @@ def load_backbone(settings: BackboneSettings, *, depth: int | None = None) -> Ba
 def check_backbone(
     settings: BackboneSettings, *, depth: int | None = None
 ) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, int]:
-    """Check everything that `load_backbone` needs without reading weights.
+    """Check everything that `load_backbone` needs, without reading weights. The arguments are the same.
 
     Returns the configuration cut to `depth`, the tokenizer, and the number of layers of the whole model. Raises the
     same errors as `load_backbone`.
@@ -182,7 +182,10 @@ def check_backbone(
 
 
 def load_weights(kind: Any, settings: BackboneSettings, config: PreTrainedConfig, *, attention: str) -> Any:
-    """Load a checkpoint with `kind`, one of transformers' auto classes, and return the model. Does not check its files.
+    """Load the checkpoint of `settings` and return the model. Its files are not checked first (see `check_backbone`).
+
+    kind: one of transformers' auto classes. config: the configuration with the number of layers to load. attention: the
+    name of transformers' attention implementation.
 
     Raises `ModelError` if weights are missing, have another shape, or do not belong to any module of a layer in use,
     and `OSError` if they cannot be downloaded.
@@ -258,10 +261,11 @@ def _decoder_shape(config: PreTrainedConfig, settings: BackboneSettings) -> tupl
 
 
 def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> Tensor | dict[str, Tensor]:
-    """The attention masks as transformers expects them: one mask, or layer type -> mask if the model has several types.
+    """Return the attention masks as transformers expects them: one mask, or one per type of layer.
 
-    `make` returns the mask for a sliding window in tokens, or without a window for None. Raises `ValueError` for layers
-    that have neither full nor sliding attention.
+    With several types it is a dict such as {"full_attention": mask, "sliding_attention": mask}. `make` takes the width
+    of the sliding window in tokens (None: full attention) and returns the mask. Raises `ValueError` for layers that
+    have neither full nor sliding attention.
     """
     config = backbone.config
     window = getattr(config, "sliding_window", None)
@@ -277,7 +281,7 @@ def masks_by_kind(backbone: Backbone, make: Callable[[int | None], Tensor]) -> T
 
 
 def load_config(settings: BackboneSettings) -> PreTrainedConfig:
-    """The model's configuration with the overrides of the settings; no weights are read.
+    """Return the model's configuration with the overrides of the settings; no weights are read.
 
     Raises `ModelError` if it is invalid, and `OSError` (such as `FileNotFoundError`) if it cannot be found.
     """

@@ -27,7 +27,7 @@ MAX_WASTE = 0.05  # largest share of padding among a pass's tokens
 
 @settings
 class BatchSettings:
-    """Limits of a forward pass."""
+    """The limits of a forward pass."""
 
     lists: Annotated[int, Ge(1)] = 64  # maximum
     tokens: Annotated[int, Ge(1)] = 16384  # maximum, with padding; a longer list gets its own pass
@@ -40,7 +40,7 @@ R = TypeVar("R")
 
 
 def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[int]]:
-    """Group lists into forward passes, the longest lists first.
+    """Group candidate lists into forward passes, the longest lists first.
 
     A pass stays within the limits of the settings, except that a longer list gets its own pass. At most `MAX_WASTE` of
     its tokens are padding.
@@ -64,13 +64,15 @@ def plan_batches(sizes: Sequence[Size], settings: BatchSettings) -> list[list[in
 
 
 def padded_tokens(sizes: Sequence[Size]) -> int:
-    """The number of tokens, padding included, that one pass over lists of these sizes computes; 0 without lists."""
+    """Return the number of tokens, with padding, that one pass over lists of these sizes computes; 0 without lists."""
     return len(sizes) * (max(prefix for prefix, _ in sizes) + max(tails for _, tails in sizes)) if sizes else 0
 
 
 class BatchRunner:
-    """Runs lists through the model in planned passes. On an out-of-memory error the pass is halved, and the remaining
-    passes are planned with the smaller limits."""
+    """Runs candidate lists through the model in planned passes.
+
+    On an out-of-memory error the pass is halved, and the remaining passes are planned with smaller limits.
+    """
 
     def __init__(self, settings: BatchSettings) -> None:
         self.settings = settings
@@ -82,8 +84,8 @@ class BatchRunner:
             sizes: for each list the tokens of its prefix and of its tails (`Size`).
             read: computes one pass: it takes the indices of the pass's lists and returns one result for each.
 
-        Errors of `read` propagate, except out-of-memory errors of several lists. If a single list exceeds the memory,
-        its error gets a note on how to lower the need.
+        Errors of `read` propagate, except out-of-memory errors of passes with several lists. If a single list does not
+        fit into memory, its error propagates with a note on how to need less memory.
         """
         queue = deque(plan_batches(sizes, self.settings))
         while queue:
@@ -132,7 +134,7 @@ def free_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is an out-of-memory error, on any device."""
+    """Return whether an exception is an out-of-memory error, on any device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()

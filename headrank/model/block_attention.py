@@ -20,11 +20,12 @@ MAX_PADDING = 0.2  # largest share of padding among a group's tokens, in the att
 
 @dataclass(frozen=True, slots=True)
 class BlockGroup:
-    """Blocks of similar length, as n sequences of L tokens: the opening, then one block (a passage), then padding.
+    """Blocks of similar length, as n sequences of L tokens.
 
-    `row` and `position` index these tokens in the pass [B, T]. The `scatter_*` indices write the outputs back: the
-    output of token `scatter_offset` of sequence `scatter_block` belongs to token [`scatter_row`, `scatter_position`] of
-    the pass. Each of the m tokens is written once; a list's first block provides the outputs of its opening.
+    A sequence is the opening of a list, then one of its blocks (a passage), then padding. `row` and `position` index
+    these tokens in the pass [B, T]. The `scatter_*` indices write the outputs back: the output of token
+    `scatter_offset` of sequence `scatter_block` belongs to token [`scatter_row`, `scatter_position`] of the pass. The
+    group writes m tokens, each once. The outputs of a list's opening are taken from the list's first block.
     """
 
     row: Int[Tensor, "n 1"]
@@ -39,7 +40,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor 
 
 
 def group_blocks(prompts: Sequence[Prompt], device: torch.device) -> tuple[BlockGroup, ...]:
-    """Group the blocks of a batch's prompts by length, longest first. The indices of the groups are on `device`."""
+    """Group the blocks of a batch's prompts by length, longest first. The groups' index tensors are on `device`."""
     blocks = [(row, number) for row, prompt in enumerate(prompts) for number in range(len(prompt.blocks))]
 
     def length(block: tuple[int, int]) -> int:
@@ -92,7 +93,7 @@ def attend_blocks(
         v: value states.
         groups: the blocks, from `group_blocks`.
         attend: the kernel: takes q, k, v and a mask (None: causal), returns an output [n, L, H, D] and None.
-        window: the width of the sliding window in tokens; None: no window.
+        window: the width of the sliding window in tokens; None: full attention.
 
     Returns:
         The outputs; 0 for tokens outside of all blocks (padding, tails).

@@ -189,7 +189,7 @@ def _warn(message: str) -> None:
 
 
 def tail_ids(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The token ids of the template's tail.
+    """Return the token ids of the template's tail.
 
     SentencePiece adds a space before a text. So a tail that starts with a space is tokenised after a letter, whose
     tokens are removed.
@@ -220,7 +220,13 @@ def check_special_tokens(template: ChatTemplate, tokenizer: PreTrainedTokenizerB
 
 
 def check_embeddings(template: ChatTemplate, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
-    """Raise `ConfigError` if the model has no embedding for a token of the template."""
+    """Raise `ConfigError` if the model has no embedding for a token of the template.
+
+    Args:
+        template: the template.
+        tokenizer: the model's tokenizer.
+        config: the model's configuration, which has the number of embeddings.
+    """
     rows = int(config.get_text_config(decoder=True).vocab_size)
     for part in ("head", "tail", "separator"):
         for i in tokenizer(getattr(template, part), add_special_tokens=False)["input_ids"]:

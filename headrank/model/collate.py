@@ -27,7 +27,7 @@ class Batch:
     """A batch of prompts as tensors for the model and the readout.
 
     Shapes: B lists, P prefix tokens and Q tail tokens with padding, S = P + Q keys, R rows (query tokens to read), U
-    readings per list: one per kind of rows (see `Tail.rows`) and tail.
+    readings per list: one for each kind of rows (see `Tail.rows`) and tail.
 
     rows: the positions of the rows among the Q tail tokens.
     row_weights: the weight of each row in each reading; a reading is the mean over its tail's rows.
@@ -114,9 +114,11 @@ class Batch:
         )
 
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
-        """The mask of the tails' tokens: True for their list's prefix without padding, and for their own tail causally.
+        """Return the mask of the tails' tokens.
 
-        window: the width of the sliding window in tokens; None: no window.
+        It is True for the list's prefix without padding, and for earlier tokens of the same tail.
+
+        window: the width of the sliding window in tokens; None: full attention.
         """
         P = self.prefix_ids.shape[1]
         mask = may_attend(self.groups[:, P:, None], self.groups[:, None]).tril(P)
@@ -126,9 +128,11 @@ class Batch:
         return mask[:, None]
 
     def pass_mask(self, window: int | None) -> Bool[Tensor, "B 1 T S"]:
-        """The mask for one pass over prefix and tails, with a sliding window of `window` tokens (None: no window).
+        """Return the mask for one pass over prefix and tails.
 
-        It has rows only for the tails (T = Q) if the prefix needs no mask: it is causal and within the window, or
+        window: the width of the sliding window in tokens; None: full attention.
+
+        The mask has rows only for the tails (T = Q) if the prefix needs no mask: it is causal and within the window, or
         consists of blocks. Otherwise it has rows for all tokens (T = S).
         """
         B, P = self.prefix_ids.shape
@@ -140,7 +144,7 @@ class Batch:
         return torch.cat([((j <= i) & (i - j < window)).expand(B, 1, -1, -1), tails], dim=2)
 
     def masks(self, backbone: Backbone, *, with_prefix: bool = True) -> Tensor | dict[str, Tensor]:
-        """The masks in the form that the model expects (see `masks_by_kind`).
+        """Return the masks in the form that the model expects (see `masks_by_kind`).
 
         with_prefix: whether the pass covers prefix and tails; false: the tails alone, with stored states of the prefix.
         """
@@ -158,7 +162,10 @@ def _check_length(prompt: Prompt, backbone: Backbone) -> None:
 
 
 def prefix_groups(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
-    """The group of each token of a prefix: `SHARED`, a block's number + 1, or `PADDING` up to `length` tokens."""
+    """Return the group of each token of a prefix: `SHARED`, or a block's number + 1.
+
+    `PADDING` follows, up to `length` tokens.
+    """
     groups = torch.full((length,), PADDING)
     groups[: len(prompt.prefix)] = SHARED
     for n, (start, end) in enumerate(prompt.blocks):
@@ -167,7 +174,10 @@ def prefix_groups(prompt: Prompt, length: int) -> Int[Tensor, " P"]:
 
 
 def tail_groups(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
-    """The group of each token of consecutive tails with these lengths, followed by `PADDING` up to `length` tokens."""
+    """Return the group of each token of consecutive tails with these lengths.
+
+    `PADDING` follows, up to `length` tokens.
+    """
     groups = torch.full((length,), PADDING)
     at = 0
     for u, size in enumerate(lengths):
@@ -177,5 +187,5 @@ def tail_groups(lengths: Sequence[int], length: int) -> Int[Tensor, " Q"]:
 
 
 def may_attend(query: Int[Tensor, "..."], key: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
-    """Whether a token of group `query` may attend to an earlier token of group `key`. Shapes broadcast."""
+    """Return whether a token of group `query` may attend to an earlier token of group `key`. Shapes broadcast."""
     return (query == key) | (key == SHARED) | ((query <= FIRST_TAIL) & (key > SHARED))

@@ -1,4 +1,4 @@
-"""Floating-point operations of a reading, from the model's configuration and the prompt; and memory estimates.
+"""Counts the floating-point operations of a reading, and estimates the memory of reading and training.
 
 A product of an [m, k] and a [k, n] matrix takes 2mkn operations (multiplications and additions). A token therefore
 takes 2 x the parameters of every layer that it passes, plus the operations of the attention's scores and values. This
@@ -34,7 +34,7 @@ _ADAM = 3 * _FLOAT  # additional bytes per trained parameter: gradient and two m
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes of a decoder: parameters per layer and outside of layers, and the sizes that determine activations."""
+    """The sizes of a decoder: its numbers of parameters, and the sizes that determine its activations."""
 
     layer_parameters: tuple[int, ...]
     other_parameters: int  # embeddings and the last norm
@@ -52,15 +52,16 @@ class ModelShape:
         return len(self.layer_parameters)
 
     def weight_bytes(self, depth: int) -> int:
-        """Bytes of the weights of the first `depth` layers and the embeddings."""
+        """Return the bytes of the weights of the first `depth` layers and the embeddings."""
         return self.number_bytes * (self.other_parameters + sum(self.layer_parameters[:depth]))
 
     def reading_bytes(self, tokens: int) -> int:
-        """Bytes for reading T tokens in addition to the weights, independent of the number of layers.
+        """Estimate the peak memory of a pass that reads T = `tokens` tokens, in bytes, without the weights.
 
-        One layer needs per token: residual stream and norm (2d b + 2d fp32), and the larger of attention
-        (2 (H + 2K) D b + H D b) and MLP (3i b). The readout adds at most four blocks of `MAX_BLOCK` numbers and one
-        layer's keys in fp32.
+        Only one layer's tensors exist at a time, so the number of layers has no effect. A layer takes these bytes per
+        token: 2 d b + 8 d for the residual stream and the norm (in fp32), plus max((3 H + 4 K) D b, 3 i b) for the
+        larger of attention and MLP. The readout adds 4 K D bytes per token for one layer's keys in fp32, and blocks of
+        attention rows: min(1024 H T, 16 `MAX_BLOCK`) bytes in total.
         """
         b, kv = self.number_bytes, self.kv_heads * self.head_size
         attention = 2 * (self.heads * self.head_size + 2 * kv) + self.heads * self.head_size
@@ -69,14 +70,25 @@ class ModelShape:
         return tokens * layer + readout
 
     def training_bytes(self, depth: int, tokens: int, trained: int, *, checkpointing: bool) -> int:
-        """Bytes for training `trained` parameters in addition to the weights.
+        """Estimate the peak memory of training, in bytes, without the weights.
 
-        Each trained parameter takes 16 bytes (adapter, gradient, AdamW's moments; 4 too many for matrices trained in
-        place). For T tokens the backward pass keeps, per layer before the deepest: two norms (4d fp32), the adapters'
-        inputs (2d fp32), queries, keys, values and output of attention (4 H D b, keys and values repeated per head),
-        q and k before their norm (fp32), and the MLP (3i b). With activation checkpointing it keeps d b per layer and
-        one whole layer. In both cases the deepest layer keeps its norm (d b + 2d fp32) and its keys (before and after
-        their norm, and for the readout: 3KD fp32).
+        Each trained parameter takes 16 bytes: adapter, gradient and AdamW's two moments, in fp32. (For matrices that
+        are trained in place this is 4 bytes too many.) The backward pass keeps these bytes per token:
+
+        - a layer below the deepest: d b for its input, 24 d for two norms and the adapters' inputs in fp32, 4 H D b for
+          queries, keys, values and output of attention (keys and values repeated for each head), 4 (H + K) D for
+          queries and keys before their norm in fp32, and 3 i b for the MLP;
+        - the deepest layer: d b + 8 d for its input and norm, and 12 K D for its keys in fp32 (before and after their
+          norm, and for the readout).
+
+        One more layer is counted for the gradients of the layer that is computed backwards. With activation
+        checkpointing the layers below the deepest keep only d b each, plus one whole layer that is recomputed.
+
+        Args:
+            depth: the number of layers.
+            tokens: T.
+            trained: the number of trained parameters.
+            checkpointing: whether activation checkpointing is on.
         """
         b, width = self.number_bytes, self.heads * self.head_size
         layer = b * (3 * self.intermediate + 4 * width + self.hidden) + _FLOAT * (
@@ -87,9 +99,12 @@ class ModelShape:
         return trained * (_FLOAT + _ADAM) + tokens * (above + deepest + layer)  # one layer computed backwards
 
     def matrix_parameters(self, names: Sequence[str], depth: int, rank: int | None) -> int:
-        """The number of parameters of the named matrices in the first `depth` layers.
+        """Return the number of parameters of the named matrices in the first `depth` layers.
 
-        rank: if given, the parameters of LoRA adapters of this rank on these matrices are counted instead.
+        Args:
+            names: names of a layer's matrices, such as `q_proj` or `gate_proj`.
+            depth: the number of layers.
+            rank: count the parameters of LoRA adapters of this rank on the matrices; None: count the matrices.
         """
         query, key = self.heads * self.head_size, self.kv_heads * self.head_size
         sizes = dict.fromkeys(("gate_proj", "up_proj", "down_proj"), (self.hidden, self.intermediate))
@@ -100,7 +115,7 @@ class ModelShape:
 
 
 def model_shape(settings: BackboneSettings) -> ModelShape:
-    """The sizes of the model that the settings name.
+    """Return the sizes of the model that the settings name. No weights are read.
 
     Raises `OSError` if its configuration cannot be found, and `ModelError` if its heads cannot be read.
     """
@@ -114,7 +129,7 @@ def model_shape(settings: BackboneSettings) -> ModelShape:
 
 
 def backbone_shape(backbone: Backbone) -> ModelShape:
-    """The sizes of a loaded model's layers. For a mixture of experts all experts are counted."""
+    """Return the sizes of a loaded model's layers. For a mixture of experts all experts are counted."""
     return _shape(backbone.model, backbone.model.dtype)
 
 
@@ -138,7 +153,7 @@ def _shape(model: PreTrainedModel, dtype: torch.dtype) -> ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class ReadingFlops:
-    """Floating-point operations of reading one list, without padding."""
+    """The floating-point operations of reading one prompt, without padding."""
 
     layers: int  # matrix products of the layers computed whole
     attention: int  # their scores and values, for the pairs of tokens that attend
@@ -160,12 +175,12 @@ def reading_flops(
     depth: int | None = None,
     stored: bool = False,
 ) -> ReadingFlops:
-    """The operations of reading these heads under all tails of a prompt (the query's, and the null query's if any).
+    """Count the floating-point operations of reading these heads under all tails of a prompt.
 
     A whole layer takes 2 x parameters x T, and 4 H D for each pair of a token and a key that it attends to (T (T + 1) /
     2 pairs if causal). The deepest layer takes 2 d D for each token and kv head in use, and for each row and read head.
     The readout takes 2 S (R D + U R + U N) per head: scores, weighted sum of rows, sum per passage. Symbols: T computed
-    tokens, S keys, N passages, U tails, R rows (query tokens) of all tails, d hidden size, H heads of size D.
+    tokens, S keys, N passages, U tails, R rows (query tokens) of all tails, d hidden size, H heads, D head size.
 
     Args:
         shape: the sizes of the model.
@@ -197,7 +212,7 @@ def reading_flops(
 
 
 def fully_computed_layers(backbone: Backbone) -> int | None:
-    """The argument `depth` of `reading_flops` for this backbone.
+    """Return the argument `depth` of `reading_flops` for this backbone.
 
     It is None if the deepest layer computes only what is read, else the number of loaded layers.
     """

@@ -1,4 +1,4 @@
-"""Head scores of a batch of prompts, from one pass over the passages and all tails, or over the tails alone.
+"""Computes head scores of a batch of prompts in one pass over the passages and all tails, or over the tails alone.
 
 A prompt is a prefix with the passages, followed by tails: the query's and the null query's. Tails do not attend to each
 other, and each has the positions it would have alone. Prefixes of different lengths are padded on the right: a causal
@@ -32,9 +32,10 @@ def read_head_scores(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
-    """Read the head scores of every query of every prompt. Differentiable; equal to those of separate passes.
+    """Read the head scores of every query of every prompt.
 
-    Only layers up to the deepest head are computed.
+    The scores are differentiable, and equal to those of separate passes. Only layers up to the deepest head are
+    computed.
 
     Args:
         backbone: the model.
@@ -64,7 +65,7 @@ def read_several_rows(
     per_token: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
-    """`read_head_scores` for several kinds of query rows in one pass.
+    """Read the head scores for several kinds of query rows in one pass, as `read_head_scores` does for one kind.
 
     Args:
         backbone: the model.
@@ -75,7 +76,8 @@ def read_several_rows(
         states: as in `read_head_scores`.
 
     Returns:
-        For each query, prompt by prompt: kind of rows -> head scores. An empty list without prompts.
+        For each query, prompt by prompt, a dict such as {"query": head scores, "suffix": head scores}. The list is
+        empty without prompts.
     """
     if not prompts:
         return []

@@ -1,4 +1,4 @@
-"""Heads and their scores for a list: the data shared by selection, calibration and the scorer."""
+"""Heads and head scores of a candidate list: the data that selection, calibration and the scorer share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,12 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """Head scores per passage token, in context order; `passage` is the index of each token's passage."""
+    """Head scores of each passage token, in context order.
+
+    query: the attention from the query's rows (their mean) to each token.
+    null: the same for the null query; None if it was not read.
+    passage: the context position of each token's passage.
+    """
 
     query: Float[Tensor, "heads tokens"]
     null: Float[Tensor, "heads tokens"] | None
@@ -29,7 +34,7 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class HeadScores:
-    """The head scores of one list, passages in context order (the order in which the model reads them).
+    """The head scores of one candidate list, passages in context order (the order in which the model reads them).
 
     `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1]. `null` is
     the same for the null query, None if it was not read. `lengths` holds the number of tokens of each passage in the
@@ -49,7 +54,7 @@ class HeadScores:
         return HeadScores(self.heads, self.query[:, index], null, self.lengths[index])
 
     def pick(self, heads: Sequence[Head]) -> "HeadScores":
-        """Select these heads, in this order. Raises `KeyError` for a head that was not read."""
+        """Return the scores of these heads, in this order. Raises `KeyError` for a head that was not read."""
         where = {head: i for i, head in enumerate(self.heads)}
         missing = [tuple(head) for head in heads if head not in where]
         if missing:
@@ -64,7 +69,7 @@ class HeadScores:
 
 
 def all_heads(layers: int, heads_per_layer: int) -> tuple[Head, ...]:
-    """Every head of the first `layers` layers, layer by layer."""
+    """Return every head of the first `layers` layers, layer by layer."""
     return tuple(Head(layer, head) for layer in range(layers) for head in range(heads_per_layer))
 
 
@@ -77,7 +82,10 @@ def by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
 
 
 def check_heads(heads: Sequence[Head], *, layers: int, heads_per_layer: int) -> None:
-    """Raise `ModelError` if no head is given, a head is given twice, or a head is outside of the model."""
+    """Raise `ModelError` if no head is given, a head is given twice, or a head is outside of the model.
+
+    layers: the number of layers of the model. heads_per_layer: the number of query heads of a layer.
+    """
     if not heads:
         raise ModelError("no heads are given; expected at least one")
     twice = sorted({f"{head.layer}-{head.head}" for head in heads if heads.count(head) > 1})

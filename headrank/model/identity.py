@@ -24,10 +24,10 @@ _LAYER = re.compile(r"^(?!.*(?:vision|visual|audio)).*?\blayers\.(\d+)\.(.+)$") 
 
 
 def model_identity(settings: BackboneSettings) -> dict[str, Any]:
-    """What identifies a model in artifact keys: its settings, and for a local folder the files in it.
+    """Return the values that identify a model in artifact keys: its settings, and for a local folder the files in it.
 
-    Files are identified by name, size and time; Markdown files and hidden files are ignored. The revision counts only
-    for models from the hub.
+    A file is identified by name, size and time of change. Markdown files and hidden files are ignored. The revision is
+    part of the result only for models from the hub.
     """
     identity: dict[str, Any] = {"settings": replace(settings, revision=settings.hub_revision)}
     folder = Path(settings.model).expanduser()
@@ -54,10 +54,10 @@ def describe_model(settings: BackboneSettings, depth: int, *, weights: bool = Tr
 
 
 def weights_fingerprint(folder: Path, depth: int) -> str:
-    """A hash of names, shapes and sampled values of the first `depth` layers' weights, read from a folder's files.
+    """Hash the names, shapes and sampled values of the first `depth` layers' weights, read from a folder's files.
 
-    A copy of the model has the same fingerprint, also if it was cut to these layers or saved in bfloat16, the precision
-    in which values are compared. Takes milliseconds. Raises `ModelError` for a damaged file.
+    A copy of the model has the same fingerprint, even if it was cut to these layers or saved in bfloat16, because
+    values are rounded to bfloat16. It takes milliseconds. Raises `ModelError` for a damaged file.
     """
     found: dict[str, tuple[list[int], bytes]] = {}
     for name in weight_names(in_folder(folder)):
@@ -76,7 +76,7 @@ def weights_fingerprint(folder: Path, depth: int) -> str:
 
 @torch.no_grad()
 def loaded_fingerprint(model: nn.Module, depth: int) -> str:
-    """A hash of names, shapes and sampled values of a loaded model's parameters, except those of layers >= `depth`.
+    """Hash the names, shapes and sampled values of a loaded model's parameters, except those of layers >= `depth`.
 
     Unlike `weights_fingerprint` it covers the embeddings and does not round values to bfloat16, so it changes with the
     dtype in which the model was loaded. Call it before adapters are added.

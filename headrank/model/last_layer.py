@@ -31,7 +31,7 @@ of one, optional norms of q and k per head, a rotary embedding, no cap on the at
 
 @dataclass(frozen=True, slots=True)
 class Deepest:
-    """The last computed layer, and the heads that are read there."""
+    """The deepest layer in use, and the heads that are read there."""
 
     layer: int
     heads: tuple[int, ...]
@@ -40,8 +40,8 @@ class Deepest:
 def prepare_layers(model: PreTrainedModel) -> None:
     """Make the model's decoder layers check for `headrank_deepest`. Calling it again changes nothing.
 
-    A model of an unsupported family stays unchanged and computes its whole deepest layer, which is logged. Names,
-    parameters, hooks and saved files do not change.
+    It replaces the layers' `forward` in place. Names, parameters, hooks and saved files do not change. A model of an
+    unsupported family stays unchanged and computes its whole deepest layer, which is logged.
     """
     family = model.config.get_text_config(decoder=True).model_type
     layers = list(getattr(model.get_decoder(), "layers", ()))
@@ -57,7 +57,8 @@ def prepare_layers(model: PreTrainedModel) -> None:
 def computed_layers(model: PreTrainedModel, depth: int) -> Iterator[None]:
     """Compute only the first `depth` decoder layers within the context, in any pass and for any family.
 
-    It changes `config.num_hidden_layers`, over which transformers' models loop. Not safe if threads share the model.
+    It changes the model's `config.num_hidden_layers` in place, which transformers' models loop over, and restores it
+    afterwards. It is not safe if threads share the model.
     """
     config = model.config.get_text_config(decoder=True)
     whole = config.num_hidden_layers

@@ -37,10 +37,11 @@ class OwnTurn(NamedTuple):
     tail: str
 
     def is_like(self, head: str, tail: str) -> bool:
-        """Whether a template with this head and tail writes the same turn.
+        """Return whether a template with this head and tail writes the same turn.
 
-        These differences do not count: a BOS token at the start of `head`, text before it in this turn (such as a
-        default system turn), white space at the end of the heads and around the tails, and all from `<think>` on.
+        The following differences are ignored: a BOS token at the start of `head`, text before it in this turn (such as
+        a default system turn), white space at the end of the heads and around the tails, and everything from `<think>`
+        on.
         """
         opening = head[len(found[0]) :] if (found := _FIRST.match(head)) else head
         return self.head.rstrip().endswith(opening.rstrip()) and _closing(self.tail) == _closing(tail)

@@ -1,9 +1,9 @@
-"""Cuts what one prompt cannot hold: long passages into chunks, and long lists into windows.
+"""Cuts lists that one prompt cannot hold: long passages into chunks, and long candidate lists into windows.
 
-A window is the part of a list that one prompt holds. Window w of k reads every k-th passage of the context order, from
-the w-th on, as cards are dealt. So each window has passages of the whole list, in about the same relative positions,
-and the scores of different windows can be merged; the best passages are then read again (see `Scorer.score`). This rule
-is ours; experiments/long_lists compares it with other rules.
+A window is the part of a candidate list that one prompt holds. Window w of k has every k-th passage of the context
+order, beginning with the w-th. So each window has passages of the whole list, in about the same relative positions, and
+the scores of different windows can be merged. The best passages are then read again (see `Scorer.score`). This rule is
+ours; experiments/long_lists compares it with other rules.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from headrank.ranking import CandidateList, ContextOrder, Passage, context_order
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The part of a list that one prompt holds.
+    """The part of a candidate list that one prompt holds.
 
     item: the query and the texts, which are passages or chunks of passages.
     order: the context order: the index in `item` of the text at each position.
@@ -32,9 +32,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """A list cut into pieces.
+    """A candidate list cut into pieces.
 
-    passes: for each context order its pieces (windows).
+    passes: for each context order the pieces, one per window.
     context: the indices of the candidates in the first context order.
     """
 
@@ -43,14 +43,14 @@ class Pieces:
 
 
 class PieceMaker:
-    """Cuts lists into pieces.
+    """Cuts candidate lists into pieces.
 
     Args:
         builder: the builder of the prompts.
         with_null: whether the prompts hold a null query.
         context: the number of positions of the model's context; None: unlimited.
         window: the largest number of texts in a prompt; None: as many as the context holds.
-        chunk: whether a passage of more than `max_passage_tokens` is cut into chunks instead of being cut off.
+        chunk: whether a passage of more than `max_passage_tokens` is split into chunks; if not, it loses the rest.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class PieceMaker:
         self.builder, self.context, self.window, self.chunk = builder, context, window, chunk
 
     def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int) -> Pieces:
-        """Cut a list into pieces, the contents of one prompt each, that fit into the model's context.
+        """Cut a candidate list into pieces that fit into the model's context, one prompt each.
 
-        Long passages are cut into chunks if `chunk` is set, and long lists are dealt to several windows.
+        Long passages are split into chunks if `chunk` is set, and long lists are distributed over several windows.
 
         Args:
             item: the list.

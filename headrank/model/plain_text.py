@@ -1,4 +1,4 @@
-"""Plain-text tokenisation: no special tokens and no space before a text; only the beginning of long texts is tokenised.
+"""Tokenises texts without special tokens and without a leading space, and only the beginning of long texts.
 
 A tokenizer needs seconds and gigabytes for a text of megabytes, of which the prompt keeps a few hundred tokens. Such a
 text is tokenised only up to a point where the cut cannot change the kept ids (`encode_first`).
@@ -53,9 +53,10 @@ def _without_prefix_space(step: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> list[list[int]]:
-    """The first `limit + 1` token ids of each text (None: all). More than `limit` ids mean that the text is longer.
+    """Return the first `limit + 1` token ids of each text. More than `limit` ids mean that the text is longer.
 
-    tokenizer: a `tokenizers.Tokenizer`, or anything with its `encode` and `encode_batch`.
+    tokenizer: a `tokenizers.Tokenizer`, or an object with its methods `encode` and `encode_batch`. limit: None: all ids
+    are returned.
     """
     ids: list[list[int]] = [[] for _ in texts]
     window = None if limit is None else _window_characters(limit)
@@ -71,12 +72,13 @@ def encode_first(tokenizer: Any, texts: Sequence[str], limit: int | None) -> lis
 
 
 def first_characters(tokenizer: Any, text: str, limit: int) -> str:
-    """A prefix of the text with the same first `limit + 1` token ids as the text; the whole text if it is short.
+    """Return a beginning of the text whose first `limit + 1` token ids are those of the whole text.
 
-    The cut is made before white space if possible, because tokenizers split there. At least `limit + 64` further tokens
-    lie between the kept ids and the cut. Inside a run without white space, two different cuts must agree on the kept
-    ids, and no cut separates a combining mark from its letter (Unicode normalisation sorts the marks of a letter). If
-    no cut of a window qualifies, the window doubles, up to the whole text.
+    A short text is returned whole. The cut is made before white space if possible, because tokenizers split there. At
+    least `limit + 64` further tokens lie between the kept ids and the cut. Inside a run without white space, two
+    different cuts must agree on the kept ids, and no cut separates a combining mark from its letter (Unicode
+    normalisation sorts the marks of a letter). If no cut of a window qualifies, the window doubles, up to the whole
+    text.
     """
     window = _window_characters(limit)
     while window < len(text):
@@ -110,7 +112,7 @@ def _cuts(text: str, window: int) -> list[int]:
 
 
 def split_text(tokenizer: Any, text: str, limit: int) -> list[str]:
-    """The text in consecutive pieces of at most `limit` tokens, cut before white space if possible.
+    """Return the text in consecutive pieces of at most `limit` tokens, cut before white space if possible.
 
     The tokens of a piece are counted with the space that a prompt puts before it. A piece has at least one character,
     even if this has more than `limit` tokens, and at most 32 characters per token. A short text is returned whole.
@@ -137,7 +139,7 @@ def _fitting(tokenizer: Any, text: str, limit: int) -> int:
 
 @dataclass(slots=True)
 class CutCounts:
-    """Counts of the passages and queries that were cut to a prompt's limit, over all lists of a job."""
+    """The numbers of passages and queries that were cut to a prompt's limit, over all candidate lists of a job."""
 
     lists: int = 0
     passages: int = 0
@@ -146,7 +148,13 @@ class CutCounts:
     cut_queries: int = 0
 
     def add(self, passages: int, cut_passages: int, *, query_cut: bool = False) -> None:
-        """Count one list with this number of passages."""
+        """Add one list to the counts.
+
+        Args:
+            passages: the number of its passages.
+            cut_passages: the number of its passages that were cut.
+            query_cut: whether its query was cut.
+        """
         self.lists += 1
         self.passages += passages
         self.cut_lists += cut_passages > 0
@@ -167,7 +175,7 @@ class CutCounts:
 
 
 def cuts_text(facts: Mapping[str, Any]) -> str:
-    """Format counts: `12 of 480 passages in 7 of 24 lists, 0 of 24 queries`."""
+    """Format the counts of `CutCounts.facts`, as in `12 of 480 passages in 7 of 24 lists, 0 of 24 queries`."""
     lists = facts["lists"]
     passages = f"{facts['cut_passages']} of {facts['passages']} passages in {facts['cut_lists']} of {lists} lists"
     return f"{passages}, {facts['cut_queries']} of {lists} queries"

@@ -91,10 +91,11 @@ class Tail:
     published_rows: str = "suffix"  # the kind of rows that the chat template's authors read
 
     def rows(self, kind: str) -> Span:
-        """The positions in the tail of the rows (tokens) whose attention `query_rows=kind` reads.
+        """Return the positions in the tail of the query rows: the tokens whose attention is read.
 
-        `query`: the query alone. The others start at the instruction: `instruction` ends with the query, `end_of_turn`
-        with the first token of the suffix, `suffix` with the prompt. `published`: the kind `published_rows`.
+        kind: one of `ROWS`. `query` is the query alone. The others start at the instruction: `instruction` ends with
+            the query, `end_of_turn` with the suffix's first token, `suffix` with the tail. `published`: the kind
+            `published_rows`.
         """
         if kind == "published":
             kind = self.published_rows
@@ -114,10 +115,10 @@ class Tail:
 class Prompt:
     """A prefix with the passages in context order, and its tails: one per query, then the null query's, if any.
 
-    With `blocks` [ours] the prefix is an opening and one block per passage: separator and text, without a number. A
-    block attends to the opening and itself. All blocks start at the same position, after the opening. The tails attend
-    to everything and start after the longest block or at `query_position`, whichever is later. So the order of the
-    passages has no effect, and a block has the same states in every list.
+    With blocks [ours] the prefix is the opening and one block per passage: separator and text, without a label. A block
+    attends to the opening and itself. All blocks start at the same position, after the opening. The tails attend to the
+    whole prefix and start after the longest block, or `query_position` tokens after the opening if that is later. So
+    the order of the passages has no effect, and a block has the same states in every list.
     """
 
     prefix: tuple[int, ...]
@@ -130,17 +131,17 @@ class Prompt:
     queries: int = 1  # number of queries; the first tails are theirs
 
     def __len__(self) -> int:
-        """The number of tokens of the prefix and all tails."""
+        """Return the number of tokens of the prefix and all tails."""
         return sum(self.size)
 
     @property
     def size(self) -> tuple[int, int]:
-        """The number of tokens of the prefix and of all tails."""
+        """The two numbers of tokens: of the prefix, and of all tails together."""
         return len(self.prefix), sum(len(tail.ids) for tail in self.tails)
 
     @property
     def opening(self) -> int:
-        """The number of tokens before the first block; without blocks the length of the prefix."""
+        """The number of tokens before the first block. Without blocks it is the length of the prefix."""
         return self.blocks[0].start if self.blocks else len(self.prefix)
 
     @property
@@ -150,16 +151,16 @@ class Prompt:
 
     @property
     def positions(self) -> int:
-        """The number of context positions the prompt needs. All tails start at one position; the longest counts."""
+        """The number of context positions that the prompt takes. All tails start at the same one."""
         return self.tail_position + max(len(tail.ids) for tail in self.tails)
 
     def block_ids(self, number: int) -> tuple[int, ...]:
-        """The token ids of the block with this number, from 0."""
+        """Return the token ids of block `number`, from 0."""
         return self.prefix[slice(*self.blocks[number])]
 
 
 Encoded: TypeAlias = dict[tuple[str, int | None], Sequence[int]]
-"""(text, limit) -> its first `limit + 1` token ids, or all: the texts that a job has tokenised so far."""
+"""The texts that a job has tokenised: (text, limit) -> the text's first `limit + 1` token ids; limit None: all ids."""
 
 
 class PromptBuilder:
@@ -200,15 +201,16 @@ class PromptBuilder:
         return self._head
 
     def build(self, query: str, passages: Sequence[str], *, with_null: bool) -> Prompt:
-        """Build one prompt. `passages` are in context order; `with_null` adds a tail for the null query."""
+        """Build one prompt. `passages` are texts in context order; `with_null` adds a tail for the null query."""
         return self.build_many([(query, passages)], with_null=with_null)[0]
 
     def build_many(
         self, lists: Sequence[tuple[str, Sequence[str]]], *, with_null: bool, known: Encoded | None = None
     ) -> list[Prompt]:
-        """Build one prompt for each (query, passages in context order). Each text is tokenised once, up to its limit.
+        """Build one prompt for each of several lists. Each text is tokenised once, up to its limit.
 
-        known: token ids of texts from earlier calls; those of new texts are added. None: no earlier call.
+        lists: a query and its passages in context order, as texts. with_null: whether prompts get a tail for the null
+        query. known: token ids of earlier calls, which are reused; new ones are added in place. None: no reuse.
         """
         s = self.settings
         most = max((len(passages) for _, passages in lists), default=0)
@@ -248,7 +250,7 @@ class PromptBuilder:
         return prompts
 
     def show(self, prompt: Prompt) -> str:
-        """The assembled prompt as text with every span marked: ⟦passage 1⟧ … ⟦/passage 1⟧, tail by tail."""
+        """Return the prompt as text: the prefix, then tail by tail, with marked spans: ⟦passage 1⟧ … ⟦/passage 1⟧."""
         opens: dict[int, list[str]] = {}
         closes: dict[int, list[str]] = {}
         ids = list(prompt.prefix)

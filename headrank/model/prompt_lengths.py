@@ -1,4 +1,4 @@
-"""The number of context positions that candidate lists take, without tokenising lists that are certainly short."""
+"""Computes the context positions that candidate lists take, without tokenising lists that are certainly short."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ _TOKENS_PER_BYTE = (
 
 
 class PromptLengths:
-    """Computes how many context positions the prompts of lists take.
+    """Computes the number of context positions that the prompts of candidate lists take.
 
     Args:
         builder: builds the prompts.
@@ -27,22 +27,28 @@ class PromptLengths:
     ) -> Iterator[tuple[CandidateList, int]]:
         """Yield the lists whose prompts take more than `limit` positions, each with the number of positions.
 
-        draw: the number of passages that a prompt takes from its list. Any may be drawn, so the longest are counted. 0:
-            all passages.
+        Args:
+            lists: the candidate lists.
+            limit: the number of positions of the model's context.
+            draw: the number of passages that a prompt takes from its list; 0: all passages. Any passage may be drawn,
+                so the longest ones are counted.
         """
         for item in lists:
             if self.bound(item, draw) > limit and (positions := self.positions(item, draw)) > limit:
                 yield item, positions
 
     def bound(self, item: CandidateList, draw: int = 0) -> int:
-        """An upper bound on the positions of a list's prompt, from the bytes of its texts. `draw`: see `too_long`."""
+        """Return an upper bound on the positions of a list's prompt, from the number of bytes of its texts.
+
+        draw: as in `too_long`.
+        """
         s = self.builder.settings
         passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
         kept = passages[: draw or None]
         return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
 
     def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """The number of positions of a list's prompt, from its tokenised texts. `draw`: see `too_long`."""
+        """Return the number of positions of a list's prompt, from its tokenised texts. `draw`: see `too_long`."""
         texts = [passage.text for passage in item.passages]
         prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
         if not draw or draw >= len(texts):

@@ -1,4 +1,4 @@
-"""Reads the head scores of candidate lists: applies context orders, batches prompts, restores the caller's order."""
+"""Reads the head scores of candidate lists: orders the passages, builds and batches the prompts, runs the model."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ CHUNK = 4_000_000  # characters tokenised together: about a million tokens, some
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The head scores of one list, read in one context order.
+    """The head scores of one candidate list, read in one context order.
 
     number: the list's index in the caller's sequence.
     order: `order[c]` is the index of the candidate at context position c.
@@ -64,7 +64,7 @@ class ListReader:
         with_null: bool,
         per_token: bool = False,
     ) -> Iterator[Reading]:
-        """Read lists without gradients; yield one reading per list as passes finish, longest lists first.
+        """Read candidate lists without gradients. Yield one reading per list as passes finish, longest lists first.
 
         Lists over the same passages in the same order share one prompt within the limits of a pass. Lists without
         candidates are skipped.
@@ -98,10 +98,10 @@ class ListReader:
         with_null: bool,
         per_token: bool = False,
     ) -> list[Reading]:
-        """Read lists in a single differentiable pass; return one reading per list, in the given order.
+        """Read candidate lists in a single differentiable pass. Return one reading per list, in the given order.
 
         Only the layers up to the deepest head are computed. Each list has its own prompt. Stored states are not used.
-        The arguments are those of `read`.
+        See `read` for the arguments.
         """
         prompts = self._build(lists, orders, range(len(lists)), with_null=with_null)
         with computed_layers(self.backbone.model, max(head.layer for head in heads) + 1):

@@ -51,19 +51,24 @@ class ReadRequest:
         self._membership: Tensor | None = None
 
     def membership(self) -> Float[Tensor, "B S N"]:
-        """For each list, 1 if a key belongs to a passage, else 0.
+        """Return for each list a matrix that is 1 where a key belongs to a passage, else 0.
 
-        Multiplying attention by it sums the attention per passage, with the same result at each run on a device.
+        Multiplying attention by it sums the attention per passage. The result is the same in every run on a device.
         """
         if self._membership is None:
             numbers = torch.arange(self.passages, device=self.segments.device)
             self._membership = (self.segments[:, :, None] == numbers).float()
         return self._membership
 
-    def gather(self) -> Float[Tensor, "B U heads K"]:
-        """All readings in the order of `heads` (layers as given, then heads), K passages or keys.
+    def gather(self) -> Float[Tensor, "B U heads N"]:
+        """Concatenate the readings of all layers along the head axis, in the order of `heads`.
 
-        Raises `RuntimeError` if a requested layer was not reached.
+        Returns:
+            [B, U, heads, N], the attention masses on the N passages; with `per_token` [B, U, heads, S], those on keys.
+
+        Raises:
+            RuntimeError: a requested layer was not read, because the model has fewer layers, or because it was not
+                loaded with the attention implementation `ATTENTION_NAME`.
         """
         missing = [layer for layer in self.heads if layer not in self.readings]
         if missing:
@@ -90,9 +95,9 @@ def mask_rows(
     """Select the rows of an attention mask at the positions `rows`.
 
     Args:
-        mask: boolean: whether a token may attend to a key; float: added to the logits; None: a causal mask is made.
-        rows: positions on the query axis.
-        queries: the length of the query axis; its tokens are the last ones on the key axis.
+        mask: boolean: whether a token may attend to a key; float: added to the logits; None: a causal mask.
+        rows: positions on the query axis T.
+        queries: the length of the query axis T; its tokens are the last ones on the key axis.
         keys: the length of the key axis S.
     """
     if mask is None:
@@ -109,7 +114,7 @@ def softmax_rows(
     *,
     scaling: float,
 ) -> Float[Tensor, "B heads R S"]:
-    """The softmax rows of query states over all keys, in fp32.
+    """Return the softmax rows of query states over all keys, in fp32.
 
     `q` and `k` are upcast before the product, so that bf16 rows are as exact as the bf16 states. Key states are read
     once per kv head in use and never repeated per query head.
@@ -153,12 +158,12 @@ def read(
     queries: int,
     scaling: float,
 ) -> None:
-    """Compute the reading of one layer and assign it to `request.readings[layer]`.
+    """Compute the reading of one layer and store it in `request.readings[layer]`.
 
     Assigning instead of adding makes a recomputed pass (activation checkpointing) give the same reading.
 
     Args:
-        request: what is read; its `readings` are changed.
+        request: what is read; its `readings` are changed in place.
         layer: the layer's number.
         q: the query states of the requested heads at the request's rows.
         k: the key states.

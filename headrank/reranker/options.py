@@ -54,7 +54,7 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def dtype_name(dtype: str | torch.dtype) -> str:
-    """The name of a dtype that is given by name or as `torch.dtype`; an unknown name is returned unchanged.
+    """Return the name of a dtype that is given by name or as `torch.dtype`; an unknown name is returned unchanged.
 
     Raises `ConfigError` for a short name of other libraries, such as bf16.
     """

@@ -39,7 +39,7 @@ class RerankResult:
 def make_results(
     scored: ScoredList, documents: Sequence[Document], probability: ProbabilityCalibration | None = None
 ) -> list[RerankResult]:
-    """The ranked documents, best first. The scored list's ids are the documents' positions.
+    """Return the ranked documents, best first. The scored list's ids are the documents' positions.
 
     A list in several windows has no probabilities, because they are calibrated on lists in one prompt.
     """

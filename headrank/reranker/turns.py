@@ -26,6 +26,6 @@ _GUARD = threading.Lock()
 
 
 def turns(model: nn.Module) -> Turns:
-    """The lock and the worker thread of a model, the same objects for every caller."""
+    """Return the lock and the worker thread of a model, the same objects for every caller."""
     with _GUARD:
         return _TURNS.setdefault(model, Turns())

@@ -15,7 +15,7 @@ def expect_type(value: object, kinds: type | tuple[type, ...], name: str) -> Any
 
 
 def is_whole(value: object) -> bool:
-    """Whether the value is an integer, of Python or numpy."""
+    """Return whether the value is an integer, of Python or numpy."""
     return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
@@ -37,6 +37,6 @@ def parse_count(value: object, name: str) -> int | None:
 
 
 def shown(value: object) -> str:
-    """A value for messages: the first 60 characters of its `repr`, and its type."""
+    """Return a value for messages: the first 60 characters of its `repr`, and its type."""
     text = repr(value)
     return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(value).__name__})"

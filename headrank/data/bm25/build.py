@@ -68,7 +68,7 @@ class _Part:
 
 
 def part_folders(work: Path) -> list[Path]:
-    """The folders of the complete parts in a work folder, in the order of their passages."""
+    """Return the folders of the complete parts in a work folder, in the order of their passages."""
     return sorted(path for path in work.glob("part-*") if path.is_dir())
 
 
@@ -102,7 +102,7 @@ def write_parts(
 
 
 def passages_done(work: Path) -> int:
-    """The number of passages in the complete parts of a work folder."""
+    """Return the number of passages in the complete parts of a work folder."""
     return sum(len(np.load(part / "lengths.npy", mmap_mode="r")) for part in part_folders(work))
 
 

@@ -53,7 +53,7 @@ class BM25Index:
         self._retriever.nonoccurrence_array = None  # in the supported variants absent words contribute 0
 
     def __len__(self) -> int:
-        """The number of passages in the index."""
+        """Return the number of passages in the index."""
         return len(self._passage_ids)
 
     @classmethod
@@ -133,7 +133,7 @@ def _best(scores: np.ndarray, depth: int) -> np.ndarray:
 
 
 def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> Path:
-    """The path of a collection's index, `cache_dir/bm25/<key>`. The folder need not exist.
+    """Return the path of a collection's index, `cache_dir/bm25/<key>`. The folder need not exist.
 
     The key is a hash of the passages' fingerprint, the formula's parameters, the analysis of texts and the version of
     bm25s. Collections with the same passages (TREC DL 2019 and 2020) share an index, as do languages with the same

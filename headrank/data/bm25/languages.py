@@ -62,7 +62,7 @@ class Analysis:
 
     @classmethod
     def of(cls, language: str) -> "Analysis":
-        """The default text analysis of a language, one of `LANGUAGES`."""
+        """Return the default text analysis of a language, one of `LANGUAGES`."""
         if language == "english":
             return cls(Fold.LOWER, Tokenizer.WORDS, "english", "porter")
         if language in CJK:

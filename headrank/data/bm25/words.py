@@ -110,7 +110,7 @@ class Words:
     vocabulary: list[str]
 
     def by_text(self) -> list[list[str]]:
-        """The words of each text as strings, one list per text."""
+        """Return the words of each text as strings, one list per text."""
         ids = iter(self.ids.tolist())
         return [[self.vocabulary[next(ids)] for _ in range(length)] for length in self.lengths.tolist()]
 

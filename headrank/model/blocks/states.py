@@ -1,9 +1,9 @@
-"""Key and value states of blocks: what is stored per token, how it is computed, and how a query's pass reads it.
+"""Key and value states of blocks: which states are stored, how they are computed, and how a query's pass reads them.
 
-With `prompt.attention: blocks` each passage is a block: its states depend only on the passage and the opening (the
-tokens before the first passage), and have the same positions in every list. They are computed once (`compute_states`, a
-pass without queries) and assembled for any query (`AssembledCache`). Only the states that a pass over the tails (the
-query's and null query's tokens) reads are stored: rotated keys and values of the layers below the deepest head's layer,
+With `prompt.attention: blocks` each passage is a block. Its states depend only on the passage and the opening (the
+tokens before the first passage), and have the same positions in every list. `compute_states` computes them once, in a
+pass without queries; `AssembledCache` assembles them for any query. Only the states that a pass over the tails (the
+query's and null query's parts) reads are stored: rotated keys and values of the layers below the deepest head's layer,
 and in that layer the keys of the kv heads in use.
 """
 
@@ -33,10 +33,10 @@ STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @dataclass(frozen=True, slots=True)
 class StateShape:
-    """Which states of a token are stored, as rows of `width` numbers (the head size).
+    """The states that are stored for a token, as rows of `width` numbers (the head size).
 
-    There is one row per kv head for the keys and one for the values of each layer, but in the deepest layer only one
-    for the keys of each kv head in use.
+    Each layer below the deepest has one row for the keys and one for the values of each kv head. The deepest layer has
+    one row for the keys of each kv head in use, and none for values.
     """
 
     depth: int  # layers up to the deepest head
@@ -46,7 +46,7 @@ class StateShape:
 
     @classmethod
     def of(cls, backbone: Backbone, heads: Sequence[Head]) -> "StateShape":
-        """The shape of the states needed to read these heads.
+        """Return the shape of the states needed to read these heads.
 
         Raises `ValueError` for a model whose deepest layer is computed whole: it needs more states than are stored.
         """
@@ -69,14 +69,17 @@ class StateShape:
         return (self.depth - 1) * 2 * self.kv_heads + len(self.used)
 
     def size(self, tokens: int, dtype: str) -> int:
-        """The size in bytes of the states of `tokens` tokens, on disk and in memory. `dtype` is a key of `STORED`."""
+        """Return the bytes that the states of `tokens` tokens take, on disk and in memory.
+
+        dtype: the dtype of the stored states, a key of `STORED`.
+        """
         scale = 4 if dtype == INT8 else 0
         return tokens * self.rows * (self.width * STORED[dtype].itemsize + scale)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockStates:
-    """The states of one block: for each layer the keys, then the values, each as kv heads x tokens rows.
+    """The states of one block: for each layer the rows of the keys, then those of the values, kv head by kv head.
 
     tokens: the number of tokens of the block.
     rows: the states, see `StateShape`.
@@ -90,10 +93,14 @@ class BlockStates:
     def layer(
         self, shape: StateShape, layer: int, like: Tensor
     ) -> tuple[Float[Tensor, "K t D"], Float[Tensor, "K t D"] | None]:
-        """The keys and values of a layer, in the dtype and on the device of `like`. Values are None in the deepest
-        layer.
+        """Return the keys and the values of a layer. In the deepest layer, the values are None.
 
         Shapes: K kv heads (in the deepest layer only those in use), t tokens of the block, D head size.
+
+        Args:
+            shape: the shape with which the states were computed.
+            layer: the layer's number.
+            like: a tensor with the dtype and the device of the result.
         """
         last = layer == shape.depth - 1
         parts = len(shape.used) if last else 2 * shape.kv_heads
@@ -106,7 +113,7 @@ class BlockStates:
         return (states, None) if last else (states[: shape.kv_heads], states[shape.kv_heads :])
 
     def stored(self, dtype: str) -> "BlockStates":
-        """The same states in another dtype (a key of `STORED`), on the CPU."""
+        """Return the same states in another dtype (a key of `STORED`), on the CPU."""
         if dtype != INT8:
             return BlockStates(self.tokens, self.rows.to("cpu", STORED[dtype]))
         rows = self.rows.float().cpu()
@@ -177,10 +184,12 @@ class _RecordingCache(DynamicCache):
 
 
 class AssembledCache(DynamicCache):
-    """The keys and values of the tokens before a batch's tails, assembled layer by layer during the pass.
+    """A key-value cache that joins stored states with those of a batch's tails, layer by layer during the pass.
 
-    lists: for each list the states of the opening, then of its blocks in context order. Shorter lists are padded on the
-        right, as in `Batch`.
+    Args:
+        shape: which states of a token are stored.
+        lists: for each candidate list the states of the opening, then of its blocks in context order. Shorter lists are
+            padded on the right, as in `Batch`.
     """
 
     def __init__(self, shape: StateShape, lists: Sequence[Sequence[BlockStates]]) -> None:
@@ -189,9 +198,10 @@ class AssembledCache(DynamicCache):
         self._length = max(sum(block.tokens for block in blocks) for blocks in lists)
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any):
-        """Return all keys and values of a layer: the stored ones, then the given ones of the tails.
+        """Return all keys and all values of a layer: the stored ones, then the given ones of the tails.
 
-        In the deepest layer the given values are returned alone, because no values are stored there.
+        In the deepest layer the given values are returned alone, because no values are stored there. See
+        `transformers.DynamicCache.update` for the arguments.
         """
         parts = [[block.layer(self._shape, layer_idx, key_states) for block in blocks] for blocks in self._lists]
         keys = self._join([[k for k, _ in blocks] for blocks in parts], key_states)
@@ -200,7 +210,7 @@ class AssembledCache(DynamicCache):
         return keys, self._join([[v for _, v in blocks if v is not None] for blocks in parts], value_states)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The number of tokens before the tails, with padding."""
+        """Return the number of tokens before the tails, with padding. It is the same in every layer."""
         return self._length
 
     def _join(self, lists: Sequence[Sequence[Tensor]], tails: Float[Tensor, "B K Q D"]) -> Float[Tensor, "B K S D"]:

@@ -4,9 +4,9 @@
     states.add(texts)                                # optional: missing states are added while lists are read
     scorer = Scorer(backbone, heads, prompt=prompt, states=states)
 
-One folder may serve several models: each combination of weights, depth of the heads, opening and dtype has a separate
-subfolder `<key>/`. It holds the fields of the key (`about.json`) and safetensors files of many passages each. Files are
-added, never changed, so several processes may write to the same folder.
+One folder may hold the states of several models: each combination of weights, depth of the heads, opening and dtype has
+a separate subfolder `<key>/`. It contains the values that the key is a hash of (`about.json`) and safetensors files of
+many passages each. Files are added, never changed, so several processes may write to the same folder.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class PassageStates:
         self.refresh()
 
     def __len__(self) -> int:
-        """The number of passages with stored states."""
+        """Return the number of passages with stored states."""
         return len(self._blocks)
 
     @property
@@ -110,14 +110,14 @@ class PassageStates:
         return sum(block.tokens for block in self._blocks.values())
 
     def size(self, tokens: int = 1_000_000) -> int:
-        """The size in bytes of the states of `tokens` passage tokens."""
+        """Return the size in bytes of the states of `tokens` passage tokens."""
         return self.shape.size(tokens, self.dtype)
 
     def refresh(self) -> None:
-        """Index the files that were added to the folder since the last call. Their tensors stay on disk until they are
-        used.
+        """Index the files that were added to the folder since the last call.
 
-        A damaged file is ignored with a warning, and deleted if `settings.keep` is true.
+        Their tensors stay on disk until they are used. A damaged file is ignored with a warning, and deleted if
+        `settings.keep` is true.
         """
         for path in sorted(self.path.glob("*.safetensors")):
             if path.name in self._files:
@@ -149,10 +149,9 @@ class PassageStates:
         return added
 
     def of_lists(self, prompts: Sequence[Prompt]) -> list[list[BlockStates]]:
-        """For each prompt, the states of the opening and then of its passages, in context order.
+        """Return for each prompt the states of the opening, then those of its passages in context order.
 
-        The opening is the text before the first passage. Missing states of passages are computed, and stored in the
-        folder if `settings.keep` is true.
+        Missing states of passages are computed, and stored in the folder if `settings.keep` is true.
         """
         own: dict[str, BlockStates] = {}
         for made in self._compute(self._missing(prompts)):

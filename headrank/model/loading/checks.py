@@ -1,4 +1,4 @@
-"""Refuses models that are not supported or would be read wrongly, if possible before their weights are read.
+"""Raises errors for models that are not supported or would be read wrongly, if possible before weights are read.
 
 A model's files are not trusted. Code in a model's repository never runs, and hub kernels named in its configuration are
 never downloaded. Missing weights are an error, because transformers would initialise them randomly.
@@ -82,7 +82,8 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def check_decoder(config: PreTrainedConfig, name: str) -> None:
     """Raise `ModelError` unless the model is a decoder whose heads can be read in every layer.
 
-    The model is built on the meta device, without memory for weights. `config` has the number of layers in use.
+    The model is built on the meta device, without memory for weights. `config` has the number of layers in use; `name`
+    is the model's name for the error.
     """
     text = config.get_text_config(decoder=True)
     kinds = sorted(set(getattr(text, "layer_types", None) or ()) - set(READABLE))
@@ -118,7 +119,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
     """Raise `ModelError` if the tokenizer can produce an id without an embedding in the model.
 
     Added tokens beyond the embeddings are accepted if no template contains them (Gemma 3's image token); inside texts
-    they are plain text.
+    they are plain text. `config` has the number of embeddings; `name` is the model's name for the error.
     """
     rows = int(config.get_text_config(decoder=True).vocab_size)
     vocabulary: dict[str, int] = tokenizer.get_vocab()  # pyright: ignore[reportCallIssue, reportOptionalCall]
@@ -141,8 +142,8 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig
 def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
     """Raise `ModelError`, naming the file, for a damaged or truncated safetensors file and for weights in other files.
 
-    Integer and 8-bit weights are refused unless the configuration describes the quantization. Only the files' headers
-    are read.
+    Integer and 8-bit weights also raise it, unless `config` describes the quantization. Only the headers of the files
+    in `folder` are read.
     """
     elsewhere = getattr(config, "transformers_weights", None)
     if elsewhere is not None or any(folder.glob("shard-*-model-*.safetensors")):
@@ -166,9 +167,12 @@ def check_weight_files(folder: Path, config: PreTrainedConfig) -> None:
 def check_loaded(info: Mapping[str, Iterable[Any]], name: str, depth: int | None = None) -> None:
     """Raise `ModelError` unless the files hold exactly the weights of the layers in use.
 
-    info: transformers' loading information. depth: the number of decoder layers in use. Extra weights of these layers
-    (such as a bias or a scale that the configuration does not mention) are an error, because the model would compute
-    something else without them. Other unused weights (layers beyond the cut, a head) are accepted.
+    Extra weights of these layers (such as a bias or a scale that the configuration does not mention) are an error,
+    because the model would compute something else without them. Other unused weights (of higher layers, or of the
+    language-model head) are accepted.
+
+    info: transformers' loading information. name: the model's name for the error. depth: the number of decoder layers
+    in use; None: extra weights of any layer are accepted.
     """
     shapes = {key: f"{tuple(found)} instead of {tuple(expected)}" for key, found, expected in info["mismatched_keys"]}
     missing = sorted(set(info["missing_keys"]) - set(shapes))
@@ -205,7 +209,7 @@ def _first(names: Iterable[str]) -> str:
 
 
 def family_config(family: str) -> PreTrainedConfig:
-    """The default configuration of a model type. Raises `ConfigError` for a type unknown to transformers."""
+    """Return the default configuration of a model type. Raises `ConfigError` for a type unknown to transformers."""
     if family not in CONFIG_MAPPING:
         known = list(CONFIG_MAPPING.keys())
         raise ConfigError(f"model.family is {family!r}, expected a model type of transformers{meant(family, known)}")
@@ -213,7 +217,7 @@ def family_config(family: str) -> PreTrainedConfig:
 
 
 def check_overrides(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a name that is not a field of the configuration; transformers would ignore it."""
+    """Raise `ConfigError` if `overrides` has a key that is not a field of `config`; transformers would ignore it."""
     known = {*config.to_dict(), *config.attribute_map, *inspect.signature(type(config).__init__).parameters}
     for name in overrides:
         if name not in known:

@@ -34,7 +34,10 @@ def compile_parts(model: PreTrainedModel) -> int:
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether the compiler of `torch.compile` is installed: Triton on a GPU, on a CPU a C++ compiler (g++ or `CXX`)."""
+    """Return whether the compiler that `torch.compile` needs is installed.
+
+    It is Triton on a GPU, and a C++ compiler (g++ or `CXX`) on a CPU.
+    """
     if device.type == "cuda":
         return importlib.util.find_spec("triton") is not None
     return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None

@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 def embedded_model_folder() -> Path:
-    """The folder of the embedded model in Hugging Face format, created on first use (about 20 s, 540 MB in the cache).
+    """Return the folder of the embedded model in Hugging Face format.
 
-    Its files are checked against their checksums. An edited or damaged model is converted again, and a warning names
-    the file.
+    It is created in the cache on first use, which takes about 20 seconds and 540 MB. Its files are checked against
+    their checksums. An edited or damaged model is converted again, and a warning names the file.
 
     Raises `FileNotFoundError` with the install command if the package is missing, and `FileExistsError` if the path is
     occupied by something else.

@@ -12,7 +12,7 @@ FLASH = {"flash_attention_2": is_flash_attn_2_available, "flash_attention_3": is
 
 
 def parse_device(name: str) -> torch.device:
-    """The device with this name; `auto` is cuda if torch finds a GPU, else cpu.
+    """Return the device with this name; `auto` is cuda if torch finds a GPU, else cpu.
 
     Raises `ConfigError` for an unknown name. Does not check that the device is available.
     """

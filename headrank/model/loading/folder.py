@@ -1,8 +1,8 @@
-"""Finds the folder with a model's files: a local folder, the embedded model's, or a snapshot in the Hugging Face hub's
-cache, which is downloaded if incomplete.
+"""Finds the folder with a model's files, and downloads the files of a hub model if needed.
 
-All later loading reads from this folder, without network access. A revision that is a commit hash needs no request once
-its snapshot is complete. Any other revision is resolved by one short request to the hub per process.
+It is a local folder, the embedded model's folder, or a snapshot in the Hugging Face hub's cache. All later loading
+reads from this folder, without network access. A revision that is a commit hash needs no request once its snapshot is
+complete. Any other revision is resolved by one short request to the hub per process.
 """
 
 import contextlib
@@ -40,9 +40,10 @@ FindFile = Callable[[str], Path | None]
 
 
 def model_folder(model: str, revision: str | None, *, required: tuple[str, ...] = (CONFIG, TOKENIZER, WEIGHTS)) -> Path:
-    """The local folder of a model, with at least the files in `required` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
+    """Return the local folder of a model, with at least the files in `required` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
 
-    model: the embedded model's name, a folder, or a hub id. revision: of a hub id; None is the hub's main branch.
+    model: the embedded model's name, a folder, or a hub id. revision: the commit, branch or tag of a hub id; None: the
+    main branch.
 
     Raises `ModelError` for a misspelt name of the embedded model, and `MissingModelError` (a `FileNotFoundError`) if
     the folder does not exist or lacks a needed file, or if the hub does not have the model or cannot be reached.
@@ -61,15 +62,15 @@ def model_folder(model: str, revision: str | None, *, required: tuple[str, ...] 
 
 
 def is_local(model: str) -> bool:
-    """Whether a model's name is a local path, existing or not. A hub id has at most one slash."""
+    """Return whether a model's name is a local path, existing or not. A hub id has at most one slash."""
     path = Path(model).expanduser()
     return path.is_dir() or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
 
 
 def missing_files(find: FindFile, required: tuple[str, ...]) -> tuple[str, ...]:
-    """The files in `required` that are absent, in that order. For sharded weights, the names of the absent shards.
+    """Return the files in `required` that are absent, in that order. If weights are sharded, absent shards are named.
 
-    find: looks up one of the model's files, such as `in_folder(folder)`.
+    find: a function that looks up a file by name, such as `in_folder(folder)`.
     """
     missing: list[str] = []
     for need in required:
@@ -83,7 +84,9 @@ def missing_files(find: FindFile, required: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def weight_names(find: FindFile) -> list[str]:
-    """The names of a model's weight files: one file, or the shards listed in its index.
+    """Return the names of a model's weight files: one file, or the shards listed in its index.
+
+    find: a function that looks up a file by name, such as `in_folder(folder)`.
 
     Raises `ModelError` if the index is damaged.
     """
