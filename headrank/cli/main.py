@@ -57,7 +57,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Return the options of the command itself."""
+    """Declare the options of `headrank` itself, in front of a subcommand."""
 
 
 app.command()(rerank)
@@ -82,7 +82,7 @@ for _name, (_module, _summary) in FORWARDED.items():
 
 
 def main() -> None:
-    """Return the entry point of the command."""
+    """Run the command `headrank` with the arguments of this process."""
     arguments = sys.argv[1:]
     if arguments and (arguments[0].startswith("+") or "=" in arguments[0]):
         print(f"error: {arguments[0]}: no subcommand; did you mean headrank run {arguments[0]}?", file=sys.stderr)

@@ -17,11 +17,11 @@ _BUCKET = 8  # steps per length-sorted bucket: lists in a step have similar leng
 
 
 class ListBatch:
-    """The lists of one forward pass in one process, and the weight of each list's loss.
+    """The labelled lists of one forward pass in one process, and the weight of each list's loss.
 
     lists: the labelled lists.
     weight: the factor of each list's loss. None: 1 / the number of lists with two different grades, so that the sum
-        is their mean. 0: the batch has no effect on training; it only keeps this process in step with the others.
+        is their mean. 0: the batch has no effect on training; this process only runs as many passes as the others.
 
     This is neither a list nor a dataclass: Lightning moves and casts the contents of those, and fails on frozen ones.
     """
@@ -47,7 +47,7 @@ class ListBatch:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Identifies the share of one process in one epoch: the epoch (from 0), the rank and the number of processes."""
+    """The epoch (from 0), the rank and the number of processes, which determine one process's share of the lists."""
 
     epoch: int = 0
     rank: int = 0
@@ -57,7 +57,7 @@ class Shard:
 def training_batches(
     lengths: Sequence[int], lists_per_batch: int, seed: int, shard: Shard, *, lists_per_step: int = 0
 ) -> list[list[int]]:
-    """Assign the training lists of one epoch to the batches of one process.
+    """Assign the labelled lists of one training epoch to the batches of one process.
 
     A step is the set of lists of one optimizer step, over all processes. Lists are shuffled, sorted by length within
     buckets of several steps, and cut into steps. The steps are shuffled again; an incomplete step stays last. With
@@ -100,7 +100,9 @@ def training_batches(
 
 
 def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shard) -> list[list[int]]:
-    """Assign the validation lists to the batches of one process, sorted by length. Every epoch has the same batches.
+    """Assign the labelled lists for validation to the batches of one process, sorted by length.
+
+    Every epoch has the same batches.
 
     Every list is read once, by one process. All processes get the same number of batches, because collective operations
     would hang otherwise; some batches therefore contain `lists_per_batch + 1` lists.
@@ -127,9 +129,10 @@ def validation_batches(lengths: Sequence[int], lists_per_batch: int, shard: Shar
 
 
 def check_shares(training: int, validation: int, world_size: int) -> None:
-    """Check that there are enough lists for `world_size` processes.
+    """Raise `ConfigError` if there are too few labelled lists for `world_size` processes.
 
-    Raises `ConfigError` if a process would get no training list, or no validation list although some exist.
+    training, validation: the numbers of lists. Each process needs one training list, and one validation list if there
+    are any.
     """
     if training < world_size or 0 < validation < world_size:
         raise ConfigError(
@@ -197,7 +200,10 @@ class ListBatches:
                 yield ListBatch([self._read(self._lists[shortest], shard)], 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, the number of batches yielded in it and the number of processes; empty before the first batch."""
+        """Return the epoch, the number of batches yielded in it and the number of processes, by name.
+
+        The dict is empty before the first batch.
+        """
         return dict(self._state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

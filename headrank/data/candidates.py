@@ -58,7 +58,7 @@ def lists_from_run(
 ) -> CandidateLists:
     """Make the candidate lists of a run: the top `depth` passages of each query, with their texts.
 
-    Texts are taken as they are, also repeated, empty and very long ones.
+    Texts are not changed; repeated, empty and very long texts are kept.
 
     Args:
         collection: the collection with the texts.
@@ -139,7 +139,7 @@ def candidate_lists(
 ) -> CandidateLists:
     """Retrieve the first stage of the judged queries and make their candidate lists of up to `depth` passages.
 
-    `first_stage_run` and `lists_from_run` document the arguments and errors.
+    See `first_stage_run` and `lists_from_run` for the arguments and the errors.
     """
     queries = select_queries(collection, max_queries, seed)
     run = retrieve(collection, kind, queries, depth, run_path, duplicates, cache_dir, bm25 or BM25Parameters())

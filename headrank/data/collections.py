@@ -37,7 +37,7 @@ class Collection(ABC):
 
     @property
     def published_passage_count(self) -> int | None:
-        """The published number of passages; None if unknown. If `passage_count` differs, so do the files."""
+        """The published number of passages; None if unknown. The files are wrong if `passage_count` differs from it."""
         return None
 
     @abstractmethod
@@ -51,20 +51,20 @@ class Collection(ABC):
     @property
     @abstractmethod
     def passages_fingerprint(self) -> str:
-        """A hash of the passages alone: the cache key of what depends only on passages, such as an index."""
+        """A hash of the passages alone. Files that depend only on passages, such as an index, are cached under it."""
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The first-stage run files that come with the collection: name -> path."""
+        """The first-stage run files of the collection by name, such as {"bm25": Path("bm25.trec")}."""
         return {}
 
     @property
     def has_own_lists(self) -> bool:
-        """Whether first stage `auto` uses the collection's own lists, `scoreddocs`: true for files of requests."""
+        """Whether the first stage `auto` uses the collection's own rankings, `scoreddocs`, as for files of requests."""
         return False
 
     def scoreddocs(self) -> dict[str, Ranking] | None:
-        """The first-stage rankings that the collection itself provides, by query id; None if it provides none."""
+        """Return the first-stage rankings that the collection itself provides, by query id; None if it has none."""
         return None
 
     @cached_property
@@ -74,7 +74,7 @@ class Collection(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of passages, queries and judgements: the part of a cache key that identifies the data."""
+        """A hash of passages, queries and judgements, which identifies the data in cache keys."""
 
         def parts() -> Iterator[str]:
             yield self.passages_fingerprint

@@ -28,13 +28,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DataCounts:
-    """The number of queries of all data sets by use. The other five counts add up to `queries`.
+    """The numbers of labelled lists of all data sets, by what they are used for.
 
-    queries: the requested judged queries.
-    lists_without_candidates: queries for which the first stage found nothing.
-    lists_of_one_grade: lists whose candidates all have the same grade, so that there is no order to learn; not used.
-    validation_lists, training_lists: the lists used.
-    lists_left_out: lists not used because `query_fraction` is below 1.
+    Each query has one list. The other five counts add up to `queries`.
+
+    queries: the number of requested judged queries.
+    lists_without_candidates: empty lists, because the first stage found nothing for the query.
+    lists_of_one_grade: lists that are not used because all their candidates have the same grade.
+    validation_lists, training_lists: lists that are used.
+    lists_left_out: lists that are not used because `query_fraction` is below 1.
     """
 
     queries: int
@@ -174,19 +176,23 @@ class ListwiseDataModule(LightningDataModule):
 
     @property
     def validation_lists(self) -> tuple[LabelledList, ...]:
-        """The validation lists, as `training_lists`; empty without validation queries."""
+        """The validation lists in the same form as `training_lists`; empty without validation queries."""
         return self._ready()[1]
 
     @property
     def counts(self) -> DataCounts:
-        """The number of queries by use. Raises `RuntimeError` before `setup`."""
+        """The numbers of lists that are used for training, for validation, or not at all, see `DataCounts`.
+
+        Raises `RuntimeError` before `setup`.
+        """
         return self._ready()[2]
 
     def train_dataloader(self) -> ListBatches:
-        """The loader of this process's training batches. The order of lists and candidates changes with the epoch.
+        """Return the loader of this process's training batches.
 
-        `training_batches` assigns lists to processes and batches. Every list has the same weight in its optimizer step.
-        With the same `lists_per_step` above 0, a step holds the same lists for any number of processes.
+        The order of lists and candidates changes with the epoch. `training_batches` assigns lists to processes and
+        batches. Every list has the same weight in its optimizer step. With the same `lists_per_step` above 0, a step
+        holds the same lists for any number of processes.
         """
         return ListBatches(
             self.training_lists,

@@ -23,8 +23,8 @@ _FIRST_IDS = 3  # query ids named in a message
 class FirstStage(StrEnum):
     """The source of first-stage rankings.
 
-    `run` is a TREC run file, `scoreddocs` the lists that the collection itself provides. `auto` is the given run file
-    or the run file in the collection's folder, else the candidates of a file of requests, else BM25.
+    `run` is a TREC run file, `scoreddocs` the rankings that the collection itself provides. `auto` is the given run
+    file or the run file in the collection's folder, else the candidates of a file of requests, else BM25.
     """
 
     AUTO = "auto"
@@ -109,7 +109,7 @@ def first_stage_run(
 
 
 def check_depth(depth: int | None) -> None:
-    """Raise `ConfigError` if the depth is below 1. None is valid."""
+    """Raise `ConfigError` if the depth (candidates per query) is below 1. None (all candidates) is valid."""
     if depth is not None and depth < 1:
         raise ConfigError(f"depth is {depth}; expected 1 or more")
 
@@ -124,9 +124,9 @@ def retrieve(
     cache_dir: Path | None,
     bm25: BM25Parameters,
 ) -> Run:
-    """Retrieve the first stage as its source gives it; `first_stage_run` documents arguments and errors.
+    """Retrieve first-stage rankings without limiting them to `depth` passages; `cut_ranking` does that.
 
-    Rankings are not cut to `depth`, and a run file may contain further queries. `cut_ranking` cuts them.
+    A run file may contain further queries. See `first_stage_run` for the arguments and the errors.
     """
     check_depth(depth)
     kind = _resolved(collection, kind, run_path)

@@ -23,7 +23,10 @@ _DEFAULT_SPLIT = "test"
 
 
 def existing(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The paths in the folder with one of these names, also with `.gz` appended; empty if the folder does not exist."""
+    """Return the paths in the folder with one of these names, also with `.gz` appended.
+
+    The list is empty if the folder does not exist.
+    """
     return [path for name in names for path in _entries(folder) if plain_name(path) == name]
 
 
@@ -52,7 +55,10 @@ def required_file(folder: Path, names: Sequence[str]) -> Path:
 
 
 def splits(folder: Path) -> dict[str, Path]:
-    """The files of judgements in the subfolder `qrels` (BEIR's layout), by split name; empty without a subfolder."""
+    """Return the files of judgements in the subfolder `qrels` (BEIR's layout) by split, such as `test`.
+
+    The dict is empty without this subfolder.
+    """
     found = _entries(folder / "qrels") if (folder / "qrels").is_dir() else []
     return {plain_name(path).removesuffix(".tsv"): path for path in found if plain_name(path).endswith(".tsv")}
 
@@ -83,7 +89,10 @@ def qrels_file(folder: Path, split: str | None = None) -> Path:
 
 
 def run_files(folder: Path) -> dict[str, Path]:
-    """The run files in the folder, by name without extensions; files that would share a name keep their extensions."""
+    """Return the run files in the folder by name, such as `bm25` for `bm25.trec`.
+
+    Files that would share a name keep their extensions in it.
+    """
     found = [path for path in _entries(folder) if _is_run(path)]
     stems = [Path(plain_name(path)).stem for path in found]
     return {stem if stems.count(stem) == 1 else path.name: path for stem, path in zip(stems, found, strict=True)}

@@ -182,7 +182,7 @@ class IrDatasetsCollection(Collection):
 
     @property
     def queries(self) -> Mapping[str, Query]:
-        """Query id -> query, in the data set's order."""
+        """The queries by id, in the data set's order."""
         return self._queries
 
     @cached_property
@@ -242,7 +242,7 @@ class IrDatasetsCollection(Collection):
                 yield self._passage(record)
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """Passage id -> passage; unknown ids are absent. The first call may build the passage store of ir_datasets."""
+        """Return the passages by id; unknown ids are absent. The first call may build ir_datasets' passage store."""
         with _preparing(), _reading(self.name, "passages"):
             records = self._dataset.docs_store().get_many(list(passage_ids))
             return {passage_id: self._passage(record) for passage_id, record in records.items()}

@@ -48,7 +48,7 @@ class LabelledList:
 
     @property
     def length(self) -> int:
-        """The number of characters in query and candidates: a proxy for tokens, used to sort lists by length."""
+        """The number of characters of query and candidates, by which lists are sorted instead of by tokens."""
         return len(self.item.query.text) + sum(len(passage.text) for passage in self.item.passages)
 
     def top(self, depth: int) -> "LabelledList":
@@ -61,7 +61,7 @@ class LabelledList:
 
 
 def usable_lists(lists: Iterable[LabelledList]) -> list[LabelledList]:
-    """Keep the lists with at least two different grades. Alignment and head selection use only these."""
+    """Return the lists with at least two different grades. Alignment and head selection use only these."""
     return [one for one in lists if one.has_pairs]
 
 
@@ -78,15 +78,15 @@ def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: i
 
 
 def shuffle_context(labelled: LabelledList, key: str) -> LabelledList:
-    """Return the list in a shuffled context order, which depends only on `key` and the query's text."""
+    """Return the labelled list in a shuffled context order, which depends only on `key` and the query's text."""
     return replace(labelled, order=shuffled_order(labelled.item, key))
 
 
 def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledList:
-    """Sample `count` of the list's candidates. The sample depends only on `key` and the query's text.
+    """Sample `count` candidates of a labelled list. The sample depends only on `key` and the query's text.
 
-    If the list has several grades, so has the sample: if it would have a single grade, the first unsampled candidate
-    with another grade replaces the last sampled one.
+    If the list has several grades, so has the sample. If all sampled candidates have one grade, the first unsampled
+    candidate with another grade replaces the last sampled one.
 
     Args:
         labelled: the list to sample from.
@@ -156,7 +156,7 @@ def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledLis
 def split(
     lists: Sequence[LabelledList], *, validation: int, fraction: float, seed: int
 ) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...]]:
-    """Split lists into training and validation lists, each in the order given.
+    """Split labelled lists into training and validation lists, each in the order given.
 
     Queries are ranked by a random number that depends only on the seed and the query id. Validation takes the first
     ones, training takes the last `fraction` of the rest. For one seed, smaller sets are therefore subsets of larger

@@ -15,7 +15,7 @@ from headrank.ranking import Ranking, Run
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkData:
-    """A loaded benchmark or training set: its first-stage run, cut to the candidates, and its candidate lists."""
+    """A loaded benchmark or training set, with its candidate lists and the first-stage run of their candidates."""
 
     settings: DataSettings
     collection: Collection
@@ -24,7 +24,7 @@ class BenchmarkData:
     candidates: CandidateLists
 
     def labelled(self) -> tuple[LabelledList, ...]:
-        """The candidate lists with the grades of their candidates and the relevance threshold of the settings."""
+        """Return the candidate lists with the grades of their candidates and the settings' relevance threshold."""
         qrels, threshold = self.collection.qrels, self.settings.relevance_threshold
         return tuple(label(item, qrels.get(item.query.id, {}), threshold) for item in self.candidates.lists)
 
@@ -36,7 +36,7 @@ def load_data(
 
     Args:
         settings: the collection, first stage, depth and number of queries.
-        cache_dir: the folder of BM25 indexes; None is the user's cache folder.
+        cache_dir: the folder of BM25 indexes; None: the user's cache folder.
         collection: the collection of `settings`, if it is already open.
 
     Raises:

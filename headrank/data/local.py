@@ -83,5 +83,5 @@ class LocalCollection(InMemoryCollection):
 
     @property
     def runs(self) -> Mapping[str, Path]:
-        """The first-stage run files in the folder: name without extensions -> path."""
+        """The first-stage run files in the folder by name, such as `bm25` for `bm25.trec`."""
         return run_files(self.path)

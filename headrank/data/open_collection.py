@@ -29,7 +29,7 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
     Args:
         source: the name, see above.
         title: whether a passage's title is put before its text.
-        qrels: the judgements of requests, see `load_qrels`; None: the grades of their candidates.
+        qrels: the judgements for a file of requests, see `load_qrels`; None: the grades in the file.
 
     Raises:
         ConfigError: if the id is unknown, or `qrels` is given for a collection other than requests.
@@ -82,7 +82,10 @@ def collection_name(source: str) -> str:
 
 
 def is_requests(source: str | Path) -> bool:
-    """Whether `source` names a file of requests: a local path, not a folder, that ends in `.jsonl` or `.jsonl.gz`."""
+    """Return whether `source` names a file of requests.
+
+    That is a local path, not a folder, that ends in `.jsonl` or `.jsonl.gz`.
+    """
     return is_local(source) and plain_name(Path(source)).endswith(".jsonl") and not Path(source).is_dir()
 
 

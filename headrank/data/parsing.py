@@ -1,4 +1,4 @@
-"""Helpers of the strict readers of runs, qrels, passages and queries: numbered lines, checks of ids, error messages."""
+"""Reads numbered lines, checks ids and words errors, for the strict readers of runs, qrels, passages and queries."""
 
 import gzip
 import re
@@ -48,7 +48,10 @@ def id_fault(text: str) -> str | None:
 
 
 def checked_id(path: Path | str, line: int, what: str, text: str) -> str:
-    """Return `text` if it is a valid id, else raise `FormatError`. `what` (query or passage) is part of the message."""
+    """Return `text` if it is a valid id, else raise `FormatError` with the place and with `what`.
+
+    path, line: the place of the id. what: `query` or `passage`.
+    """
     fault = id_fault(text)
     if fault:
         raise format_error(path, line, f"{what} id {shown(text)}, which {fault}", "an id without whitespace")
@@ -58,8 +61,8 @@ def checked_id(path: Path | str, line: int, what: str, text: str) -> str:
 def split_columns(path: Path | str, number: int, line: str, names: Sequence[str], hint: str | None = None) -> list[str]:
     """Split a line into columns, separated by spaces or tabs.
 
-    Raises `FormatError` if the number of columns differs from that of `names`. Its message lists `names`, or `hint` if
-    given.
+    path, number: the place of the line. Raises `FormatError` if the number of columns differs from that of `names`. Its
+    message lists `names`, or `hint` if given.
     """
     columns = _SEPARATOR.split(line.strip(" \t"))
     if len(columns) != len(names):
@@ -69,7 +72,7 @@ def split_columns(path: Path | str, number: int, line: str, names: Sequence[str]
 
 
 def text_fault(text: str) -> str | None:
-    """The reason why UTF-8 cannot encode `text` (a lone surrogate), or None if it can. An empty text is allowed."""
+    """Return the reason why UTF-8 cannot encode `text` (a lone surrogate), or None if it can."""
     found = _SURROGATE.search(text)
     return f"contains the lone surrogate U+{ord(found.group()):04X}, which is not valid Unicode" if found else None
 
@@ -151,7 +154,7 @@ def numbered_lines(source: Source, on_invalid: OnInvalid = None) -> Iterator[tup
 def parsed_lines(source: Source, parse: Callable[[str, int, str], T], on_invalid: OnInvalid = None) -> Iterator[T]:
     """Yield `parse(name of the source, line number, line)` for each line.
 
-    A line for which `parse` raises `FormatError` is invalid. `numbered_lines` documents `on_invalid` and the errors.
+    A line for which `parse` raises `FormatError` is invalid. See `numbered_lines` for `on_invalid` and the errors.
     """
     name = source_name(source)
     for number, line in numbered_lines(source, on_invalid):

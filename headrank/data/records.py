@@ -90,7 +90,7 @@ class Record:
             raise self.error(f"id {shown(value)}, which {fault}", "an id without whitespace")
 
     def text(self, names: Sequence[str]) -> str:
-        """The record's text, under one of the keys `names`; it may be empty. Raises `FormatError` if it is no text."""
+        """Return the text under one of the keys `names`; it may be empty. Raises `FormatError` if it is no text."""
         key, value = self.pick(names)
         if not isinstance(value, str):
             raise self.error(f'"{key}": {shown(value)} ({type(value).__name__})', "a string")
@@ -100,7 +100,10 @@ class Record:
         return value
 
     def body(self, names: Sequence[str] = TEXT, *, title: bool) -> str:
-        """A passage's text. If `title` is true, the title and a space precede it, unless the title is empty or null."""
+        """Return a passage's text. If `title` is true, a title that is not empty or null is put before it.
+
+        names: the possible keys of the text.
+        """
         text = self.text(names)
         heading = self.text(("title",)) if title and self.has(("title",)) else ""
         return f"{heading} {text}" if heading else text
@@ -114,7 +117,7 @@ class Record:
 
 
 def parse_record(file: str, number: int, line: str) -> Record:
-    """Parse a line as a JSON object. Raises `FormatError` if it is not one."""
+    """Parse a line as a JSON object. Raises `FormatError`, naming `file` and line `number`, if it is not one."""
     values = parse_json(line, f"{file}:{number}: {shown(line)}")
     if not isinstance(values, dict):
         raise format_error(file, number, shown(line), "a JSON object")
@@ -143,7 +146,7 @@ def _parse_passage(file: str, number: int, line: str, *, title: bool) -> tuple[i
 def iter_queries(source: Source, *, tsv: bool, on_invalid: OnInvalid = None) -> Iterator[tuple[int, Query]]:
     """Yield (line number, query) for each line of `queries.tsv` (if `tsv` is true) or `queries.jsonl`.
 
-    `iter_passages` documents the other arguments and the errors. A query with a blank text is invalid.
+    See `iter_passages` for the other arguments and the errors. A query with a blank text is invalid.
     """
     return parsed_lines(source, _parse_tsv_query if tsv else _parse_query, on_invalid)
 

@@ -99,9 +99,12 @@ class RequestsCollection(InMemoryCollection):
 
     @property
     def has_own_lists(self) -> bool:
-        """True: the candidates of the requests are the first stage `auto`."""
+        """Always True: the first stage `auto` is the candidates of the requests."""
         return True
 
     def scoreddocs(self) -> dict[str, Ranking]:
-        """The ranking of each request's candidates, by query id. n candidates without scores get the scores n to 1."""
+        """Return the ranking of each request's candidates, by query id.
+
+        n candidates without scores get the scores n, n - 1, ..., 1.
+        """
         return self._lists

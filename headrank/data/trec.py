@@ -1,4 +1,4 @@
-"""Reader and writer of TREC run files. Reading is strict; writing keeps the order of ties.
+"""Reads and writes TREC run files. Reading is strict; writing keeps the order of ties.
 
 A run file has six columns, `query Q0 passage rank score tag`, separated by spaces or tabs. First stages are read from
 run files, rerankings are written to run files.
@@ -212,7 +212,7 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
 
 
 def check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
-    """Raise `ValueError` if an id is not valid in TREC files (`id_fault`), or a passage id is repeated."""
+    """Raise `ValueError` if the query id or a passage id is not valid in TREC files, or a passage id is repeated."""
     fault = id_fault(query_id)
     if fault:
         raise ValueError(f"query id {shown(query_id)} {fault}")

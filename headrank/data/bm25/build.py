@@ -61,7 +61,7 @@ class _Part:
     words: np.ndarray  # [words], index of each word in the merged vocabulary
 
     def postings(self, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
-        """Passage indices within the part and word counts of the postings `low` to `high`."""
+        """Return the passage indices (within the part) and the word counts of the postings `low` to `high`."""
         passages = np.load(self.folder / "passages.npy", mmap_mode="r")
         counts = np.load(self.folder / "counts.npy", mmap_mode="r")
         return np.asarray(passages[low:high]), np.asarray(counts[low:high])

@@ -146,7 +146,7 @@ def index_folder(collection: Collection, parameters: BM25Parameters, cache_dir: 
 
 
 def bm25_index(collection: Collection, parameters: BM25Parameters, cache_dir: Path) -> BM25Index:
-    """Open the index of a collection's passages from the cache folder, or build it.
+    """Open the index of a collection's passages in the folder `cache_dir`, or build it there.
 
     During a build, the folder `<key>.parts` holds the finished parts; an interrupted build resumes from them. A second
     process that needs the same index waits for the first. Memory and disk: experiments/first_stage/README.md.

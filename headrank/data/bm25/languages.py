@@ -1,4 +1,4 @@
-"""How BM25 splits texts into words, by language: folding of letters, word boundaries, stop words, stemmer.
+"""Defines how BM25 splits texts into words in each language: case, word boundaries, stop words, stemmer.
 
 - English: lower case, runs of letters and digits, Lucene's stop words, Porter's stemmer (the published BEIR baselines).
 - The other languages of PyStemmer: Unicode's NFKC form and case folding; runs of letters, digits and combining marks;
