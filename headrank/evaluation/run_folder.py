@@ -1,4 +1,4 @@
-"""Reads run folders: `RunResults` holds one run for its report, `CollectedRun` one of many runs for a comparison.
+"""Read run folders: `RunResults` holds one run for its report, `CollectedRun` one of many runs for a comparison.
 
     run = read_results(Path("outputs/nano"))
     run.benchmarks[0].systems[run.main].means[run.metric]
@@ -93,7 +93,7 @@ class RunResults:
 
 
 def run_labels(runs: Sequence[RunResults]) -> list[str]:
-    """Label runs by their models or, if two runs have the same model, by their names."""
+    """Return a label for each run: its model or, if two runs have the same model, its name."""
     models = [run.model for run in runs]
     return models if len(set(models)) == len(models) else [run.name or run.model for run in runs]
 

@@ -1,6 +1,6 @@
-"""Writes a report over many runs: `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`.
+"""Write a report over many runs: `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv`.
 
-`runs.csv` lists each run. The others list variants, which are groups of runs that differ only in their seed.
+`runs.csv` lists each run. The other files list variants; a variant is a group of runs that differ only in their seed.
 
     write_comparison(Path("outputs/qwen3_4b/alignment_ablation"), runs)
 
@@ -34,10 +34,10 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
     """Write `comparison.md`, `comparison.html`, `comparison.csv` and `runs.csv` into `folder`.
 
     Args:
-        folder: where the files go.
+        folder: the folder of the files.
         runs: the runs to compare.
-        metric: the metric of the main table; None: the configured objective of the first run with results, or its
-            first metric.
+        metric: the metric of the main table. None: the configured objective of the first run with results or, if it has
+            none, its first metric.
 
     Returns:
         The path of the Markdown file.
@@ -70,8 +70,8 @@ def write_comparison(folder: Path, runs: Sequence[CollectedRun], *, metric: str 
 def main_table(variants: Variants, metric: str) -> Table:
     """Make the table of one metric: a row per variant and system, a column per benchmark, and one for their mean.
 
-    A single benchmark has no mean. A run without results on a benchmark has no mean either. Cells are means over the
-    runs of a variant. A system with equal results in every variant, such as the first stage, has one row.
+    A single benchmark has no mean. Cells are means over the runs of a variant; a run that lacks a benchmark is left out
+    of the mean over benchmarks. A system with equal results in every variant, such as the first stage, has one row.
     """
     benchmarks = list(dict.fromkeys(r.name for v in variants.variants for run in v.runs for r in run.results))
     averaged = len(benchmarks) > 1

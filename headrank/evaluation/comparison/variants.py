@@ -1,4 +1,4 @@
-"""Groups runs into variants. The runs of a variant differ only in their seed.
+"""Group runs into variants. The runs of a variant differ only in their seed.
 
 A variant is named by the settings in which it differs from the others. This module reads and writes no files.
 """
@@ -18,7 +18,11 @@ _MOST_KEYS = 4  # of the configuration in a name, if overrides are equal; with m
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Runs of one configuration with different seeds. `name` holds its values of the settings `Variants.keys`."""
+    """Runs of one configuration with different seeds.
+
+    runs: the runs.
+    name: the values, in this variant, of the settings `Variants.keys`.
+    """
 
     runs: tuple[CollectedRun, ...]
     name: tuple[Value, ...]
@@ -26,7 +30,7 @@ class Variant:
     def statistics(self, values: Sequence[float | None]) -> tuple[float | None, float | None, int]:
         """Compute mean, sample standard deviation and number of one value per run. None values are left out.
 
-        The mean is None without values, the standard deviation for fewer than two.
+        The mean is None without values, and the standard deviation is None for fewer than two values.
         """
         present = [value for value in values if value is not None]
         spread = stdev(present) if len(present) > 1 else None
@@ -35,7 +39,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """All variants, and the settings (short keys) whose values name them."""
+    """All variants, and the settings that name them.
+
+    keys: the short keys of these settings, such as `epochs` for `alignment.epochs`.
+    variants: the variants, in the order of their first runs.
+    """
 
     keys: tuple[str, ...]
     variants: tuple[Variant, ...]
@@ -44,11 +52,12 @@ class Variants:
 def make_variants(runs: Sequence[CollectedRun]) -> Variants:
     """Group runs whose configurations are equal except for the seed and paths. Variants keep the order of the runs.
 
-    Keys that always equal the seed, such as `alignment.seed`, count as the seed. Runs without a configuration and runs
-    with equal seeds are not grouped.
+    A key that is named `seed` and always equals the seed, such as `alignment.seed`, counts as the seed. Runs without a
+    configuration and runs with equal seeds are not grouped.
 
-    Variants are named by the overrides that differ between them. If that does not distinguish them (other files in
-    `conf/`), the keys of the configuration that differ are added, or their folders if those keys are too many.
+    Variants are named by the overrides that differ between them. If the overrides do not distinguish them, because
+    files in `conf/` differ, the differing keys of the configuration are added. If there are too many such keys, or they
+    do not distinguish the variants either, the folders of the runs are added instead.
     """
     seeded = _seed_keys(runs)
     groups: dict[Any, list[CollectedRun]] = {}

@@ -1,4 +1,4 @@
-"""Percentile bootstrap (Efron 1979) over lists: intervals of sums, means and differences of ratios.
+"""Percentile bootstrap (Efron 1979) over candidate lists: intervals of sums, means and differences of ratios.
 
 Each resample draws n of the n lists with replacement. One list belongs to one query, so the passages of a query are
 drawn together. The same seed gives the same interval.
@@ -58,15 +58,21 @@ def resampled_sums(
 
 
 def percentiles(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
-    """The 2.5 % and 97.5 % percentiles of resampled values: the ends of the 95 % interval."""
+    """Return the 2.5 % and 97.5 % percentiles of resampled values, which are the ends of the 95 % interval."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def mean_estimate(values: Sequence[float | None], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate | None:
-    """Compute the mean of one value per list, with its bootstrap interval.
+    """Compute the mean of one value per candidate list, with its bootstrap interval.
 
-    Lists whose value is None are left out. Returns None if no list has a value.
+    Args:
+        values: one value per list; lists whose value is None are left out.
+        resamples: the number of resamples, 1000 or more.
+        seed: the seed of the random draws.
+
+    Returns:
+        The mean; None if no list has a value.
     """
     present = np.array([value for value in values if value is not None], dtype=np.float64)
     n = len(present)
@@ -84,7 +90,8 @@ def change_estimate(
     """Compute the mean of after - before with its paired bootstrap interval.
 
     Args:
-        before, after: one value per list, for the same lists in the same order. Lists with a None are left out.
+        before, after: one value per candidate list, for the same lists in the same order. A list that has None in
+            either is left out.
         resamples: the number of resamples, 1000 or more.
         seed: the seed of the random draws.
 

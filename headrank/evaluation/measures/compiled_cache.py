@@ -1,4 +1,4 @@
-"""Chooses the folder of numba's compiled code. Loading that code runs it, so only the user may write to the folder."""
+"""Choose the folder of numba's compiled code. Loading that code runs it, so only the user may write to the folder."""
 
 import atexit
 import logging
@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 def compiled_code_folder() -> Path:
     """Return a private folder for compiled code: `headrank-compiled` in the user's cache folder, created if absent.
 
-    It is not in `$HEADRANK_CACHE`, which several users may share: the files are pickles, so a user who can write
-    them runs code in the process that reads them.
+    It is not in `$HEADRANK_CACHE`, which several users may share. The files are pickles, so whoever can write them can
+    run code in the process that reads them.
 
     Returns:
         The folder. If it is not private (see `is_private`) or cannot be created, a warning is logged, and a new
@@ -43,11 +43,11 @@ def compiled_code_folder() -> Path:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether only this user and root can write to the folder or replace it.
+    """Return whether only this user and root can write to the folder or replace it.
 
     The folder must belong to this user, and neither group nor others may write to it. The folders above it are checked
-    too, up to the first one of this user that nobody else can enter. They may also belong to root, and be writable by
-    others if they are sticky.
+    too, up to the first one of this user that nobody else can enter. They may also belong to root, and others may write
+    to them if their sticky bit is set.
     """
     if not hasattr(os, "geteuid"):
         return True  # Windows: the user's cache folder is private by its access list

@@ -44,8 +44,9 @@ def ranx_scores(
 
     Args:
         measure: measure and cutoff in ranx's notation.
-        ranked: per query the grades of its ranked passages, best first; 0 for unjudged passages.
-        unranked: per query the grades of the judged passages that the ranking lacks, for ideal orders and recall.
+        ranked: for each query, the grades of its ranked passages, best passage first; 0 for unjudged passages.
+        unranked: for each query, the grades of the judged passages that are not in the ranking. They count in the ideal
+            order and in recall.
 
     Returns:
         One value per query. Grades below 1 count as not relevant. A query without a grade of 1 or more, or without
@@ -105,7 +106,11 @@ MEASURES = ("ndcg", "mrr", "map", "recall", "judged")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric: one of `MEASURES` at a cutoff (a rank, 1 or more)."""
+    """A metric: a measure at a cutoff, such as `ndcg@10`.
+
+    measure: one of `MEASURES`.
+    cutoff: the number of top ranks that count, 1 or more.
+    """
 
     measure: str
     cutoff: int
@@ -182,17 +187,26 @@ def score_queries(
 
 
 def judged_share(passage_ids: Sequence[str], grades: Mapping[str, int]) -> float:
-    """The share of the passages that are judged, that is, have an entry in `grades`; 0 without passages."""
+    """Return the share of the passages that have an entry in `grades`. Without passages it is 0.
+
+    Args:
+        passage_ids: the passages.
+        grades: passage id -> grade, for judged passages only.
+    """
     return sum(passage in grades for passage in passage_ids) / max(1, len(passage_ids))
 
 
 def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean over queries, summed without rounding error."""
+    """Return the arithmetic mean over queries, summed without rounding error."""
     return math.fsum(values) / len(values)
 
 
 def check_queries(query_ids: Sequence[str], qrels: Qrels) -> None:
     """Check the queries to score.
+
+    Args:
+        query_ids: the queries.
+        qrels: query id -> passage id -> grade.
 
     Raises:
         ValueError: there are no queries, a query is repeated, or a query has no judgements.
@@ -220,6 +234,10 @@ def check_threshold(relevance_threshold: int) -> None:
 
 def check_ranking(query_id: str, ranking: Ranking) -> None:
     """Check a ranking.
+
+    Args:
+        query_id: the query that the ranking should belong to.
+        ranking: the ranking.
 
     Raises:
         ValueError: it belongs to another query, contains a passage twice, or has a score that is not finite (sorting

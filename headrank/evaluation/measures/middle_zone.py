@@ -5,12 +5,12 @@ Of N passages in context order, with position p from 0, the zone holds N/4 <= p 
 counted as `short_lists`. Relevant means a grade >= the benchmark's threshold; unjudged passages are irrelevant.
 
 - Selectivity (`selectivity.py`): P(top quartile | relevant, in zone) - P(top quartile | irrelevant, in zone).
-- Homogenization of the zone, per list and averaged over lists: the standard deviation of the scores z, in the system's
-  own unit (comparable between variants of one system only); the normalised entropy of the attention masses within the
-  zone (1: uniform); the share of nearly equal neighbours, where neighbours are adjacent scores of the zone in sorted
-  order, and nearly equal means closer than 1 % of the whole list's range of z.
+- Homogenization of the zone, measured for each candidate list and averaged over lists by three numbers. The first is
+the standard deviation of the scores z; its unit is the system's, so it compares only variants of one system. The second
+is the entropy of the attention masses within the zone, divided by its maximum (1: uniform). The third is the share of
+near ties: of the adjacent scores of the zone in sorted order, those closer than 1 % of the whole list's range of z.
 - Homogenization by position: the standard deviation of z within each of 7 overlapping quarters of the context, divided
-  by that of the whole list (1: as spread out as the list, 0: all equal).
+by that of the whole list (1: as spread out as the list, 0: all equal).
 """
 
 import math
@@ -31,13 +31,13 @@ NEARLY_EQUAL = 0.01  # of the list's range of scores
 
 @dataclass(frozen=True, slots=True)
 class Homogenization:
-    """How similar the scores in the middle zone are, for one list or as means over lists.
+    """How similar the scores in the middle zone are, for one candidate list or as means over lists.
 
-    A measure is None if it is not defined for the list, or for any of the lists.
+    A measure is None if it is not defined for the list, or if it is defined for none of the lists.
 
     deviation: standard deviation of z, in units of z.
     entropy: entropy of the attention masses within the zone divided by the log of its size, in [0, 1]; 1: uniform.
-    nearly_equal: share of neighbouring scores closer than 1 % of the list's range, in [0, 1].
+    nearly_equal: share of near ties, that is, of neighbouring scores closer than 1 % of the list's range, in [0, 1].
     """
 
     deviation: float | None
@@ -49,7 +49,7 @@ HOMOGENIZATION = tuple(field.name for field in fields(Homogenization))
 
 
 def homogenization(context: ContextScores) -> Homogenization:
-    """Measure how similar the scores in the middle zone of one list are.
+    """Measure how similar the scores in the middle zone of one candidate list are.
 
     Args:
         context: scores and attention masses in context order.
@@ -76,7 +76,10 @@ def homogenization(context: ContextScores) -> Homogenization:
 
 
 def spread_by_quarter(context: ContextScores) -> tuple[float | None, ...]:
-    """Compute the standard deviation of z within 7 overlapping quarters of the context, divided by the whole list's.
+    """Return the standard deviation of z in 7 overlapping quarters of the context, divided by that of the whole list.
+
+    Args:
+        context: the scores of one candidate list in context order.
 
     Returns:
         One value per quarter, from first to last. None for a quarter of fewer than two passages; all None if the scores
@@ -111,12 +114,15 @@ MIN_PASSAGES = 4  # a shorter list has no top quartile
 class MiddleZone:
     """The measures of the middle zone for one system on one benchmark.
 
-    zone: counts of the zone's passages per list, in the order of the contexts; the bootstrap resamples them.
+    zone: counts of the zone's passages in each candidate list, in the order of the contexts; the bootstrap resamples
+        them.
     positions: counts over all lists for each of 8 equal parts of the context, from first to last.
     position_intervals: the 95 % bootstrap interval of each part's selectivity (`ZoneCounts.difference`), or None.
-    homogenization: the means over lists. per_list: the values of each list, in the order of `zone`.
+    homogenization: the means over lists.
+    lists: the number of measured lists.
+    short_lists: the number of lists left out because they have fewer than 4 passages.
+    per_list: the homogenization of each list, in the order of `zone`.
     spread: `spread_by_quarter` of each list, in the order of `zone`.
-    lists: number of measured lists. short_lists: number of lists left out because they have fewer than 4 passages.
     """
 
     zone: tuple[ZoneCounts, ...]
@@ -141,7 +147,7 @@ def measure_middle_zone(
     """Measure selectivity and homogenization of the middle zone for one system on one benchmark.
 
     Args:
-        contexts: the lists in context order, with scores and masses, one per query.
+        contexts: scores and masses of each candidate list in context order, one per query.
         rankings: query id -> final ranking. It may hold further passages, which are ignored.
         qrels: query id -> passage id -> grade.
         relevance_threshold: the lowest grade that counts as relevant.

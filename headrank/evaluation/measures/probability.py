@@ -1,4 +1,4 @@
-"""Measures how well probabilities of relevance agree with judgements: Brier score and expected calibration error.
+"""Measure how well probabilities of relevance agree with judgements: Brier score and expected calibration error.
 
 All candidates of all queries count equally; unjudged candidates count as irrelevant, as in the other measures.
 """
@@ -26,9 +26,10 @@ class ReliabilityBin:
 class ProbabilityQuality:
     """How well a system's probabilities agree with the judgements of a benchmark.
 
-    brier: mean of (P - y)^2 over the passages, y 1 if relevant and else 0 (Brier 1950); 0 is perfect.
+    brier: mean of (P - y)^2 over the passages, where y is 1 for a relevant passage and 0 otherwise (Brier 1950); 0 is
+        perfect.
     error: the expected calibration error sum_b n_b / n |mean P in b - share of relevant in b| (Naeini et al. 2015),
-        over bins of equal mass (Nguyen and O'Connor 2015), so that no bin rests on a few passages.
+        over bins b with equal numbers of passages (Nguyen and O'Connor 2015), so that no bin rests on a few passages.
     predicted, relevant: the mean probability, and the share of relevant passages, over all passages.
     passages: the number of passages of all queries.
     bins: in order of rising probability; at most `BINS`, because equal probabilities share a bin.
@@ -45,7 +46,10 @@ class ProbabilityQuality:
 
     @property
     def constant_brier(self) -> float:
-        """The Brier score p (1 - p) of a constant probability: p, the share of relevant passages, for every passage."""
+        """The Brier score of a system that gives every passage the same probability p.
+
+        p is the share of relevant passages, the best constant probability; its Brier score is p (1 - p).
+        """
         return self.relevant * (1 - self.relevant)
 
 

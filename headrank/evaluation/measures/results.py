@@ -1,4 +1,4 @@
-"""Holds the results of a benchmark as plain data. `metrics/<benchmark>.json` stores them without loss.
+"""The results of a benchmark as plain data. `metrics/<benchmark>.json` stores them without loss.
 
 Values per query are kept, so means, tests and figures over one or several benchmarks need no rankings.
 """
@@ -23,7 +23,8 @@ UNALIGNED_SYSTEM = "zero-shot"
 class SystemResult:
     """The results of one system on one benchmark.
 
-    means: metric -> mean over the queries. per_query: metric -> values in the order of the benchmark's `query_ids`.
+    means: metric -> mean over the queries.
+    per_query: metric -> values in the order of the benchmark's `query_ids`.
     middle_zone, selectivity: measures of the middle zone; None if the system gives no scores in context order.
     comparisons: metric -> comparison with the benchmark's reference; empty for the reference itself.
     probability: the quality of the probabilities of relevance; None if the system gives none.
@@ -41,12 +42,14 @@ class SystemResult:
 class BenchmarkResult:
     """The results of all systems on one benchmark.
 
-    query_ids: the scored queries. metrics: names such as `ndcg@10`.
+    name: the name of the benchmark.
+    query_ids: the scored queries.
+    metrics: names such as `ndcg@10`.
     relevance_threshold: the lowest grade that counts as relevant.
     reference: the name of the system with which all others are compared (the first stage).
     systems: name -> result.
-    queries_without_relevant: number of queries without a relevant passage. queries_without_candidates: number of
-        queries without candidates from the reference. Both kinds count in every mean.
+    queries_without_relevant: the number of queries without a relevant passage; they count in every mean.
+    queries_without_candidates: the number of queries without candidates from the reference; they count in every mean.
     """
 
     name: str
@@ -59,7 +62,7 @@ class BenchmarkResult:
     queries_without_candidates: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain values for JSON. Tuples stay tuples, which JSON writes as lists."""
+        """Return the result as plain values for JSON. Tuples stay tuples, which JSON writes as lists."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -102,7 +105,7 @@ def check_results(results: Sequence[BenchmarkResult]) -> None:
 
 
 def system_names(results: Sequence[BenchmarkResult]) -> list[str]:
-    """The names of all systems, in order of first appearance."""
+    """Return the names of all systems, in order of first appearance."""
     return list(dict.fromkeys(name for result in results for name in result.systems))
 
 

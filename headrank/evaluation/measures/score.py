@@ -1,4 +1,4 @@
-"""Scores the rankings of several systems on a benchmark.
+"""Score the rankings of several systems on a benchmark.
 
 result = score_benchmark("dl20", {"first stage": SystemRun(bm25), "headrank": SystemRun(run, contexts)}, qrels,
                          query_ids=ids, relevance_threshold=2, reference="first stage", metrics=["ndcg@10"])
@@ -22,7 +22,7 @@ class SystemRun:
     """The output of a system on a benchmark.
 
     rankings: query id -> ranking.
-    contexts: scores in context order, one list per query, for the middle zone; empty if the system gives none.
+    contexts: scores in context order, one entry per query, for the middle zone; empty if the system gives none.
     probabilities: query id -> passage id -> probability of relevance; empty if the system gives none.
     probability_origin: the labelled data on which the probabilities were fitted, as text.
     """
@@ -51,7 +51,7 @@ def score_benchmark(
         systems: name of the system -> its output.
         qrels: query id -> passage id -> grade.
         query_ids: the judged queries. All count in every mean; rankings and contexts of other queries are ignored.
-        relevance_threshold: the lowest grade that counts as relevant in binary measures and in the middle zone.
+        relevance_threshold: the lowest grade that counts as relevant in mrr, map, recall and in the middle zone.
         reference: the name of the system with which all others are compared.
         metrics: names such as `ndcg@10`.
         seed: the seed of the bootstrap and the randomization test; the same seed gives the same result.

@@ -1,10 +1,11 @@
-"""Measures selectivity: how much likelier a relevant than an irrelevant passage of the middle zone is ranked on top.
+"""Measure selectivity: how much more often relevant than irrelevant passages of the middle zone are ranked at the top.
 
-`middle_zone.py` defines the middle zone. On top means in the top quartile, the first quarter of the final ranking.
+`middle_zone.py` defines the middle zone. The top is the top quartile, the first quarter of the final ranking.
 Selectivity is the share of the zone's relevant passages in the top quartile minus that of its irrelevant passages.
 
-Both shares are pooled over lists, so each passage has the same weight. The bootstrap resamples queries, not passages,
-because passages of one query depend on each other. A random reranker has shares of 25 % and a selectivity of 0.
+Both shares are pooled over candidate lists, so each passage has the same weight. The bootstrap resamples queries, not
+passages, because passages of one query depend on each other. A random reranker has shares of 25 % and a selectivity of
+0.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,8 @@ from headrank.evaluation.measures.bootstrap import RESAMPLES, Estimate, percenti
 class ZoneCounts:
     """The passages in one part of the context, counted by relevance. Counts can be added.
 
-    relevant, irrelevant: the number of such passages.
-    relevant_top, irrelevant_top: the number of them in the top quartile of the ranking.
+    relevant, irrelevant: the numbers of relevant and of irrelevant passages.
+    relevant_top, irrelevant_top: the numbers of these passages that are in the top quartile of the ranking.
     """
 
     relevant: int = 0
@@ -54,7 +55,10 @@ class ZoneCounts:
         return None if relevant is None or irrelevant is None else relevant - irrelevant
 
     def selectivity(self, interval: tuple[float, float] | None) -> "Selectivity":
-        """Convert the counts to shares and their difference. Without a difference, `interval` is dropped."""
+        """Convert the counts to shares and their difference.
+
+        interval: the 95 % interval of the difference. It is replaced by None if the difference is None.
+        """
         return Selectivity(
             self.relevant_share,
             self.irrelevant_share,
@@ -70,11 +74,12 @@ class Selectivity:
     """The selectivity in one part of the context, such as the middle zone.
 
     relevant: the share of the part's relevant passages that the ranking puts in its top quartile, in [0, 1]; None
-        without relevant passages. irrelevant: the same share of irrelevant passages.
+        without relevant passages.
+    irrelevant: the same share of irrelevant passages.
     difference: relevant - irrelevant, the selectivity; None if either is None.
-    interval: the 95 % bootstrap interval of the difference; None without a difference, for fewer than two lists, and if
-        at least half of the resamples have no difference.
-    relevant_passages, irrelevant_passages: the number of passages in the part.
+    interval: the 95 % bootstrap interval of the difference. It is None without a difference, for fewer than two
+        candidate lists, and if at least half of the resamples have no difference.
+    relevant_passages, irrelevant_passages: the numbers of relevant and of irrelevant passages in the part.
     """
 
     relevant: float | None
@@ -86,14 +91,14 @@ class Selectivity:
 
 
 def selectivity(zone: Sequence[ZoneCounts], *, resamples: int = RESAMPLES, seed: int = 0) -> Selectivity:
-    """Compute the selectivity in one part of the context, with its percentile bootstrap interval over lists.
+    """Compute the selectivity in one part of the context, with its percentile bootstrap interval over candidate lists.
 
     Both shares are pooled over the lists.
 
     Args:
         zone: the counts of each list in one part of the context; lists of several benchmarks can be pooled.
-        resamples: number of resamples, 1000 or more. Resamples without passages of both kinds have no difference and
-            are left out; if at least half are left out, the interval is None.
+        resamples: number of resamples, 1000 or more. A resample that lacks relevant or irrelevant passages has no
+            difference and is left out; if at least half are left out, the interval is None.
         seed: the seed of the random draws.
 
     Raises:
@@ -135,12 +140,12 @@ def selectivity_change(
     """Compute the selectivity of `after` minus that of `before`, with its paired bootstrap interval.
 
     Args:
-        before, after: the counts per list, for the same lists in the same order.
+        before, after: the counts per candidate list, for the same lists in the same order.
         resamples: the number of resamples, 1000 or more.
         seed: the seed of the random draws.
 
     Returns:
-        The change; None if the selectivity of either is not defined (no relevant or no irrelevant passages).
+        The change. None if `before` or `after` has no relevant or no irrelevant passages.
 
     Raises:
         ValueError: the numbers of lists differ.

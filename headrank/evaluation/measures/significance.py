@@ -43,7 +43,7 @@ def compare(
     """Compare a system with a reference in one metric, with paired significance tests.
 
     Args:
-        system, reference: one value per query, in the same order.
+        system, reference: one value per query, in the same order of queries.
         resamples: the number of random sign flips of the randomization test.
         seed: the seed of the sign flips.
 
@@ -70,6 +70,8 @@ def compare(
 def t_test(differences: Float[np.ndarray, " queries"]) -> float | None:
     """Compute the two-sided p of Student's paired t test.
 
+    differences: [queries].
+
     Returns:
         p; 1 if all differences are 0; None if t is not defined (a single query, or all differences equal).
     """
@@ -87,9 +89,15 @@ def randomization_test(
 
     p is the share of sign flips of the differences whose mean is at least as far from 0 as the observed mean.
 
-    With n differences other than 0, all 2^n flips are counted if there are at most `resamples`. Otherwise the test uses
-    `resamples` random flips and the observed one (Phipson and Smyth 2010), so p is never 0. Sums are compared with a
-    margin for rounding. p equals that of `scipy.stats.permutation_test(permutation_type="samples")`, without its sorts.
+    With n differences other than 0, all 2^n sign flips are counted if there are at most `resamples`. Otherwise the test
+    uses `resamples` random sign flips and the observed signs (Phipson and Smyth 2010), so p is never 0. Sums are
+    compared with a margin for rounding. p equals that of `scipy.stats.permutation_test(permutation_type="samples")`,
+    but no sorting is needed.
+
+    Args:
+        differences: [queries].
+        resamples: the largest number of sign flips.
+        seed: the seed of random sign flips.
     """
     moved = differences[differences != 0]
     n = len(moved)

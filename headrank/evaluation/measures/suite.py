@@ -1,10 +1,10 @@
 """Measures over a suite of benchmarks: paired comparisons of two systems, selectivity and homogenization.
 
 Each comparison of two systems is a separate family of tests: its p values, one per benchmark, are Holm-corrected for
-the number of benchmarks. Averages are macro means: every benchmark has the same weight, regardless of its queries.
+the number of benchmarks. Averages are macro means: every benchmark has the same weight, whatever its number of queries.
 
-Selectivity and homogenization pool the lists of all benchmarks. Intervals are percentile bootstraps over queries,
-paired when two systems are compared. `selectivity.py` and `middle_zone.py` define the measures.
+Selectivity and homogenization pool the candidate lists of all benchmarks. Intervals are percentile bootstraps over
+queries, paired when two systems are compared. `selectivity.py` and `middle_zone.py` define the measures.
 """
 
 from collections.abc import Sequence
@@ -35,10 +35,11 @@ class _Pooled:
 
 
 def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectivity]:
-    """Compute the middle zone's selectivity over the pooled lists of all benchmarks.
+    """Compute the middle zone's selectivity over the pooled candidate lists of all benchmarks.
 
     Returns:
-        System -> selectivity. Systems without a measured middle zone on every benchmark are absent.
+        System -> selectivity, for example `headrank` -> `Selectivity(...)`. Systems without a measured middle zone on
+        every benchmark are absent.
     """
     pooled = {}
     for name in system_names(results):
@@ -50,11 +51,15 @@ def pooled_selectivity(results: Sequence[BenchmarkResult]) -> dict[str, Selectiv
 
 
 def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str, Estimate]:
-    """Compute the middle zone's measures of one system over the pooled lists of all benchmarks.
+    """Compute the middle zone's measures of one system over the pooled candidate lists of all benchmarks.
+
+    Args:
+        results: one per benchmark.
+        system: the name of the system.
 
     Returns:
-        Name of `MEASURES` -> value with its interval. Undefined measures are absent. Empty if the middle zone was not
-        measured on every benchmark.
+        Name of `MEASURES` -> value with its interval, for example `selectivity` -> `Estimate(...)`. Undefined measures
+        are absent. Empty if the middle zone was not measured on every benchmark.
     """
     pooled = _pool(results, system)
     if pooled is None:
@@ -71,12 +76,18 @@ def zone_estimates(results: Sequence[BenchmarkResult], system: str) -> dict[str,
 def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) -> dict[str, Estimate]:
     """Compute how selectivity and homogenization of the middle zone change from the system `before` to `after`.
 
-    `middle_zone.py` defines the zone and the measures. The lists of all benchmarks are pooled. Both systems must read
-    the same lists in the same context order; only the number of lists is checked.
+    `middle_zone.py` defines the zone and the measures. The candidate lists of all benchmarks are pooled. Both systems
+    must read the same lists in the same context order; only the number of lists is checked.
+
+    Args:
+        results: one per benchmark.
+        before: the name of the first system.
+        after: the name of the second system.
 
     Returns:
-        Name of `MEASURES` -> change with its interval. Undefined changes are absent. Empty if either system's middle
-        zone was not measured on every benchmark, or the numbers of lists differ.
+        Name of `MEASURES` -> change with its interval, for example `selectivity` -> `Estimate(...)`. Undefined changes
+        are absent. Empty if either system's middle zone was not measured on every benchmark, or the numbers of lists
+        differ.
     """
     first, second = _pool(results, before), _pool(results, after)
     if first is None or second is None or len(first.counts) != len(second.counts):
@@ -92,6 +103,10 @@ def zone_changes(results: Sequence[BenchmarkResult], before: str, after: str) ->
 def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Estimate | None]:
     """Average the relative spread of scores in each quarter of the context (`spread_by_quarter`) over all lists.
 
+    Args:
+        results: one per benchmark.
+        system: the name of the system.
+
     Returns:
         One mean with its interval per quarter, from first to last; None for a quarter without values. Empty if the
         system's middle zone was not measured on every benchmark.
@@ -102,7 +117,10 @@ def spread_estimates(results: Sequence[BenchmarkResult], system: str) -> list[Es
 
 
 def metric_estimate(results: Sequence[BenchmarkResult], system: str, metric: str) -> Estimate | None:
-    """Compute a metric's macro mean over benchmarks with its interval; None if a benchmark lacks the system."""
+    """Compute a metric's macro mean over benchmarks with its interval.
+
+    The result is None if `system` was not measured on every benchmark.
+    """
     values = [r.systems[system].per_query[metric] for r in results if system in r.systems]
     if len(values) < len(results):
         return None
@@ -130,8 +148,11 @@ class Tally(NamedTuple):
 class BenchmarkComparison:
     """The comparison of two systems on one benchmark of a suite.
 
-    before, after: the means of the system compared against and of the system.
-    test: the paired comparison. p_holm: its randomization p, Holm-corrected for the number of benchmarks.
+    benchmark: the name of the benchmark.
+    before: the mean of the system that is compared against.
+    after: the mean of the system.
+    test: the paired comparison.
+    p_holm: the p of its randomization test, Holm-corrected for the number of benchmarks.
     queries: the number of queries.
     """
 
@@ -150,7 +171,13 @@ class BenchmarkComparison:
 
 @dataclass(frozen=True, slots=True)
 class SuiteComparison:
-    """The comparison of `system` with `against` in one metric: one part per benchmark that has results of both."""
+    """The comparison of a system with another one in one metric, over several benchmarks.
+
+    system: the name of the system.
+    against: the name of the system that it is compared against.
+    metric: the metric.
+    parts: one comparison per benchmark that has results of both.
+    """
 
     system: str
     against: str
@@ -194,6 +221,12 @@ def compare_systems(
     results: Sequence[BenchmarkResult], metric: str, system: str, against: str
 ) -> SuiteComparison | None:
     """Compare two systems in one metric on every benchmark that has both.
+
+    Args:
+        results: one per benchmark.
+        metric: the metric, such as `ndcg@10`.
+        system: the name of the system.
+        against: the name of the system that it is compared against.
 
     Returns:
         The comparison, with p values Holm-corrected for the number of these benchmarks; None without such benchmarks,

@@ -1,4 +1,4 @@
-"""Declares the columns of the report's tables: keys, headings, formats and order. `tables.py` fills in values."""
+"""Declare the columns of the report's tables: keys, headings, formats and order. `tables.py` fills in values."""
 
 from headrank.evaluation.report.formatting import Form
 from headrank.evaluation.report.table import Column, Layout, Shape

@@ -1,4 +1,4 @@
-"""Defines the interface of the report's figures. Importing this module does not import matplotlib."""
+"""The interface of the report's figures. Importing this module does not import matplotlib."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,12 @@ class Drawing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Illustration:
-    """A rendered figure: the name of its file without suffix, title, caption, and the bytes of an SVG or PNG image.
+    """A rendered figure.
+
+    name: the name of its file, without suffix.
+    title: the heading of its caption.
+    caption: one or two sentences on what the figure shows.
+    image: the bytes of an SVG or PNG image.
 
     Raises:
         ValueError: the image is neither SVG nor PNG.
@@ -59,7 +64,8 @@ class Illustration:
 class Figure(Protocol):
     """A figure of the report: any class with these members, from any package (see CONTRIBUTING.md).
 
-    name: the name of the figure's file, without suffix: letters, digits, - and _. title: the heading of its caption.
+    name: the name of the figure's file, without suffix: letters, digits, - and _.
+    title: the heading of its caption.
     """
 
     name: str
@@ -81,6 +87,10 @@ def draw_figures(figures: Iterable[Figure], runs: Sequence[RunResults]) -> list[
     """Draw the figures, without those that return None.
 
     An exception of a figure is raised again, with a note that names the figure.
+
+    Args:
+        figures: the figures.
+        runs: the run of the report, then the runs to compare with it.
     """
     drawn = []
     for figure in figures:

@@ -25,10 +25,10 @@ class Form(StrEnum):
 
 
 def format_value(value: Value, form: Form) -> str:
-    """Format a value as text in the given form; None becomes a dash.
+    """Format a value as text in the given form. None becomes a dash.
 
     Raises:
-        TypeError: the value is text or a tuple, and the form is a number's.
+        TypeError: the value is text or a tuple, but the form is one for numbers.
     """
     if value is None:
         return MISSING

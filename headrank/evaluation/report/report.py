@@ -117,7 +117,8 @@ def write_report(
         folder: the run folder.
         run: the results of the run.
         settings: the figures and the baseline; None: the defaults.
-        facts: label -> value, listed at the end. The fact `notice` is shown at the top instead.
+        facts: label -> value, listed at the end. The fact `notice` is shown at the top instead. None: no facts are
+            listed.
         config_yaml: the composed configuration.
         compared_runs: other runs for figures that compare runs.
 

@@ -11,8 +11,8 @@ from headrank.settings import Listed, settings, wrong
 class ReportSettings:
     """The settings of a report: its figures, baseline and further runs.
 
-    figures: your name for a figure -> a `headrank.evaluation.report.figures.Figure`, in the report's order. None as a
-        value leaves that figure out; None for the whole mapping gives the figures of this package.
+    figures: a name that you choose -> a `headrank.evaluation.report.figures.Figure`, in the report's order. None as a
+        value leaves that figure out. None for the whole mapping: the figures of this package.
     baseline: a system that the main system is tested against, in addition to the first stage. None: the main system
         before alignment, if an alignment is configured.
     compared_runs: folders of other finished runs that figures compare with this run (models, context orders).
@@ -39,7 +39,7 @@ class ReportSettings:
             seen.add(name)
 
     def chosen_figures(self) -> list[Any]:
-        """The figures of the report, in order; those of this package if `figures` is None."""
+        """Return the figures of the report, in order. If `figures` is None, these are the figures of this package."""
         if self.figures is None:
             from headrank.evaluation.report.figures import default_figures  # lazy: importing matplotlib takes a second
 

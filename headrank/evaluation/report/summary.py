@@ -10,7 +10,13 @@ from headrank.evaluation.report.table import markdown_text
 
 
 def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
-    """Write the first sentence of the report, in plain text: the main system's mean compared with the first stage's."""
+    """Write the first sentence of the report, in plain text: the main system's mean compared with the first stage's.
+
+    Args:
+        results: one per benchmark.
+        metric: the metric, such as `ndcg@10`.
+        main: the name of the main system.
+    """
     label, reference = Metric.parse(metric).label, results[0].reference
     with_main = [result for result in results if main in result.systems]
     after = mean([result.systems[main].means[metric] for result in with_main])
@@ -29,9 +35,13 @@ def headline(results: Sequence[BenchmarkResult], metric: str, main: str) -> str:
 
 
 def change_lines(results: Sequence[BenchmarkResult], metric: str, main: str) -> list[str]:
-    """Write one Markdown line per benchmark; empty if the main system cannot be compared with the first stage.
+    """Write one Markdown line per benchmark that compares the main system with the first stage.
 
-    A line is `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`, with the Holm-corrected p.
+    A line is `- dl20: first stage .4796 → headrank .5012 (+.0216, p .030; ...)`, with the Holm-corrected p. See
+    `headline` for the arguments.
+
+    Returns:
+        The lines; empty if the main system cannot be compared with the first stage.
     """
     compared = compare_systems(results, metric, main, results[0].reference)
     lines = []

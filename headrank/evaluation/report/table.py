@@ -1,4 +1,4 @@
-"""Represents a table as columns and rows of unformatted values, and writes it as Markdown, CSV or LaTeX.
+"""Represent a table as columns and rows of unformatted values, and write it as Markdown, CSV or LaTeX.
 
 A `Layout` declares a table's columns; each column names the record key it shows.
 """
@@ -26,8 +26,12 @@ class Shape(StrEnum):
 class Column:
     """A column of a table: its heading, and the format of its values.
 
-    key: the key of the column's value in a record (`Layout.table`). best: the largest value is bold.
-    signed: gains and losses are coloured in the HTML report. optional: the column is left out if no row has a value.
+    form: the kind of its values.
+    best: whether the largest value is bold.
+    key: the key of the column's value in a record (`Layout.table`).
+    shape: the number of values in a cell.
+    signed: whether gains and losses are coloured in the HTML report.
+    optional: whether the column is left out if no row has a value.
     """
 
     heading: str
@@ -64,7 +68,9 @@ class Column:
 class Table:
     """A table: columns, and rows of unformatted values.
 
-    name: the name of its files, without suffix. note: how to read the table, printed below it.
+    name: the name of its files, without suffix.
+    title: the heading above it.
+    note: how to read the table, printed below it.
 
     Raises:
         ValueError: a row does not fit the columns, or a cell does not fit its column's shape.
@@ -88,11 +94,11 @@ class Table:
                     )
 
     def cells(self) -> list[list[str]]:
-        """The rows formatted as text, without escapes for Markdown or LaTeX."""
+        """Return the rows formatted as text, without escapes for Markdown or LaTeX."""
         return [[column.text(value) for value, column in zip(row, self.columns, strict=True)] for row in self.rows]
 
     def best_rows(self, index: int) -> set[int]:
-        """The indices of the rows whose formatted value is the largest of the column at `index`.
+        """Return the indices of the rows whose formatted value is the largest of the column at `index`.
 
         Empty if the column is not a `best` column or has fewer than two values.
         """
@@ -104,7 +110,14 @@ class Table:
         return {i for value, i in present if column.text(value) == top}
 
     def tone(self, row: int, index: int) -> str:
-        """The colour class of a cell for HTML: `up` for a gain and `down` for a loss in a signed column, else empty."""
+        """Return the colour class of a cell for HTML: `up` for a gain, `down` for a loss, or empty.
+
+        It is empty unless the column is `signed`.
+
+        Args:
+            row: the index of the row.
+            index: the index of the column.
+        """
         value, column = self.rows[row][index], self.columns[index]
         first = value[0] if isinstance(value, tuple) else value
         if not column.signed or not isinstance(first, float | int) or column.text(first)[0] not in "+-":
@@ -143,7 +156,10 @@ class Table:
         return [heading for column in self.columns for heading in column.csv_headings]
 
     def in_units(self) -> list[list[str | Number]]:
-        """The rows with one number per field, in the units of the headings: shares are multiplied by 100."""
+        """Return the rows with one number per field, in the units of the headings.
+
+        Shares under a heading with % are multiplied by 100.
+        """
         rows = []
         for row in self.rows:
             fields: list[str | Number] = []

@@ -1,4 +1,4 @@
-"""Makes the tables of the report from results. `columns.py` declares their columns, `table.py` writes tables."""
+"""Make the tables of the report from results. `columns.py` declares their columns, `table.py` writes tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,13 +33,19 @@ def main_table(results: Sequence[BenchmarkResult], metric: str) -> Table:
 
 
 def changes_table(results: Sequence[BenchmarkResult], metric: str) -> Table | None:
-    """Compare every system with the reference on every benchmark; None if the reference is the only system."""
+    """Compare every system with the reference in one metric, on every benchmark.
+
+    The result is None if the reference is the only system.
+    """
     compared = [compare_systems(results, metric, name, results[0].reference) for name in system_names(results)]
     return _comparison_table(CHANGES, results, [c for c in compared if c is not None])
 
 
 def baseline_table(results: Sequence[BenchmarkResult], metric: str, main: str, baseline: str) -> Table | None:
-    """Compare the main system with the system `baseline` on every benchmark that has both; None if there is none."""
+    """Compare the main system with the system `baseline` in one metric, on every benchmark that has both.
+
+    The result is None if no benchmark has both.
+    """
     compared = compare_systems(results, metric, main, baseline)
     return None if compared is None else _comparison_table(BASELINE, results, [compared])
 
@@ -52,7 +58,7 @@ def suite_table(
 ) -> Table | None:
     """Compare every system with the reference, and the main system with the baseline, over all benchmarks.
 
-    None for a single benchmark, which the other tables cover, or if no systems can be compared.
+    The result is None for a single benchmark, which the other tables cover, or if no systems can be compared.
     """
     pairs = [(name, results[0].reference) for name in system_names(results)]
     pairs += [(main, baseline)] if baseline and baseline != results[0].reference else []
@@ -169,7 +175,7 @@ def metrics_table(results: Sequence[BenchmarkResult]) -> Table:
 def middle_zone_table(results: Sequence[BenchmarkResult]) -> Table | None:
     """Make the table of the middle zone: selectivity and homogenization per benchmark and system.
 
-    With several benchmarks, further rows hold each system's selectivity pooled over them. None if no
+    With several benchmarks, further rows hold each system's selectivity pooled over them. The result is None if no
     system has scores in context order.
     """
     records: list[dict[str, Value]] = []
@@ -233,7 +239,7 @@ def positions_table(results: Sequence[BenchmarkResult]) -> Table | None:
 
 
 def probabilities_table(results: Sequence[BenchmarkResult]) -> Table | None:
-    """Make the table of Brier scores and calibration errors of systems with probabilities; None if there are none."""
+    """Make the table of Brier scores and calibration errors; None if no system has probabilities."""
     records: list[dict[str, Value]] = []
     origins: dict[str, str] = {}
     for result in results:
@@ -261,7 +267,7 @@ def probabilities_table(results: Sequence[BenchmarkResult]) -> Table | None:
 def training_table(epochs: Sequence[Mapping[str, Any]]) -> Table | None:
     """Make the table of an alignment's epoch log: loss and its parts, held-out measures, heads.
 
-    Epochs are counted from 1, whereas the log counts from 0. None without epochs.
+    Epochs are counted from 1, whereas the log counts from 0. The result is None without epochs.
     """
     if not epochs:
         return None

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def default_figures() -> list[Figure]:
-    """All figures of this package, in the order of conf/report/default.yaml."""
+    """Return all figures of this package, in the order of conf/report/default.yaml."""
     return [
         AlignmentEffect(),
         QueryChanges(),

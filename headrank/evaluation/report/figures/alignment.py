@@ -1,4 +1,4 @@
-"""Draws selectivity and homogenization of the middle zone before and after alignment."""
+"""Draw selectivity and homogenization of the middle zone before and after alignment."""
 
 from collections.abc import Sequence
 

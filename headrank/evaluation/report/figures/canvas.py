@@ -65,7 +65,13 @@ STYLE: dict[Any, Any] = {
 
 
 def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
-    """Call `draw` with a new matplotlib figure of width x height inches, and return the figure as an SVG element."""
+    """Draw a new matplotlib figure and return it as an SVG element.
+
+    Args:
+        draw: called with the empty figure; draws into it.
+        width: in inches.
+        height: in inches.
+    """
     out = io.StringIO()
     with _style():
         canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
@@ -78,9 +84,12 @@ def svg(draw: Callable[[Canvas], None], width: float, height: float) -> str:
 
 
 def system_colours(run: RunResults) -> dict[str, str]:
-    """Assign a colour to each system, the same in every figure: system -> colour.
+    """Assign a colour to each system, the same in every figure.
 
     The first stage is grey, the main system blue, and the main system before alignment orange.
+
+    Returns:
+        System -> colour, for example `first stage` -> `#777777`.
     """
     fixed = {run.reference: GREY, run.before: ORANGE}
     fixed = {name: colour for name, colour in fixed.items() if name is not None}
@@ -93,14 +102,29 @@ def system_colours(run: RunResults) -> dict[str, str]:
 def interval_mark(
     ax: Axes, x: float, y: int, interval: tuple[float, float] | None, colour: str, size: float = 6.0
 ) -> None:
-    """Draw a dot at (x, y) and its interval, if given, as a horizontal line."""
+    """Draw a dot at (x, y) and its interval, if given, as a horizontal line.
+
+    Args:
+        ax: the axes to draw in.
+        x: the value.
+        y: the row of the dot.
+        interval: (lower end, upper end); None: only the dot is drawn.
+        colour: the colour of dot and line.
+        size: the size of the dot, in points.
+    """
     if interval is not None:
         ax.plot(interval, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
     ax.plot(x, y, "o", color=colour, markersize=size, zorder=3)
 
 
 def reference_line(ax: Axes, value: float, name: str) -> None:
-    """Draw a dashed horizontal line at `value`, with `name` at its right end."""
+    """Draw a dashed horizontal line across the axes.
+
+    Args:
+        ax: the axes to draw in.
+        value: the height of the line, in data units.
+        name: the text at its right end.
+    """
     ax.axhline(value, color=GREY, linestyle="--", linewidth=1.2, zorder=0)
     ax.text(0.995, value, one_line(name), transform=ax.get_yaxis_transform(), ha="right", va="bottom", color=GREY)
 

@@ -1,4 +1,4 @@
-"""Draws maps of all attention heads before and after alignment, and quality against number and depth of heads."""
+"""Draw maps of all attention heads before and after alignment, and quality against number and depth of heads."""
 
 import math
 from collections.abc import Mapping, Sequence

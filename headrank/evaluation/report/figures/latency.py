@@ -1,4 +1,4 @@
-"""Draws quality against time: the metric and the seconds per query, one point per timed system."""
+"""Draw quality against time: the metric and the seconds per query, one point per timed system."""
 
 from collections.abc import Sequence
 
@@ -76,7 +76,14 @@ class LatencyQuality:
 
 
 def seconds_per_list(run: RunResults, system: str) -> float | None:
-    """The wall seconds that the system took per list, over all benchmarks; None if it was not timed on a benchmark."""
+    """Return the wall time of a system per candidate list, in seconds, over all benchmarks.
+
+    It is None if the system was not timed on every benchmark.
+
+    Args:
+        run: the run.
+        system: the name of the system.
+    """
     passes = [run.passes.get((system, result.name), {}) for result in run.benchmarks]
     if not all(facts.get("seconds") and facts.get("lists") for facts in passes):
         return None

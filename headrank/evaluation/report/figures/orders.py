@@ -1,4 +1,4 @@
-"""Draws order sensitivity: the metric of one system on the same lists in different context orders, one run each."""
+"""Draw order sensitivity: the metric of one system on the same lists in different context orders, one run each."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class OrderSensitivity:
 
 
 def order_of(run: RunResults) -> str:
-    """Name the context order of the main system, with the seed of a shuffled order; empty if unknown."""
+    """Return the name of the main system's context order, with the seed of a shuffled order. Empty if it is unknown."""
     scorer = (run.heads or {}).get("scorer") or {}
     order = scorer.get("order", "")
     order = str(order["_target_"].rpartition(".")[2] if isinstance(order, dict) else order).replace("_", " ")
@@ -68,7 +68,7 @@ def order_of(run: RunResults) -> str:
 
 
 def same_but_order(run: RunResults, other: RunResults) -> bool:
-    """Whether two runs have the same queries, metric, model and configuration, except for the context order."""
+    """Return whether two runs have the same queries, metric, model and configuration, except for the context order."""
     same_lists = [(b.name, b.query_ids) for b in run.benchmarks] == [(b.name, b.query_ids) for b in other.benchmarks]
     return same_lists and run.metric == other.metric and _rest(run) == _rest(other) != ""
 

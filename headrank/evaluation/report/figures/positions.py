@@ -1,4 +1,4 @@
-"""Draws measures by position in the context: shares of passages in the top quartile, and spread of scores."""
+"""Draw measures by position in the context: shares of passages in the top quartile, and spread of scores."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class PositionShares:
     title = "Place in the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no system has scores in context order."""
+        """Draw the figure. Return None if no system has scores in context order."""
         counts: dict[str, list[ZoneCounts]] = {}
         for _, name, zone in measured_zones(runs[0].benchmarks):
             before = counts.get(name, [ZoneCounts()] * BINS)
@@ -65,7 +65,7 @@ class PositionSpread:
     title = "Homogenization by position in the context"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no system has scores in context order."""
+        """Draw the figure. Return None if no system has scores in context order."""
         run = runs[0]
         found = {name: spread_estimates(run.benchmarks, name) for name in run.systems}
         found = {name: estimates for name, estimates in found.items() if any(estimates)}

@@ -1,4 +1,4 @@
-"""Draws the change of the metric by reranking, query by query."""
+"""Draw the change of the metric by reranking, query by query."""
 
 import math
 from collections.abc import Sequence

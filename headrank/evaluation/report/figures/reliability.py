@@ -1,4 +1,4 @@
-"""Draws reliability diagrams: the share of relevant passages against their probability of relevance."""
+"""Draw reliability diagrams: the share of relevant passages against their probability of relevance."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Draws selectivity in the middle zone, by system and by run."""
+"""Draw selectivity in the middle zone, by system and by run."""
 
 from collections.abc import Sequence
 
@@ -27,14 +27,14 @@ RANDOM = 0.25  # share of passages that reach the top quartile by chance
 class SystemSelectivity:
     """Each system's shares of relevant and irrelevant passages in the top quartile, and their difference (selectivity).
 
-    The lists of all benchmarks are pooled; the difference has its interval.
+    The candidate lists of all benchmarks are pooled; the difference is drawn with its interval.
     """
 
     name = "selectivity"
     title = "Selectivity in the middle zone"
 
     def make(self, runs: Sequence[RunResults]) -> Drawing | None:
-        """None if no system has scores in context order."""
+        """Draw the figure. Return None if no system has scores in context order."""
         results = runs[0].benchmarks
         pooled = {name: s for name, s in pooled_selectivity(results).items() if s.difference is not None}
         if not pooled:

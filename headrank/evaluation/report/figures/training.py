@@ -1,4 +1,4 @@
-"""Draws the training curves of an alignment: the loss and its parts, held-out quality, the heads."""
+"""Draw the training curves of an alignment: the loss and its parts, held-out quality, the heads."""
 
 import math
 from collections.abc import Mapping, Sequence
