@@ -15,7 +15,11 @@ from headrank.model import BackboneSettings, describe_model
 def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str) -> None:
     """Raise `ModelError` if the heads were selected in a model with another number of layers or of heads per layer.
 
-    name: the model that will use the heads, for the message.
+    Args:
+        file: the heads file.
+        layers: the number of layers of the model that will use the heads.
+        heads_per_layer: its number of heads in each layer.
+        name: its name, for the message.
     """
     expected = (int(file.model["layers"]), int(file.model["heads_per_layer"]))
     if expected != (layers, heads_per_layer):
@@ -28,7 +32,7 @@ def check_shape(file: HeadsFile, *, layers: int, heads_per_layer: int, name: str
 def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder: bool = False) -> HeadsFile:
     """Check that a heads file fits a model.
 
-    The number of layers and heads must be equal. Then the models are compared by the fingerprint of their weights if
+    The numbers of layers and heads must be equal. Then the models are compared by the fingerprint of their weights if
     both have one, because one model may have several paths; otherwise by id and revision. If they differ, a warning is
     issued.
 
@@ -39,8 +43,8 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder:
             checked.
 
     Returns:
-        The heads file. If the models differ, its `probability` is None, because scores have another unit in another
-        model.
+        The heads file. If the models differ, its probability calibration is None, because scores have another unit in
+        another model.
 
     Raises:
         ModelError: the numbers of layers or heads differ.

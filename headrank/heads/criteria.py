@@ -32,7 +32,7 @@ class Criterion(Protocol):
 
     @property
     def count(self) -> int | None:
-        """The number of heads to select, by default that of the original paper; None: all that are not excluded."""
+        """The number of heads to select, by default that of the original paper. None: all heads not excluded."""
         ...
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
@@ -66,7 +66,7 @@ class EntropyRegularized:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads by the formula of the class: [heads], higher is better."""
+        """Score the heads by the formula of the class. See `Criterion.__call__`."""
         layers = torch.tensor([head.layer for head in table.heads]).float()
         price = self.depth_price * layers / (layers.max() + 1)
         return mean_discriminability(table, settings) - self.weight * mean_entropy(table) - price
@@ -78,11 +78,12 @@ class Contrastive:
 
     A relevant passage has the value exp(s+/t) / (exp(s+/t) + sum exp(s-/t)): s+ is a head's uncalibrated attention mass
     on it, the sum runs over the masses s- on irrelevant passages, and t is `temperature`. The score of a head is the
-    mean over lists, context orders and relevant passages.
+    mean over labelled lists, context orders and relevant passages.
 
     CoRe's lists have one relevant passage and labelled hard negatives. Here each passage at or above the relevance
-    threshold is contrasted with all passages below it. A passage's mass covers all its tokens; CoRe's own spans end one
-    token early on Mistral. CoRe's temperature is 0.1 for Llama and Phi, and 0.001 for every other model.
+    threshold is contrasted with all passages below it. A passage's mass covers all its tokens; in CoRe's code the last
+    token of a passage is missing on Mistral. CoRe's temperature is 0.1 for Llama and Phi, and 0.001 for every other
+    model.
     """
 
     name: ClassVar[str] = "contrastive"
@@ -92,7 +93,7 @@ class Contrastive:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads by the formula of the class: [heads]. The softmax is applied before the means.
+        """Score the heads by the formula of the class, with the softmax before the means. See `Criterion.__call__`.
 
         Lists without a relevant or without an irrelevant passage are left out. Raises `ValueError` if no list is left.
         """
@@ -118,7 +119,7 @@ class QueryFocused:
     count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], the mean over relevant passages, then over lists that have one.
+        """Score each head by its mean over relevant passages, then over lists that have one. See `Criterion.__call__`.
 
         Raises `ValueError` if no list has a relevant passage, or if the table has no token-filtered scores.
         """
@@ -153,7 +154,7 @@ class PerHeadNdcg:
     count: Annotated[int, Ge(1)] | None = 16
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], the mean nDCG@cutoff over the lists."""
+        """Score each head by its mean nDCG@cutoff over the lists. See `Criterion.__call__`."""
         return torch.stack(
             [ndcg(head_calibrated(x.scores, settings), x.grades, self.cutoff) for x in table.lists]
         ).mean(0)
@@ -169,7 +170,7 @@ class AllHeads:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score every head 0: [heads]."""
+        """Give every head the score 0. See `Criterion.__call__`."""
         return torch.zeros(len(table.heads))
 
 
@@ -187,7 +188,7 @@ class LayerWindow:
     count: Annotated[int, Ge(1)] | None = None
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], discriminability for heads of the chosen layers, -inf for all others."""
+        """Score heads of the chosen layers by discriminability, all others by -inf. See `Criterion.__call__`."""
         disc = mean_discriminability(table, settings)
         layer = torch.tensor([head.layer for head in table.heads])
         last = int(layer.max()) + 1
@@ -208,7 +209,7 @@ class RandomHeads:
     count: Annotated[int, Ge(1)] | None = 8
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], a random permutation of 0, 1, 2, ..."""
+        """Give the heads the scores 0, 1, 2, ... in random order. See `Criterion.__call__`."""
         ranks = list(range(len(table.heads)))
         random.Random(self.seed).shuffle(ranks)
         return torch.tensor(ranks).float()
@@ -216,7 +217,7 @@ class RandomHeads:
 
 @settings
 class GivenHeads:
-    """Selects a given list of heads, [layer, head] pairs from 0, such as a published one."""
+    """Selects a given set of heads, as [layer, head] pairs from 0, such as published ones."""
 
     name: ClassVar[str] = "given"
     needs_labels: ClassVar[bool] = False
@@ -233,7 +234,7 @@ class GivenHeads:
                 raise wrong("heads", pair, "each head once")
 
     def __call__(self, table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-        """Score the heads: [heads], 0 for the given heads, -inf for all others.
+        """Give the given heads the score 0, all others -inf. See `Criterion.__call__`.
 
         Raises `ValueError` if a given head is not in the table.
         """
@@ -265,12 +266,12 @@ def check_labels(criterion: Criterion, lists: Sequence[LabelledList]) -> None:
 
 
 def mean_discriminability(table: HeadTable, settings: CalibrationSettings) -> Float[Tensor, " heads"]:
-    """The mean of each head's `discriminability` over the table's lists, after calibration: [heads]."""
+    """Return the mean of each head's `discriminability` over the table's lists, after calibration: [heads]."""
     return torch.stack([discriminability(head_calibrated(x.scores, settings), x.grades) for x in table.lists]).mean(0)
 
 
 def mean_entropy(table: HeadTable) -> Float[Tensor, " heads"]:
-    """The mean `entropy` of each head's uncalibrated scores over the table's lists: [heads]."""
+    """Return the mean `entropy` of each head's uncalibrated scores over the table's lists: [heads]."""
     return torch.stack([entropy(x.scores.query) for x in table.lists]).mean(0)
 
 

@@ -23,7 +23,7 @@ MEASURES = ("discriminability", "entropy", "score")  # per-head measures of a se
 class HeadsFile:
     """The content of `heads.json`: heads, their origin, and the settings to use them with.
 
-    Raises `ValueError` if a probability map is given for scores that are fused with the first stage.
+    Raises `ValueError` if a probability calibration is given for scores that are fused with the first stage.
     """
 
     model: dict[str, Any]  # id, revision, layers, heads_per_layer, weights (see `describe_model`)
@@ -49,15 +49,15 @@ class HeadsFile:
     def with_settings(
         self, *, scorer: ScorerSettings | None = None, prompt: PromptSettings | None = None
     ) -> "HeadsFile":
-        """The same heads with another scorer or prompt.
+        """Return the same heads with another scorer or prompt.
 
         Args:
-            scorer: the new scorer; None keeps the present one.
-            prompt: the new prompt; None keeps the present one.
+            scorer: the new scorer; None: the present one.
+            prompt: the new prompt; None: the present one.
 
         Returns:
-            A new heads file. Its `probability` is None if the change affects scores, because the map was fitted on the
-            old scores. A change of batch sizes does not affect scores.
+            A new heads file. If the change affects scores, its probability calibration is None, because it was fitted
+            on the old scores. A change of batch sizes does not affect scores.
         """
         scorer, prompt = scorer or self.scorer, prompt or self.prompt
         same = (scorer.identity, prompt) == (self.scorer.identity, self.prompt)
@@ -69,7 +69,7 @@ class HeadsFile:
         return max(head.layer for head in self.heads) + 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of the file as plain values."""
+        """Return the content of the file as plain values."""
         measures = self.measures or ({},) * len(self.heads)
         return {
             "project_version": self.project_version,
@@ -194,8 +194,8 @@ def heads_file(
 ) -> HeadsFile:
     """Create the heads file of a selection. All heads have weight 1.
 
-    It holds the measures of the selected heads and a table of the measures of all heads. The other arguments are fields
-    of `HeadsFile`.
+    The file holds the measures of the selected heads and a table of the measures of all heads. All arguments except
+    `selection` are fields of `HeadsFile`.
     """
     value = _measures(selection)
     return HeadsFile(
@@ -217,7 +217,7 @@ def heads_file(
 def measures_table(
     selection: Selection, *, layers: int, heads_per_layer: int
 ) -> dict[str, list[list[float | None]]] | None:
-    """The measures of every head of the model: discriminability, entropy and score.
+    """Return the measures of every head of the model: discriminability, entropy and score.
 
     Args:
         selection: the selection, with the measures of the heads that were read.
@@ -225,8 +225,8 @@ def measures_table(
         heads_per_layer: the number of heads in each layer.
 
     Returns:
-        Name of the measure -> [layers][heads_per_layer] values. A value is None if the head was not read or its value
-        is infinite. None instead of a dict if no labelled list was read.
+        Name of the measure, for example `entropy` -> [layers][heads_per_layer] values. A value is None if the head was
+        not read or its value is infinite. None instead of a dict if no labelled list was read.
     """
     if selection.discriminability is None:
         return None

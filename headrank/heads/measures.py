@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"]) -> Float[Tensor, " heads"]:
-    """The probability that a head scores a passage above one of the next lower grade that occurs in the list. Ours.
+    """Return the probability that a head scores a passage above one of the adjacent lower grade level. Ours.
 
-    It is the mean over adjacent grades of P(s_h(i) > s_h(j)), with i of the higher and j of the lower grade; a tie
-    counts 0.5. Chance is 0.5.
+    It is the mean over adjacent grade levels of P(s_h(i) > s_h(j)), with i of the higher and j of the lower grade; a
+    tie counts 0.5. Chance is 0.5.
 
     Args:
         scores: [heads, docs].
@@ -34,7 +34,7 @@ def discriminability(scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " 
 
 
 def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
-    """The normalised entropy of each head's scores over the passages. Ours.
+    """Return the normalised entropy of each head's scores over the passages. Ours.
 
     It is -sum p_i log p_i / log N for N passages, with p_i = s_h(i) / sum_k s_h(k). A head that attends to no passage
     has entropy 1, like a uniform head. With a single passage the entropy is 0.
@@ -56,7 +56,7 @@ def entropy(scores: Float[Tensor, "heads docs"]) -> Float[Tensor, " heads"]:
 def ndcg(
     scores: Float[Tensor, "heads docs"], grades: Int[Tensor, " docs"], cutoff: int = 10
 ) -> Float[Tensor, " heads"]:
-    """nDCG@cutoff of the list ranked by each head, with linear gain and log2 discount.
+    """Return nDCG@cutoff of the candidate list ranked by each head, with linear gain and log2 discount.
 
     The ideal order contains only the list's passages. Tied passages share the mean gain of their group. Otherwise ties
     would keep the first-stage order, and a constant head would score like the first stage. This function is for

@@ -1,8 +1,8 @@
-"""Probabilities of relevance: maps a passage score z to P(relevant), fitted on labelled lists.
+"""Calibrate probabilities of relevance: map a passage score z to P(relevant), fitted on labelled lists.
 
-z orders the passages of a list, but its unit depends on heads, weights, calibration and prompt. The map holds for lists
-like those that it was fitted on: other collections have another share of relevant passages, and longer lists divide
-attention among more passages.
+z orders the passages of a list, but its unit depends on heads, weights, prompt and the calibration of head scores. A
+fit is valid for lists like those that it was fitted on: other collections have another share of relevant passages, and
+longer lists divide attention among more passages.
 """
 
 import logging
@@ -34,15 +34,15 @@ PROTOCOLS = (CROSS_FITTED, HELD_OUT)
 class ProbabilityCalibration:
     """P(relevant | z) = 1 / (1 + exp(-(slope asinh(z / scale) + intercept))), with slope >= 0.
 
-    This is Platt scaling (Platt 1999) of asinh(z / scale). The scale is the median of |z| (if that is 0, the mean). The
-    asinh is ours. It is linear around 0 and logarithmic far from it. Without it, the few passages with very large |z|
-    would flatten the slope for all. Isotonic regression assumes no form. It was worse on most collections, because
-    labelled lists are few, and it gives equal probabilities to different z (measured in experiments/calibration). As
-    slope >= 0, probabilities never contradict the ranking.
+    This is Platt scaling (Platt 1999) of asinh(z / scale). The scale is the median of |z| or, if that is 0, the mean.
+    The asinh is ours. It is linear around 0 and logarithmic far from it. Without it, the few passages with very large
+    |z| would flatten the slope for all. Isotonic regression, which assumes no form, was worse on most collections,
+    because labelled lists are few, and it gives equal probabilities to different z (measured in
+    experiments/calibration). As slope >= 0, probabilities never contradict the ranking.
 
     slope, intercept, scale: the parameters of the formula.
     thresholds: data set -> the lowest grade that was counted as relevant.
-    lists, passages, relevant: the numbers of lists, passages and relevant passages that the map was fitted on.
+    lists, passages, relevant: the numbers of lists, passages and relevant passages of the fit.
     protocol: how the scores of the fit were computed, one of `PROTOCOLS`.
 
     Raises:
@@ -75,7 +75,7 @@ class ProbabilityCalibration:
             raise ValueError(f"probability.protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}")
 
     def __call__(self, z: Iterable[float]) -> tuple[float, ...]:
-        """The probability of relevance, in [0, 1], for each score z."""
+        """Return the probability of relevance, in [0, 1], for each score z."""
         return tuple(_logistic(self.slope * math.asinh(value / self.scale) + self.intercept) for value in z)
 
     @property
@@ -86,12 +86,15 @@ class ProbabilityCalibration:
         return f"{names}: {self.lists} lists, {self.passages} passages, {self.relevant} relevant; {how}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values for JSON."""
+        """Return the fields as plain values for JSON."""
         return {**asdict(self), "thresholds": dict(self.thresholds)}
 
     @classmethod
     def from_dict(cls, content: Any) -> "ProbabilityCalibration":
-        """Create a map from the result of `to_dict`. Raises `ValueError` for missing, unknown or wrong values."""
+        """Create a calibration from the result of `to_dict`.
+
+        Raises `ValueError` for missing, unknown or wrong values.
+        """
         names = {field.name for field in fields(cls)}
         if not isinstance(content, dict) or content.keys() != names:
             found = sorted(content) if isinstance(content, dict) else content
@@ -102,7 +105,7 @@ class ProbabilityCalibration:
     def fit(
         cls, lists: Sequence[tuple[Sequence[float], Sequence[bool]]], thresholds: Mapping[str, int], *, protocol: str
     ) -> "ProbabilityCalibration | None":
-        """Fit the map on labelled lists.
+        """Fit the calibration on labelled lists.
 
         Args:
             lists: for each list, the scores z of its passages, and whether each is relevant.
@@ -110,7 +113,7 @@ class ProbabilityCalibration:
             protocol: how the scores were computed, one of `PROTOCOLS`.
 
         Returns:
-            The map; None if all passages are relevant or none is.
+            The calibration; None if all passages are relevant or none is.
 
         Raises:
             ValueError: a z is not finite.
@@ -131,7 +134,7 @@ def fit_platt(x: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
     """Fit Platt scaling by maximum likelihood, with slope >= 0.
 
     The targets are Platt's: (n+ + 1) / (n+ + 2) for the n+ relevant passages and 1 / (n- + 2) for the n- others. With
-    them the fit is finite even if x separates the two groups. Every passage has the same weight.
+    these targets the fit is finite even if x separates the two groups. Every passage has the same weight.
 
     Args:
         x: [passages], finite.
@@ -169,16 +172,16 @@ def cross_fitted(
     count: int | None = None,
     seed: int = 0,
 ) -> ProbabilityCalibration | None:
-    """Fit the map from z to P(relevant) from the head table alone, for a model that was not aligned.
+    """Fit the probability calibration from the head table alone, for a model that was not aligned.
 
     The lists are split into folds (5, or one per list if there are fewer lists). The z of each list is computed with
-    heads that were selected on the other folds, so no list is scored by heads that were chosen on it. One map is fitted
-    on the z of all lists. It is used with the heads that are selected on all lists, as scikit-learn's
-    `CalibratedClassifierCV(ensemble=False)` does. The cost is one head selection per fold, without a forward pass.
+    heads that were selected on the other folds, so no list is scored by heads that were selected on it. One calibration
+    is fitted on the z of all lists. It is used with the heads that are selected on all lists, as scikit-learn's
+    `CalibratedClassifierCV(ensemble=False)` does. This needs one head selection per fold, and no forward pass.
 
     The fit differs from reranking in two ways. The table's scores are means over shuffled context orders, but a
     reranker reads one order. Lists of a single grade, such as lists without any relevant candidate, are not in the
-    table, so the map expects slightly too many relevant passages.
+    table, so the calibration expects slightly too many relevant passages.
 
     Args:
         table: the head table.
@@ -189,9 +192,9 @@ def cross_fitted(
         seed: the seed of the folds.
 
     Returns:
-        The map. None in these cases: z is fused with the first stage or token-filtered (the table has no tokens); the
-        criterion needs no labels; the table has fewer than two lists; the lists outside a fold lack what the criterion
-        needs; all passages are relevant, or none is.
+        The calibration. None in these cases: z is fused with the first stage or token-filtered (the table has no
+        tokens); the criterion needs no labels; the table has fewer than two lists; the lists outside a fold lack what
+        the criterion needs; all passages are relevant, or none is.
     """
     if settings.fusion_alpha or settings.token_filter or not criterion.needs_labels or len(table.lists) < 2:
         return None

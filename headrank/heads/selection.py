@@ -1,4 +1,4 @@
-"""Selects heads by a criterion, and measures ranking quality against the number of heads and of layers.
+"""Select heads by a criterion, and measure ranking quality against the number of heads and of layers.
 
 Everything is computed from the head table, without a forward pass. Quality is cross-validated: each list is scored by
 heads that were selected on the other folds, because quality on the same lists overstates the gain of more heads. Ours.
@@ -41,8 +41,8 @@ def head_curves(
         seed: the seed of the folds.
 
     Returns:
-        Plain values: `heads` and `depth` are lists of [number, nDCG@10]; `used` contains `count` and `depth`; `lists`,
-        `folds` and `criterion` describe the measurement.
+        Plain values: `heads` and `depth` hold [number, nDCG@10] pairs; `used` contains `count` and `depth`; `lists`,
+            `folds` and `criterion` describe the measurement.
     """
     folds = min(FOLDS, len(table.lists))
     layers = max(head.layer for head in table.heads) + 1
@@ -97,7 +97,7 @@ class Selection:
     heads: the selected heads, best first.
     table_heads: the heads of the table, in the order of the measures below.
     score: [heads], the criterion's scores.
-    discriminability, entropy: [heads], means over the lists; None if no labelled list was read.
+    discriminability, entropy: [heads], means over the labelled lists; None if no labelled list was read.
     """
 
     heads: tuple[Head, ...]

@@ -39,7 +39,7 @@ class LabelledScores:
         over context orders; None if they were not requested.
     relevance_threshold: the lowest grade that the data set counts as relevant.
     contexts: [orders, heads, docs], the query's masses in each context order, for criteria that are nonlinear in the
-        scores; None: there is one order, that of `scores`.
+        scores. None: `scores` comes from a single order.
     """
 
     query_id: str
@@ -140,10 +140,10 @@ def read_head_table(
         heads: the heads to score.
         seeds: the seeds of the context orders, at least one.
         filtered: whether to compute token-filtered scores too, for criteria with ICR's token filter.
-        on_list: called after each list and order (a progress bar).
+        on_list: called after each list and order, for instance to advance a progress bar; None: nothing is called.
 
     Returns:
-        The table, with lists in the order given.
+        The table, with its lists in the order of `lists`.
 
     Raises:
         ValueError: `seeds` is empty, or no list has two grades.
@@ -195,10 +195,10 @@ def read_head_table(
 
 
 def distinct_seeds(prompt: PromptSettings, seeds: Sequence[int]) -> Sequence[int]:
-    """The seeds whose context orders give different scores.
+    """Return the seeds whose context orders give different scores.
 
     If the prompt is in blocks (passages do not attend to each other), the order has no effect and only the first seed
-    is returned. Otherwise all are.
+    is returned. Otherwise all seeds are returned.
     """
     return seeds[:1] if prompt.in_blocks else seeds
 
