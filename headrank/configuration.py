@@ -1,4 +1,4 @@
-"""Builds checked settings from the composed Hydra configuration.
+"""Build checked settings from the composed Hydra configuration.
 
 Every error is a `ConfigError` that names the key as on the command line, the value, and what is expected.
 """
@@ -139,7 +139,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
 
 
 def chosen(config: DictConfig) -> DictConfig:
-    """Copy the configuration without what is not chosen.
+    """Copy the configuration without the parts that are not chosen.
 
     A group that is switched off becomes null: `alignment=none` means no alignment even if an experiment sets
     `alignment.epochs`. A benchmark, data set or baseline without a `_target_` is not chosen, and its entry is removed.
@@ -218,10 +218,10 @@ def build(node: Any) -> Any:
 
 
 def explained(error: BaseException) -> str:
-    """The message of an OmegaConf or Hydra error in one line.
+    """Return the message of an OmegaConf or Hydra error in one line.
 
-    If the error was caused by a `ConfigError` of this package, it is that error's message. An unknown key that was
-    renamed is followed by its new name.
+    If a `ConfigError` of this package caused the error, the result is the message of that `ConfigError`. After an
+    unknown key that was renamed, the message gives its new name.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ConfigError):
@@ -242,9 +242,10 @@ def _first_cause(error: BaseException | None) -> str:
 
 @contextmanager
 def keys(owners: Mapping[str, str]) -> Iterator[None]:
-    """A context that makes errors of settings name configuration keys instead of classes.
+    """Make errors of settings name configuration keys instead of classes within this context.
 
-    owners: name of a settings class -> its key in the configuration. Errors of other classes are raised unchanged.
+    owners: name of a settings class -> its key in the configuration, for example `AlignmentSettings` -> `alignment`.
+        Errors of other classes are raised unchanged.
     """
     try:
         yield
@@ -273,7 +274,7 @@ def check_instructions(instructions: Mapping[str, str], benchmarks: "Iterable[Da
 
 
 def with_bm25(config: DictConfig) -> DictConfig:
-    """Copy the configuration with the section `bm25` as default of `bm25` in every data set and benchmark."""
+    """Copy the configuration, with the section `bm25` as the default of `bm25` in every data set and benchmark."""
     config = copy.deepcopy(config)
     for entry in [*(config.get("data") or {}).values(), *(config.get("benchmarks") or {}).values()]:
         entry.bm25 = OmegaConf.merge(config.get("bm25") or {}, entry.get("bm25") or {})

@@ -3,8 +3,8 @@
 python -m headrank.dashboard --entity TEAM --project headrank +experiment=qwen3_4b alignment=lora
 python -m headrank.dashboard --print +experiment=nano       as JSON, without an account
 
-Give the overrides of the run after the options: they decide which benchmarks, systems and losses the dashboard shows.
-All runs of the project appear in it.
+Give the overrides of the run after the options, because they decide which benchmarks, systems and losses the dashboard
+shows. All runs of the project appear in it.
 """
 
 import argparse

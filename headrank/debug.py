@@ -1,4 +1,4 @@
-"""The option `debug`: shrinks the chosen experiment until it runs in seconds, and logs the new model and data."""
+"""Implement the option `debug`: shrink the chosen experiment so that it runs in seconds, and log its model and data."""
 
 import logging
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
 
 def known_metric(name: str) -> str:
-    """Return the name if it is a known metric. Raises `ValueError` for an unknown measure or a cutoff below 1."""
+    """Return the name of a metric unchanged. Raise `ValueError` for an unknown measure or a cutoff below 1."""
     Metric.parse(name)
     return name
 

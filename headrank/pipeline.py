@@ -66,7 +66,7 @@ def run_experiment(experiment: Experiment, tracker: Tracker | None = None) -> Ou
 
     Args:
         experiment: the experiment.
-        tracker: receives each status and result; None: nothing does.
+        tracker: receives each status and result; None: the run is not tracked.
 
     Raises:
         InUseError: another process works in the experiment's folder.
@@ -172,11 +172,10 @@ def _record_end(folder: RunFolder, stage: str, error: BaseException) -> None:
 
 
 def finished_objective(experiment: Experiment) -> float | None:
-    """The objective of an experiment that has already finished in its folder, without reading data.
+    """Return the objective of an experiment that has already finished in its folder, without reading data.
 
-    Returns:
-        The objective. None if the run is not finished, its `experiment_key` differs, the report or the metrics of a
-        benchmark are missing, or a file was edited or is damaged. The checkpoint may have been removed.
+    The result is None if the run is not finished, its `experiment_key` differs, the report or the metrics of a
+    benchmark are missing, or a file was edited or is damaged. The checkpoint may have been removed.
     """
     folder = RunFolder(experiment.folder)
     status, key = folder.status(), experiment_key(experiment)

@@ -1,4 +1,4 @@
-"""Writes one report over many runs: compares finished runs, averages over seeds, lists the other runs with their state.
+"""Write one report over many runs: compare finished runs, average over seeds, list the other runs with their state.
 
     python -m headrank.report outputs/qwen3_4b/alignment_ablation        a sweep: all runs below
     python -m headrank.report 'outputs/*/seeds' outputs/nano --output comparison --metric mrr@10

@@ -56,7 +56,7 @@ def compose_config(overrides: Sequence[str], *, config_dir: str | None = None, w
 
     Args:
         overrides: as on the command line of `headrank.run`.
-        config_dir: a folder with further options, as Hydra's `--config-dir`; None: no such folder.
+        config_dir: a folder with further options, as Hydra's `--config-dir`; None: only the options of this package.
         with_hydra: whether the configuration contains Hydra's own section `hydra`.
 
     Raises `ConfigError` for a wrong override or a missing folder.
@@ -95,9 +95,13 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def explanation(error: Exception, overrides: Sequence[str]) -> str:
-    """The message to show for an error of Hydra or OmegaConf about these overrides.
+    """Return the message to show for an error of Hydra or OmegaConf about these overrides.
 
-    It names the key and the closest known key. It has several lines if Hydra lists a group's options.
+    It names the key and the closest known key. If Hydra lists a group's options, the message has several lines.
+
+    Args:
+        error: the error.
+        overrides: the overrides of the command line.
     """
     found = re.search(r"Could not (?:override|delete from config\.) '([^']+)'", str(error))
     if isinstance(error, OmegaConfBaseException):
@@ -143,10 +147,12 @@ def _siblings(config: DictConfig, key: str) -> list[str]:
 def tracker_from_config(config: DictConfig, *, name: str, group: str | None) -> "Tracker":
     """Return the tracker that the configuration group `tracking` describes.
 
-    name: the name of the run.
-    group: the name of the sweep to which the run belongs; None: no sweep.
+    Args:
+        config: the composed configuration.
+        name: the name of the run.
+        group: the name of the sweep to which the run belongs; None: no sweep.
 
-    Raises `ConfigError` and what `make_tracker` raises.
+    Raises `ConfigError` and the errors of `make_tracker`.
     """
     from headrank.tracking import make_tracker
 

@@ -1,4 +1,4 @@
-"""Runs a sweep's jobs on a Ray cluster (extra `ray`) with the resources that each job requests.
+"""Run a sweep's jobs on a Ray cluster (extra `ray`) with the resources that each job requests.
 
 It replaces `hydra-ray-launcher` 1.2, which needs cloudpickle below 3 (joblib no longer supports it) and waits forever
 for resources that no node has.
@@ -24,7 +24,7 @@ RESOURCES = {"num_cpus": "CPU", "num_gpus": "GPU"}
 class RayLauncher(Launcher):
     """Runs each job as a Ray task, in parallel as resources allow. Workers need this environment and the same files.
 
-    init: arguments of `ray.init`; `address` None starts a cluster on this machine.
+    init: arguments of `ray.init`. An `address` of None starts a cluster on this machine.
     remote: arguments of `ray.remote` for each job: `num_cpus`, `num_gpus`, ...
     """
 
@@ -32,7 +32,8 @@ class RayLauncher(Launcher):
         self.init, self.remote = dict(init), dict(remote)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `launch`."""
+        """Store Hydra's context, the function of a job and the configuration. Hydra calls this method before `launch`.
+        """
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -73,7 +74,7 @@ def check_resources(requested: Mapping[str, Any], available: Mapping[str, float]
 
     Args:
         requested: the arguments of `ray.remote`.
-        available: Ray's resources of the cluster: name -> amount.
+        available: Ray's resources of the cluster: name -> amount, for example `CPU` -> 8.0.
     """
     for key, name in RESOURCES.items():
         if (requested.get(key) or 0) > available.get(name, 0):

@@ -1,4 +1,4 @@
-"""Rewrites a sweep's command line for this project's sweepers before Hydra reads it.
+"""Rewrite a sweep's command line for this project's sweepers before Hydra reads it.
 
 Hydra first composes one configuration for the whole sweep, without the swept values. For `-m +experiment=A,B
 alignment.epochs=1` that configuration has no experiment and may lack `alignment.epochs`. Hydra would then refuse the

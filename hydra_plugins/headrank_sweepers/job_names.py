@@ -12,14 +12,16 @@ _VALUE = re.compile(r"[A-Za-z0-9_.+-]+", re.ASCII)
 
 
 def job_name(overrides: Sequence[str], swept: Collection[str] = ()) -> str:
-    """The name of the folder of a job with these overrides, such as `ablation-no_entropy__seed-1`.
+    """Return the name of the folder of a job, such as `ablation-no_entropy__seed-1`.
 
     Parts have the form `key-value` and are separated by `__`. The name contains only letters, digits and `_.+-`, so it
     needs no quotes in an override. A name that is too long is cut. A name that is cut or ambiguous ends with a hash of
     the exact overrides. Keys that the path of the run folder shows (`SHOWN_BY_PATH`) are left out unless they are
     swept; `experiment` is not left out if `name` is overridden. If no part is left, the name is `default`.
 
-    swept: the keys that the sweep varies; they come first.
+    Args:
+        overrides: the overrides of the job.
+        swept: the keys that the sweep varies; they come first in the name.
     """
     pairs = [_pair(override) for override in overrides]
     named = any(key == "name" for key, _ in pairs)

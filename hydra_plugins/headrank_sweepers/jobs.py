@@ -29,9 +29,9 @@ class Job:
 
     @property
     def content(self) -> str:
-        """The resolved configuration as YAML; equal for jobs whose overrides differ but whose configurations do not.
+        """The resolved configuration as YAML. Two jobs whose overrides differ may have the same content.
 
-        If an interpolation cannot be resolved, the overrides are returned instead; the job itself reports the error.
+        If an interpolation cannot be resolved, the content is the overrides instead; the job itself reports the error.
         """
         try:
             return OmegaConf.to_yaml(self.config, resolve=True, sort_keys=True)
@@ -53,7 +53,8 @@ class JobSweeper(Sweeper):
     deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
+        """Store Hydra's context, the function of a job and the configuration. Hydra calls this method before `sweep`.
+        """
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -88,7 +89,9 @@ class JobSweeper(Sweeper):
     def job(self, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
         """Compose the job with these overrides. Its folder is named after them, unless `hydra.sweep.subdir` is given.
 
-        swept: the keys that the sweep varies; they come first in the folder's name.
+        Args:
+            overrides: the overrides of the job.
+            swept: the keys that the sweep varies; they come first in the folder's name.
 
         Raises Hydra's composition errors, such as for an unknown key or option, with this job's overrides in the
         attribute `job_overrides`.
@@ -123,7 +126,9 @@ class JobSweeper(Sweeper):
     def launch(self, jobs: Sequence[Job], first: int) -> list[Any | Exception]:
         """Run jobs with the configured launcher.
 
-        first: the number of the first job.
+        Args:
+            jobs: the jobs.
+            first: the number of the first job.
 
         Returns:
             For each job its return value, or its exception if it failed.
@@ -142,7 +147,9 @@ def print_line(text: str) -> None:
 def check_failures(jobs: Sequence[Job], results: Sequence[Any]) -> None:
     """Print the failed jobs, and raise `JobsFailed` if there are any.
 
-    results: for each job its return value or its exception.
+    Args:
+        jobs: the jobs.
+        results: for each job its return value or its exception.
     """
     failed = [(job, error) for job, error in zip(jobs, results, strict=True) if isinstance(error, Exception)]
     for job, error in failed:

@@ -35,7 +35,7 @@ class OptunaSweeper(JobSweeper):
     stopped run again at the next start, in the same folders. A changed search space or configuration starts a new
     search. Do not start a search twice at the same time.
 
-    trials: the total number of trials, with those of earlier starts of the search.
+    trials: the total number of trials, including those of earlier starts of the search.
     parallel: the number of trials launched at once.
     seed: the sampler's seed.
     params: key -> `choice(...)`, `range(...)` or `interval(...)`; `tag(log, ...)` for a logarithmic scale. Values and

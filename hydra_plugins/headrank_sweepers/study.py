@@ -20,8 +20,9 @@ from hydra_plugins.headrank_sweepers.jobs import Job, JobSweeper, check_failures
 class StudySweeper(JobSweeper):
     """Runs a job for each combination of the swept keys' values (a grid). With `axes` each axis is a separate grid.
 
-    params: key -> values, written as on the command line, which overrides them.
-    axes: overrides separated by spaces. Setting a key of an axis on the command line raises `HydraException`.
+    params: key -> values, written as on the command line. Values on the command line override them.
+    axes: for each axis, its overrides separated by spaces. Setting a key of an axis on the command line raises
+        `HydraException`.
     deleted: keys to delete from each job's configuration, as `~key` does.
 
     A job with the same configuration as an earlier one is not run; its `status.json` names the earlier job.
