@@ -32,8 +32,7 @@ class RayLauncher(Launcher):
         self.init, self.remote = dict(init), dict(remote)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store Hydra's context, the function of a job and the configuration. Hydra calls this method before `launch`.
-        """
+        """Store Hydra's context, the function of a job and the configuration. Hydra calls it before `launch`."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -53,8 +53,7 @@ class JobSweeper(Sweeper):
     deleted: Sequence[str] = ()  # keys to delete from each job's configuration, as `~key` does
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store Hydra's context, the function of a job and the configuration. Hydra calls this method before `sweep`.
-        """
+        """Store Hydra's context, the function of a job and the configuration. Hydra calls it before `sweep`."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
