@@ -1,4 +1,4 @@
-"""Compares each job of an alignment ablation with its base and tests the difference over queries.
+"""Compare each job of an alignment ablation with its base and test the difference over queries.
 
 python -m experiments.alignment.ablations outputs/small/alignment_ablation
 """

@@ -1,8 +1,8 @@
-"""Scores the test lists of alignment runs with the heads before and after training, at several depths and orders.
+"""Score the test lists of alignment runs with the heads before and after training, at several depths and orders.
 
-`python -m headrank.run` reranks in one context order. This script scores the same lists with a run's `heads.json` (on
-the start model) and its `checkpoint/`, once per test, depth and order. Existing outputs are reused, so it can be
-interrupted and resumed. `table.py` evaluates the outputs. README.md has the commands.
+`python -m headrank.run` reranks in one context order. This script scores the same candidate lists with a run's
+`heads.json` (on the start model) and its `checkpoint/`, once per test, depth and order. Existing outputs are reused, so
+the script can be interrupted and resumed. `table.py` evaluates the outputs. README.md has the commands.
 """
 
 import argparse
@@ -23,18 +23,25 @@ ZERO_SHOT, ALIGNED = "zero-shot", "aligned"
 
 
 class Systems:
-    """The two systems of a run, loaded one at a time."""
+    """The two systems of a run, before and after alignment. Only one is in memory at a time.
+
+    run: the run folder.
+    dtype: the dtype of the weights.
+    """
 
     def __init__(self, run: Path, dtype: str) -> None:
         self.run, self.dtype = run, dtype
         self._loaded: tuple[str, Backbone] | None = None
 
     def heads(self, system: str) -> HeadsFile:
-        """The heads of a system."""
+        """Return the heads file of a system, `zero-shot` or `aligned`."""
         return HeadsFile.load(self.run / ("heads.json" if system == ZERO_SHOT else "checkpoint/heads.json"))
 
     def key(self, system: str) -> str:
-        """The folder name of its scores. Runs that start from the same heads share the scores of the start model."""
+        """Return the folder name of a system's scores.
+
+        Runs that start from the same heads share the scores of the start model.
+        """
         heads = self.heads(system)
         parts = [heads.model["id"], self.dtype, [list(h) for h in heads.heads], list(heads.weights)]
         scorer = {name: value for name, value in heads.scorer.identity.items() if name not in ("order", "seed")}
@@ -43,7 +50,7 @@ class Systems:
         return artifact_key(*parts, scorer, asdict(heads.prompt))[:16]
 
     def backbone(self, system: str) -> Backbone:
-        """The system's backbone, up to its deepest head."""
+        """Load the system's model up to its deepest head, or return it if it is already loaded."""
         if self._loaded is None or self._loaded[0] != system:
             heads = self.heads(system)
             model = str(heads.model["id"]) if system == ZERO_SHOT else str(self.run / "checkpoint")
@@ -53,7 +60,17 @@ class Systems:
 
 
 def read(systems: Systems, system: str, source: str, depth: int, order: str, cache: Path, path: Path) -> None:
-    """Write z (in first-stage order) and the context order of every list, unless the file exists."""
+    """Write z (in first-stage order) and the context order of every candidate list, unless the file exists.
+
+    Args:
+        systems: the systems of a run.
+        system: `zero-shot` or `aligned`.
+        source: the test, `SOURCE[:MAX_QUERIES]`, see `experiments.zero_shot.read.load`.
+        depth: the number of candidates per query.
+        order: the context order, such as `reversed`.
+        cache: the cache folder.
+        path: the file to write.
+    """
     if path.is_file():
         return
     heads = systems.heads(system)

@@ -1,4 +1,4 @@
-"""A figure of the middle zone before and after alignment: selectivity and homogenization."""
+"""Draw the middle zone before and after alignment: selectivity and homogenization."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,12 @@ class Row:
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:
-    """Write the figure: selectivity with intervals (left) and the share of nearly equal neighbouring scores (right)."""
+    """Write the figure: selectivity with intervals (left) and the share of near ties (right).
+
+    Args:
+        rows: one per test and system.
+        path: the file to write.
+    """
     tests = list(dict.fromkeys(row.test for row in rows))
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 1.4 + 0.75 * len(tests)), sharey=True, width_ratios=(1.5, 1), layout="constrained"

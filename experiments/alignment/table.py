@@ -1,10 +1,10 @@
-"""Tables and figure of the scores that `evaluate.py` wrote, by seed, order, depth and fusion.
+"""Write tables and a figure of the scores that `evaluate.py` wrote, by seed, order, depth and fusion.
 
     python -m experiments.alignment.table --output outputs/alignment --group NAME=RUN,RUN,RUN ... --results FOLDER
 
 A group is one training repeated with several seeds. Groups in FOLDER/results.json that are not given are kept. nDCG@10
-per query is averaged over a group's seeds before it is tested against BM25 and against the heads
-before alignment (paired randomization test over queries).
+per query is averaged over a group's seeds before it is tested against BM25 and against the heads before alignment
+(paired randomization test over queries).
 """
 
 import argparse
@@ -43,7 +43,13 @@ class Test:
 
 
 def score(path: Path, cache: Path, systems: Mapping[str, Path]) -> BenchmarkResult:
-    """Evaluate all systems on one test (name -> score file), with and without fusion, with BM25 as the reference."""
+    """Evaluate all systems on one test, with and without fusion, with BM25 as the reference.
+
+    Args:
+        path: a score file of `evaluate.py`, which names the test.
+        cache: the cache folder.
+        systems: name of the system -> its score file for this test.
+    """
     stored = json.loads(path.read_text())
     collection = load_collection(stored["source"].partition(":")[0])
     found = load(stored["source"], stored["depth"], cache)
@@ -87,13 +93,16 @@ def _run(lists: Sequence[CandidateList], rows: Sequence[Mapping[str, Any]], alph
 
 
 def mean_per_query(result: BenchmarkResult, names: Sequence[str]) -> list[float]:
-    """nDCG@10 of each query, averaged over the named systems (the seeds of one training)."""
+    """Return nDCG@10 of each query, averaged over the named systems (the seeds of one training)."""
     each = [result.systems[name].per_query[METRIC] for name in names]
     return [statistics.fmean(values) for values in zip(*each, strict=True)]
 
 
 def pooled_zone(result: BenchmarkResult, names: Sequence[str]) -> list[ZoneCounts]:
-    """Each list's zone counts, summed over seeds, so that the bootstrap resamples queries, not seeds."""
+    """Return the zone counts of each candidate list, summed over the named systems (the seeds of one training).
+
+    The bootstrap then resamples queries, not seeds.
+    """
     zones = []
     for name in names:
         zone = result.systems[name].middle_zone
@@ -103,7 +112,14 @@ def pooled_zone(result: BenchmarkResult, names: Sequence[str]) -> list[ZoneCount
 
 
 def rows_of(test: Test, result: BenchmarkResult, before: str, seeds: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows for BM25, the heads before alignment, and the aligned heads (mean and spread over seeds)."""
+    """Make the rows for BM25, the heads before alignment, and the aligned heads (mean and spread over seeds).
+
+    Args:
+        test: the test.
+        result: the results of all systems on the test.
+        before: the name of the system before alignment.
+        seeds: the names of the aligned systems, one per seed.
+    """
     rows = []
     start = mean_per_query(result, [before])
     bm25 = mean_per_query(result, [BM25])

@@ -1,4 +1,4 @@
-"""HeadRank compared with other rerankers at several list lengths."""
+"""Compare HeadRank with other rerankers at several list lengths."""
 
 import logging
 from typing import Any
@@ -18,7 +18,16 @@ MARGIN = 2 * 2**30  # bytes to keep free in addition to those of the eager recip
 
 
 def run_against(profile: Profile, shared: Shared, rate: Rate) -> list[dict[str, Any]]:
-    """Measure every system at every number of passages: one record each."""
+    """Measure every system at every number of passages.
+
+    Args:
+        profile: the numbers of passages and rounds.
+        shared: the model that the systems share.
+        rate: the machine's rate of matrix products, measured again for each number of passages.
+
+    Returns:
+        One record per system and number of passages.
+    """
     records = []
     systems.prepare(shared, profile)
     for passages, rounds in profile.passages.items():
@@ -88,10 +97,10 @@ def _numbers(samples: Samples) -> dict[str, Any]:
 
 
 def near(works: list[systems.Work], dtype: str) -> bool:
-    """Scores up to rounding, relative to the largest of their list. Nearly tied passages may swap ranks.
+    """Return whether the works have equal scores up to rounding, relative to the largest score of each candidate list.
 
-    In half precision attention masses are compared instead: with random weights, the difference between query and null
-    query is smaller than the rounding error.
+    Nearly tied passages may swap ranks. In half precision attention masses are compared instead: with random weights,
+    the difference between query and null query is smaller than the rounding error.
     """
     tolerance = 1e-3 if dtype == "float32" else 0.05
     numbers = [

@@ -1,4 +1,4 @@
-"""The time of one call by kind of operator: matrix products, the attention kernel, and the rest."""
+"""Measure the time of one call by kind of operator: matrix products, the attention kernel, and the rest."""
 
 import logging
 from typing import Any
@@ -19,7 +19,11 @@ OTHER = "not within an operator (of PyTorch and Python; on a GPU: waiting)"
 
 
 def run_apart(settings: Profile, shared: Shared) -> list[dict[str, Any]]:
-    """For each number of passages, one list per call: seconds in total and by kind of operator."""
+    """Measure a call on one candidate list for each number of passages.
+
+    Returns:
+        One record per number of passages, with the seconds in total and by kind of operator.
+    """
     records = []
     systems.prepare(shared, settings)
     for passages in settings.apart:

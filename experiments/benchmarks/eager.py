@@ -20,10 +20,15 @@ from headrank.model.blocks.states import CACHE_ARGUMENT
 def eager_scores(
     model: Any, prompt: Prompt, heads: Sequence[Head], *, again: bool = False, frugal: bool = False
 ) -> HeadScores:
-    """Head scores of the rows of the query and the null query. `model` must compute eager attention.
+    """Compute the head scores of the rows of the query and the null query with eager attention.
 
-    again: whether the passages are computed again for the null query, instead of using the cache of the first pass.
-    frugal: whether each layer's matrices are freed after their rows are copied, instead of kept to the end of the pass.
+    Args:
+        model: the decoder; it must compute eager attention.
+        prompt: the prompt of one candidate list.
+        heads: the heads to score.
+        again: whether the passages are computed again for the null query, instead of using the cache of the first pass.
+        frugal: whether each layer's matrices are freed after their rows are copied, instead of kept to the end of the
+            pass.
     """
     prefix = len(prompt.prefix)
     cache = None if again else DynamicCache()
@@ -71,6 +76,12 @@ def _taken(model: Any, heads: Sequence[Head], rows: slice) -> Iterator[dict[Head
 
 
 def eager_bytes(shape: ModelShape, tokens: int, *, frugal: bool = False) -> int:
-    """Bytes of the matrices of all layers (frugal: of one layer), plus two matrices of the current layer in fp32."""
+    """Estimate the bytes of the attention matrices of all layers, plus two matrices of the current layer in fp32.
+
+    Args:
+        shape: the sizes of the model.
+        tokens: the number of tokens of the prompt.
+        frugal: whether only the matrices of one layer are kept.
+    """
     square = shape.heads * tokens**2
     return square * ((1 if frugal else shape.layers) * shape.number_bytes + 2 * 4)

@@ -1,4 +1,4 @@
-"""Growth of time and memory with the number of tokens of a list."""
+"""Measure how time and memory grow with the number of tokens of a candidate list."""
 
 import logging
 import math
@@ -16,7 +16,11 @@ FRAME = 3  # tokens between two passages (separator and label)
 
 
 def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
-    """Seconds and peak memory without the weights for each number of tokens, and the exponents of their growth."""
+    """Measure seconds and peak memory (without the weights) for each number of tokens, and fit how they grow.
+
+    Returns:
+        The measurements, and the exponents of the growth of time and memory.
+    """
     depth = profile.growth_depth
     backbone, heads = shared.backbone(depth), profile.heads(depth)
     calls = {}
@@ -45,7 +49,7 @@ def run_growth(profile: Profile, shared: Shared) -> dict[str, Any]:
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """The exponent b of y = a x^b, fitted by least squares of the logarithms."""
+    """Return the exponent b of y = a x^b, fitted by least squares of the logarithms."""
     u, v = [math.log(value) for value in x], [math.log(value) for value in y]
     mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
     return sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v, strict=True)) / sum((a - mean_u) ** 2 for a in u)

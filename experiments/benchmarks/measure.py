@@ -1,4 +1,4 @@
-"""Seconds and peak memory of interleaved calls, and a description of the machine.
+"""Measure seconds and peak memory of interleaved calls, and describe the machine.
 
 With a single thread on the CPU, seconds are the CPU seconds of the process, which exclude other jobs on the same core;
 otherwise wall-clock seconds. `results.json` contains both.
@@ -37,28 +37,37 @@ class Samples:
 
     @property
     def peak_mib(self) -> float | None:
-        """The median peak memory in bytes."""
+        """The median peak memory in MiB; None if the system does not report it."""
         return statistics.median(self.peak) / 2**20 if self.peak else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, without the result."""
+        """Return the samples as plain values, without the result."""
         return {"wall_seconds": self.wall, "cpu_seconds": self.cpu, "peak_bytes": self.peak}
 
 
 def one_core() -> bool:
-    """Whether to measure CPU seconds instead of wall-clock seconds."""
+    """Return whether to measure CPU seconds instead of wall-clock seconds."""
     return torch.get_num_threads() == 1 and not torch.cuda.is_available()
 
 
 def clock() -> float:
-    """The current time in seconds, by this module's clock."""
+    """Return the current time in seconds, by this module's clock."""
     return time.process_time() if one_core() else time.perf_counter()
 
 
 def take_turns(
     calls: Mapping[str, Callable[[], Any]], rounds: int, *, once: Collection[str] = ()
 ) -> dict[str, Samples]:
-    """Run every call once per round, interleaved, so a slow phase affects all; `once`: only in the first round."""
+    """Run every call once per round, interleaved, so that a slow phase of the machine affects all calls.
+
+    Args:
+        calls: name -> call.
+        rounds: the number of rounds.
+        once: the names of calls that run only in the first round.
+
+    Returns:
+        Name -> samples.
+    """
     samples = {name: Samples() for name in calls}
     for number in range(rounds):
         for name, call in calls.items():
@@ -120,7 +129,7 @@ class Machine:
     clock: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the description as plain values."""
         return asdict(self)
 
 
@@ -148,10 +157,18 @@ def matmul_rate(
     size: int | None = None,
     repeats: int = 5,
 ) -> float:
-    """The rate of a large square matrix product on this device, in floating-point operations per second (median).
+    """Return the median rate of a large square matrix product on this device, in floating-point operations per second.
 
-    `dtype` is one of `DTYPES`; `size` is the matrices' side, by default 2048, on CUDA 8192. Threads and settings are
-    PyTorch's defaults (on CUDA float32 without TF32, unless it was switched on). Raises `ValueError` for another dtype.
+    Threads and settings are PyTorch's defaults (on CUDA float32 without TF32, unless it was switched on).
+
+    Args:
+        dtype: one of `DTYPES`.
+        device: the torch device.
+        size: the side of the matrices; None: 2048, on CUDA 8192.
+        repeats: the number of measured products.
+
+    Raises:
+        ValueError: an unknown dtype.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")

@@ -1,4 +1,4 @@
-"""Random weights that all systems of a shape share, and candidate lists."""
+"""Make random weights that all systems of a shape share, and candidate lists."""
 
 import copy
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ QUERY = "why do the tides of the sea follow the moon and not the sun"
 
 @dataclass
 class Shared:
-    """A language model, and the systems' views of it that share its weights."""
+    """A language model, and the systems' models that share its weights."""
 
     whole: LanguageModel
     settings: BackboneSettings
@@ -60,7 +60,13 @@ class Shared:
         whole_deepest: bool = False,
         compiled: bool = False,
     ) -> Backbone:
-        """The first layers as a backbone. compiled: see `model.loading.compiled`."""
+        """Return the first layers of the model as a backbone.
+
+        Args:
+            depth: the number of layers; None: all.
+            whole_deepest: whether the deepest layer is computed completely.
+            compiled: whether layers are compiled, see `model.loading.compiled`.
+        """
         layers = len(self.decoder.layers)
         model = copy.copy(self.decoder)
         model._modules = dict(self.decoder._modules)
@@ -80,7 +86,7 @@ class Shared:
 
     @contextmanager
     def attention(self, name: str) -> Iterator[None]:
-        """A context in which the layers use this attention implementation of transformers."""
+        """Make the layers use this attention implementation of transformers within this context."""
         model: Any = self.whole.model
         before = model.config._attn_implementation
         model.set_attn_implementation(name)
@@ -91,7 +97,13 @@ class Shared:
 
 
 def make_lists(tokenizer: Any, lists: int, passages: int) -> list[CandidateList]:
-    """Candidate lists of passages of 100 tokens each, made of the sample collection's text."""
+    """Make candidate lists of passages of 100 tokens each, from the sample collection's text.
+
+    Args:
+        tokenizer: counts the tokens.
+        lists: the number of candidate lists.
+        passages: the number of passages per list.
+    """
     text = " ".join(passage.text for passage in load_collection("sample/train").passages())
     enough = 12 * (37 * lists + PASSAGE_TOKENS * (passages + 1))  # characters; tokens are shorter on average
     ids = tokenizer(text[:enough], add_special_tokens=False)["input_ids"]

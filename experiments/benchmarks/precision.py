@@ -1,4 +1,4 @@
-"""Speed and scores of HeadRank with other precisions and torch.compile on this CPU.
+"""Measure speed and scores of HeadRank with other precisions and torch.compile on this CPU.
 
 python -m experiments.benchmarks.precision
 python -m experiments.benchmarks.precision --collection $DL20 --run   # judged lists of a folder with a BM25 run

@@ -41,7 +41,10 @@ class Profile:
     real: dict[int, int] = field(default_factory=lambda: {20: 3, 40: 1, 100: 1})  # candidates -> lists
 
     def heads(self, depth: int | None = None) -> tuple[Head, ...]:
-        """Eight heads within `depth` layers, two of them in the deepest. Runs select eight heads, too."""
+        """Return eight heads within `depth` layers, two of them in the deepest. Runs select eight heads, too.
+
+        depth: the number of layers; None: the depth of the profile.
+        """
         depth, count = depth or self.depth, self.shape["num_attention_heads"]
         layers = [depth - 1, depth - 1, depth - 2, *(max(0, depth - 3 - 2 * i) for i in range(5))]
         return tuple(Head(layer, (3 + 5 * i) % count) for i, layer in enumerate(layers))
@@ -64,7 +67,7 @@ PROFILES = {
 
 
 def quick(profile: Profile) -> Profile:
-    """A quick version of a profile: short lists, fewer rounds and systems."""
+    """Return a quick version of a profile: short lists, fewer rounds and systems."""
     return replace(
         profile,
         passages={10: 1},

@@ -1,4 +1,4 @@
-"""HeadRank against the eager recipe with the embedded model and its selected heads on real lists."""
+"""Compare HeadRank with the eager recipe, with the embedded model and its selected heads on real candidate lists."""
 
 import json
 import logging
@@ -23,15 +23,23 @@ HEADS = "8 heads by disc - .1 H, residual 0.5"  # selected in experiments/zero_s
 
 
 def selected_heads() -> tuple[list[Head], int]:
-    """The heads and the number of layers that they need."""
+    """Return the selected heads and the number of layers that they need."""
     record = json.loads((Path(__file__).parents[1] / "zero_shot/results.json").read_text())[HEADS]
     return [Head(*pair) for pair in record["heads"]], int(record["depth"])
 
 
 def run_real(collection: str, lists_by_depth: dict[int, int], device: str) -> dict[str, Any]:
-    """Measure both at each number of candidates: seconds per query, and whether the rankings are equal.
+    """Measure HeadRank and the eager recipe at each number of candidates.
 
     The eager recipe keeps the matrices of all layers if they fit into memory, otherwise those of one layer at a time.
+
+    Args:
+        collection: the collection of the candidate lists.
+        lists_by_depth: number of candidates -> number of lists.
+        device: the torch device.
+
+    Returns:
+        The seconds per query, and whether the rankings are equal.
     """
     heads, depth = selected_heads()
     settings, prompt = BackboneSettings(device=device), PromptSettings(max_passage_tokens=MAX_PASSAGE_TOKENS)

@@ -1,4 +1,4 @@
-"""Runs all measurements and writes results.json and results.md part by part. Parts are added to existing results.
+"""Run all measurements and write results.json and results.md part by part. Parts are added to existing results.
 
 python -m experiments.benchmarks.run                     # half an hour on one core; `make bench`
 python -m experiments.benchmarks.run --quick             # a quick version

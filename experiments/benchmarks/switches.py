@@ -1,4 +1,4 @@
-"""The effect of each optimisation, measured by switching it off alone."""
+"""Measure the effect of each optimisation by switching it off alone."""
 
 import logging
 import tempfile
@@ -45,7 +45,7 @@ BLOCKS, WARM = "passages in blocks", "passages in blocks, states kept"
 
 
 def run_switches(profile: Profile, shared: Shared) -> list[dict[str, Any]]:
-    """Seconds of each variant on one list."""
+    """Measure the seconds of each variant on one candidate list."""
     lists, heads = make_lists(shared.whole.tokenizer, 1, profile.switches), profile.heads()
     cut = shared.backbone(profile.depth)
     blocks = PromptSettings(attention="blocks")
@@ -80,7 +80,13 @@ def _check(works: dict[str, systems.Work], dtype: str) -> None:
 
 
 def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
-    """Time lists of the sample collection in planned batches, in fixed batches in the given order, and one by one."""
+    """Time candidate lists in planned batches, in fixed batches in the given order, and one by one.
+
+    Args:
+        lists: the number of candidate lists, taken from the sample collection.
+        rounds: the number of rounds.
+        device: the torch device.
+    """
     candidates = candidate_lists(load_collection("sample/train"), kind="bm25", depth=BATCHED_DEPTH)
     backbone = load_backbone(BackboneSettings(device=device), depth=BATCHED_LAYERS)
     heads = [Head(BATCHED_LAYERS - 1, h) for h in range(4)]
@@ -120,7 +126,7 @@ def run_batching(lists: int, rounds: int, device: str) -> dict[str, Any]:
 
 
 def two_passes_call(shared: Shared, backbone: Backbone, heads: tuple[Head, ...], item: CandidateList) -> systems.Call:
-    """Compute both tails of a list in two separate passes over the passages."""
+    """Make a call that computes both tails of a candidate list in two separate passes over the passages."""
     builder = PromptBuilder(backbone.tokenizer)
 
     def call() -> systems.Work:

@@ -56,7 +56,7 @@ def scorer_call(
     prompt: PromptSettings | None = None,
     states: StateSettings | None = None,
 ) -> Call:
-    """HeadRank with its scorer, all lists in one pass."""
+    """Make a call of HeadRank with its scorer that reads all candidate lists in one pass."""
     scorer = Scorer(
         backbone, heads, prompt=prompt, settings=settings or ScorerSettings(tokens_per_batch=10**9), states=states
     )
@@ -76,7 +76,7 @@ def scorer_call(
 
 
 def prepare(shared: Shared, profile: Profile) -> None:
-    """A short warm-up call, because the first call of a process is slow."""
+    """Make a short warm-up call, because the first call of a process is slow."""
     scorer_call(shared, shared.backbone(profile.depth), profile.heads(), make_lists(shared.whole.tokenizer, 1, 1))()
 
 
@@ -89,7 +89,10 @@ def eager_call(
     frugal: bool = False,
     prompt: PromptSettings | None = None,
 ) -> Call:
-    """A variant of the eager recipe, list by list, with the scorer's calibration."""
+    """Make a call of the eager recipe, list by list, with the scorer's calibration.
+
+    See `eager_scores` for `again` and `frugal`.
+    """
     builder, shape, settings = PromptBuilder(shared.whole.tokenizer, prompt), shared.shape, ScorerSettings()
 
     def call() -> Work:
@@ -110,7 +113,7 @@ def eager_call(
 
 
 def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[CandidateList]) -> Call:
-    """A baseline with the complete model."""
+    """Make a call of a baseline with the complete model."""
     parameters = sum(shared.shape.layer_parameters)
 
     def call() -> Work:
@@ -123,19 +126,21 @@ def reranker_call(shared: Shared, reranker: ListReranker, lists: Sequence[Candid
 
 
 def generative(shared: Shared, lists: int) -> ListReranker:
-    """Listwise generation in batches of lists. With random weights every reply reaches its limit: the length of a
-    complete answer plus 64 tokens."""
+    """Make a listwise generative reranker that reads `lists` candidate lists at once.
+
+    With random weights every reply reaches its limit: the length of a complete answer plus 64 tokens.
+    """
     settings = Generative(passage_cut="tokens", passage_limit=PASSAGE_TOKENS, batch_size=lists)
     return GenerativeReranker(TransformersGenerator(shared.whole), settings)
 
 
 def pointwise(shared: Shared) -> ListReranker:
-    """One yes-or-no prompt per passage."""
+    """Make a reranker that reads one yes-or-no prompt per passage."""
     return YesNoReranker(shared.whole, Qwen3Reranker(model=None))
 
 
 def cross_encoder_call(profile: Profile, lists: Sequence[CandidateList]) -> Call:
-    """A cross-encoder of MiniLM-L6's shape with random weights."""
+    """Make a call of a cross-encoder of MiniLM-L6's shape with random weights."""
     model = BackboneSettings(
         random_weights=True, family="bert", overrides=MINILM, dtype=profile.dtype, device=profile.device
     )

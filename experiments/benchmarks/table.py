@@ -1,4 +1,4 @@
-"""Formats the results as Markdown."""
+"""Format the results as Markdown."""
 
 from collections.abc import Sequence
 from typing import Any

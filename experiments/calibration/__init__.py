@@ -1,1 +1,1 @@
-"""Probabilities of relevance: the form of the map, and how far it carries over. See README.md here."""
+"""Compare forms of probability calibration, and measure how well they hold on other collections. See README.md here."""

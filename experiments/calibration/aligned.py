@@ -1,4 +1,4 @@
-"""Compares maps fitted on an aligned model's training lists and on its held-out lists. See README.md."""
+"""Compare maps fitted on an aligned model's training lists and on its held-out lists. See README.md."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,15 @@ VALIDATION = 8  # alignment.validation_queries of the run; its seed is 0
 
 
 def lists(folder: Path, system: str, benchmark: str, source: str, query_ids: set[str] | None = None) -> Labelled:
-    """z and relevance (grade 2 or more) of a run's lists."""
+    """Return z and relevance (grade 2 or more) of the candidate lists of a run.
+
+    Args:
+        folder: the run folder.
+        system: the system whose run is read.
+        benchmark: the benchmark whose run is read.
+        source: the collection with the judgements.
+        query_ids: the queries to return; None: all of the run.
+    """
     qrels = load_collection(source).qrels
     return [
         (list(ranking.scores), [qrels[query_id].get(passage, 0) >= 2 for passage in ranking.passage_ids])

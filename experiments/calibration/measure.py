@@ -1,4 +1,4 @@
-"""Measures how well probabilities of relevance, fitted on one collection, hold on others. See README.md."""
+"""Measure how well probabilities of relevance, fitted on one collection, hold on others. See README.md."""
 
 import argparse
 import logging
@@ -31,14 +31,14 @@ Map = Callable[[Sequence[float]], Sequence[float]]
 
 
 def logistic(lists: Labelled, _: str) -> Map:
-    """Platt scaling of z itself."""
+    """Fit Platt scaling of z itself."""
     z, relevant = flat(lists)
     slope, intercept = fit_platt(z, relevant)
     return lambda values: (1 / (1 + np.exp(-(slope * np.asarray(values) + intercept)))).tolist()
 
 
 def isotonic(lists: Labelled, _: str) -> Map:
-    """Isotonic regression, linear between the values of z that were seen and constant beyond."""
+    """Fit isotonic regression, linear between the values of z in `lists` and constant beyond them."""
     from scipy.optimize import isotonic_regression
 
     z, relevant = flat(lists)
@@ -48,7 +48,7 @@ def isotonic(lists: Labelled, _: str) -> Map:
 
 
 def calibrated(lists: Labelled, name: str) -> ProbabilityCalibration:
-    """The map of headrank."""
+    """Fit HeadRank's probability calibration. `name` is the collection of the lists."""
     found = ProbabilityCalibration.fit(lists, {name: 2}, protocol=CROSS_FITTED)
     assert found is not None
     return found
@@ -58,13 +58,13 @@ MAPS = {"asinh(z), logistic": calibrated, "z, logistic": logistic, "z, isotonic"
 
 
 def flat(lists: Labelled) -> tuple[np.ndarray, np.ndarray]:
-    """All z and all labels."""
+    """Return z and relevance of the passages of all lists, as two arrays [passages]."""
     z = np.array([value for scores, _ in lists for value in scores])
     return z, np.array([value for _, labels in lists for value in labels], dtype=bool)
 
 
 def quality(lists: Labelled, apply: Map) -> ProbabilityQuality:
-    """The quality of a map's probabilities on labelled lists."""
+    """Return how well the probabilities that `apply` gives agree with the relevance in `lists`."""
     probabilities, qrels = {}, {}
     for n, (z, relevant) in enumerate(lists):
         probabilities[str(n)] = dict(zip(map(str, range(len(z))), apply(z), strict=True))
@@ -77,7 +77,13 @@ def quality(lists: Labelled, apply: Map) -> ProbabilityQuality:
 def cross_fitted_lists(
     table: HeadTable, scorer: ScorerSettings, other: Mapping[str, HeadScores] | None = None
 ) -> Labelled:
-    """z of each list by heads selected on the other folds; from `other` head scores of the lists, if given."""
+    """Return z and relevance of each labelled list, with z by heads selected on the other folds.
+
+    Args:
+        table: the head table.
+        scorer: the calibration of head scores.
+        other: query id -> head scores from which z is computed instead of the table's; None: those of the table.
+    """
     lists = []
     for rest, held_out in table.folds(5, 0):
         heads = select_heads(rest, CRITERION, scorer).heads
@@ -89,7 +95,7 @@ def cross_fitted_lists(
 
 @dataclass(frozen=True)
 class Test:
-    """A collection to test on: its lists, and the head scores of each in first-stage order."""
+    """A collection to test on: its candidate lists, and the head scores of each in first-stage order."""
 
     name: str
     lists: Sequence[CandidateList]
@@ -97,7 +103,7 @@ class Test:
     qrels: Qrels
 
     def labelled(self, heads: Sequence[Head], scorer: ScorerSettings) -> Labelled:
-        """z and relevance; unjudged passages are irrelevant."""
+        """Return z and relevance of each candidate list; unjudged passages are irrelevant."""
         threshold = 1 if "nfcorpus" in self.name else 2
         lists = []
         for item, one in zip(self.lists, self.scores, strict=True):

@@ -1,4 +1,4 @@
-"""Time, memory and disk of a BM25 index by number of passages: synthetic passages, a separate process per size.
+"""Measure time, memory and disk of a BM25 index by number of passages, in a separate process per size.
 
 python -m experiments.first_stage.growth 75000 150000 300000
 
@@ -29,7 +29,10 @@ QUERIES = 50
 
 
 class Synthetic(Collection):
-    """Random passages, deterministic for a given number. No queries, no judgements."""
+    """Random passages, the same for the same number, without queries and judgements.
+
+    count: the number of passages.
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__(f"synthetic/{count}")
@@ -37,12 +40,12 @@ class Synthetic(Collection):
 
     @property
     def queries(self) -> dict[str, Query]:
-        """None."""
+        """No queries: an empty dict."""
         return {}
 
     @property
     def qrels(self) -> Qrels:
-        """None."""
+        """No judgements: an empty dict."""
         return {}
 
     @property
@@ -52,7 +55,7 @@ class Synthetic(Collection):
 
     @property
     def passages_fingerprint(self) -> str:
-        """Not needed, because nothing is cached."""
+        """The name, because nothing is cached."""
         return self.name
 
     def passages(self, start: int = 0) -> Iterator[Passage]:
@@ -63,12 +66,12 @@ class Synthetic(Collection):
                 yield Passage(str(first + i), texts(i))
 
     def lookup(self, passage_ids: Iterable[str]) -> dict[str, Passage]:
-        """The passages of these ids."""
+        """Return passage id -> passage for these ids, for example `17` -> `Passage(...)`."""
         return {i: next(self.passages(int(i))) for i in passage_ids}
 
 
 def drawn(seed: int, count: int, length: int = LENGTH):
-    """A function that maps 0 <= i < count to a text of random words."""
+    """Return a function that maps an index from 0 to `count` - 1 to a text of `length` random words."""
     numbers = np.minimum(np.random.default_rng(seed).zipf(1.15, size=(count, length)), WORDS)
     return lambda i: " ".join(f"w{n:05x}" for n in numbers[i])
 

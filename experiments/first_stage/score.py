@@ -1,4 +1,4 @@
-"""nDCG@10 of first stages over the full qrels. A source is a collection (BM25) or a folder with one run."""
+"""Measure nDCG@10 of first stages over the full qrels. A source is a collection (BM25) or a folder with one run."""
 
 import argparse
 from pathlib import Path

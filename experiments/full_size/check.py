@@ -1,4 +1,4 @@
-"""Time, peak memory and exactness at full size: five layers against full depth and against eager attention.
+"""Measure time, peak memory and exactness at full size: five layers against full depth and against eager attention.
 
 python -m experiments.full_size.check --model outputs/qwen3-0.6b-random --collection FOLDER
 """
@@ -31,7 +31,11 @@ DEPTH = 40
 
 
 def eager(folder: str, prompt: Prompt, heads: list[Head]) -> torch.Tensor:
-    """s_h(i) [heads, docs] of the query's rows: transformers' eager attention, summed over spans."""
+    """Compute the head scores s_h(i) of the query's rows with transformers' eager attention, summed over spans.
+
+    Returns:
+        [heads, docs].
+    """
     model = AutoModel.from_pretrained(
         folder,
         num_hidden_layers=LAYERS,
@@ -59,7 +63,7 @@ def eager(folder: str, prompt: Prompt, heads: list[Head]) -> torch.Tensor:
 
 
 def measured(backbone: Backbone, prompts: list[Prompt], heads: list[Head]) -> tuple[list[HeadScores], list[float]]:
-    """Head scores of every list, and the seconds per list."""
+    """Read every prompt. Return its head scores and the seconds per prompt."""
     scores, seconds = [], []
     for prompt in prompts:
         begin = time.perf_counter()

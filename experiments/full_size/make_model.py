@@ -1,4 +1,4 @@
-"""Writes a model folder with a Qwen3's shape, random weights and a given tokenizer (1.2 GB; 4b: 8 GB).
+"""Write a model folder with a Qwen3's shape, random weights and a given tokenizer (1.2 GB; 4b: 8 GB).
 
 python -m experiments.full_size.make_model --tokenizer .cache/tokenizers/qwen3 --output outputs/qwen3-0.6b-random
 python -m experiments.full_size.make_model --shape 4b --device cuda --output outputs/qwen3-4b-random

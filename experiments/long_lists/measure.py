@@ -1,4 +1,4 @@
-"""Ways to rerank a list that is longer than a prompt should be: quality and cost of each. See README.md here.
+"""Compare ways to rerank a candidate list that is longer than a prompt should be, by quality and cost. See README.md.
 
 python -m experiments.long_lists.measure HEADS.json COLLECTION --depth 100 --window 20 --output results.json
 """
@@ -30,7 +30,15 @@ class Reader:
         self.scorer, self.tokens, self.flops = scorer, 0, 0
 
     def read(self, item: CandidateList, parts: Sequence[Sequence[int]]) -> list[dict[int, float]]:
-        """Each part's candidates -> z, read in a prompt of the part alone."""
+        """Score each part in a prompt that holds only this part.
+
+        Args:
+            item: the candidate list.
+            parts: for each part, its candidates as first-stage positions (from 0), in context order.
+
+        Returns:
+            For each part: candidate -> z.
+        """
         lists = [
             replace(item, passages=tuple(item.passages[i] for i in part), first_stage_scores=None) for part in parts
         ]
@@ -44,24 +52,24 @@ class Reader:
 
 
 def whole(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """One prompt."""
+    """Rank the whole candidate list in one prompt."""
     (scores,) = reader.read(item, [range(len(item))])
     return list(scores)
 
 
 def blocks(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """Windows of neighbouring candidates, merged by z."""
+    """Rank windows of neighbouring candidates and merge them by z."""
     parts = [range(start, min(start + window, len(item))) for start in range(0, len(item), window)]
     return _merged(reader.read(item, parts))
 
 
 def dealt(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """Windows with candidates from the whole list, dealt like cards, merged by z."""
+    """Rank windows and merge them by z. Of W windows, window w holds the candidates w, w + W, w + 2W, ..."""
     return _merged(reader.read(item, _deal(range(len(item)), window)))
 
 
 def tournament(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """Dealt windows; the better half of each is read again, until one window is left."""
+    """Rank windows as in `dealt`. Read the better half of each again, until one window is left."""
     left, out = list(range(len(item))), []
     while len(left) > window:
         scores = reader.read(item, _deal(left, window))
@@ -74,14 +82,14 @@ def tournament(reader: Reader, item: CandidateList, window: int) -> list[int]:
 
 
 def top_again(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """Dealt windows merged by z; the best window is read again."""
+    """Rank windows and merge them by z as in `dealt`. Read the best window again."""
     order = dealt(reader, item, window)
     (scores,) = reader.read(item, [sorted(order[:window])])
     return [*scores, *order[window:]]
 
 
 def sliding(reader: Reader, item: CandidateList, window: int) -> list[int]:
-    """RankGPT's windows from the back to the top, in steps of half a window."""
+    """Rank RankGPT's windows from the end of the candidate list to its start, in steps of half a window."""
     windows = SlidingWindows(len(item), window=window, step=window // 2)
     while part := windows.current:
         (scores,) = reader.read(item, [part])
@@ -105,7 +113,7 @@ def _merged(scores: Sequence[dict[int, float]]) -> list[int]:
 
 
 def main() -> None:
-    """The command line."""
+    """Measure every way on the collection and write the results."""
     parser = argparse.ArgumentParser(description="Ways to rerank a list that is longer than a prompt should be.")
     parser.add_argument("heads", type=Path)
     parser.add_argument("collection")

@@ -1,4 +1,4 @@
-"""Compares the estimates of `headrank.model.cost` with the measured peak memory of a process.
+"""Compare the estimates of `headrank.model.cost` with the measured peak memory of a process.
 
 python -m experiments.memory.measure
 
@@ -48,7 +48,7 @@ CASES = [  # fp32, which is fast on every CPU
 
 
 def measure(case: Case) -> str:
-    """A table row: tokens, estimate, measured memory and their ratio."""
+    """Return a table row: tokens, estimate, measured memory and their ratio."""
     torch.set_num_threads(1)
     settings = BackboneSettings(dtype=case.dtype, device="cpu")
     shape = model_shape(settings)

@@ -1,4 +1,4 @@
-"""Lists the files that differ between two run folders of one experiment.
+"""List the files that differ between two run folders of one experiment.
 
 Files with times, memory or the run's name are not compared. All other files must be equal byte by byte.
 """
@@ -23,7 +23,7 @@ _RECORD = ".key"  # an artifact's key, with checksums and times of change of its
 
 
 def differing_files(one: Path, other: Path) -> list[str]:
-    """Relative names of the compared files that differ or are missing in one folder.
+    """Return the relative names of the compared files that differ or are missing in one folder.
 
     Raises `ValueError` if there is nothing to compare.
     """

@@ -1,9 +1,9 @@
-"""Runs an experiment undisturbed, then with `kill -9` at random moments. Both must end with the same results.
+"""Run an experiment undisturbed, then with `kill -9` at random moments. Both must end with the same results.
 
 python -m experiments.study.kills --output outputs/kills --kills 3 -- +experiment=nano alignment.epochs=1
 
-Overrides after `--` are those of `python -m headrank.run`, except `name` and `paths.output`. All files except
-those with times (see `compare.py`) are compared byte by byte. The exit code is 1 if any file differs.
+Overrides after `--` are those of `python -m headrank.run`, except `name` and `paths.output`. All files except those
+with times (see `compare.py`) are compared byte by byte. The exit code is 1 if any file differs.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def start(output: Path, name: str, overrides: list[str]) -> subprocess.Popen:
 
 
 def where(folder: Path) -> str:
-    """The current stage of a run and the number of finished files."""
+    """Return the current stage of a run and the number of its finished files."""
     status = folder / "status.json"
     stage = json.loads(status.read_text())["stage"] if status.is_file() else "start"
     return f"{stage}, {sum(1 for path in folder.rglob('*') if path.is_file())} files"

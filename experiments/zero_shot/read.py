@@ -1,4 +1,4 @@
-"""Computes the scores of all heads for the zero-shot study (about 40 minutes on two idle cores). See README.md."""
+"""Compute the scores of all heads for the zero-shot study (about 40 minutes on two idle cores). See README.md."""
 
 import argparse
 import json
@@ -16,7 +16,13 @@ TRAIN_SEEDS = (0, 1, 2)  # seeds of the shuffled context orders of the labelled 
 
 
 def load(source: str, depth: int, cache: Path) -> CandidateLists:
-    """Candidate lists of `SOURCE[:MAX_QUERIES]`. A folder with one run uses that run, any other source BM25."""
+    """Load the candidate lists of a source. A folder with one run uses that run, any other source uses BM25.
+
+    Args:
+        source: a collection, or `COLLECTION:MAX_QUERIES`.
+        depth: the number of candidates per query.
+        cache: the cache folder.
+    """
     name, _, most = source.partition(":")
     collection = load_collection(name)
     return candidate_lists(

@@ -1,6 +1,6 @@
-"""Computes and stores the scores of every head on candidate lists, from which every system is evaluated.
+"""Compute and store the scores of every head on candidate lists, from which every system is evaluated.
 
-Columns are in first-stage order.
+Passages are in first-stage order.
 """
 
 import json
@@ -29,14 +29,18 @@ from headrank.ranking import CandidateList, context_orders
 
 @dataclass(frozen=True)
 class ListScores:
-    """The scores of all heads on a list, in first-stage order; `order[c]` is the candidate at context position c."""
+    """The scores of all heads on a candidate list, with passages in first-stage order.
+
+    order: the candidate (first-stage position) at each context position.
+    scores: the head scores.
+    """
 
     order: tuple[int, ...]
     scores: HeadScores
 
 
 def read_list(backbone: Backbone, prompts: PromptBuilder, item: CandidateList, order: tuple[int, ...]) -> ListScores:
-    """Score one list in one forward pass."""
+    """Score one candidate list in one forward pass."""
     prompt = prompts.build(item.query.text, [item.passages[i].text for i in order], with_null=True)
     heads = all_heads(backbone.depth, backbone.heads_per_layer)
     with torch.inference_mode():
@@ -53,7 +57,7 @@ def read_lists(
     *,
     seed: int = 0,
 ) -> list[ListScores]:
-    """The scores of all lists in one context order, loaded from `path` or computed and saved there."""
+    """Return the scores of all candidate lists in one context order, loaded from `path` or computed and saved there."""
     if not path.is_file():
         tensors: dict[str, Tensor] = {}
         builder = PromptBuilder(backbone.tokenizer, prompts)

@@ -1,4 +1,4 @@
-"""Evaluates every system of the zero-shot study on the scores that `read.py` saved, and writes results.md."""
+"""Evaluate every system of the zero-shot study on the scores that `read.py` saved, and write results.md."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ class Test:
 
 
 def load_tests(output: Path, study: dict) -> list[Test]:
-    """Every test of the study whose scores exist."""
+    """Load every test of the study whose scores exist."""
     tests = []
     for entry in study["tests"]:
         collection = load_collection(entry["source"].partition(":")[0])
@@ -50,7 +50,7 @@ def load_tests(output: Path, study: dict) -> list[Test]:
 
 
 def choose_alpha(system: System, selection: Selection, lists: Sequence[CandidateList], table, orders) -> float:
-    """The best fusion weight on the training queries in their first shuffled order."""
+    """Return the fusion weight with the highest nDCG@10 on the training queries, in their first shuffled order."""
     by_id = {item.query_id: item for item in table.lists}
     best, chosen = -1.0, 0.0
     for alpha in ALPHAS:
@@ -65,7 +65,12 @@ def choose_alpha(system: System, selection: Selection, lists: Sequence[Candidate
 
 
 def evaluate(test: Test, scores: dict[str, Sequence]) -> BenchmarkResult:
-    """nDCG@10 and selectivity of every system (name -> z of each list), with BM25 as the reference."""
+    """Compute nDCG@10 and selectivity of every system, with BM25 as the reference.
+
+    Args:
+        test: the test.
+        scores: name of the system -> z of each candidate list.
+    """
     threshold = 1 if test.name in ("nfcorpus", "arguana") else 2
     runs: dict[str, SystemRun] = {}
     for name, zs in scores.items():

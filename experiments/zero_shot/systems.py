@@ -44,12 +44,12 @@ class System:
         return select_heads(table, self.criterion, self.scorer)
 
     def score(self, one: ListScores, selection: Selection) -> Tensor:
-        """z of a list's passages, in first-stage order."""
+        """Return z of the passages of a candidate list, in first-stage order."""
         return passage_scores(one.scores.pick(selection.heads), self.scorer)
 
 
 def systems() -> list[System]:
-    """All systems of the study."""
+    """Return all systems of the study."""
     criteria: dict[str, Criterion] = {
         "all heads": AllHeads(),
         "8 random heads": RandomHeads(),
@@ -64,7 +64,13 @@ def systems() -> list[System]:
 
 
 def training_table(lists: Sequence[CandidateList], qrels: Qrels, readings: Sequence[Sequence[ListScores]]) -> HeadTable:
-    """Head scores of the labelled lists, averaged over context orders. Lists of a single grade are omitted."""
+    """Average the head scores of the labelled lists over context orders. Lists of a single grade are omitted.
+
+    Args:
+        lists: the candidate lists.
+        qrels: query id -> passage id -> grade.
+        readings: for each context order, the scores of every list.
+    """
     labelled = []
     for n, item in enumerate(lists):
         one = label(item, qrels.get(item.query.id, {}), GRADE)

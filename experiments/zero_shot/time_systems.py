@@ -1,4 +1,6 @@
-"""Median seconds per query of each system at its depth, with the scorer of real runs, interleaved in one process.
+"""Measure the median seconds per query of each system at its depth, with the scorer of real runs, in one process.
+
+The calls of the systems are interleaved.
 
 python -m experiments.zero_shot.time_systems --collection FOLDER
 """
