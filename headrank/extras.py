@@ -31,10 +31,10 @@ class MissingExtraError(ConfigError, ModuleNotFoundError):
 
 
 def install_command(extra: str = "") -> str:
-    """Return the command that installs this package with an extra; with "", without extras.
+    """Return the command that installs this package, with the named extra or, if `extra` is "", without extras.
 
-    In a checkout the command uses its version constraints, except for `vllm`, which pins other versions of some
-    packages.
+    In a checkout the command contains `-c constraints.txt`, except for the extra `vllm`, because vLLM needs other
+    versions of some packages than that file allows.
     """
     brackets = f"[{extra}]" if extra else ""
     if not PYPROJECT.is_file():
@@ -44,9 +44,12 @@ def install_command(extra: str = "") -> str:
 
 
 def require_extra(extra: str, purpose: str, *modules: str) -> None:
-    """Raise `MissingExtraError` unless the given modules of an extra are installed; all its modules if none are given.
+    """Raise `MissingExtraError` unless modules of an extra are installed.
 
-    purpose: the setting or command that needs them, as the user wrote it; it is part of the message.
+    Args:
+        extra: the name of the extra.
+        purpose: the setting or command that needs the modules, as the user wrote it; it is part of the message.
+        modules: the needed modules of the extra; without any, all modules of the extra.
     """
     packages = EXTRAS[extra]
     missing = [packages[module] for module in modules or packages if not _found(module)]
@@ -58,10 +61,15 @@ def require_extra(extra: str, purpose: str, *modules: str) -> None:
 
 
 def needed_extras(config: Mapping[str, Any]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The extras that a composed configuration needs: extra -> (the setting that needs it, its modules; empty: all).
+    """Return the extras that a composed configuration needs.
 
-    A group counts only if one of its options is chosen: with `alignment=none` an experiment's values for `alignment`
-    are still in the configuration. The sweeper counts only if the configuration contains Hydra's own section.
+    A group needs its extra only if one of its options is chosen: with `alignment=none`, an experiment's values for
+    `alignment` are still in the configuration. A sweeper needs its extra only if the configuration contains Hydra's own
+    section.
+
+    Returns:
+        The name of each extra -> (the setting that needs it, the needed modules), such as
+        {"wandb": ("tracking=wandb", ("wandb",))}. Without modules, all modules of the extra are needed.
     """
     needed: dict[str, tuple[str, tuple[str, ...]]] = {}
     baselines = config.get("baselines") or {}

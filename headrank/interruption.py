@@ -34,8 +34,8 @@ class Interrupted(SystemExit):
 def interruption(error: BaseException) -> str | None:
     """Return the cause of an interruption as text, such as "Ctrl-C"; None for a failure (any `Exception`).
 
-    The causes are recognised although Lightning turns Ctrl-C into `SystemExit`, and submitit a time limit, after it has
-    requeued the job.
+    The cause is recognised even if the exception is another one: Lightning turns Ctrl-C into `SystemExit`, and submitit
+    does so with a time limit, after it has requeued the job.
     """
     if isinstance(error, Exception):
         return None

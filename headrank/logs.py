@@ -1,10 +1,10 @@
-"""Logging of all commands: short lines of this package and warnings of other packages, on stderr and in a file.
+"""Sets up logging for all commands: this package's messages and other packages' warnings, on stderr and in a file.
 
     set_up_logging(file=folder / "run.log")
     with Progress(len(lists), "rerank: fiqa by headrank", "list") as progress:
         progress.update()
 
-Progress is a bar on a terminal. Elsewhere, and in the file, it is a log line every `SECONDS`.
+Progress is shown as a bar on a terminal. Elsewhere, and in the file, a line is logged every `SECONDS` seconds.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def set_up_logging(level: int = logging.INFO, *, file: Path | None = None) -> No
 
 
 def join_logging() -> None:
-    """Log to stderr and the run's log file, in a process that a run started. No effect if logging is already set up."""
+    """Log to stderr and the run's log file in a process that a run started. If logging is set up, nothing changes."""
     if _FILE in os.environ and not logging.getLogger().handlers:
         set_up_logging(file=Path(os.environ[_FILE]))
 
@@ -132,7 +132,7 @@ def quiet_ir_datasets() -> None:
 
 
 def quiet_lightning() -> None:
-    """Show Lightning's messages from WARNING on. Call it after importing Lightning, which sets its own level."""
+    """Hide Lightning's messages below WARNING. Call it after importing Lightning, which sets its own level."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -160,7 +160,7 @@ def quiet_model_loading() -> Iterator[None]:
 
 
 class Progress:
-    """Shows the progress of a step: a bar on a terminal, and log lines every `SECONDS` and at the end.
+    """Shows the progress of a step: a bar on a terminal, and a log line every `SECONDS` seconds and at the end.
 
     total: the number of units; None: unknown.
     description: the name of the step.
@@ -219,7 +219,7 @@ class Progress:
         logger.info("%s: %d%s %s%s", self.description, self.done, of, self.units, left, extra={_PROGRESS: True})
 
     def track(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items and count each when the next one is requested."""
+        """Yield the items. Each counts as done when the next one is requested."""
         with self:
             for item in items:
                 yield item
@@ -227,7 +227,9 @@ class Progress:
 
 
 def counts_text(*counts: tuple[int, str]) -> str:
-    """Format the counts above 0: `; 2 queries without candidates, 3 lists of one grade`. Empty if all are 0.
+    """Format the counts above 0, as in `; 2 queries without candidates, 3 lists of one grade`.
+
+    The text is empty if all counts are 0.
 
     counts: pairs of a number and the name of what it counts.
     """

@@ -28,7 +28,10 @@ SAMPLE = "sample/test"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the prompts; returns exit code 0. Exits with 2 for a wrong configuration, system, benchmark or query."""
+    """Print the prompts and return 0. Exit with code 2 for a wrong configuration, system, benchmark or query.
+
+    arguments: the command line without the program's name; None: that of this process.
+    """
     parser = argparse.ArgumentParser(
         prog="headrank prompts", description="Show the prompt of every system of an experiment."
     )
@@ -55,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def example_list(
     experiment: "Experiment", *, benchmark: str | None = None, query: str | None = None, passages: int | None = None
 ) -> "CandidateList":
-    """Return a candidate list of the sample collection, or of the experiment's benchmark with the given name.
+    """Return a candidate list of the sample collection, or of a benchmark of the experiment.
 
+    benchmark: the benchmark's name; None: the sample collection.
     query: the query's id; None: the first list.
     passages: the number of first candidates to keep; None: all.
 
@@ -102,7 +106,13 @@ def prompts(experiment: "Experiment", item: "CandidateList", *, only: Sequence[s
 
 
 def heads_prompt(model: "BackboneSettings", system: "SystemSettings", item: "CandidateList") -> str:
-    """Return the prompt of a system that reads heads, as text with marked spans, in the first of its context orders."""
+    """Return the prompt of a system that reads heads, as text with marked spans.
+
+    Args:
+        model: the model, whose tokenizer is used.
+        system: the system's prompt and scorer settings.
+        item: the candidate list; its passages are in the first context order of the scorer.
+    """
     from headrank.model import PromptBuilder, load_tokenizer
     from headrank.ranking import context_orders
 

@@ -106,6 +106,8 @@ class Ranking:
     def from_scores(cls, query_id: str, passage_ids: Sequence[str], scores: Sequence[float]) -> "Ranking":
         """Rank passages by score, highest first. Equal scores keep the order given, usually the first stage's.
 
+        query_id: the id of the query. passage_ids: the ids of the passages. scores: one score per passage.
+
         Raises `ValueError` for a NaN or infinite score, different lengths, or a repeated id.
         """
         if len(passage_ids) != len(scores):
@@ -161,7 +163,7 @@ class ContextOrder(Protocol):
     def __call__(self, item: CandidateList, seed: int) -> Sequence[int]:
         """Return the candidates' indices in the order in which the model reads them.
 
-        The result must depend on the arguments only.
+        The result must depend on the arguments only. item: the candidate list. seed: the scorer's setting `seed`.
         """
         ...
 
@@ -197,21 +199,24 @@ def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) ->
 
 
 def shuffled_order(item: CandidateList, key: int | str) -> tuple[int, ...]:
-    """Shuffle the candidates' indices.
+    """Return the candidates' indices in a shuffled order.
 
-    The result depends only on `key`, the query's text and the number of candidates. A list therefore has the same order
-    in every run, on every machine and in every batch.
+    key: the seed. The result depends only on `key`, the query's text and the number of candidates. A list therefore has
+    the same order in every run, on every machine and in every batch.
     """
     return tuple(shuffled_indices(len(item), f"{key}:{item.query.text}"))
 
 
 def middle_zone(size: int) -> slice:
-    """The middle zone of a context of `size` passages: the slice of the positions p with size/4 <= p < 3 size/4."""
+    """Return the positions of the middle zone of a context of `size` passages, as a slice.
+
+    They are the positions p with size/4 <= p < 3 size/4.
+    """
     return slice(-(-size // 4), -(-3 * size // 4))  # rounded up
 
 
 def shuffled_indices(size: int, key: str) -> list[int]:
-    """Shuffle the numbers 0 to size - 1 with `key` as the seed. Every run and every machine gets the same result."""
+    """Return the numbers 0 to size - 1, shuffled with `key` as the seed. The result is the same on every machine."""
     indices = list(range(size))
     random.Random(key.encode("utf-8", "surrogatepass")).shuffle(indices)
     return indices

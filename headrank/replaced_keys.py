@@ -1,4 +1,4 @@
-"""Configuration keys of earlier versions. They are refused with an error that names the new key."""
+"""Raises errors for configuration keys of earlier versions; the message names the new key."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -32,7 +32,10 @@ REPLACED: Mapping[str, str] = {
 
 
 def replacement(key: str) -> str | None:
-    """What replaces a configuration key: the new key, or a sentence. None if neither it nor a parent was replaced."""
+    """Return the new name of a configuration key, or a sentence about its replacement.
+
+    None if the key is valid: neither it nor a key above it was replaced.
+    """
     parts = key.split(".")
     for end in range(len(parts), 0, -1):
         for old, new in REPLACED.items():

@@ -92,7 +92,7 @@ def wrong(key: str, value: Any, expected: str) -> SettingsError:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def settings(cls: type[T]) -> type[T]:
-    """Class decorator: a frozen dataclass whose constructor raises `SettingsError` for unknown names and wrong values.
+    """Make a class a frozen dataclass whose constructor raises `SettingsError` for unknown names and wrong values.
 
     Instances are picklable, equal if their values are equal, and hashable if their values are hashable.
     """
@@ -111,7 +111,10 @@ def settings(cls: type[T]) -> type[T]:
 
 
 def one_of(choices: Iterable[str]) -> AfterValidator:
-    """Return a validator for annotations: the text must be one of the choices, or of the values of an enumeration."""
+    """Return a validator for annotations, which accepts only the texts in `choices`.
+
+    choices: the texts, or an enumeration, whose values are the texts.
+    """
     known = [str(choice) for choice in choices]
 
     def check(value: str) -> str:
@@ -123,9 +126,10 @@ def one_of(choices: Iterable[str]) -> AfterValidator:
 
 
 def one_of_or_object(choices: Iterable[str], protocol: type) -> PlainValidator:
-    """Return a validator for annotations: the value must be one of the choices, or an object of a dataclass.
+    """Return a validator for annotations, which accepts the texts in `choices` and custom objects.
 
-    The object must have the attributes of `protocol`.
+    protocol: such an object must be an instance of a dataclass, with the attributes of this protocol and a `__call__`
+        method.
     """
     known, named = [str(choice) for choice in choices], one_of(choices)
 
@@ -135,16 +139,16 @@ def one_of_or_object(choices: Iterable[str], protocol: type) -> PlainValidator:
         if _is_object(value) and isinstance(value, protocol):
             return value
         parts = ", ".join(sorted(protocol.__annotations__))
-        raise wrong("", value, f"one of {', '.join(known)}, or an object of a dataclass with {parts} and a call")
+        custom = f"an instance of a frozen dataclass with {parts} and a __call__ method"
+        raise wrong("", value, f"one of {', '.join(known)}, or {custom}")
 
     return PlainValidator(check)
 
 
 def with_target(value: Any) -> Any:
-    """Return a value as plain values for JSON.
+    """Convert an instance of a dataclass to plain values for JSON. Other values are returned unchanged.
 
-    An object of a dataclass becomes its fields and `_target_`, the path of its class. Other values are returned
-    unchanged.
+    The result is a dict of its fields and of `_target_`, the path of its class.
     """
     if not _is_object(value):
         return value
@@ -153,12 +157,11 @@ def with_target(value: Any) -> Any:
 
 
 def without_target(value: Any, protocol: type) -> Any:
-    """Return the object that `with_target` converted, from values in a file. Values that are not a mapping are
-    unchanged.
+    """Create the object that `with_target` converted, from values in a file.
 
-    A file is not trusted, so no module is imported: the class is looked up among the modules that Python has imported.
-
-    Raises `ConfigError` if the class is not there or is no dataclass with the attributes of `protocol`.
+    Values that are not a mapping are returned unchanged. A file is not trusted, so no module is imported: the class is
+    looked up in the modules that are already imported. Raises `ConfigError` if it is not found, or if it is no
+    dataclass with the attributes of `protocol`.
     """
     if not isinstance(value, Mapping):
         return value
@@ -191,7 +194,7 @@ Listed: TypeAlias = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """`; did you mean NAME?` with the known name that is closest to `name`; an empty text if none is close."""
+    """Return `; did you mean NAME?` with the known name closest to `name`; an empty text if no name is close."""
     near = difflib.get_close_matches(name, sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 

@@ -1,4 +1,4 @@
-"""The candidate lists of a run file, with texts, without holding passages in memory.
+"""Reads the candidate lists of a run file, with texts, without holding the passages in memory.
 
 The run and the passages that it names are put into a temporary SQLite database, because lines of a query need not be
 contiguous and passages come in any order.
@@ -64,7 +64,7 @@ class RunDatabase:
         return self._db.execute("SELECT count(*) FROM queries").fetchone()[0]
 
     def read(self, files: Files, depth: int | None) -> None:
-        """Fill the database, see `run_database`."""
+        """Fill the database with the top `depth` passages of each query (None: all), see `run_database`."""
         self._read_run(files.run, depth)
         tsv = not plain_name(files.queries).endswith(".jsonl")
         self._add_texts("queries", files.queries, iter_queries(files.queries, tsv=tsv))
@@ -114,7 +114,10 @@ class RunDatabase:
             raise FormatError(f"{files.run}: {count} {what} are not in {where}: {some}; expected the text of each")
 
     def lists(self, start: int = 0) -> Iterator[CandidateList]:
-        """The candidate lists in the order in which the run first names their queries, except the first `start`."""
+        """Yield the candidate lists in the order in which the run first names their queries.
+
+        The first `start` lists are left out.
+        """
         queries = self._db.execute("SELECT number, id, text FROM queries WHERE number >= ? ORDER BY number", (start,))
         for number, query_id, text in queries:
             rows = self._db.execute(

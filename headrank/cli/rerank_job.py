@@ -1,4 +1,4 @@
-"""The work of `headrank rerank`: reads candidate lists step by step, reranks them and writes the results."""
+"""Does the work of `headrank rerank`: reads candidate lists step by step, reranks them and writes the results."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ logger = logging.getLogger("headrank")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A candidate list.
+    """A candidate list that was read from the input files.
 
     raw: passage id -> the candidate's JSON object in the request; empty if the list does not come from requests.
     """
@@ -72,9 +72,9 @@ class Source:
 
     @property
     def identity(self) -> list[Any]:
-        """What identifies the input: paths, sizes and times of the files, `depth`, `skip_invalid`.
+        """The values that identify the input: paths, sizes and times of the files, `depth`, `skip_invalid`.
 
-        For stdin a new random value, so that its output is never continued.
+        Stdin has a new random value each time, so that its output is never continued.
         """
         paths = [Path(path) for path in (self.queries, self.docs, self.run, self.requests) if path not in (None, "-")]
         found = [(path.resolve(), path.stat()) for path in paths if path.exists()]
@@ -83,12 +83,12 @@ class Source:
 
     @contextmanager
     def items(self, start: int, skipped: "Skipped") -> Iterator[tuple[Iterator[Item], int | None]]:
-        """Yield (an iterator of the lists, the number of all lists).
+        """Open the input within the context: an iterator of its candidate lists, and the number of all lists.
 
-        The number is None for requests, which are counted only as they are read.
+        The number is None for requests, which are counted only when they are read.
 
         start: the number of lists to skip.
-        skipped: receives the errors of skipped lines.
+        skipped: called with the errors of skipped lines.
         """
         if self.queries is not None and self.docs is not None and self.run is not None:
             with run_database(Files(self.queries, self.docs, self.run), self.depth) as found:
@@ -108,7 +108,7 @@ class Source:
 
 
 class Skipped:
-    """Counts invalid lines of the requests and logs the first."""
+    """Counts the invalid lines of the requests and logs the first of them."""
 
     count = 0
 

@@ -25,7 +25,10 @@ _TRUE = {"1", "ON", "YES", "TRUE"}  # values that huggingface_hub reads as true
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the findings and return the exit code."""
+    """Print the findings and return the exit code.
+
+    arguments: the command line without the program's name; None: that of this process.
+    """
     parser = argparse.ArgumentParser(
         prog="headrank doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

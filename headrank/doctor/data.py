@@ -1,4 +1,4 @@
-"""Findings about data sets (files, first stages, terms of use) and the disk space they need."""
+"""Checks data sets (files, first stages, terms of use) and the disk space that they need."""
 
 import shutil
 from collections import defaultdict
@@ -40,7 +40,7 @@ def disk_findings(experiment: Experiment, space: Mapping[Path, int]) -> list[Fin
 
     Args:
         experiment: its cache and output folders are checked as well.
-        space: path -> bytes needed there.
+        space: the path of a file or folder -> the bytes that it will take.
     """
     needed: dict[int, int] = defaultdict(int)
     folders: dict[int, Path] = {}

@@ -1,4 +1,4 @@
-"""All findings about an experiment, in the order of the report."""
+"""Collects all findings about an experiment, in the order of the doctor's report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING

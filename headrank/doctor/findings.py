@@ -1,4 +1,4 @@
-"""Findings of the doctor: one per requirement of an experiment."""
+"""Defines the doctor's findings, one per requirement of an experiment, and formats them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

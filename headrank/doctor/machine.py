@@ -1,4 +1,4 @@
-"""Findings about the machine: device, trainer, attention kernel, compiler."""
+"""Checks the machine: device, trainer, attention kernel, compiler."""
 
 import importlib.util
 
@@ -12,7 +12,7 @@ from headrank.model.loading.compiled import can_compile
 
 
 def device_of(name: str) -> torch.device:
-    """Resolve a device name (`auto`, `cpu`, `cuda`, ...) on this machine."""
+    """Return the device with this name (`auto`, `cpu`, `cuda`, ...) on this machine."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 

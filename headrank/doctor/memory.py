@@ -1,4 +1,4 @@
-"""Findings about memory: what each stage needs for the longest prompts, and what the device has.
+"""Checks memory: compares what each stage needs for the longest prompts with what the device has.
 
 `headrank.model.cost` holds the formulas.
 """
@@ -51,7 +51,15 @@ def memory_findings(experiment: Experiment) -> list[Finding]:
 
 
 def needs(experiment: Experiment, shape: ModelShape) -> dict[str, tuple[int, str]]:
-    """Estimate the memory of each stage: stage -> (bytes for the longest prompts, description of their parts)."""
+    """Estimate the peak memory of each stage for the longest prompts.
+
+    Args:
+        experiment: the experiment.
+        shape: the sizes of its model.
+
+    Returns:
+        The name of each stage, such as `reranking` -> (bytes, a description of their parts).
+    """
     e = experiment
     competing = min(shape.layers, e.reading.max_layer or shape.layers)
     labelled = _tokens(e, e.train, shape)
@@ -100,7 +108,7 @@ def _training(alignment, shape: ModelShape, depth: int, tokens: int) -> tuple[in
 def selected_depth(experiment: Experiment) -> int | None:
     """Return the number of layers needed by the heads that an earlier run selected in the experiment's folder.
 
-    None unless the folder has the heads of all systems.
+    None if the folder lacks the heads of a system.
     """
     names = ["heads.json" if name == MAIN_SYSTEM else f"heads/{name}.json" for name in experiment.systems]
     paths = [experiment.folder / name for name in names]
@@ -108,9 +116,9 @@ def selected_depth(experiment: Experiment) -> int | None:
 
 
 def longest_prompt(experiment: Experiment, data: tuple[DataSettings, ...]) -> int:
-    """The number of tokens of the longest possible prompt over these data sets, over all systems of the experiment.
+    """Return the number of tokens of the longest possible prompt for these data sets, of any system.
 
-    Every passage and query is taken at its maximum length; `_UNCUT` tokens if the prompt does not limit it.
+    Every passage and query is counted with its maximum length, or with `_UNCUT` tokens if the prompt sets no limit.
     """
     candidates = max((one.depth for one in data), default=0)
     return max(

@@ -1,4 +1,4 @@
-"""Findings about models: which of their files are on this machine, without network access or reading weights."""
+"""Checks which files of the models are on this machine, without network access or reading weights."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ModelFiles:
     location: the folder or cache with the files.
     missing: names of missing files.
     weight_bytes: size of the weights on disk.
-    preparation: what the first run does before it can open the model; None: nothing.
+    preparation: the work of the first run before it can open the model, as text; None: none is needed.
     """
 
     location: str

@@ -1,4 +1,4 @@
-"""Findings about packages: whether they are installed, with versions in the ranges of pyproject.toml."""
+"""Checks whether packages are installed, in versions within the ranges of pyproject.toml."""
 
 import tomllib
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from headrank.extras import PYPROJECT, install_command
 
 
 def requirements(extras: set[str]) -> Iterator[Requirement]:
-    """Yield the requirements of this project and these extras, from the checkout's pyproject.toml or installed
-    metadata.
+    """Yield the requirements of this project and of these extras.
+
+    They are read from the checkout's pyproject.toml, or else from the installed package's metadata.
     """
     if PYPROJECT.is_file():
         project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
@@ -30,7 +31,7 @@ def requirements(extras: set[str]) -> Iterator[Requirement]:
 
 
 def package_findings(extras: set[str]) -> list[Finding]:
-    """Check the installed versions of all required packages, with those of the extras.
+    """Check the installed versions of all required packages, including those of the extras.
 
     Returns:
         One finding for all packages in their version ranges, and one per package that is missing or has another

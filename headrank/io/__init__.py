@@ -1,1 +1,1 @@
-"""Files that a run leaves: written whole or not at all, with keys, checksums and locks."""
+"""Writes the files of a run: atomically, with keys, checksums and locks. Also reads JSON and measures memory."""

@@ -1,4 +1,4 @@
-"""Keys, checksums, lock and status of a run folder, so that a run can be killed at any moment and resumed.
+"""Manages the keys, checksums, lock and status of a run folder, so that a killed run can be resumed.
 
 An artifact is an output of a stage: a file of the run folder, with any files that belong to it. Every artifact has a
 key, a hash of what its numbers depend on. `.keys/` holds the key with the checksums of the artifact's files. A stage is
@@ -67,9 +67,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder's lock for the block and remove temporary files of killed writers.
+        """Hold the folder's lock within the context, and first remove temporary files of killed writers.
 
-        If another process holds the lock, it raises `InUseError` at once; the message names that process.
+        Raises `InUseError` at once if another process holds the lock. The message names that process.
         """
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ class RunFolder:
         return True
 
     def record(self, name: str, key: str, parts: Sequence[str] = ()) -> None:
-        """Record the key of an existing artifact and the checksums of its files (see `make` for `parts`)."""
+        """Record the key of an existing artifact and the checksums of its files. See `make` for the arguments."""
         paths = [self.path / part for part in (name, *parts)]
         files = {file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()}
         sums = {file.relative_to(self.path).as_posix(): checksum(file) for file in sorted(files)}
@@ -145,10 +145,10 @@ class RunFolder:
             json.dump({"key": key, "files": sums}, out, indent=1)
 
     def check(self, name: str, key: str) -> None:
-        """Check the files of an artifact that is too expensive to rebuild without the user's consent.
+        """Raise `ArtifactError` if the artifact has this key, but one of its files is missing or was changed.
 
-        Raises `ArtifactError`, naming the file, if the artifact has this key but a file is missing or was changed. An
-        artifact with another key, or without one, passes.
+        The message names the file. An artifact with another key, or without a key, passes. It is for artifacts that are
+        too expensive to rebuild without the user's consent.
         """
         record = self._record(name)
         damaged = self._damaged(record) if record.get("key") == key else None
@@ -193,7 +193,7 @@ class RunFolder:
 
         Args:
             state: `running`, `finished`, `failed`, `interrupted`, or `same` (a sweep's job that equals another one).
-            stage: the current stage; the time since the previous call counts for the previous stage.
+            stage: the current stage. The seconds since the previous call are added to those of the previous stage.
             facts: further values for JSON.
         """
         clock = time.monotonic()

@@ -1,5 +1,7 @@
-"""The cache folder: files that can be rebuilt, shared by all runs (converted default model, BM25 indexes, head tables,
-runs of untrained systems)."""
+"""Manages the cache folder, whose files can be rebuilt and are shared by all runs.
+
+They are the converted default model, BM25 indexes, head tables and runs of untrained systems.
+"""
 
 import logging
 import os
@@ -19,13 +21,16 @@ LEFTOVER_AGE = 24 * 60 * 60.0
 
 
 def cache_folder() -> Path:
-    """The cache folder: `$HEADRANK_CACHE` if set, else `headrank` in the user's cache folder. It is not created."""
+    """Return the cache folder: `$HEADRANK_CACHE` if set, else `headrank` in the user's cache folder.
+
+    The folder is not created.
+    """
     return Path(os.environ.get("HEADRANK_CACHE") or user_cache_path("headrank"))
 
 
 @contextmanager
 def cache_lock(folder: Path, name: str) -> Iterator[None]:
-    """Hold the lock `<folder>/locks/<name>` for the block. Waits while another process holds it.
+    """Hold the lock `<folder>/locks/<name>` within the context. Wait while another process holds it.
 
     The system releases the lock of a killed process.
     """

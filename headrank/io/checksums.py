@@ -71,7 +71,7 @@ def sums_path(path: Path) -> Path:
 
 @contextmanager
 def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
-    """Write a file atomically, as `atomic_write` does, and record its checksum for `is_whole`.
+    """Write a file atomically and record its checksum for `is_whole`. See `atomic_write` for the arguments.
 
     The checksum is renamed into place before the file, so an existing file always has one. A kill between the two
     renames leaves the old file with the checksum of the new one; `is_whole` then returns False.
@@ -84,7 +84,10 @@ def checked_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[An
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file has the content that `checked_write` wrote; False if the file or its checksum is missing."""
+    """Return whether the file has the content that `checked_write` wrote.
+
+    False if the file or its checksum is missing.
+    """
     try:
         expected = json.loads(sums_path(path).read_text(encoding="utf-8"))
         return isinstance(expected, dict) and matches(path, expected)

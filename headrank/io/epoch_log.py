@@ -1,4 +1,4 @@
-"""Reads the epoch log of an alignment, `training/epochs.csv`: one row of numbers per epoch. Needs no Lightning."""
+"""Reads the epoch log of an alignment, `training/epochs.csv`, which has one row of numbers per epoch."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders: written under a temporary name next to the target, then renamed.
+"""Writes files and folders atomically: under a temporary name next to the target, which is then renamed.
 
 All artifacts are written with these functions, so a killed process leaves the old file or the new one, never a partial
 file. A kill can leave a hidden `.<name>.<random>.tmp` entry. Nothing reads it, and `remove_leftovers` removes it.
@@ -140,8 +140,8 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder that becomes `path` when the block ends without an exception.
 
-    For folders that are written once and named by a key. If another process has created `path` by then, its folder
-    stays and this one is removed. An exception removes this one too.
+    It is for folders that are written once and named by a key. If another process has created `path` by then, that
+    folder stays and the new one is removed. An exception removes the new one too.
     """
     path = Path(path)
     temporary = _temporary_sibling(path)
@@ -165,9 +165,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder that replaces the folder `path`, if any, when the block ends without an exception.
 
-    For folders that are rewritten under the same name. Replacing takes two renames: a kill between them leaves the old
-    and the new folder complete under hidden names, and `finish_replacing` completes the replacement. Use it in one
-    process at a time.
+    It is for folders that are rewritten under the same name. Replacing takes two renames: a kill between them leaves
+    the old and the new folder complete under hidden names, and `finish_replacing` completes the replacement. Only one
+    process at a time may use it.
     """
     path = Path(path)
     finish_replacing(path)
