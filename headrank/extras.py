@@ -21,6 +21,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "sweep": {"optuna": "optuna", "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher"},
     "slurm": {"hydra_plugins.hydra_submitit_launcher": "hydra-submitit-launcher"},
     "ray": {"ray": "ray"},
+    "langchain": {"langchain_core": "langchain-core"},
+    "llama-index": {"llama_index.core": "llama-index-core"},
+    "haystack": {"haystack": "haystack-ai"},
 }
 LAUNCHERS = {"processes": "sweep", "joblib": "sweep", "slurm": "slurm", "submitit_slurm": "slurm"}
 LAUNCHERS |= {"ray_cpu": "ray", "ray_gpu": "ray"}

@@ -9,6 +9,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # on the processor everywhere, to the bit; =0 to try a GPU
 os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_ERROR_REPORTING"] = "false"  # wandb's reports of its own errors
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # Haystack's statistics of use
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ def test_the_six_lines_of_the_readme(capsys):
 
 
 def test_the_files_that_pages_link_to_are_there():
-    for page in ("README.md", "CONTRIBUTING.md", "experiments/README.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/integrations.md", "experiments/README.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
 

@@ -42,7 +42,8 @@ def read_documents(passages: object, name: str = "passages") -> tuple[Document, 
         passages: a mapping of ids to texts, a data frame of pandas or polars with a column `text`, or an iterable whose
             items are texts, mappings (dicts) with a text under one of `TEXT_FIELDS`, an optional title (put before the
             text) and an optional id under one of `ID_FIELDS`, (id, text) pairs, `Passage`s, or documents of LangChain,
-            LlamaIndex or Haystack. Of several such keys the first counts; all others are metadata.
+            LlamaIndex or Haystack. Of several such keys the first counts (of ids, the first with a value); all others
+            are metadata.
         name: the name of the passages in messages.
 
     Returns:
@@ -78,6 +79,7 @@ def read_lists(lists: object) -> Iterator[tuple[CandidateList, tuple[Document, .
     Raises:
         TypeError: `lists` is not an iterable, or (on iteration) an item is not a pair; the message names the item. On
             iteration also the errors of `read_documents`.
+        ValueError: on iteration, if an iterator of passages returns after another pair.
     """
     if isinstance(lists, str | bytes | Mapping) or not isinstance(lists, Iterable):
         raise TypeError(f"lists is {shown(lists)}; expected an iterable of (query, passages) pairs")
@@ -86,13 +88,19 @@ def read_lists(lists: object) -> Iterator[tuple[CandidateList, tuple[Document, .
 
 def _lists(lists: Iterable[object]) -> Iterator[tuple[CandidateList, tuple[Document, ...]]]:
     iterator, documents = None, ()
+    read: dict[int, tuple[int, Iterator]] = {}  # id of an iterator -> its pair, and the iterator, which keeps the id
     for number, item in enumerate(lists):
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise TypeError(f"lists[{number}] is {shown(item)}; expected a (query, passages) pair")
         query = expect_type(item[0], str, f"the query of lists[{number}]")
         if iterator is None or item[1] is not iterator:
-            documents = read_documents(item[1], f"the passages of lists[{number}]")
             iterator = item[1] if isinstance(item[1], Iterator) else None
+            if iterator is not None and (first := read.setdefault(id(iterator), (number, iterator))[0]) != number:
+                raise ValueError(
+                    f"the passages of lists[{number}] are the iterator of lists[{first}], which is already read; "
+                    "expected a list, or pairs that share an iterator one after another"
+                )
+            documents = read_documents(item[1], f"the passages of lists[{number}]")
         yield candidate_list(query, documents, number), documents
 
 
@@ -163,12 +171,13 @@ def _mapping_fields(item: Mapping[Any, Any], label: str) -> _Fields:
             f"{label} has the keys {', '.join(map(repr, item)) or 'of an empty mapping'}; expected its text under one "
             f"of {', '.join(TEXT_FIELDS)}{near}"
         )
-    id_field = next((field for field in ID_FIELDS if field in item), None)
+    id_field = next((field for field in ID_FIELDS if not _missing(item.get(field))), None)
     text, title = item[text_field], item.get("title")
     if not _missing(title) and isinstance(text, str):
         title = expect_type(title, str, f"the title of {label}")
         text = f"{title} {text}" if title else text
-    rest = {key: value for key, value in item.items() if key not in (text_field, id_field, "title")}
+    no_metadata = {text_field, id_field, "title", *(field for field in ID_FIELDS if _missing(item.get(field)))}
+    rest = {key: value for key, value in item.items() if key not in no_metadata}
     return None if id_field is None else item[id_field], text, rest
 
 

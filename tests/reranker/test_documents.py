@@ -85,6 +85,7 @@ NODE = LlamaIndexNode("sky", "n1", {"page": 3})
         ({"id": "a", "title": "", "text": "sky"}, ("a", "sky", {})),
         ({"id": None, "title": None, "text": "sky"}, (0, "sky", {})),
         ({"text": "sky", "content": "other", "id": 1, "_id": 2}, (1, "sky", {"content": "other", "_id": 2})),
+        ({"text": "sky", "id": None, "doc_id": "a", "_id": 2}, ("a", "sky", {"_id": 2})),
         (("a", "sky"), ("a", "sky", {})),
         ([7, "sky"], (7, "sky", {})),
         (Pair("a", "sky"), ("a", "sky", {})),
@@ -127,6 +128,13 @@ def test_iterators_are_read_once():
     shared = iter(["x", "y"])
     read = list(read_lists([("first query", shared), ("second query", shared)]))
     assert [[p.text for p in item.passages] for item, _ in read] == [["x", "y"]] * 2
+
+
+def test_an_iterator_that_returns_after_another_pair_is_an_error():
+    shared = iter(["x", "y"])
+    with pytest.raises(ValueError, match=r"lists\[2\].*lists\[0\]"):
+        list(read_lists([("first", shared), ("second", ["z"]), ("third", shared)]))
+    assert len(list(read_lists(("query", iter(["x"])) for _ in range(3)))) == 3, "other iterators may follow"
 
 
 def test_a_list_that_changes_between_pairs_is_read_anew():
