@@ -93,7 +93,12 @@ def _run(lists: Sequence[CandidateList], rows: Sequence[Mapping[str, Any]], alph
 
 
 def mean_per_query(result: BenchmarkResult, names: Sequence[str]) -> list[float]:
-    """Return nDCG@10 of each query, averaged over the named systems (the seeds of one training)."""
+    """Return nDCG@10 of each query, averaged over the named systems (the seeds of one training).
+
+    Args:
+        result: the results of all systems on one test.
+        names: the names of the systems.
+    """
     each = [result.systems[name].per_query[METRIC] for name in names]
     return [statistics.fmean(values) for values in zip(*each, strict=True)]
 
@@ -102,6 +107,10 @@ def pooled_zone(result: BenchmarkResult, names: Sequence[str]) -> list[ZoneCount
     """Return the zone counts of each candidate list, summed over the named systems (the seeds of one training).
 
     The bootstrap then resamples queries, not seeds.
+
+    Args:
+        result: the results of all systems on one test.
+        names: the names of the systems.
     """
     zones = []
     for name in names:

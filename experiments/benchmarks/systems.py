@@ -56,7 +56,17 @@ def scorer_call(
     prompt: PromptSettings | None = None,
     states: StateSettings | None = None,
 ) -> Call:
-    """Make a call of HeadRank with its scorer that reads all candidate lists in one pass."""
+    """Make a call of HeadRank with its scorer that reads all candidate lists in one pass.
+
+    Args:
+        shared: the model that the systems share.
+        backbone: its first layers.
+        heads: the heads to score with.
+        lists: the candidate lists.
+        settings: the scorer; None: the defaults, with no limit of tokens per pass.
+        prompt: the prompt; None: the defaults.
+        states: the store of passage states; None: states are not stored.
+    """
     scorer = Scorer(
         backbone, heads, prompt=prompt, settings=settings or ScorerSettings(tokens_per_batch=10**9), states=states
     )

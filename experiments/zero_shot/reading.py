@@ -57,7 +57,16 @@ def read_lists(
     *,
     seed: int = 0,
 ) -> list[ListScores]:
-    """Return the scores of all candidate lists in one context order, loaded from `path` or computed and saved there."""
+    """Return the scores of all candidate lists in one context order, loaded from `path` or computed and saved there.
+
+    Args:
+        path: the safetensors file.
+        backbone: the model.
+        prompts: the prompt settings.
+        lists: the candidate lists.
+        order: the context order, such as `shuffled`.
+        seed: the seed of a shuffled order.
+    """
     if not path.is_file():
         tensors: dict[str, Tensor] = {}
         builder = PromptBuilder(backbone.tokenizer, prompts)

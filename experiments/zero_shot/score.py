@@ -50,7 +50,15 @@ def load_tests(output: Path, study: dict) -> list[Test]:
 
 
 def choose_alpha(system: System, selection: Selection, lists: Sequence[CandidateList], table, orders) -> float:
-    """Return the fusion weight with the highest nDCG@10 on the training queries, in their first shuffled order."""
+    """Return the fusion weight with the highest nDCG@10 on the training queries, in their first shuffled order.
+
+    Args:
+        system: the system.
+        selection: its selected heads.
+        lists: the candidate lists of the training queries.
+        table: the head table of these lists, which holds their grades.
+        orders: for each context order, the scores of every list.
+    """
     by_id = {item.query_id: item for item in table.lists}
     best, chosen = -1.0, 0.0
     for alpha in ALPHAS:

@@ -1,4 +1,4 @@
-"""Makes the parameters that alignment trains trainable: LoRA adapters, whole matrices, or only the head weights.
+"""Make the parameters that alignment trains trainable: LoRA adapters, whole matrices, or only the head weights.
 
 All other parameters of the backbone are frozen. Head scores are read from attention weights, so in the deepest layer
 only the query and key projections affect them. Its value and output projections, its MLP and the final norm are frozen

@@ -1,4 +1,4 @@
-"""Checks that a checkpoint belongs to the module that resumes from it.
+"""Check that a checkpoint belongs to the module that resumes from it.
 
 A checkpoint holds only the trained tensors and plain values. Among these is an identity: the model, heads and settings
 of the module (`AlignmentModule.identity`). The frozen backbone is loaded from its source, so a checkpoint must not be

@@ -1,4 +1,4 @@
-"""Exports a trained module as a model folder: adapters are merged, unused layers cut, and a heads file added.
+"""Export a trained module as a model folder: adapters are merged, unused layers cut, and a heads file added.
 
     export_aligned(module, Path("outputs/aligned"))
     Reranker.from_pretrained("outputs/aligned")

@@ -1,4 +1,4 @@
-"""Computes the passage scores z of labelled lists, for training and validation.
+"""Compute the passage scores z of labelled lists, for training and validation.
 
 Prompts, head scores and calibration are the same as at inference.
 """

@@ -1,4 +1,4 @@
-"""Runs an alignment: trains with Lightning and exports the best checkpoint as a model folder.
+"""Run an alignment: train with Lightning and export the best checkpoint as a model folder.
 
     align(AlignmentJob(...))
 

@@ -1,4 +1,4 @@
-"""Reranks with a sentence-transformers cross-encoder (Nogueira and Cho 2019, arXiv 1901.04085).
+"""Rerank with a sentence-transformers cross-encoder (Nogueira and Cho 2019, arXiv 1901.04085).
 
 The model gives one logit per pair of query and passage. The library (extra `baselines`) builds, truncates and batches
 the pairs.

@@ -1,4 +1,4 @@
-"""Loads a complete causal language model with its LM head, for baselines that generate text or need logits.
+"""Load a complete causal language model with its LM head, for baselines that generate text or need logits.
 
 HeadRank itself never needs the LM head (see `headrank/model/backbone.py`).
 """

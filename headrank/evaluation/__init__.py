@@ -1,4 +1,4 @@
-"""Scores rankings and writes reports: metrics, middle zone, significance tests, tables, figures. Needs no models."""
+"""Score rankings and write reports: metrics, middle zone, significance tests, tables, figures. Needs no models."""
 
 from headrank.evaluation.measures.bootstrap import Estimate, change_estimate, mean_estimate
 from headrank.evaluation.measures.metrics import Metric, mean, score_queries

@@ -1,4 +1,4 @@
-"""Checks that a heads file belongs to a model.
+"""Check that a heads file belongs to a model.
 
 Heads are (layer, head) indices. In another model the same indices are other heads.
 """

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 CROSS_FITTED = "cross_fitted"
 HELD_OUT = "held_out"
 PROTOCOLS = (CROSS_FITTED, HELD_OUT)
-"""How the scores z that a map is fitted on were computed.
+"""How the scores z that a probability calibration is fitted on were computed.
 
 `cross_fitted`: each list by heads selected on other lists. `held_out`: lists that alignment did not train on.
 """

@@ -1,4 +1,4 @@
-"""Checks an experiment against the files of its models before any work, without loading weights."""
+"""Check an experiment against the files of its models before any work, without loading weights."""
 
 from contextlib import nullcontext, suppress
 

@@ -1,4 +1,4 @@
-"""Loads the data of the stages (benchmarks and labelled lists), each once per process."""
+"""Load the data of the stages (benchmarks and labelled lists), each once per process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sends runs to a dashboard. The pipeline depends on `Tracker` only; `run.py` chooses the implementation.
+"""Send runs to a dashboard. The pipeline depends on `Tracker` only; `run.py` chooses the implementation.
 
 Only this package imports Weights & Biases (W&B, extra `wandb`), and only when a run is tracked there.
 """

@@ -50,7 +50,10 @@ def selectivity_key(benchmark: str | None, system: str, part: str) -> str:
 def homogenization_key(benchmark: str, system: str, part: str) -> str:
     """Return the key of a homogenization value of the middle zone, such as `homogenization/dl20/headrank/entropy`.
 
-    part: one of `headrank.evaluation.HOMOGENIZATION`.
+    Args:
+        benchmark: the benchmark.
+        system: the system.
+        part: one of `headrank.evaluation.HOMOGENIZATION`.
     """
     return key("homogenization", benchmark, system, part)
 
@@ -58,7 +61,10 @@ def homogenization_key(benchmark: str, system: str, part: str) -> str:
 def position_key(benchmark: str, system: str, part: str) -> str:
     """Return the key of a selectivity value by position in the context, such as `positions/dl20/headrank/difference`.
 
-    part: an entry of `SELECTIVITY`.
+    Args:
+        benchmark: the benchmark.
+        system: the system.
+        part: an entry of `SELECTIVITY`.
     """
     return key("positions", benchmark, system, part)
 

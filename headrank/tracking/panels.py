@@ -1,4 +1,4 @@
-"""Describes the dashboard as plain data: sections of panels, and the keys that each panel shows. Independent of W&B.
+"""Describe the dashboard as plain data: sections of panels, and the keys that each panel shows. Independent of W&B.
 
 A key names a logged value (`names.py`). The experiment determines the keys, so the dashboard command takes the same
 overrides as a run.

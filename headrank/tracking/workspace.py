@@ -1,4 +1,4 @@
-"""Builds the dashboard in Weights & Biases (W&B): a workspace with the sections of `panels.py`.
+"""Build the dashboard in Weights & Biases (W&B): a workspace with the sections of `panels.py`.
 
 Only saving a workspace needs an account and a network. Checked with wandb-workspaces 0.4.
 """

@@ -1,1 +1,1 @@
-"""Compares several runs in one report."""
+"""Compare several runs in one report."""

@@ -1,4 +1,4 @@
-"""Computes ranking metrics per query: nDCG, MRR, MAP and recall (with ranx) and judged (ours), each at a cutoff.
+"""Compute ranking metrics per query: nDCG, MRR, MAP and recall (with ranx) and judged (ours), each at a cutoff.
 
 A metric is named by its measure and cutoff: `ndcg@10`, `mrr@10`, `map@100`, `recall@100`, `judged@10`. Metrics use
 the order of a ranking; its scores are only checked. Definitions, with cutoff k:

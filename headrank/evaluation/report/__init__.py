@@ -1,1 +1,1 @@
-"""Makes the report of a run: tables, figures and pages."""
+"""Make the report of a run: tables, figures and pages."""

@@ -1,4 +1,4 @@
-"""Formats numbers and names for reports: metrics without leading zero (.5012), shares as percentages (57.4)."""
+"""Format numbers and names for reports: metrics without leading zero (.5012), shares as percentages (57.4)."""
 
 import re
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Writes the report of a run: `report.md`, `report.html`, figures, and tables as CSV and LaTeX.
+"""Write the report of a run: `report.md`, `report.html`, figures, and tables as CSV and LaTeX.
 
 Both reports begin with the same sentence and the same main table. The HTML file is self-contained.
 """

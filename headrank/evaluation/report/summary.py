@@ -1,4 +1,4 @@
-"""Writes the sentences of the report: a headline, and a line per benchmark."""
+"""Write the sentences of the report: a headline, and a line per benchmark."""
 
 from collections.abc import Sequence
 
