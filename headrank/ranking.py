@@ -156,7 +156,7 @@ class Order(StrEnum):
 
 @runtime_checkable
 class ContextOrder(Protocol):
-    """The interface of a user-defined context order; implement it as a frozen dataclass."""
+    """The interface of a custom context order: an instance of a frozen dataclass with a `__call__` method."""
 
     name: str
 

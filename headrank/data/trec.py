@@ -212,7 +212,7 @@ def write_run(path: str | Path, run: Run, tag: str) -> None:
 
 
 def check_writable(query_id: str, passage_ids: Sequence[str]) -> None:
-    """Raise `ValueError` if the query id or a passage id is not valid in TREC files, or a passage id is repeated."""
+    """Raise `ValueError` if `query_id` or one of `passage_ids` is not valid in TREC files, or a passage is repeated."""
     fault = id_fault(query_id)
     if fault:
         raise ValueError(f"query id {shown(query_id)} {fault}")

@@ -1,4 +1,4 @@
-"""From head scores to passage scores z: length normalisation, calibration by the null query, the sum over heads.
+"""Computes passage scores z from head scores: length normalisation, calibration by the null query, sum over heads.
 
 Pure, differentiable functions of tensors in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
 s_h(i|n) under the null query; w_h is the head's weight; l_i is the passage's length divisor (1, its number of tokens,
@@ -24,7 +24,7 @@ CALIBRATIONS = ("none", "residual", "log_ratio")
 
 @runtime_checkable
 class Calibration(Protocol):
-    """The interface of a custom calibration: an object of a frozen dataclass with these fields and a call."""
+    """The interface of a custom calibration: an instance of a frozen dataclass with a `__call__` method."""
 
     name: str
     needs_null: bool  # whether it uses the null query's scores
@@ -52,7 +52,7 @@ class Calibration(Protocol):
 
 @runtime_checkable
 class LengthNorm(Protocol):
-    """The interface of a custom length normalisation: an object of a frozen dataclass with a name and a call."""
+    """The interface of a custom length normalisation: an instance of a frozen dataclass with a `__call__` method."""
 
     name: str
 
@@ -71,7 +71,7 @@ LENGTH_NORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @settings
 class CalibrationSettings:
-    """The settings with which head scores become passage scores. The defaults are this project's."""
+    """The settings of the computation of passage scores from head scores. The defaults are this project's."""
 
     calibration: Annotated[str | Calibration, one_of_or_object(CALIBRATIONS, Calibration)] = "residual"
     power: Annotated[float, Ge(0)] = 0.5  # of the null query's score, for calibration residual
@@ -90,16 +90,16 @@ class CalibrationSettings:
 
 
 def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[Tensor, "heads docs"]:
-    """The calibrated scores c_h(i) of each head. Head criteria use them, and `passage_scores` sums them.
+    """Return the calibrated scores c_h(i) of each head. Head criteria use them, and `passage_scores` sums them.
 
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
       (arXiv 2410.02642), QRHead and CoRe, .5 the Pearson residual of a count, 1 the relative change.
     - `log_ratio`: log((eps + s_h(i|q)) / (eps + s_h(i|n))); the lengths cancel.
-    - an object: what it returns.
+    - a custom `Calibration`: its result.
 
     Args:
-        scores: the head scores of one list.
+        scores: the head scores of one candidate list.
         settings: the calibration. The token filter is not applied, because it needs scores per token.
 
     Returns:
@@ -136,7 +136,7 @@ def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[
 def passage_scores(
     scores: HeadScores, settings: CalibrationSettings, weights: Float[Tensor, " heads"] | None = None
 ) -> Float[Tensor, " docs"]:
-    """The score z of every passage.
+    """Return the score z of every passage.
 
     - `none`: log((eps + sum_h w_h s_h(i|q)) / l_i).
     - any other: sum_h w_h c_h(i), with c_h of `head_calibrated`; `log_ratio` divides by sum_h w_h.
@@ -175,7 +175,7 @@ def head_residuals(
     power: float,
     eps: float = EPS,
 ) -> Float[Tensor, "heads docs"]:
-    """The calibration `residual` of `head_calibrated`: [heads, docs].
+    """Return the calibration `residual` of `head_calibrated`: [heads, docs].
 
     Args:
         query: s_h(i|q).
@@ -189,14 +189,14 @@ def head_residuals(
 
 
 def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:
-    """ICR's passage scores, without outlying tokens.
+    """Return ICR's passage scores: the sum of token scores, without the tokens with unusually low scores.
 
-    Each token's score is the weighted sum over heads of its attention under the query minus that under the null query.
-    `filter_tokens` drops outlying tokens and sums the rest per passage.
+    The score of a token t is sum_h w_h (s_h(t|q) - s_h(t|n)). `filter_tokens` drops the low ones and sums the rest per
+    passage. Unusually high scores are kept. The result is not divided by the passages' lengths.
 
     Args:
         tokens: the head scores per token.
-        weights: the weight of each head.
+        weights: w_h, the weight of each head.
         passages: the number of passages.
 
     Raises:
@@ -239,9 +239,9 @@ def filter_tokens(
 
 
 def length_divisor(lengths: Int[Tensor, " docs"], norm: str | LengthNorm) -> Float[Tensor, " docs"]:
-    """The divisor l_i of each passage under the normalisation `norm`; a passage of 0 tokens counts as 1 token.
+    """Return the divisor l_i of each passage under the normalisation `norm`. A passage of 0 tokens counts as 1 token.
 
-    Raises `ValueError` if an object returns anything but one finite number above 0 per passage.
+    Raises `ValueError` if a custom normalisation returns anything but one finite number above 0 per passage.
     """
     if isinstance(norm, str):
         return LENGTH_NORMS[norm](lengths.clamp(min=1))

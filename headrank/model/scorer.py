@@ -34,7 +34,7 @@ BATCHING = ("batch_size", "tokens_per_batch")
 
 @settings
 class ScorerSettings(CalibrationSettings):
-    """How head scores become a ranking. The defaults are this project's; see `headrank.model.calibration`."""
+    """The settings of a scorer, in addition to those of the calibration. The defaults are this project's."""
 
     # query | instruction | end_of_turn | suffix | published: see `Tail.rows`
     query_rows: Annotated[str, one_of(ROWS)] = "query"
@@ -48,25 +48,28 @@ class ScorerSettings(CalibrationSettings):
     tokens_per_batch: Annotated[int, Ge(1)] = 16384  # maximum tokens per forward pass; a longer list gets its own pass
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values for JSON."""
+        """Return the settings as plain values for JSON."""
         return {one.name: with_target(getattr(self, one.name)) for one in fields(self)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ScorerSettings":
-        """The opposite of `to_dict`. Raises `ConfigError` for wrong values and for classes that are not imported."""
+        """Create settings from the result of `to_dict`.
+
+        Raises `ConfigError` for wrong values and for classes that are not imported.
+        """
         objects = {"calibration": Calibration, "length_norm": LengthNorm, "order": ContextOrder}
         found = {name: without_target(content[name], kind) for name, kind in objects.items() if name in content}
         return cls(**{**content, **found})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that scores depend on, without the batching settings."""
+        """The settings on which scores depend, as plain values: all except those of batching."""
         return {name: value for name, value in self.to_dict().items() if name not in BATCHING}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredList:
-    """A reranked list: its ranking, and its scores and attention masses in context order."""
+    """A reranked candidate list: its ranking, and its scores and attention masses in context order."""
 
     ranking: Ranking
     context: ContextScores
@@ -80,10 +83,11 @@ class ScoredList:
 class Scorer:
     """Reranks candidate lists with given heads of a backbone.
 
-    `states` configures where passage states are stored between queries, for prompts in blocks.
+    weights: the weight of each head in z; None: 1 each. states: the folder in which passage states are stored, for
+    prompts in blocks; None: states are not stored.
 
-    Raises `ValueError` at construction if the heads do not fit the backbone, or `weights` does not have one number per
-    head. Errors of `PassageStates` propagate.
+    Raises `ModelError` at construction if the heads do not fit the backbone, and `ValueError` if `weights` does not
+    have one number per head. Errors of `PassageStates` propagate.
     """
 
     def __init__(
@@ -121,12 +125,12 @@ class Scorer:
         )
 
     def score(self, lists: Sequence[CandidateList], *, on_list: Callable[[], object] | None = None) -> list[ScoredList]:
-        """Rerank each list. Results are in the order of `lists`, ties in first-stage order.
+        """Rerank each candidate list. Results are in the order of `lists`, equal scores in first-stage order.
 
-        `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking. A
-        list in several windows is read twice: as many of its best passages as a window holds are read once more and
-        come first (not with fusion, which needs the ranks of the whole list). Raises `ModelError` if the model gives a
-        passage NaN or infinity.
+        `on_list` is called after each list (for a progress bar). A list without candidates gives an empty ranking. If a
+        list has several windows, its best passages are read once more in a single window and come first. This second
+        reading is left out with fusion, which needs the ranks of the whole list. Raises `ModelError` if a score is NaN
+        or infinite.
         """
         results = self._read(lists, on_list)
         long = [
@@ -200,7 +204,10 @@ class Scorer:
 
 
 def best_passages(item: CandidateList, scored: ScoredList) -> CandidateList:
-    """As many of a list's best passages as one of its windows holds, in first-stage order."""
+    """Return the best passages of a candidate list, as many as one window holds, in first-stage order.
+
+    item: the list. scored: its scores and its number of windows.
+    """
     best = set(scored.ranking.passage_ids[: -(-len(item) // scored.windows)])
     kept = [i for i, passage in enumerate(item.passage_ids) if passage in best]
     first = item.first_stage_scores
@@ -209,9 +216,11 @@ def best_passages(item: CandidateList, scored: ScoredList) -> CandidateList:
 
 
 def read_again(item: CandidateList, scored: ScoredList, best: ScoredList) -> ScoredList:
-    """The list with the new scores of its best passages.
+    """Return the scored list with the new scores of its best passages, which come first.
 
-    The others follow: a constant is subtracted from their scores, so that the highest is below the lowest of the best.
+    A constant is subtracted from the scores of the others, so that all are below those of the best passages.
+
+    item: the candidate list. scored: its scores from several windows. best: the scored list of `best_passages`.
     """
     scores = {one.id: one.score for one in best.ranking.results}
     rest = [one for one in scored.ranking.results if one.id not in scores]
@@ -250,9 +259,10 @@ class _Scores:
 
 
 def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:
-    """Fuse with the first stage [ours]: z standardised over the list, plus alpha x the standardised -log(1 + rank).
+    """Fuse passage scores with the first stage [ours]: return standardised z + alpha x standardised -log(1 + rank).
 
-    z is in first-stage order. Equal scores are standardised to 0."""
+    Both are standardised over the candidate list, and are 0 if all values are equal. z is in first-stage order.
+    """
     ranks = torch.arange(1, len(z) + 1, dtype=torch.float32)
     return _standardise(z) + alpha * _standardise(-torch.log1p(ranks))
 

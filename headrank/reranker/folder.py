@@ -1,4 +1,4 @@
-"""The files of a reranker's folder besides the model: its heads, a model card, and files that stop other libraries.
+"""Writes the files of a reranker's folder that are not the model's: heads, model card and guard files.
 
 The model has no classification head. sentence-transformers would add a random one and return meaningless scores, so
 `modules.json` names a class that it refuses to load, or that raises an error if it may run code (`trust_remote_code`).
@@ -48,9 +48,9 @@ class NotACrossEncoder:
 
 
 def complete_folder(folder: Path, heads: HeadsFile) -> None:
-    """Complete a saved model to a reranker: write its heads, its model card, and files that stop other libraries.
+    """Write the heads, the model card and guard files into the folder of a saved model.
 
-    `CrossEncoder` of sentence-transformers would add a classification head of random weights; with these files it
+    `CrossEncoder` of sentence-transformers would add a classification head of random weights. With the guard files it
     raises the error of `NotACrossEncoder` instead.
 
     Args:

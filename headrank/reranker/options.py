@@ -37,7 +37,7 @@ SHORT_NAMES = {
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: an unknown keyword argument raises a `TypeError` that names the closest known one."""
+    """Make a function raise a `TypeError` that names the closest known argument for an unknown keyword argument."""
     known = [name for name in inspect.signature(function).parameters if name not in ("cls", "self")]
 
     @functools.wraps(function)
@@ -100,7 +100,7 @@ class Overrides:
         return self.prompt or replace(prompt, **self.of_prompt)
 
     def apply(self, file: HeadsFile) -> HeadsFile:
-        """Return the heads file with the overrides."""
+        """Return the heads file with the overridden prompt and scorer settings."""
         scorer = self.scorer or replace(file.scorer, **self.of_scorer)
         return file.with_settings(prompt=self.apply_to_prompt(file.prompt), scorer=scorer)
 
@@ -117,7 +117,8 @@ def read_states(states: object, prompt: PromptSettings) -> StateSettings | None:
     """Return the settings of stored passage states.
 
     Args:
-        states: the settings, a folder that `Reranker.index` filled (nothing is added to it), or None: no states.
+        states: the settings, or a folder that `Reranker.index` filled (nothing is added to it). None: states are not
+            stored, and None is returned.
         prompt: the prompt settings; stored states need its attention to be `blocks`.
 
     Raises:

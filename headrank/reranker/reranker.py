@@ -1,4 +1,4 @@
-"""The reranker: opens a model with its heads, ranks passages, stores passage states, saves."""
+"""Defines `Reranker`, which opens a model with its heads, ranks passages, stores passage states and saves itself."""
 
 import asyncio
 import contextvars
@@ -128,7 +128,7 @@ class Reranker:
         batch_size: int | None = None,
         states: str | Path | StateSettings | None = None,
     ) -> "Reranker":
-        """Load a model and its heads, up to the deepest head.
+        """Load a model's layers up to the deepest head, and its heads.
 
         Args:
             model: a run folder (its aligned checkpoint, or the model that its `heads.json` names), a folder that `save`
@@ -218,16 +218,16 @@ class Reranker:
         return self._rank([(item, documents)], parse_count(top_k, "top_k"))[0]
 
     def rank_many(self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
-        """`rank` for several (query, passages) pairs, in batches of `scorer.batch_size`; one list of results per pair.
+        """Rank several (query, passages) pairs as `rank` does; return one list of results per pair.
 
-        Queries over the same passages in the same order share one forward pass over the passages.
+        Batches have `scorer.batch_size` pairs. Queries over the same passages in the same order share a pass over them.
         """
         return self._rank(list(read_lists(lists)), parse_count(top_k, "top_k"))
 
     def rank_iter(
         self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None, *, step: int = 32
     ) -> Iterator[list[RerankResult]]:
-        """`rank_many` for a stream: yields the results of each list in order and holds `step` lists in memory.
+        """Rank a stream of pairs as `rank_many` does. Yield the results in order; hold `step` pairs in memory.
 
         Args:
             lists: (query, passages) pairs, read as results are taken.
@@ -247,9 +247,9 @@ class Reranker:
             yield from self._rank(part, top_k)
 
     async def arank(self, query: str, passages: Passages, top_k: int | None = None) -> list[RerankResult]:
-        """`rank` in a worker thread, so that the event loop is free. Concurrent calls are served in their order.
+        """Run `rank` in a worker thread and await it. Calls are run one at a time, in the order of the calls.
 
-        A call that is cancelled before its turn is never computed.
+        The event loop stays free. A call that is cancelled before it starts is never computed.
         """
         context, worker = contextvars.copy_context(), turns(self.backbone.model).worker
         return await asyncio.get_running_loop().run_in_executor(

@@ -1,4 +1,4 @@
-"""The results of a ranking."""
+"""Defines the results that a reranker returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,9 +39,11 @@ class RerankResult:
 def make_results(
     scored: ScoredList, documents: Sequence[Document], probability: ProbabilityCalibration | None = None
 ) -> list[RerankResult]:
-    """Return the ranked documents, best first. The scored list's ids are the documents' positions.
+    """Return the ranked documents as results, best first.
 
-    A list in several windows has no probabilities, because they are calibrated on lists in one prompt.
+    scored: the scored list, whose passage ids are the documents' positions. probability: the map from z to a
+    probability of relevance; None: results have no probability. A list in several windows has none either, because the
+    map was fitted on lists in one prompt.
     """
     cut, ranking = set(scored.cut), scored.ranking
     if scored.windows > 1:

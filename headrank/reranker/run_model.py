@@ -1,4 +1,4 @@
-"""The model and heads of a run folder: its aligned checkpoint, or the model in which the run selected heads."""
+"""Finds the model and heads of a run folder: its aligned checkpoint, or the model in which it selected heads."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ CHECKPOINT = "checkpoint"
 
 
 class RunModel(NamedTuple):
-    """What a run folder names: a model, its hub revision, and heads (None: those in the model's folder)."""
+    """The model that a run folder names, its hub revision, and the heads (None: those in the model's folder)."""
 
     model: str
     revision: str | None

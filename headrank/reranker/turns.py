@@ -1,4 +1,4 @@
-"""Threads take turns on a model, whichever reranker they use.
+"""Lets one thread at a time use a model, whichever reranker it uses.
 
 A forward pass uses the memory of its device, and some models and the stored passage states change while they are read.
 """
@@ -15,7 +15,7 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """A lock that a thread holds while it uses the model, and one thread for asynchronous calls in their order."""
+    """A lock that a thread holds while it uses the model, and a worker thread that runs asynchronous calls in order."""
 
     lock: AbstractContextManager[Any] = field(default_factory=threading.RLock)
     worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="rerank"))

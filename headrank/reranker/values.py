@@ -27,7 +27,10 @@ def read_whole(value: object, name: str) -> int:
 
 
 def parse_count(value: object, name: str) -> int | None:
-    """Return a count as `int`; None stays None. Raises `TypeError` for other types, and `ConfigError` below 1."""
+    """Return a count as `int`; None stays None. The argument's `name` is part of the errors.
+
+    Raises `TypeError` if `value` has another type, and `ConfigError` if it is below 1.
+    """
     if value is None:
         return None
     count = read_whole(value, name)
