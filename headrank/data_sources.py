@@ -1,4 +1,4 @@
-"""Defines configuration keys that change the data of several benchmarks or training sets at once.
+"""Define configuration keys that change the data of several benchmarks or training sets at once.
 
     'benchmarks=[local]' 'benchmarks.local.collection=[/data/a,/data/b]'     a benchmark per collection
     "first_stage_runs='/runs/{name}.trec'"                                   TREC runs as the first stages

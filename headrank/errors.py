@@ -1,4 +1,4 @@
-"""The errors that this package raises for wrong configurations, files, models and artifacts.
+"""Define the errors that this package raises for wrong configurations, files, models and artifacts.
 
 Each message names the key or the file (with its line), what was found, what is expected, and how to fix it. All derive
 from `HeadRankError`, and each also from the matching built-in error.

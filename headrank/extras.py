@@ -1,4 +1,4 @@
-"""The extras of this package: the packages that each needs and how to install them.
+"""Define the extras of this package: the packages that each needs and how to install them.
 
 This module does not import those packages, so a missing one is reported before anything is loaded.
 """

@@ -1,4 +1,4 @@
-"""Resolves interpolations (`${...}`) of the composed configuration, and defines the resolver of `paths.run`."""
+"""Resolve interpolations (`${...}`) of the composed configuration, and define the resolver of `paths.run`."""
 
 from pathlib import Path
 from typing import Any

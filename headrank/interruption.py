@@ -1,4 +1,4 @@
-"""Interruptions of a run: Ctrl-C, SIGTERM, SIGHUP, SLURM's signals and time limits.
+"""Handle interruptions of a run: Ctrl-C, SIGTERM, SIGHUP, SLURM's signals and time limits.
 
 Each raises an exception in the run, so that files are closed and `status.json` has the state `interrupted`. The exit
 code is 128 plus the signal's number. The same command resumes the run.
@@ -62,11 +62,11 @@ def _module(frame: FrameType) -> str:
 
 @contextmanager
 def interruptible(*, log: bool = True) -> Iterator[None]:
-    """End the block on a signal, with one log line (unless `log` is False) and `SystemExit` of 128 plus its number.
+    """End the context on a signal, with one log line (unless `log` is False) and `SystemExit` of 128 plus its number.
 
     It handles SIGTERM and SIGHUP unless something else handles or ignores them (nohup ignores SIGHUP, submitit handles
     SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends before a time limit. Further
-    signals are ignored until the block has ended. Outside the main thread it handles only Ctrl-C.
+    signals are ignored until the context has ended. Outside the main thread it handles only Ctrl-C.
     """
     numbers = [signal.SIGTERM, signal.SIGHUP]
     numbers += [signal.SIGUSR1, signal.SIGUSR2] if "SLURM_JOB_ID" in os.environ else []

@@ -1,4 +1,4 @@
-"""Sets up logging for all commands: this package's messages and other packages' warnings, on stderr and in a file.
+"""Set up logging for all commands: this package's messages and other packages' warnings, on stderr and in a file.
 
     set_up_logging(file=folder / "run.log")
     with Progress(len(lists), "rerank: fiqa by headrank", "list") as progress:
@@ -139,7 +139,7 @@ def quiet_lightning() -> None:
 
 @contextlib.contextmanager
 def quiet_model_loading() -> Iterator[None]:
-    """Within this context, transformers logs only errors while it loads a model.
+    """Make transformers log only errors within this context, while it loads a model.
 
     A model cut to its first layers leaves the weights of later layers unused on purpose, which would cause warnings.
     One of the quieted loggers lists layers that it does not shard, even on one device.

@@ -1,4 +1,4 @@
-"""Prints the prompts of an experiment: the exact input of each system's model for one candidate list.
+"""Print the prompts of an experiment: the exact input of each system's model for one candidate list.
 
     python -m headrank.prompts +experiment=qwen3_4b 'baselines=[icr,generative,qwen3_reranker]'
     python -m headrank.prompts +experiment=nano --system headrank --passages 3 --query s25

@@ -1,4 +1,4 @@
-"""The data types of reranking (query, passage, candidate list, ranking), context orders and the middle zone.
+"""Define the data types of reranking (query, passage, candidate list, ranking), context orders and the middle zone.
 
 All are frozen dataclasses; this module needs neither torch nor files. A candidate list is always in first-stage order,
 best first. The order in which a model reads the candidates, the context order, is a separate permutation. The middle

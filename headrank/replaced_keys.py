@@ -1,4 +1,4 @@
-"""Raises errors for configuration keys of earlier versions; the message names the new key."""
+"""Raise errors for configuration keys of earlier versions; the message names the new key."""
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses that pydantic checks on construction.
+"""Define settings as frozen dataclasses that pydantic checks on construction.
 
     @settings
     class ScorerSettings:

@@ -1,1 +1,1 @@
-"""The command `headrank`."""
+"""Define the command `headrank`."""

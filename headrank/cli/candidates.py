@@ -1,4 +1,4 @@
-"""Reads the candidate lists of a run file, with texts, without holding the passages in memory.
+"""Read the candidate lists of a run file, with texts, without holding the passages in memory.
 
 The run and the passages that it names are put into a temporary SQLite database, because lines of a query need not be
 contiguous and passages come in any order.

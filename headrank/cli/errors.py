@@ -1,4 +1,4 @@
-"""Prints errors of the package as one line on stderr and ends the process with an exit code."""
+"""Print errors of the package as one line on stderr and end the process with an exit code."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""The command `headrank` and its subcommands.
+"""Define the command `headrank` and its subcommands.
 
 Nothing heavy is imported until a subcommand needs it. `run`, `doctor`, `report`, `prompts` and `dashboard` are also
 modules (`python -m headrank.run`), which read their own arguments.

@@ -1,4 +1,4 @@
-"""An output file that is written step by step. After an interruption, the same command continues it.
+"""Write an output file step by step, so that the same command continues it after an interruption.
 
 While it is incomplete, the file is called `NAME.partial`. `NAME.partial.json` holds the number of its valid bytes and
 the state of the command after them. Both are removed when the file is complete.

@@ -1,4 +1,4 @@
-"""Does the work of `headrank rerank`: reads candidate lists step by step, reranks them and writes the results."""
+"""Do the work of `headrank rerank`: read candidate lists step by step, rerank them and write the results."""
 
 import itertools
 import json

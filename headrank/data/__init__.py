@@ -1,4 +1,4 @@
-"""Reads collections, runs and judgements, retrieves first stages, and makes the candidate lists that are reranked."""
+"""Read collections, runs and judgements, retrieve first stages, and make the candidate lists that are reranked."""
 
 from headrank.data.bm25.index import BM25Method, BM25Parameters
 from headrank.data.candidates import CandidateLists, candidate_lists, lists_from_run

@@ -1,4 +1,4 @@
-"""Batches of labelled lists for each process and epoch, independent of Lightning.
+"""Assign labelled lists to the batches of each process and epoch, without Lightning.
 
 `datamodule.py` loads the lists and passes them to `ListBatches`. Random choices are pure functions of a seed, the epoch
 and query ids, so a resumed run and every process of a distributed run make the same choices. [ours]
@@ -142,7 +142,7 @@ def check_shares(training: int, validation: int, world_size: int) -> None:
 
 
 class ListBatches:
-    """The loader that `train_dataloader` and `val_dataloader` return: one process's batches, rebuilt for each epoch.
+    """The loader that `train_dataloader` and `val_dataloader` return. It yields one process's batches of each epoch.
 
     It is not a torch `DataLoader`: all lists are in memory, so workers would only copy them, and Lightning would add a
     `DistributedSampler`, which repeats validation queries. `Trainer(use_distributed_sampler=...)` has no effect on it.

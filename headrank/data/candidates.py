@@ -1,4 +1,4 @@
-"""Candidate lists for reranking, training and selection: the top passages of a first stage, with their texts.
+"""Make candidate lists from a first stage: its top passages for each query, with their texts.
 
 `candidate_lists` retrieves the first-stage run; `lists_from_run` takes an existing one.
 """

@@ -1,4 +1,4 @@
-"""The interface of a collection: queries, judgements, passages and fingerprints (hashes of the content).
+"""Define the interface of a collection: queries, judgements, passages and fingerprints (hashes of the content).
 
 `local.py` implements it for a local folder, `request_collection.py` for a file of requests and `irds.py` for an
 ir_datasets id; `open_collection.py` chooses between them by name. `first_stage.py` retrieves in a collection.
@@ -15,7 +15,7 @@ from headrank.ranking import Passage, Qrels, Query, Ranking
 
 
 class Collection(ABC):
-    """Queries, judgements and passages under one name."""
+    """The interface of a collection: queries, judgements and passages under one name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -97,12 +97,12 @@ class InMemoryCollection(Collection):
 
     @property
     def queries(self) -> Mapping[str, Query]:
-        """Query id -> query, in the file's order."""
+        """The queries by id, in the file's order."""
         return self._queries
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements: query id -> passage id -> grade. They may name unknown passages."""
+        """The grades of passages by query id and passage id, such as {"q1": {"d7": 2}}. Passages may be unknown."""
         return self._qrels
 
     @property

@@ -1,4 +1,4 @@
-"""A Lightning data module with the training data of alignment: batches of labelled candidate lists.
+"""Define a Lightning data module with the training data of alignment: batches of labelled candidate lists.
 
     data = ListwiseDataModule([DataSettings("dl21", "msmarco-passage-v2/trec-dl-2021/judged"), ...])
     trainer.fit(module, datamodule=data)

@@ -1,4 +1,4 @@
-"""Retrieves first-stage rankings from a run file, the collection's own lists (`scoreddocs`) or BM25."""
+"""Retrieve first-stage rankings from a run file, the collection's own lists (`scoreddocs`) or BM25."""
 
 import logging
 import random

@@ -1,4 +1,4 @@
-"""The files of a collection's folder, in this package's names or BEIR's; each may be compressed (`.gz`).
+"""Find the files of a collection's folder, in this package's names or BEIR's; each may be compressed (`.gz`).
 
 docs.jsonl | corpus.jsonl
 queries.tsv | queries.jsonl

@@ -1,4 +1,4 @@
-"""The collection of an ir_datasets id.
+"""Open the collection of an ir_datasets id.
 
 ir_datasets downloads its files to `$IR_DATASETS_HOME`, which it reads when it is first imported; this module therefore
 imports it late. Files can also be placed there by hand: errors name the missing file and its path. ir_datasets has no

@@ -1,4 +1,4 @@
-"""Labelled candidate lists, and their split into training and validation lists.
+"""Add grades to candidate lists, and split them into training and validation lists.
 
 Random choices are pure functions of a seed, the epoch and query ids, so a resumed run and every process of a
 distributed run make the same choices. [ours]

@@ -1,4 +1,4 @@
-"""Loads the candidate lists of a benchmark, for selection, alignment, reranking and scoring."""
+"""Load the candidate lists of a benchmark, for selection, alignment, reranking and scoring."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reads a collection from a local folder, with file names of this package or of BEIR (see `folder.py`).
+"""Read a collection from a local folder, with file names of this package or of BEIR (see `folder.py`).
 
     docs.jsonl | corpus.jsonl              {"doc_id": ..., "text": ...}, optionally "title" (see `records.py`)
     queries.tsv | queries.jsonl            id TAB text | {"query_id": ..., "text": ...}

@@ -1,4 +1,4 @@
-"""Opens a collection by name: a packaged sample, a local folder, a file of requests or an ir_datasets id."""
+"""Open a collection by name: a packaged sample, a local folder, a file of requests or an ir_datasets id."""
 
 from functools import partial
 from pathlib import Path

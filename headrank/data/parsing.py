@@ -1,4 +1,4 @@
-"""Reads numbered lines, checks ids and words errors, for the strict readers of runs, qrels, passages and queries."""
+"""Read numbered lines, check ids and word errors, for the strict readers of runs, qrels, passages and queries."""
 
 import gzip
 import re

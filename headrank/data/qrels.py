@@ -1,4 +1,4 @@
-"""Reads judgements in TREC's and BEIR's form (qrels), and writes them in TREC's.
+"""Read judgements in TREC's and BEIR's form (qrels), and write them in TREC's.
 
 TREC's form has four columns without a header, `query 0 passage grade`. BEIR's has three columns after the header
 `query-id corpus-id score`. Columns are separated by spaces or tabs.

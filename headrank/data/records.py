@@ -1,4 +1,4 @@
-"""Reads passages and queries from JSON Lines, with the key names of common tools, and queries from TSV.
+"""Read passages and queries from JSON Lines, with the key names of common tools, and queries from TSV.
 
     docs.jsonl, corpus.jsonl     {"doc_id" | "docid" | "_id" | "id": ..., "text" | "contents": ..., "title": optional}
     queries.jsonl                {"query_id" | "qid" | "_id" | "id": ..., "text" | "contents": ...}

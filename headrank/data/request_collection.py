@@ -1,4 +1,4 @@
-"""Reads a collection from a file of requests, which are queries with their candidates (`requests.py`).
+"""Read a collection from a file of requests, which are queries with their candidates (`requests.py`).
 
 The candidates are the collection's passages, and their order is its first stage. An experiment on requests needs
 neither the whole collection nor an index.

@@ -1,4 +1,4 @@
-"""Reads requests: JSON Lines of queries with their candidates, as rank_llm and Anserini write them.
+"""Read requests: JSON Lines of queries with their candidates, as rank_llm and Anserini write them.
 
     {"query": {"qid": "q1", "text": "..."}, "candidates": [{"docid": "d1", "score": 9.5, "doc": {"text": "..."}}]}
 

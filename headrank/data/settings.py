@@ -1,4 +1,4 @@
-"""Settings of a benchmark or a labelled training set. `loader.py` loads the candidate lists they describe."""
+"""Define the settings of a benchmark or a labelled training set. `loader.py` loads its candidate lists."""
 
 from dataclasses import replace
 from typing import Annotated

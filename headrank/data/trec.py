@@ -1,4 +1,4 @@
-"""Reads and writes TREC run files. Reading is strict; writing keeps the order of ties.
+"""Read and write TREC run files. Reading is strict; writing keeps the order of ties.
 
 A run file has six columns, `query Q0 passage rank score tag`, separated by spaces or tabs. First stages are read from
 run files, rerankings are written to run files.
@@ -29,7 +29,7 @@ _CROWDED = 3e38  # above it there may be too few float32 numbers left to separat
 
 
 class Duplicates(StrEnum):
-    """How to treat a passage that a run repeats for a query, as in merged runs: an error, or keep its best place."""
+    """The ways to treat a passage that a run repeats for a query, as merged runs do: an error, or its best place."""
 
     ERROR = "error"
     BEST = "best"  # its best place counts

@@ -1,4 +1,4 @@
-"""Finds which files of a collection are on this machine, without downloading, unpacking or reading them.
+"""Find which files of a collection are on this machine, without downloading, unpacking or reading them.
 
 ir_datasets offers no such function, so this module walks private attributes of its handlers, which hold downloads and
 their paths. If a version of ir_datasets stores them elsewhere, nothing appears missing; tests with real ids then fail.

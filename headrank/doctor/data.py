@@ -1,4 +1,4 @@
-"""Checks data sets (files, first stages, terms of use) and the disk space that they need."""
+"""Check data sets (files, first stages, terms of use) and the disk space that they need."""
 
 import shutil
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Collects all findings about an experiment, in the order of the doctor's report."""
+"""Collect all findings about an experiment, in the order of the doctor's report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Defines the doctor's findings, one per requirement of an experiment, and formats them."""
+"""Define the doctor's findings, one per requirement of an experiment, and format them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

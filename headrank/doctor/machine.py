@@ -1,4 +1,4 @@
-"""Checks the machine: device, trainer, attention kernel, compiler."""
+"""Check the machine: device, trainer, attention kernel, compiler."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Checks memory: compares what each stage needs for the longest prompts with what the device has.
+"""Check memory: compare what each stage needs for the longest prompts with what the device has.
 
 `headrank.model.cost` holds the formulas.
 """

@@ -1,4 +1,4 @@
-"""Checks which files of the models are on this machine, without network access or reading weights."""
+"""Check which files of the models are on this machine, without network access or reading weights."""
 
 import importlib.util
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Checks whether packages are installed, in versions within the ranges of pyproject.toml."""
+"""Check whether packages are installed, in versions within the ranges of pyproject.toml."""
 
 import tomllib
 from collections.abc import Iterator

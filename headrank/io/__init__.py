@@ -1,1 +1,1 @@
-"""Writes the files of a run: atomically, with keys, checksums and locks. Also reads JSON and measures memory."""
+"""Write the files of a run: atomically, with keys, checksums and locks. Also read JSON and measure memory."""

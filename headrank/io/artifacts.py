@@ -1,4 +1,4 @@
-"""Manages the keys, checksums, lock and status of a run folder, so that a killed run can be resumed.
+"""Manage the keys, checksums, lock and status of a run folder, so that a killed run can be resumed.
 
 An artifact is an output of a stage: a file of the run folder, with any files that belong to it. Every artifact has a
 key, a hash of what its numbers depend on. `.keys/` holds the key with the checksums of the artifact's files. A stage is

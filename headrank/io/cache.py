@@ -1,4 +1,4 @@
-"""Manages the cache folder, whose files can be rebuilt and are shared by all runs.
+"""Manage the cache folder, whose files can be rebuilt and are shared by all runs.
 
 They are the converted default model, BM25 indexes, head tables and runs of untrained systems.
 """

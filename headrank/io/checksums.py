@@ -1,4 +1,4 @@
-"""Checksums that detect edits and damage of files that this package wrote.
+"""Compute checksums, which detect edits and damage of files that this package wrote.
 
 A checksum is size, SHA-256 and modification time. A file of up to 16 MiB is hashed at every check (some hundredths of a
 second). A larger file is hashed only if its modification time differs from the recorded one, as after an edit or a copy

@@ -1,4 +1,4 @@
-"""Reads the epoch log of an alignment, `training/epochs.csv`, which has one row of numbers per epoch."""
+"""Read the epoch log of an alignment, `training/epochs.csv`, which has one row of numbers per epoch."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes files and folders atomically: under a temporary name next to the target, which is then renamed.
+"""Write files and folders atomically: under a temporary name next to the target, which is then renamed.
 
 All artifacts are written with these functions, so a killed process leaves the old file or the new one, never a partial
 file. A kill can leave a hidden `.<name>.<random>.tmp` entry. Nothing reads it, and `remove_leftovers` removes it.
@@ -32,7 +32,7 @@ _NUMPY = re.compile(r"\d+ requested and \d+ written")  # numpy's error on a full
 
 @contextmanager
 def disk_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Convert a disk error raised inside the block (no space, quota, read-only) to a `DiskError` that names `path`.
+    """Convert disk errors within the context (no space, quota, read-only) to a `DiskError` that names `path`.
 
     Python's own error of a failed write names no file, and numpy, safetensors and torch hide the system's error. Other
     errors, and errors that name a file, are raised unchanged.
@@ -138,7 +138,7 @@ def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path` when the block ends without an exception.
+    """Yield an empty folder that becomes `path` when the context ends without an exception.
 
     It is for folders that are written once and named by a key. If another process has created `path` by then, that
     folder stays and the new one is removed. An exception removes the new one too.
@@ -163,7 +163,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder that replaces the folder `path`, if any, when the block ends without an exception.
+    """Yield an empty folder that replaces the folder `path`, if any, when the context ends without an exception.
 
     It is for folders that are rewritten under the same name. Replacing takes two renames: a kill between them leaves
     the old and the new folder complete under hidden names, and `finish_replacing` completes the replacement. Only one

@@ -1,4 +1,4 @@
-"""Determines the rank of this process among those that torchrun or srun launched together.
+"""Determine the rank of this process among those that torchrun or srun launched together.
 
 The rank comes from environment variables, so it is known before torch is imported. Only the process of rank 0 writes to
 the run folder.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How this process was launched: the launcher, its rank and the number of processes."""
+    """The launcher of this process, its rank and the number of processes."""
 
     launcher: str | None = None  # torchrun | srun | None: this process runs alone
     rank: int = 0

@@ -1,4 +1,4 @@
-"""Measures memory: the peak use of this process, and the total and free memory of a GPU or of the machine."""
+"""Measure memory: the peak use of this process, and the total and free memory of a GPU or of the machine."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ class DeviceMemory(NamedTuple):
 
 
 class PeakMemory:
-    """Measures the peak memory of this process during a block, including memory allocated before the block.
+    """Measures the peak memory of this process within a context, including memory that was allocated before.
 
     It measures PyTorch's allocations on a CUDA device, and this process's resident set elsewhere.
 
@@ -27,7 +27,7 @@ class PeakMemory:
             ...
         peak.bytes
 
-    `bytes` is None inside the block, and after it if the peak is unknown: the system cannot reset it (macOS, some
+    `bytes` is None within the context, and after it if the peak is unknown: the system cannot reset it (macOS, some
     containers), or this process allocated nothing on the CUDA device.
     """
 

@@ -1,4 +1,4 @@
-"""Reads JSON strictly: repeated keys, NaN and infinity, which `json.loads` accepts, are errors that name the file."""
+"""Read JSON strictly: repeated keys, NaN and infinity, which `json.loads` accepts, are errors that name the file."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Passage scores from a language model's attention: loading, prompts, the attention function, head scores, scoring."""
+"""Compute passage scores from a language model's attention: load it, build prompts, read head scores, score."""
 
 from headrank.model.backbone import (
     Backbone,

@@ -1,4 +1,4 @@
-"""The attention function that transformers calls in every layer of the model.
+"""Define the attention function that transformers calls in every layer of the model.
 
 It returns the kernel's output. It also measures the attention of the requested heads (the readout, see `readout.py`).
 

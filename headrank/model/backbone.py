@@ -1,4 +1,4 @@
-"""The backbone: a decoder's first layers, up to the deepest layer that is read, with its tokenizer; loading and saving.
+"""Load and save the backbone: a decoder's layers up to the deepest one that is read, with its tokenizer.
 
 Only these layers are built and read from disk. Supported are the models that transformers' `AutoModel` opens and whose
 attention uses its attention interface: Qwen3, Llama, Qwen2, Mistral, Gemma. No language-model head, no logits.
@@ -42,7 +42,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @settings
 class BackboneSettings:
-    """Which model is loaded, and how."""
+    """The settings of loading a model."""
 
     model: str = EMBEDDED_MODEL  # the embedded model's name, a local folder, or a Hugging Face hub id
     revision: str | None = None  # hub revision (a commit hash pins it); None is the hub's main

@@ -1,4 +1,4 @@
-"""Groups candidate lists into forward passes, and recovers from out-of-memory errors.
+"""Group candidate lists into forward passes, and recover from out-of-memory errors.
 
 Lists of similar length share a pass, which keeps padding low. The settings limit the tokens and lists of a pass.
 Batching changes the cost of a run, never a score.

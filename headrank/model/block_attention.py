@@ -1,4 +1,4 @@
-"""Attention within blocks: every passage attends to itself and to the opening (the tokens before the first passage).
+"""Compute attention within blocks: a passage attends to itself and the opening (the tokens before the first passage).
 
 The tokens of a list form one row, [opening | block | block | ...], with one block per passage, so the matrix products
 of a layer need no padding. Only the attention separates the blocks: the opening followed by one block becomes a short

@@ -1,4 +1,4 @@
-"""Computes passage scores z from head scores: length normalisation, calibration by the null query, sum over heads.
+"""Compute passage scores z from head scores: length normalisation, calibration by the null query, sum over heads.
 
 Pure, differentiable functions of tensors in fp32. s_h(i|q) is a head's attention mass on passage i under the query,
 s_h(i|n) under the null query; w_h is the head's weight; l_i is the passage's length divisor (1, its number of tokens,

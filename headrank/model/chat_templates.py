@@ -1,4 +1,4 @@
-"""Chat templates: the text before the passages and after the query.
+"""Define and choose chat templates: the text before the passages and after the query.
 
 Special tokens are recognised only in a template's strings; passages and queries are plain text. `CHAT_TEMPLATES` holds
 the model families' templates. `PUBLISHED_TEMPLATES` holds those of published code, which often differ. Any other model

@@ -1,4 +1,4 @@
-"""Prompts as a batch of tensors: padded token ids, positions, the rows to read, passages and attention masks.
+"""Convert prompts to a batch of tensors: padded token ids, positions, rows to read, passages and attention masks.
 
 A prompt is a prefix with the passages, followed by tails: the query's and the null query's. Masks follow from the group
 of each token: a block (a passage), a tail, or the shared tokens. A token attends causally to tokens of its own group

@@ -1,4 +1,4 @@
-"""Counts the floating-point operations of a reading, and estimates the memory of reading and training.
+"""Count the floating-point operations of a reading, and estimate the memory of reading and training.
 
 A product of an [m, k] and a [k, n] matrix takes 2mkn operations (multiplications and additions). A token therefore
 takes 2 x the parameters of every layer that it passes, plus the operations of the attention's scores and values. This

@@ -1,4 +1,4 @@
-"""Computes head scores of a batch of prompts in one pass over the passages and all tails, or over the tails alone.
+"""Compute head scores of a batch of prompts in one pass over the passages and all tails, or over the tails alone.
 
 A prompt is a prefix with the passages, followed by tails: the query's and the null query's. Tails do not attend to each
 other, and each has the positions it would have alone. Prefixes of different lengths are padded on the right: a causal

@@ -1,4 +1,4 @@
-"""Heads and head scores of a candidate list: the data that selection, calibration and the scorer share."""
+"""Define heads and head scores of a candidate list, which selection, calibration and the scorer share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Identifies a model's weights, for artifact keys and heads files."""
+"""Identify a model's weights, for artifact keys and heads files."""
 
 import hashlib
 import re

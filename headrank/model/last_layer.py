@@ -1,4 +1,4 @@
-"""The deepest layer in use computes only what the readout needs: input norm, keys, and the queries of a few rows.
+"""Let the deepest layer compute only what the readout needs: input norm, keys, and the queries of a few rows.
 
 It computes no values, attention output or MLP. Queries are computed only for the heads and token positions (rows) that
 are read, keys only for the kv heads of these heads. `Deepest` is passed as the keyword `headrank_deepest` of

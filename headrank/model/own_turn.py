@@ -1,4 +1,4 @@
-"""The user's turn that a tokenizer's own chat template writes.
+"""Read the user's turn that a tokenizer's own chat template writes.
 
     head, tail = read_own_turn(tokenizer)
 

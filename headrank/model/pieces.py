@@ -1,4 +1,4 @@
-"""Cuts lists that one prompt cannot hold: long passages into chunks, and long candidate lists into windows.
+"""Cut lists that one prompt cannot hold: long passages into chunks, and long candidate lists into windows.
 
 A window is the part of a candidate list that one prompt holds. Window w of k has every k-th passage of the context
 order, beginning with the w-th. So each window has passages of the whole list, in about the same relative positions, and

@@ -1,4 +1,4 @@
-"""Moves a loaded backbone to another device or dtype."""
+"""Move a loaded backbone to another device or dtype."""
 
 from dataclasses import replace
 from typing import cast

@@ -1,4 +1,4 @@
-"""Tokenises texts without special tokens and without a leading space, and only the beginning of long texts.
+"""Tokenise texts without special tokens and without a leading space, and only the beginning of long texts.
 
 A tokenizer needs seconds and gigabytes for a text of megabytes, of which the prompt keeps a few hundred tokens. Such a
 text is tokenised only up to a point where the cut cannot change the kept ids (`encode_first`).

@@ -1,4 +1,4 @@
-"""Prompts: token ids built piece by piece, with the exact span of every passage, instruction and query.
+"""Build prompts from token ids, piece by piece, with the exact span of every passage, instruction and query.
 
 The passages come first (the prefix), followed by one or more tails: the query's and, for calibration, the null query's.
 Both tails follow the same prefix. Each passage and each query is tokenised separately; the fixed text between them is
@@ -34,7 +34,7 @@ _NUMBER = "{number}"
 
 
 class Span(NamedTuple):
-    """Half-open token positions [start, end)."""
+    """A range of token positions, from `start` up to but not including `end`."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class Span(NamedTuple):
 
 @settings
 class PromptSettings:
-    """Wording and limits of a prompt. The default wording is from ICR (arXiv 2410.02642) and QRHead.
+    """The wording and the limits of a prompt. The default wording is from ICR (arXiv 2410.02642) and QRHead.
 
     `head`, `tail` and `separator` override the chat template's.
     """

@@ -1,4 +1,4 @@
-"""Computes the context positions that candidate lists take, without tokenising lists that are certainly short."""
+"""Compute the context positions that candidate lists take, without tokenising lists that are certainly short."""
 
 from collections.abc import Iterable, Iterator
 

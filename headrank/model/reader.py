@@ -1,4 +1,4 @@
-"""Reads the head scores of candidate lists: orders the passages, builds and batches the prompts, runs the model."""
+"""Read the head scores of candidate lists: order the passages, build and batch the prompts, run the model."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The readout: the exact attention mass that a few heads give each passage, computed from query and key states.
+"""Compute the readout: the exact attention mass of a few heads on each passage, from query and key states.
 
 For the requested heads only, the softmax rows of the query tokens over the full key axis are computed in fp32 and
 reduced per passage immediately. No matrix of size tokens x tokens is created: the largest block is `heads x rows x
@@ -19,7 +19,7 @@ MAX_BLOCK = 2**25  # elements of one fp32 block of attention rows: 128 MiB
 
 
 class ReadRequest:
-    """What to read in one forward pass; the pass stores its readings here.
+    """A request to read attention in one forward pass, which stores its readings in it.
 
     Not a dataclass: FSDP copies dataclasses that are passed to a layer and casts their tensors.
 

@@ -1,4 +1,4 @@
-"""The scorer computes passage scores and rankings of candidate lists.
+"""Compute passage scores and rankings of candidate lists.
 
 Selection, training, reranking and serving use the same path. ICR, QRHead, CoRe and Selective-ICR differ from HeadRank
 only in their heads and settings, not in code.

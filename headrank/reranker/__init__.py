@@ -1,4 +1,4 @@
-"""The reranker for use from Python.
+"""Rerank from Python.
 
 from headrank import Reranker
 reranker = Reranker.from_pretrained("outputs/nano/checkpoint")

@@ -1,4 +1,4 @@
-"""Reads the passages that a user gives as texts, dicts or objects of other libraries. Errors name the wrong item.
+"""Read the passages that a user gives as texts, dicts or objects of other libraries. Errors name the wrong item.
 
 Objects of other libraries are recognised by their attributes, so that no library is imported.
 """
@@ -105,7 +105,7 @@ def _lists(lists: Iterable[object]) -> Iterator[tuple[CandidateList, tuple[Docum
 
 
 def candidate_list(query: str, documents: Iterable[Document], number: int = 0) -> CandidateList:
-    """A candidate list of these documents. The passage ids are the documents' positions, the query's id is `number`."""
+    """Make a candidate list of documents. The passage ids are the documents' positions, the query's id is `number`."""
     passages = (Passage(str(index), document.text) for index, document in enumerate(documents))
     return CandidateList(Query(str(number), query), tuple(passages))
 

@@ -1,4 +1,4 @@
-"""Writes the files of a reranker's folder that are not the model's: heads, model card and guard files.
+"""Write the files of a reranker's folder that are not the model's: heads, model card and guard files.
 
 The model has no classification head. sentence-transformers would add a random one and return meaningless scores, so
 `modules.json` names a class that it refuses to load, or that raises an error if it may run code (`trust_remote_code`).

@@ -1,4 +1,4 @@
-"""Reads the heads that the user of `Reranker` gave, in any accepted form, and checks them against the model."""
+"""Read the heads that the user of `Reranker` gave, in any accepted form, and check them against the model."""
 
 import difflib
 import re

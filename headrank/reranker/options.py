@@ -1,4 +1,4 @@
-"""Checks the options of `Reranker.from_pretrained`."""
+"""Check the options of `Reranker.from_pretrained`."""
 
 import functools
 import inspect

@@ -1,4 +1,4 @@
-"""Defines `Reranker`, which opens a model with its heads, ranks passages, stores passage states and saves itself."""
+"""Define `Reranker`, which opens a model with its heads, ranks passages, stores passage states and saves itself."""
 
 import asyncio
 import contextvars

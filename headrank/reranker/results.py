@@ -1,4 +1,4 @@
-"""Defines the results that a reranker returns."""
+"""Define the results that a reranker returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

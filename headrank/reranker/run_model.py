@@ -1,4 +1,4 @@
-"""Finds the model and heads of a run folder: its aligned checkpoint, or the model in which it selected heads."""
+"""Find the model and heads of a run folder: its aligned checkpoint, or the model in which it selected heads."""
 
 import logging
 from pathlib import Path

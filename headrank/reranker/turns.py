@@ -1,4 +1,4 @@
-"""Lets one thread at a time use a model, whichever reranker it uses.
+"""Let one thread at a time use a model, whichever reranker it uses.
 
 A forward pass uses the memory of its device, and some models and the stored passage states change while they are read.
 """

@@ -1,4 +1,4 @@
-"""Checks single values that a user gives. Errors name the value."""
+"""Check single values that a user gives. Errors name the value."""
 
 import operator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Builds a BM25 index of any size. Passages are streamed, and memory holds one part of them at a time.
+"""Build a BM25 index of any size. Passages are streamed, and memory holds one part of them at a time.
 
 1. Parts: passages are read until a part is full (`PART_CHARACTERS`). Its words are counted and written to the work
    folder. An interrupted build resumes after the last complete part.

@@ -1,4 +1,4 @@
-"""BM25 search over a collection's passages with bm25s: the first stage if no run file is given.
+"""Search a collection's passages with BM25 (bm25s), the first stage if no run file is given.
 
 The index is built once (`build.py`), cached under a key of passages and parameters, and memory-mapped, so neither
 building nor searching loads a collection into memory. Search results are cached too, so a resumed run does not search
@@ -213,7 +213,7 @@ def _keep_whole_parts(work: Path) -> None:
 def bm25_run(
     collection: Collection, queries: Sequence[Query], depth: int, parameters: BM25Parameters, cache_dir: Path
 ) -> dict[str, Ranking]:
-    """Search a collection with BM25: open or build its index, and find the `depth` best passages of each query.
+    """Find the `depth` best passages of each query with BM25; open the collection's index, or build it.
 
     Results are cached in `cache_dir`, so the same search is not repeated.
 

@@ -1,4 +1,4 @@
-"""Defines how BM25 splits texts into words in each language: case, word boundaries, stop words, stemmer.
+"""Define how BM25 splits texts into words in each language: case, word boundaries, stop words, stemmer.
 
 - English: lower case, runs of letters and digits, Lucene's stop words, Porter's stemmer (the published BEIR baselines).
 - The other languages of PyStemmer: Unicode's NFKC form and case folding; runs of letters, digits and combining marks;
@@ -33,7 +33,7 @@ STOP_WORDS = (
 
 
 class Fold(StrEnum):
-    """How the letters of a text are normalised before it is split into words."""
+    """The ways to normalise the letters of a text before it is split into words."""
 
     LOWER = "lower"  # lower case
     NFKC = "nfkc"  # NFKC and case folding; soft hyphens and variation selectors are removed
@@ -50,7 +50,7 @@ class Tokenizer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How a text is split into words. No field is `auto`, so equal analyses split texts equally.
+    """The analysis that splits a text into words. No field is `auto`, so equal analyses split texts equally.
 
     `stop_words` and `stemmer` are None if there are no stop words and no stemming.
     """

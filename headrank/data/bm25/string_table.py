@@ -1,4 +1,4 @@
-"""A memory-mapped array of short texts. An index stores its passage ids and its words in such arrays.
+"""Store short texts in a memory-mapped array. An index stores its passage ids and its words in such arrays.
 
 An array consists of two files: the concatenated texts in UTF-8 (`<name>.utf8`) and their start offsets
 (`<name>.starts.npy`).

@@ -1,4 +1,4 @@
-"""BM25's parameters, and the analysis of passages and queries into words."""
+"""Define BM25's parameters, and split passages and queries into words."""
 
 import logging
 import sys

@@ -1,1 +1,1 @@
-"""Key and value states of passages that attend only to themselves and the opening: computed, stored, reused."""
+"""Compute, store and reuse key and value states of passages that attend only to themselves and the opening."""

@@ -1,4 +1,4 @@
-"""Key and value states of blocks: which states are stored, how they are computed, and how a query's pass reads them.
+"""Compute the key and value states of blocks, and assemble them for the pass of a query.
 
 With `prompt.attention: blocks` each passage is a block. Its states depend only on the passage and the opening (the
 tokens before the first passage), and have the same positions in every list. `compute_states` computes them once, in a

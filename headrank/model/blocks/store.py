@@ -1,4 +1,4 @@
-"""Passage states stored in a folder: computed once per passage, then memory-mapped for any query.
+"""Store passage states in a folder: they are computed once per passage, then memory-mapped for any query.
 
     states = PassageStates(backbone, heads, prompts, StateSettings("states"))
     states.add(texts)                                # optional: missing states are added while lists are read

@@ -1,1 +1,1 @@
-"""Finds a model's files, and checks the files, the device and the kernel before the model is loaded."""
+"""Find a model's files, and check the files, the device and the kernel before the model is loaded."""

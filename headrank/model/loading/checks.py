@@ -1,4 +1,4 @@
-"""Raises errors for models that are not supported or would be read wrongly, if possible before weights are read.
+"""Raise errors for models that are not supported or would be read wrongly, if possible before weights are read.
 
 A model's files are not trusted. Code in a model's repository never runs, and hub kernels named in its configuration are
 never downloaded. Missing weights are an error, because transformers would initialise them randomly.

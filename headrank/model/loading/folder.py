@@ -1,4 +1,4 @@
-"""Finds the folder with a model's files, and downloads the files of a hub model if needed.
+"""Find the folder with a model's files, and download the files of a hub model if needed.
 
 It is a local folder, the embedded model's folder, or a snapshot in the Hugging Face hub's cache. All later loading
 reads from this folder, without network access. A revision that is a commit hash needs no request once its snapshot is
