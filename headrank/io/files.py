@@ -112,10 +112,10 @@ def _temporary_sibling(path: Path) -> Path:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
-    r"""Open `path` for writing; its content changes only when the block ends without an exception.
+    r"""Open `path` for writing; its content changes only when the context ends without an exception.
 
-    Mode `w` is UTF-8 text with `\n` newlines, `wb` is bytes. Missing parent folders are created. An exception inside
-    the block removes the temporary file and leaves the target unchanged. A disk error names the target.
+    Mode `w` is UTF-8 text with `\n` newlines, `wb` is bytes. Missing parent folders are created. An exception within
+    the context removes the temporary file and leaves the target unchanged. A disk error names the target.
     """
     path = Path(path)
     temporary = _temporary_sibling(path)
