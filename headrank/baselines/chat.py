@@ -14,7 +14,8 @@ import jinja2
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from headrank.model import plain_text_tokenizer
-from headrank.model.plain_text import encodable, encode_first
+from headrank.model.plain_text import encode_first
+from headrank.surrogates import encodable
 
 Message: TypeAlias = tuple[str, str | None]
 """A role and its text. A text of None is a place for an untrusted text (a query or passage)."""

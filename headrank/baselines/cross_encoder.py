@@ -26,9 +26,10 @@ from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_id
 from headrank.model.backbone import DTYPES, load_config
 from headrank.model.loading.checks import check_loaded, check_weight_files, read_config
 from headrank.model.loading.devices import check_device, check_kernel
-from headrank.model.plain_text import encodable, encode_first, first_characters
+from headrank.model.plain_text import encode_first, first_characters
 from headrank.ranking import CandidateList, Ranking
 from headrank.settings import Ge, settings
+from headrank.surrogates import encodable
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

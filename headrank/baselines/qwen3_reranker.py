@@ -18,9 +18,10 @@ from headrank.baselines.chat import Piece, join, show
 from headrank.baselines.language_model import LanguageModel, check_language_model, context_tokens, load_language_model
 from headrank.baselines.protocol import Reranked
 from headrank.model import BackboneSettings, CutCounts, load_tokenizer, model_identity, plain_text_tokenizer
-from headrank.model.plain_text import encodable, encode_first
+from headrank.model.plain_text import encode_first
 from headrank.ranking import CandidateList, Ranking
 from headrank.settings import Ge, settings
+from headrank.surrogates import encodable
 
 PREFIX = (
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct "

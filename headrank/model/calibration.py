@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headrank.model.head_scores import HeadScores, TokenScores
@@ -184,8 +184,21 @@ def head_residuals(
         power: the exponent of the null query's score; 0: the difference is divided by the length alone.
         eps: attention mass added to s_h(i|n) before the division.
     """
-    difference = (query - null) / divisor
-    return difference if power == 0 else difference / ((eps + null) / divisor) ** power
+    return scale_residual(query - null, null, divisor, power, eps)
+
+
+def scale_residual(difference: Tensor, null: Tensor, divisor: Tensor, power: float, eps: float) -> Tensor:
+    """Scale a difference of attention masses as `residual` does. Linear in the difference; shapes broadcast.
+
+    Args:
+        difference: s_h(i|q) - s_h(i|n), or a part of it, such as that of one token.
+        null: s_h(i|n), the whole passage's.
+        divisor: l_i.
+        power: as in `head_residuals`.
+        eps: as in `head_residuals`.
+    """
+    scaled = difference / divisor
+    return scaled if power == 0 else scaled / ((eps + null) / divisor) ** power
 
 
 def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], passages: int) -> Float[Tensor, " docs"]:
@@ -210,11 +223,7 @@ def filtered_residual(tokens: TokenScores, weights: Float[Tensor, " heads"], pas
 def filter_tokens(
     x: Float[Tensor, "rows tokens"], passage: Int[Tensor, " tokens"], passages: int
 ) -> Float[Tensor, "rows docs"]:
-    """Sum token scores per passage, without tokens at or below mean - 2 standard deviations of their passage.
-
-    The standard deviation divides by n - 1, as in ICR's code. If a passage has no spread (one token, or equal tokens),
-    every token is kept. ICR's code gives such a passage 0, because its standard deviation is NaN or its comparison is
-    strict.
+    """Sum token scores per passage, without the outlying tokens of `kept_tokens`.
 
     Args:
         x: calibrated token scores; each row is filtered separately.
@@ -224,18 +233,32 @@ def filter_tokens(
     Returns:
         [rows, docs]; 0 for a passage without tokens.
     """
+    return sum_by_passage(x * kept_tokens(x, passage, passages), passage, passages)
+
+
+def kept_tokens(
+    x: Float[Tensor, "rows tokens"], passage: Int[Tensor, " tokens"], passages: int
+) -> Bool[Tensor, "rows tokens"]:
+    """Which tokens ICR's filter keeps: those above mean - 2 standard deviations of their passage.
+
+    The standard deviation divides by n - 1, as in ICR's code. If a passage has no spread (one token, or equal tokens),
+    every token is kept. ICR's code gives such a passage 0, because its standard deviation is NaN or its comparison is
+    strict. The arguments are those of `filter_tokens`.
+    """
     passage = passage.to(x.device)
-
-    def total(values: Float[Tensor, "rows tokens"]) -> Float[Tensor, "rows docs"]:
-        return torch.zeros(len(x), passages, device=x.device).index_add_(1, passage, values)
-
     count = torch.bincount(passage, minlength=passages).float()
-    mean = total(x) / count.clamp(min=1)
-    variance = total((x - mean[:, passage]) ** 2) / (count - 1).clamp(min=1)
+    mean = sum_by_passage(x, passage, passages) / count.clamp(min=1)
+    variance = sum_by_passage((x - mean[:, passage]) ** 2, passage, passages) / (count - 1).clamp(min=1)
     std = variance.sqrt()
     flat = std <= torch.finfo(torch.float32).eps * mean.abs()  # a spread below fp32's resolution counts as none
-    keep = (x > (mean - 2 * std)[:, passage]) | flat[:, passage]
-    return total(x * keep)
+    return (x > (mean - 2 * std)[:, passage]) | flat[:, passage]
+
+
+def sum_by_passage(
+    x: Float[Tensor, "rows tokens"], passage: Int[Tensor, " tokens"], passages: int
+) -> Float[Tensor, "rows docs"]:
+    """Sum token scores per passage; 0 for a passage without tokens. The arguments are those of `filter_tokens`."""
+    return torch.zeros(len(x), passages, device=x.device, dtype=x.dtype).index_add_(1, passage.to(x.device), x)
 
 
 def length_divisor(lengths: Int[Tensor, " docs"], norm: str | LengthNorm) -> Float[Tensor, " docs"]:

@@ -30,6 +30,7 @@ def read_head_scores(
     *,
     query_rows: str = "query",
     per_token: bool = False,
+    per_row: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[HeadScores]:
     """Read the head scores of every query of every prompt.
@@ -43,6 +44,7 @@ def read_head_scores(
         heads: the heads to read.
         query_rows: whose attention is averaged, one of `ROWS` (see `Tail.rows`).
         per_token: whether the scores of each passage token are returned as well.
+        per_row: whether the scores of each row (query token) are returned as well.
         states: for each prompt the stored states of its opening and its blocks, for the `StateShape` of these heads.
             Then only the tails are computed, and no gradient reaches the passages. None: everything is computed.
 
@@ -52,7 +54,9 @@ def read_head_scores(
     Raises:
         ValueError: a head is outside of the backbone, or a prompt is longer than the model's context.
     """
-    read = read_several_rows(backbone, prompts, heads, kinds=[query_rows], per_token=per_token, states=states)
+    read = read_several_rows(
+        backbone, prompts, heads, kinds=[query_rows], per_token=per_token, per_row=per_row, states=states
+    )
     return [by_kind[query_rows] for by_kind in read]
 
 
@@ -63,6 +67,7 @@ def read_several_rows(
     *,
     kinds: Sequence[str],
     per_token: bool = False,
+    per_row: bool = False,
     states: Sequence[Sequence[BlockStates]] | None = None,
 ) -> list[dict[str, HeadScores]]:
     """Read the head scores for several kinds of query rows in one pass, as `read_head_scores` does for one kind.
@@ -73,6 +78,7 @@ def read_several_rows(
         heads: the heads to read.
         kinds: the kinds of query rows, each one of `ROWS` (see `Tail.rows`).
         per_token: as in `read_head_scores`.
+        per_row: as in `read_head_scores`, for a single kind of rows.
         states: as in `read_head_scores`.
 
     Returns:
@@ -81,6 +87,8 @@ def read_several_rows(
     """
     if not prompts:
         return []
+    if per_row and len(kinds) > 1:
+        raise ValueError(f"per_row reads one kind of rows, not {', '.join(kinds)}")
     check_heads(heads, layers=backbone.depth, heads_per_layer=backbone.heads_per_layer)
     batch = Batch.collate(prompts, kinds, backbone)
     layers = by_layer(heads)
@@ -91,6 +99,7 @@ def read_several_rows(
         segments=batch.segments,
         passages=batch.passages,
         per_token=per_token,
+        per_row=per_row,
     )
     deepest = None
     if not backbone.settings.whole_deepest:
@@ -118,18 +127,33 @@ def read_several_rows(
     read = [Head(layer, head) for layer, members in layers.items() for head in members]
     order = torch.tensor([read.index(Head(*head)) for head in heads], device=readings.device)
     readings = readings[:, :, order]
+    rows = request.gather_rows()[:, :, order] if per_row else None
     tails = readings.shape[1] // len(kinds)
     split = [
         [
-            _split(prompt, readings[i, n * tails :][: len(prompt.tails)], tuple(heads), per_token)
-            for n in range(len(kinds))
+            _split(
+                prompt,
+                readings[i, n * tails :][: len(prompt.tails)],
+                None if rows is None else _split_rows(prompt, rows[i], kind),
+                tuple(heads),
+                per_token,
+            )
+            for n, kind in enumerate(kinds)
         ]
         for i, prompt in enumerate(prompts)
     ]
     return [dict(zip(kinds, of_query, strict=True)) for by_kind in split for of_query in zip(*by_kind, strict=True)]
 
 
-def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: bool) -> list[HeadScores]:
+def _split_rows(prompt: Prompt, rows: Tensor, kind: str) -> list[Tensor]:
+    """The readings of the rows of each of a prompt's queries: [rows, heads, docs]."""
+    counts = [span.end - span.start for span in (tail.rows(kind) for tail in prompt.tails)]
+    return [part[..., : len(prompt.passages)] for part in rows[: sum(counts)].split(counts)][: prompt.queries]
+
+
+def _split(
+    prompt: Prompt, reading: Tensor, rows: list[Tensor] | None, heads: tuple[Head, ...], per_token: bool
+) -> list[HeadScores]:
     """The head scores of each of a prompt's queries, from the readings of its tails."""
     N = len(prompt.passages)
     lengths = torch.tensor([span.end - span.start for span in prompt.passages], dtype=torch.long)
@@ -154,6 +178,7 @@ def _split(prompt: Prompt, reading: Tensor, heads: tuple[Head, ...], per_token: 
             null(sums),
             lengths,
             None if picked is None else TokenScores(picked[query], null(picked), numbers),
+            None if rows is None else rows[query],
         )
         for query in range(prompt.queries)
     ]

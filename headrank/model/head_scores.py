@@ -38,7 +38,8 @@ class HeadScores:
 
     `query[h, i]` is s_h(i): the attention mass from the query's rows (their mean) to passage i, in [0, 1]. `null` is
     the same for the null query, None if it was not read. `lengths` holds the number of tokens of each passage in the
-    prompt. `tokens` holds the scores per passage token, None if they were not read.
+    prompt. `tokens` holds the scores per passage token, None if they were not read. `rows[r, h, i]` is the attention
+    mass from one row (query token) of the query; `query` is the mean over the rows. None if they were not read.
     """
 
     heads: tuple[Head, ...]
@@ -46,9 +47,10 @@ class HeadScores:
     null: Float[Tensor, "heads docs"] | None
     lengths: Int[Tensor, " docs"]
     tokens: TokenScores | None = None
+    rows: Float[Tensor, "rows heads docs"] | None = None
 
     def reorder(self, order: Sequence[int]) -> "HeadScores":
-        """Reorder the passages: column i of the result is column order[i]. Token scores are dropped."""
+        """Reorder the passages: column i of the result is column order[i]. Scores per token and row are dropped."""
         index = torch.tensor(list(order), dtype=torch.long)
         null = None if self.null is None else self.null[:, index]
         return HeadScores(self.heads, self.query[:, index], null, self.lengths[index])
@@ -65,7 +67,8 @@ class HeadScores:
             null = None if tokens.null is None else tokens.null[index]
             tokens = TokenScores(tokens.query[index], null, tokens.passage)
         null = None if self.null is None else self.null[index]
-        return HeadScores(tuple(heads), self.query[index], null, self.lengths, tokens)
+        rows = None if self.rows is None else self.rows[:, index]
+        return HeadScores(tuple(heads), self.query[index], null, self.lengths, tokens, rows)
 
 
 def all_heads(layers: int, heads_per_layer: int) -> tuple[Head, ...]:

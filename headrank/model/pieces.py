@@ -8,6 +8,7 @@ ours; experiments/long_lists compares it with other rules.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from headrank.errors import ModelError
 from headrank.model.plain_text import split_text
@@ -23,11 +24,13 @@ class Piece:
     item: the query and the texts, which are passages or chunks of passages.
     order: the context order: the index in `item` of the text at each position.
     owners: for each text of `item`, the index of its candidate in the whole list.
+    starts: for each text of `item`, the position of its first character in its candidate's text (`encodable`).
     """
 
     item: CandidateList
     order: tuple[int, ...]
     owners: tuple[int, ...]
+    starts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +79,31 @@ class PieceMaker:
         Raises:
             ModelError: a prompt with a single text does not fit into the context.
         """
-        texts, owners = self._chunks(item)
+        texts, owners, starts = self._chunks(item)
         orders = context_orders(order, texts, seed)
         if self.builder.settings.in_blocks:
             orders = orders[:1]  # the order has no effect on blocks
-        passes = tuple(tuple(self._windows(texts, one, owners)) for one in orders)
+        passes = tuple(tuple(self._windows(texts, one, owners, starts)) for one in orders)
         return Pieces(passes, tuple(dict.fromkeys(owners[i] for i in orders[0])))
 
-    def _chunks(self, item: CandidateList) -> tuple[CandidateList, tuple[int, ...]]:
+    def _chunks(self, item: CandidateList) -> tuple[CandidateList, tuple[int, ...], tuple[int, ...]]:
+        """The list with its passages in chunks, and each chunk's owner and start."""
         limit = self.builder.settings.max_passage_tokens
         longest = max((len(passage.text.encode("utf-8", "replace")) for passage in item.passages), default=0)
         if not self.chunk or limit is None or longest < limit:  # a token is at least one byte
-            return item, tuple(range(len(item)))
-        texts, owners = [], []
+            return item, tuple(range(len(item))), (0,) * len(item)
+        texts, owners, starts = [], [], []
         for index, passage in enumerate(item.passages):
             parts = split_text(self.builder.text_tokenizer, passage.text, limit)
             texts += parts
             owners += [index] * len(parts)
+            starts += list(accumulate(map(len, parts), initial=0))[:-1]
         passages = tuple(Passage(str(i), text) for i, text in enumerate(texts))
-        return CandidateList(item.query, passages), tuple(owners)
+        return CandidateList(item.query, passages), tuple(owners), tuple(starts)
 
-    def _windows(self, texts: CandidateList, order: tuple[int, ...], owners: tuple[int, ...]) -> Iterator[Piece]:
+    def _windows(
+        self, texts: CandidateList, order: tuple[int, ...], owners: tuple[int, ...], starts: tuple[int, ...]
+    ) -> Iterator[Piece]:
         size = len(order)
         count = max(1, -(-size // self.window)) if self.window else 1
         while (longest := self._too_long(texts, order, count)) is not None:
@@ -107,12 +114,13 @@ class PieceMaker:
                 )
             count = min(size, max(count + 1, count * longest // (self.context or 1)))
         if count == 1:
-            yield Piece(texts, order, owners)
+            yield Piece(texts, order, owners, starts)
             return
         for start in range(count):
             part = order[start::count]
             item = CandidateList(texts.query, tuple(texts.passages[i] for i in part))
-            yield Piece(item, tuple(range(len(part))), tuple(owners[i] for i in part))
+            owned, begun = (tuple(values[i] for i in part) for values in (owners, starts))
+            yield Piece(item, tuple(range(len(part))), owned, begun)
 
     def _too_long(self, texts: CandidateList, order: Sequence[int], count: int) -> int | None:
         """The positions of the longest of `count` windows if the context does not hold them; None if it does."""

@@ -13,12 +13,17 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from headrank.surrogates import encodable
+
 _CHARACTERS_PER_TOKEN = 16  # window of the first attempt; running text has 3 to 5, runs of spaces up to 128
 
 
-def encodable(text: str) -> str:
-    """Replace lone surrogates (from broken JSON escapes) by U+FFFD; tokenizers need text that UTF-8 can encode."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+def spaced(text: str) -> str:
+    """The text as a prompt holds it, stripped and after a space.
+
+    With the space the first word gets the token it has in running text; an empty text is one token.
+    """
+    return f" {encodable(text).strip()}"
 
 
 def plain_text_tokenizer(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

@@ -24,7 +24,7 @@ from headrank.model.chat_templates import (
     find_chat_template,
     tail_ids,
 )
-from headrank.model.plain_text import encodable, encode_first, plain_text_tokenizer
+from headrank.model.plain_text import encode_first, plain_text_tokenizer, spaced
 from headrank.settings import Ge, one_of, settings, wrong
 
 ROWS = (*READ_ROWS, "published")
@@ -216,8 +216,8 @@ class PromptBuilder:
         most = max((len(passages) for _, passages in lists), default=0)
         labels = self._labels(0 if s.in_blocks else most)
         encoded = {} if known is None else known
-        keys = [(_spaced(query), s.max_query_tokens) for query, _ in lists]
-        keys += [(_spaced(text), s.max_passage_tokens) for _, passages in lists for text in passages]
+        keys = [(spaced(query), s.max_query_tokens) for query, _ in lists]
+        keys += [(spaced(text), s.max_passage_tokens) for _, passages in lists for text in passages]
         new = [key for key in dict.fromkeys(keys) if key not in encoded]
         for limit in {limit for _, limit in new}:
             texts = [text for text, text_limit in new if text_limit == limit]
@@ -230,7 +230,7 @@ class PromptBuilder:
             spans, blocks, cut = [], [], []
             for number, passage in enumerate(passages):
                 separator, label = (self._separator, []) if s.in_blocks else labels[number]
-                ids = encoded[_spaced(passage), s.max_passage_tokens]
+                ids = encoded[spaced(passage), s.max_passage_tokens]
                 if s.max_passage_tokens is not None and len(ids) > s.max_passage_tokens:
                     ids = ids[: s.max_passage_tokens]
                     cut.append(number)
@@ -240,7 +240,7 @@ class PromptBuilder:
                 prefix += ids
                 spans.append(Span(start, len(prefix)))
                 blocks.append(Span(before, len(prefix)))
-            asked = encoded[_spaced(query), s.max_query_tokens]
+            asked = encoded[spaced(query), s.max_query_tokens]
             tails = (self._tail(asked[: s.max_query_tokens]),)
             query_cut = len(asked) > len(asked[: s.max_query_tokens])
             prompt = Prompt(tuple(prefix), tuple(spans), (*tails, null) if with_null else tails, tuple(cut), query_cut)
@@ -293,8 +293,3 @@ class PromptBuilder:
             cuts = [sum(end <= border for _, end in encoding.offsets) for border in borders]
             split.append([encoding.ids[a:b] for a, b in pairwise([0, *cuts, len(encoding.ids)])])
         return split
-
-
-def _spaced(text: str) -> str:
-    # With a leading space the first word gets the token it has in running text; an empty text is one token.
-    return f" {encodable(text).strip()}"

@@ -63,6 +63,7 @@ class ListReader:
         *,
         with_null: bool,
         per_token: bool = False,
+        per_row: bool = False,
     ) -> Iterator[Reading]:
         """Read candidate lists without gradients. Yield one reading per list as passes finish, longest lists first.
 
@@ -75,6 +76,7 @@ class ListReader:
             heads: the heads to read.
             with_null: whether the null query is read as well.
             per_token: whether the scores of each passage token are read as well.
+            per_row: whether the scores of each row (query token) are read as well.
         """
         runner = BatchRunner(self.batches)
         for chunk in self._prompts(lists, orders, with_null=with_null):
@@ -82,7 +84,7 @@ class ListReader:
             prompts = [prompt for prompt, _ in shared]
 
             def read(batch: list[int], prompts: list[Prompt] = prompts) -> list[list[HeadScores]]:
-                return self._pass([prompts[i] for i in batch], heads, per_token=per_token)
+                return self._pass([prompts[i] for i in batch], heads, per_token=per_token, per_row=per_row)
 
             for i, of_queries in runner.run([prompt.size for prompt in prompts], read):
                 for member, scores in zip(shared[i].members, of_queries, strict=True):
@@ -109,7 +111,9 @@ class ListReader:
         each = zip(orders, scores, prompts, strict=True)
         return [_reading(n, order, of_list, prompt, prompt) for n, (order, of_list, prompt) in enumerate(each)]
 
-    def _pass(self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool) -> list[list[HeadScores]]:
+    def _pass(
+        self, prompts: list[Prompt], heads: Sequence[Head], *, per_token: bool, per_row: bool
+    ) -> list[list[HeadScores]]:
         """The head scores of each prompt's queries. On an out-of-memory error a prompt is split."""
         try:
             with torch.inference_mode():
@@ -120,6 +124,7 @@ class ListReader:
                         heads,
                         query_rows=self.query_rows,
                         per_token=per_token,
+                        per_row=per_row,
                         states=None if self.states is None else self.states.of_lists(prompts),
                     )
                 )
@@ -128,7 +133,9 @@ class ListReader:
             if not is_out_of_memory(error) or len(prompts) > 1 or prompts[0].queries == 1:
                 raise
         free_memory()
-        first, second = (self._pass([half], heads, per_token=per_token)[0] for half in halve(prompts[0]))
+        first, second = (
+            self._pass([half], heads, per_token=per_token, per_row=per_row)[0] for half in halve(prompts[0])
+        )
         return [[*first, *second]]
 
     def _prompts(

@@ -31,10 +31,15 @@ class ReadRequest:
       elsewhere gives the mean over the tail's rows. Padding rows weigh 0 everywhere.
     - `segments` [B, S]: the passage that each key belongs to, or -1 for keys outside of all passages.
     - `passages`: N; `per_token`: keep the key axis instead of summing per passage.
+    - `per_row`: read each row's attention per passage, too.
     - `readings`: set by the pass, layer -> [B, U, heads, N] (or [B, U, heads, S] per token), fp32.
+    - `row_readings`: set by the pass if `per_row`, layer -> [B, R, heads, N], fp32.
     """
 
-    __slots__ = ("_membership", "heads", "passages", "per_token", "readings", "row_weights", "rows", "segments")
+    __slots__ = (
+        "_membership", "heads", "passages", "per_row", "per_token", "readings", "row_readings", "row_weights", "rows",
+        "segments",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,10 +49,12 @@ class ReadRequest:
         segments: Int[Tensor, "B S"],
         passages: int,
         per_token: bool = False,
+        per_row: bool = False,
     ) -> None:
         self.heads, self.rows, self.row_weights, self.segments = heads, rows, row_weights, segments
-        self.passages, self.per_token = passages, per_token
+        self.passages, self.per_token, self.per_row = passages, per_token, per_row
         self.readings: dict[int, Tensor] = {}
+        self.row_readings: dict[int, Tensor] = {}
         self._membership: Tensor | None = None
 
     def membership(self) -> Float[Tensor, "B S N"]:
@@ -77,6 +84,10 @@ class ReadRequest:
                 f"attn_implementation={ATTENTION_NAME!r}"
             )
         return torch.cat([self.readings[layer] for layer in self.heads], dim=2)
+
+    def gather_rows(self) -> Float[Tensor, "B R heads N"]:
+        """All readings of single rows, heads in the order of `gather`, which must be called first."""
+        return torch.cat([self.row_readings[layer] for layer in self.heads], dim=2)
 
 
 def pick_rows(states: Shaped[Tensor, "B *heads T D"], rows: Int[Tensor, "B R"]) -> Shaped[Tensor, "B *heads R D"]:
@@ -158,7 +169,7 @@ def read(
     queries: int,
     scaling: float,
 ) -> None:
-    """Compute the reading of one layer and store it in `request.readings[layer]`.
+    """Compute the readings of one layer and store them in `request.readings[layer]` and `request.row_readings[layer]`.
 
     Assigning instead of adding makes a recomputed pass (activation checkpointing) give the same reading.
 
@@ -181,14 +192,19 @@ def read(
         raise ValueError(f"layer {layer}: the request describes {request.segments.shape[1]} keys, the pass has {S}")
     step = max(1, MAX_BLOCK // max(1, B * H * S))
     total: Tensor | None = None
+    rows: list[Tensor] = []
     for start in range(0, R, step):
         block = slice(start, start + step)
         allowed = mask_rows(mask, request.rows[:, block], queries=queries, keys=S)
         attention = softmax_rows(q[:, :, block], k, kv_heads, allowed, scaling=scaling)
         part = torch.einsum("bur,bhrs->buhs", request.row_weights[:, :, block], attention)
         total = part if total is None else total + part
+        if request.per_row:
+            rows.append(torch.einsum("bhrs,bsn->brhn", attention, request.membership()))
     if total is None:
         raise ValueError("a read request needs at least one row")
     if not request.per_token:
         total = torch.einsum("buhs,bsn->buhn", total, request.membership())
     request.readings[layer] = total
+    if rows:
+        request.row_readings[layer] = torch.cat(rows, dim=1)

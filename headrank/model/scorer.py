@@ -116,7 +116,7 @@ class Scorer:
             BatchSettings(self.settings.batch_size, self.settings.tokens_per_batch),
             None if states is None else PassageStates(backbone, self.heads, prompts, states),
         )
-        self._maker = PieceMaker(
+        self.maker = PieceMaker(
             prompts,
             with_null=self.settings.needs_null,
             context=backbone.max_tokens,
@@ -133,17 +133,19 @@ class Scorer:
         or infinite.
         """
         results = self._read(lists, on_list)
-        long = [
-            n for n, one in enumerate(results) if len(lists[n]) > one.windows > 1 and not self.settings.fusion_alpha
-        ]
+        long = [n for n, one in enumerate(results) if self.is_read_again(lists[n], one)]
         again = self._read([best_passages(lists[n], results[n]) for n in long]) if long else []
         for n, one in zip(long, again, strict=True):
             results[n] = read_again(lists[n], results[n], one)
         return results
 
+    def is_read_again(self, item: CandidateList, scored: ScoredList) -> bool:
+        """Whether the best passages of the list (`best_passages`) are read once more."""
+        return len(item) > scored.windows > 1 and not self.settings.fusion_alpha
+
     def _read(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         s = self.settings
-        cut = [self._maker.pieces(item, s.order, s.seed) for item in lists]
+        cut = [self.maker.pieces(item, s.order, s.seed) for item in lists]
         jobs = [(n, p, piece) for n, one in enumerate(cut) for p, pieces in enumerate(one.passes) for piece in pieces]
         readings = self.reader.read(
             [piece.item for *_, piece in jobs],
@@ -268,6 +270,10 @@ def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, "
 
 
 def _standardise(values: Float[Tensor, " docs"]) -> Float[Tensor, " docs"]:
-    centred = values - values.mean()
-    std = centred.square().mean().sqrt()
-    return centred / std if std > 0 else torch.zeros_like(values)
+    std = spread(values)
+    return (values - values.mean()) / std if std > 0 else torch.zeros_like(values)
+
+
+def spread(values: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
+    """The standard deviation by which `fuse_first_stage` divides z."""
+    return (values - values.mean()).square().mean().sqrt()

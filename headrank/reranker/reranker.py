@@ -3,41 +3,37 @@
 import asyncio
 import contextvars
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from headrank.errors import ConfigError
+from headrank.explanation import Explanation
 from headrank.heads import HeadsFile, check_shape
 from headrank.io.files import atomic_folder
 from headrank.model import (
     EMBEDDED_MODEL,
     Backbone,
-    BackboneSettings,
-    CutCounts,
     PromptSettings,
     Scorer,
     ScorerSettings,
     StateSettings,
-    load_backbone,
     save_backbone,
 )
-from headrank.model.loading.devices import check_device, check_kernel
+from headrank.model.explain import explain_list
 from headrank.model.placement import move_backbone
 from headrank.ranking import CandidateList
+from headrank.reranker.cut_warning import CutWarning
 from headrank.reranker.documents import Document, Passages, candidate_list, read_documents, read_lists
 from headrank.reranker.folder import complete_folder
-from headrank.reranker.heads import fit_heads, read_heads
-from headrank.reranker.options import Overrides, check_prompt, dtype_name, known_keywords, read_states
+from headrank.reranker.opening import open_model
+from headrank.reranker.options import Overrides, dtype_name, known_keywords
 from headrank.reranker.results import RerankResult, make_results
-from headrank.reranker.run_model import find_run_model
 from headrank.reranker.turns import turns
 from headrank.reranker.values import expect_type, parse_count
-
-logger = logging.getLogger(__name__)
 
 SHOWN = 8  # maximum number of heads in `repr`
 
@@ -54,7 +50,7 @@ class Reranker:
         check_shape(heads, layers=backbone.layers, heads_per_layer=backbone.heads_per_layer, name=name)
         self.backbone = backbone
         self.heads = heads
-        self._warned = False
+        self._warn_of_cuts = CutWarning(heads.prompt)
         self._make_scorer(states)
 
     def _make_scorer(self, states: StateSettings | None) -> None:
@@ -157,7 +153,6 @@ class Reranker:
         The arguments are checked before the model is looked for, and everything except missing weights before weights
         are read.
         """
-        expect_type(model, (str, Path), "model")
         overrides = Overrides(
             prompt,
             scorer,
@@ -166,16 +161,8 @@ class Reranker:
             instruction=instruction,
             batch_size=batch_size,
         )
-        run = find_run_model(str(model), revision)
-        settings = BackboneSettings(run.model, run.revision, dtype_name(dtype), str(device), kernel)
-        check_device(settings.device)
-        check_kernel(settings.kernel)
-        given, own = read_heads(settings.model, run.heads if heads is None else heads)
-        used = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
-        opened_states = read_states(states, used)
-        file = overrides.apply(fit_heads(settings, given, own=own))
-        check_prompt(settings, file.prompt)
-        return cls(load_backbone(settings, depth=file.depth), file, opened_states)
+        options = {"revision": revision, "dtype": dtype, "device": device, "kernel": kernel, "states": states}
+        return cls(*open_model(model, heads, overrides, **options))
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
         """Compute the key and value states of passages and store them in a folder; return the number of new passages.
@@ -216,6 +203,32 @@ class Reranker:
         documents = read_documents(passages)
         item = candidate_list(expect_type(query, str, "query"), documents)
         return self._rank([(item, documents)], parse_count(top_k, "top_k"))[0]
+
+    def explain(
+        self, query: str, passages: Passages, top_k: int | None = None, *, per_head: bool = False
+    ) -> Explanation:
+        """Explain the scores of `rank`: what each token of the passages and of the query adds to them.
+
+        It takes two passes, one that scores and one that reads the attention of every token. In a notebook the result
+        is shown as HTML; `html()`, `ansi()` and `to_dict()` return other forms.
+
+        Args:
+            query, passages: as in `rank`.
+            top_k: the number of passages that are explained, the best; None: all.
+            per_head: whether the contributions of every head are kept.
+
+        Raises:
+            TypeError, ValueError: those of `rank`.
+        """
+        documents = read_documents(passages)
+        item, count = candidate_list(expect_type(query, str, "query"), documents), parse_count(top_k, "top_k")
+        with turns(self.backbone.model).lock:
+            scorer = self._current_scorer()
+            (scored,) = scorer.score([item])
+            self._warn_of_cuts([scored])
+            explanation = explain_list(scorer, item, scored, top_k=count, per_head=per_head)
+        named = (replace(passage, id=documents[passage.index].id) for passage in explanation.passages)
+        return replace(explanation, passages=tuple(named))
 
     def rank_many(self, lists: Iterable[tuple[str, Passages]], top_k: int | None = None) -> list[list[RerankResult]]:
         """Rank several (query, passages) pairs as `rank` does; return one list of results per pair.
@@ -259,28 +272,16 @@ class Reranker:
     def _rank(
         self, lists: Sequence[tuple[CandidateList, tuple[Document, ...]]], top_k: int | None
     ) -> list[list[RerankResult]]:
-        results, cuts = [], CutCounts()
         with turns(self.backbone.model).lock:
-            if self._made_for != (self.device, self.dtype):  # moved since: stored states depend on both
-                self._make_scorer(self._states)
-            scored_lists = self._scorer.score([item for item, _ in lists])
-            for (item, documents), scored in zip(lists, scored_lists, strict=True):
-                cuts.add(len(item), len(scored.cut), query_cut=scored.query_cut)
-                results.append(make_results(scored, documents, self.heads.probability)[:top_k])
-            self._warn_of(cuts)
-        return results
+            scored_lists = self._current_scorer().score([item for item, _ in lists])
+            self._warn_of_cuts(scored_lists)
+        each = zip(lists, scored_lists, strict=True)
+        return [make_results(scored, documents, self.heads.probability)[:top_k] for (_, documents), scored in each]
 
-    def _warn_of(self, cuts: CutCounts) -> None:
-        """Warn once of cut texts; the results of every call mark the cut passages."""
-        if self._warned or not (cuts.cut_passages or cuts.cut_queries):
-            return
-        self._warned = True
-        prompt = self.heads.prompt
-        logger.warning(
-            "cut %s: passages end after %s tokens, queries after %s (prompt.max_passage_tokens, max_query_tokens). "
-            "RerankResult.truncated marks the passages; later calls do not warn",
-            *(cuts, prompt.max_passage_tokens, prompt.max_query_tokens),
-        )
+    def _current_scorer(self) -> Scorer:
+        if self._made_for != (self.device, self.dtype):  # moved since: stored states depend on both
+            self._make_scorer(self._states)
+        return self._scorer
 
     def save(self, folder: str | Path) -> None:
         """Write the cut model, its tokenizer, its heads and a model card as a new folder, atomically.

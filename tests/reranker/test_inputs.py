@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import headrank.reranker.opening
 import headrank.reranker.reranker
 from headrank import Passage
 from headrank.errors import ConfigError, ModelError
@@ -221,7 +222,7 @@ def test_wrong_heads_are_errors_before_the_model_is_looked_for(heads, plain, mon
 
 
 def test_a_prompt_that_the_tokenizer_cannot_read_is_an_error_before_weights_are_read(plain, model_folder, monkeypatch):
-    monkeypatch.setattr(headrank.reranker.reranker, "load_backbone", lambda *_, **__: pytest.fail("weights are read"))
+    monkeypatch.setattr(headrank.reranker.opening, "load_backbone", lambda *_, **__: pytest.fail("weights are read"))
     with pytest.raises(ConfigError, match=r"<\|nothing\|>"):
         plain.from_pretrained(model_folder, PAIRS, prompt=PromptSettings(head="<|nothing|>"))
 
