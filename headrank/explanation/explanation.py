@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from headrank.explanation.ansi import render_ansi
+from headrank.explanation.html import render_html
 from headrank.explanation.passage import PassageExplanation, TokenContribution
 
 
@@ -51,3 +53,15 @@ class Explanation:
             "calibration": self.calibration,
             "passages": [passage.to_dict() for passage in self.passages],
         }
+
+    def html(self) -> str:
+        """A self-contained page: the texts with their tokens coloured by contribution. Light or dark as the reader."""
+        return render_html(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """The same as an element, for notebooks."""
+        return render_html(self.to_dict(), page=False)
+
+    def ansi(self) -> str:
+        """The same for a terminal, with ANSI colours."""
+        return render_ansi(self.to_dict())

@@ -1,10 +1,7 @@
 """Opens a model with its heads, for `Reranker.from_pretrained`."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from headrank.heads import HeadsFile
 from headrank.model import Backbone, BackboneSettings, PromptSettings, StateSettings, load_backbone
@@ -16,20 +13,20 @@ from headrank.reranker.values import expect_type
 
 
 def open_model(
-    model: str | Path,
-    heads: str | Path | HeadsFile | Iterable[Any] | None,
+    model: object,
+    heads: Any,
     overrides: Overrides,
     *,
-    revision: str | None,
-    dtype: str | torch.dtype,
-    device: str | torch.device,
-    kernel: str,
-    states: str | Path | StateSettings | None,
+    revision: Any,
+    dtype: Any,
+    device: object,
+    kernel: Any,
+    states: object,
 ) -> tuple[Backbone, HeadsFile, StateSettings | None]:
     """Load a model, its heads with the overrides, and the settings of its stored states.
 
-    The arguments and errors are those of `Reranker.from_pretrained`. Everything except missing weights is checked
-    before weights are read.
+    The arguments (as the user gave them) and errors are those of `Reranker.from_pretrained`. Everything except missing
+    weights is checked before weights are read.
     """
     expect_type(model, (str, Path), "model")
     run = find_run_model(str(model), revision)

@@ -62,7 +62,6 @@ def test_plain_data(reranker):
 @pytest.mark.parametrize(
     ("query", "passages", "top_k", "error"),
     [
-        (5, ["a"], None, TypeError),
         ("q", "a", None, ValueError),
         ("q", [("a", "x"), ("a", "y")], None, ValueError),
         ("q", ["a"], 0, ConfigError),
