@@ -136,17 +136,18 @@ ChosenTemplate = Annotated[str | ChatTemplate, PlainValidator(_chosen)]
 def find_chat_template(chosen: str | ChatTemplate, tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
     """Find the chat template that the setting `prompt.chat_template` chooses for this tokenizer.
 
-    Args:
-        chosen: a template, a name in `CHAT_TEMPLATES`, `auto`, or `icr`, `qrhead` or `core` for published code.
-            `auto` compares the families of `CHAT_TEMPLATES` with the user's turn that the tokenizer's own chat template
-            writes, if it has one. It takes the first family whose markers are in the vocabulary and whose turn is the
-            same, apart from spaces around it, a system turn and think blocks. If no family fits, it takes the
-            tokenizer's turn, under the name `own`. `icr`, `qrhead` and `core` find the family as `auto` does, and take
-            the template that the published code has for it.
-        tokenizer: the model's tokenizer.
+    - A template, or a name in `CHAT_TEMPLATES`: this template.
+    - `auto`: the first template of `CHAT_TEMPLATES` whose markers are in the vocabulary, and whose turn is the one that
+      the tokenizer's own chat template writes, if it has one (apart from spaces around it, a system turn and think
+      blocks). If none fits: the tokenizer's turn, under the name `own`.
+    - `icr`, `qrhead`, `core`: the template of the published code for the model family that `auto` finds.
 
-    Logs a warning if the tokenizer's chat template cannot be read, or if it writes no think block but the family's
+    A warning is logged if the tokenizer's chat template cannot be read, or if it writes no think block but the family's
     does.
+
+    Args:
+        chosen: the setting.
+        tokenizer: the model's tokenizer.
     """
     if isinstance(chosen, ChatTemplate):
         return chosen

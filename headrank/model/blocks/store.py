@@ -47,7 +47,7 @@ PASS_TOKENS = 8192  # tokens whose states are computed in one pass and written a
 
 @settings
 class StateSettings:
-    """The folder and dtype of stored passage states."""
+    """The settings of stored passage states."""
 
     folder: str  # created if it does not exist
     # float32 | float16 | bfloat16 | int8; None: the dtype of the model
