@@ -1,10 +1,10 @@
 """Start the training processes of an alignment, one per device, and give them their work.
 
 - Without a launcher, `spawn` starts all processes on this machine from the process that runs the pipeline, and waits
-for them. If one fails, the others are killed and its traceback is raised.
+  for them. If one fails, the others are killed and its traceback is raised.
 - torchrun and srun (several machines) start all processes before the pipeline starts. Each process joins a
-`ProcessGroup` when it starts. Rank 0 runs the pipeline; the other ranks wait until it broadcasts the job. They wait on
-gloo, which raises an error if a process dies.
+  `ProcessGroup` when it starts. Rank 0 runs the pipeline; the other ranks wait until it broadcasts the job. They wait
+  on gloo, which raises an error if a process dies.
 """
 
 import os

@@ -71,7 +71,7 @@ def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None 
 
     Its probability calibration is fitted on the validation lists, with the scores of the last validation. Training
     lists would give overconfident probabilities, because the model has learned to separate their passages (measured in
-    experiments/calibration). Validation does not shuffle candidates: it uses the context order of each validation list.
+    experiments/calibration). Validation reads each list in one context order, which stays the same in all epochs.
 
     Args:
         module: the trained module.

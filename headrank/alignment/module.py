@@ -54,9 +54,9 @@ class AlignmentModule(LightningModule):
     Args:
         backbone: loaded at least to the deepest head; changed in place.
         heads: the heads that z (the passage score) is computed from.
-        temperature: the factor of z before pairs and losses.
+        losses, temperature: the losses, and the factor of z before pairs and losses.
         weights: one per head; fixed, or the start values if `head_weights` are trained. None: all 1.
-        losses, prompt, scorer, pairs, trained, optimizer: the settings of these parts. None: their defaults.
+        prompt, scorer, pairs, trained, optimizer: the settings of these parts. None: their defaults.
         max_layer: the number of layers whose matrices are trainable and whose heads `ReselectHeads` may select; layers
             deeper than every selected head stay unchanged. None: the layers up to the deepest head.
         gradient_checkpointing: whether the backward pass recomputes activations to save memory.

@@ -32,8 +32,7 @@ class PairMining(StrEnum):
 class PairLevels(StrEnum):
     """Which pairs are eligible.
 
-    `adjacent`: pairs of two grades with no other grade of the list between them. `all`: pairs of any two different
-        grades.
+    `adjacent`: pairs of adjacent grade levels of the list. `all`: pairs of any two different grades.
     """
 
     ADJACENT = "adjacent"

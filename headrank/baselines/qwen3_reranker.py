@@ -80,7 +80,9 @@ class Qwen3Reranker:
 
 
 class PairPrompts:
-    """Builds the prompt of a query and a passage: the model card's text with special tokens, query and passage without.
+    """Builds the prompt of a query and a passage.
+
+    The parts of the model card's prompt around them are encoded with special tokens; query and passage are plain text.
 
     Args:
         tokenizer: the model's tokenizer.

@@ -6,11 +6,12 @@ counted as `short_lists`. Relevant means a grade >= the benchmark's threshold; u
 
 - Selectivity (`selectivity.py`): P(top quartile | relevant, in zone) - P(top quartile | irrelevant, in zone).
 - Homogenization of the zone, measured for each candidate list and averaged over lists by three numbers. The first is
-the standard deviation of the scores z; its unit is the system's, so it compares only variants of one system. The second
-is the entropy of the attention masses within the zone, divided by its maximum (1: uniform). The third is the share of
-near ties: of the adjacent scores of the zone in sorted order, those closer than 1 % of the whole list's range of z.
+  the standard deviation of the scores z; its unit is the system's, so it compares only variants of one system. The
+  second is the entropy of the attention masses within the zone, divided by its maximum (1: uniform). The third is the
+  share of near ties: of the adjacent scores of the zone in sorted order, those closer than 1 % of the whole list's
+  range of z.
 - Homogenization by position: the standard deviation of z within each of 7 overlapping quarters of the context, divided
-by that of the whole list (1: as spread out as the list, 0: all equal).
+  by that of the whole list (1: as spread out as the list, 0: all equal).
 """
 
 import math
