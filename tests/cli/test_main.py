@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-COMMANDS = ["run", "doctor", "report", "prompts", "dashboard", "rerank", "prepare"]
+COMMANDS = ["run", "doctor", "report", "prompts", "dashboard", "rerank", "serve", "prepare"]
 
 
 def headrank(*arguments, code=0):
@@ -34,13 +34,15 @@ def test_each_command_has_its_help(name):
     assert name in text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["rerank", "--help"], ["prepare", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["rerank", "--help"], ["prepare", "--help"], ["serve", "--help"], ["--version"]]
+)
 def test_nothing_heavy_is_imported_for_help(arguments):
     """Packages that take long to import; the time itself depends on the machine."""
     code = (
         f"import sys\nsys.argv = ['headrank', *{arguments!r}]\nfrom headrank.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'torch', 'transformers', 'hydra', 'numpy', 'pandas', 'lightning'} & set(sys.modules)\n"
+        "heavy = {'fastapi', 'torch', 'transformers', 'hydra', 'numpy', 'pandas', 'lightning'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
