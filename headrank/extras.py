@@ -25,6 +25,9 @@ EXTRAS: Mapping[str, Mapping[str, str]] = {
     "langchain": {"langchain_core": "langchain-core"},
     "llama-index": {"llama_index.core": "llama-index-core"},
     "haystack": {"haystack": "haystack-ai"},
+    "pyterrier": {"pyterrier": "pyterrier"},
+    "mteb": {"mteb": "mteb"},
+    "rerankers": {"rerankers": "rerankers"},
 }
 LAUNCHERS = {"processes": "sweep", "joblib": "sweep", "slurm": "slurm", "submitit_slurm": "slurm"}
 LAUNCHERS |= {"ray_cpu": "ray", "ray_gpu": "ray"}

@@ -1,7 +1,9 @@
 """What the adapters to other libraries (`headrank.integrations`) share."""
 
+import hashlib
 import itertools
-from collections.abc import Iterable
+import json
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,13 @@ def relevance(result: RerankResult, score_field: str | None = None) -> dict[str,
     return fields if result.probability is None else fields | {"relevance_probability": result.probability}
 
 
-def score_pairs(reranker: Reranker, pairs: Iterable[Any]) -> list[float]:
+def reranker_key(reranker: Reranker) -> str:
+    """A hash of what scores depend on (model, dtype, heads, prompt, scorer), for caches: 12 hexadecimal digits."""
+    parts = [str(reranker.dtype), reranker.heads.to_dict()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def score_pairs(reranker: Reranker, pairs: Iterable[Any], query_ids: Iterable[Hashable] | None = None) -> list[float]:
     """Score (query, passage) pairs. Consecutive pairs of one query are one candidate list.
 
     A score depends on the other passages of its list, so scores of different lists are not comparable, and one list
@@ -46,19 +54,22 @@ def score_pairs(reranker: Reranker, pairs: Iterable[Any]) -> list[float]:
     Args:
         reranker: ranks the lists.
         pairs: pairs of texts, sorted by query.
+        query_ids: the query's id of each pair; None: the queries' texts.
 
     Returns:
         One score per pair, in the given order.
 
     Raises:
         TypeError: an item is not a pair of texts; the message names it.
+        ValueError: the numbers of pairs and ids differ.
     """
     pairs = list(pairs)
     for number, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise TypeError(f"pairs[{number}] is {shown(pair)}; expected a pair of texts, (query, passage)")
-    lists = [(query, [text for _, text in part]) for query, part in itertools.groupby(pairs, key=lambda pair: pair[0])]
+    keyed = zip([query for query, _ in pairs] if query_ids is None else query_ids, pairs, strict=True)
+    groups = [[pair for _, pair in group] for _, group in itertools.groupby(keyed, key=lambda item: item[0])]
     scores: list[float] = []
-    for results in reranker.rank_many(lists):
+    for results in reranker.rank_many((group[0][0], [text for _, text in group]) for group in groups):
         scores += [result.score for result in sorted(results, key=lambda result: result.index)]
     return scores

@@ -25,7 +25,7 @@ def names():
     return names
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", [name for name, text in SECTIONS.items() if "```" in text])
 def test_the_example(section, names, capsys):
     (extra,) = re.findall(rf"\[{re.escape(section)}\]\(#.*`(.+?)` \|$", PAGE, re.MULTILINE)
     for module, package in EXTRAS[extra].items():

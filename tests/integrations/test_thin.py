@@ -11,7 +11,15 @@ import headrank.integrations
 from headrank.extras import EXTRAS, MissingExtraError
 
 ROOT = Path(__file__).parents[2]
-LIBRARIES = {"langchain": "langchain", "llama_index": "llama-index", "haystack": "haystack"}
+LIBRARIES = {  # module -> extra
+    "langchain": "langchain",
+    "llama_index": "llama-index",
+    "haystack": "haystack",
+    "pyterrier": "pyterrier",
+    "sentence_transformers": "baselines",
+    "mteb": "mteb",
+    "rerankers": "rerankers",
+}
 FOLDER = Path(headrank.integrations.__file__).parent
 
 
