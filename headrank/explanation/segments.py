@@ -66,7 +66,11 @@ def split_segments(
             segments.append(Segment(visible(text[at:start])))
         strength = math.sqrt(abs(value) / peak) if peak else 0.0
         strength = strength if strength >= FAINTEST else 0.0
-        segments.append(Segment(visible(text[start:end]) if end > start else OUTSIDE, value, strength))
+        token_text = visible(text[start:end]) if end > start else OUTSIDE
+        word = token_text.lstrip() or token_text
+        if len(word) < len(token_text):  # a token often begins with the space before its word, which stays plain
+            segments.append(Segment(token_text[: -len(word)]))
+        segments.append(Segment(word, value, strength))
         at = end
     if at < len(text):
         segments.append(Segment(visible(text[at:]), unread=truncated))

@@ -59,11 +59,11 @@ def test_the_structure_of_a_page():
     spans = [(one["class"], one["style"], one["title"], text) for tag, one, text in found if "style" in one]
     assert spans == [
         ("up", "--a:0.45", "+0.125", "why"),  # the query: the mean over one passage
-        ("up", "--a:1.00", "+0.625", " blue"),
+        ("up", "--a:1.00", "+0.625", "blue"),
         ("up", "--a:1.00", "+1.00", "sky"),
-        ("down", "--a:0.50", "-0.250", " blue"),
+        ("down", "--a:0.50", "-0.250", "blue"),
         ("up", "--a:0.45", "+0.125", "why"),
-        ("up", "--a:1.00", "+0.625", " blue"),
+        ("up", "--a:1.00", "+0.625", "blue"),
     ]
 
 
@@ -77,9 +77,9 @@ def test_an_element_for_notebooks():
 
 def test_the_terminal_to_the_byte():
     assert explanation().ansi() == (
-        "\x1b[1mQuery:\x1b[0m \x1b[38;5;16;48;5;117mwhy\x1b[0m\x1b[38;5;16;48;5;39m blue\x1b[0m\n\n"
+        "\x1b[1mQuery:\x1b[0m \x1b[38;5;16;48;5;117mwhy\x1b[0m \x1b[38;5;16;48;5;39mblue\x1b[0m\n\n"
         "\x1b[1m1. a\x1b[0m  0.75\n"
-        "\x1b[38;5;16;48;5;39msky\x1b[0m\x1b[4;38;5;16;48;5;215m blue\x1b[0m\n"
+        "\x1b[38;5;16;48;5;39msky\x1b[0m \x1b[4;38;5;16;48;5;215mblue\x1b[0m\n"
     )
 
 
@@ -145,12 +145,12 @@ def test_segments_cover_the_text():
     parts = [one.to_dict() for one in tokens((2, 2, 0.5), (2, 5, 1.0), (5, 11, -0.001))]
     segments = split_segments(text, parts, 1.0, truncated=True)
     assert [(one.text, one.contribution, one.unread) for one in segments] == [
-        ("  ", None, False), (OUTSIDE, 0.5, False), ("sky", 1.0, False), (" blue.", -0.001, False),
+        ("  ", None, False), (OUTSIDE, 0.5, False), ("sky", 1.0, False), (" ", None, False), ("blue.", -0.001, False),
         (" more", None, True),
     ]  # fmt: skip
-    assert [one.strength for one in segments] == [0, pytest.approx(0.5**0.5), 1, 0, 0]
+    assert [one.strength for one in segments] == [0, pytest.approx(0.5**0.5), 1, 0, 0, 0]
     assert "".join(one.text for one in segments if one.text != OUTSIDE) == text
-    assert [one.strength for one in split_segments(text, parts, 0.0)] == [0] * 5
+    assert [one.strength for one in split_segments(text, parts, 0.0)] == [0] * 6
     assert split_segments("", [], 0.0) == []
 
 
