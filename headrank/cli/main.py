@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from headrank.cli.explain import explain
 from headrank.cli.prepare import prepare
 from headrank.cli.rerank import rerank
 from headrank.cli.serve import serve
@@ -29,6 +30,8 @@ HELP = """Fast, trainable reranking without decoding: relevance read from a lang
 [bold]Examples[/bold]
 
 headrank rerank outputs/nano --queries q.tsv --docs docs.jsonl --run bm25.trec --output reranked.trec
+
+headrank explain outputs/nano --query "why is the sky blue" --docs passages.jsonl
 
 headrank run +experiment=qwen3_4b
 
@@ -62,6 +65,7 @@ def options(
 
 
 app.command()(rerank)
+app.command()(explain)
 app.command()(serve)
 app.command()(prepare)
 

@@ -13,8 +13,25 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from headrank.data.parsing import text_fault
 from headrank.errors import ConfigError, InUseError
 from headrank.io.files import atomic_write, disk_errors
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise `ConfigError` if the file exists and is not to be replaced, is a folder, or its folder does not exist."""
+    if path.exists() and not overwrite:
+        raise ConfigError(f"--output is {path}, which exists; remove it, or give --overwrite")
+    if path.is_dir():
+        raise ConfigError(f"--output is {path}, a folder; expected the name of a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output is {path}: the folder {path.parent} does not exist; make it first")
+
+
+def json_text(content: dict[str, Any]) -> str:
+    """One line of JSON. Text stays readable, unless it has a lone surrogate, which then stays an escape."""
+    text = json.dumps(content, ensure_ascii=False) + "\n"
+    return text if text_fault(text) is None else json.dumps(content) + "\n"
 
 
 class ResumableOutput:
@@ -37,12 +54,7 @@ class ResumableOutput:
         self.state: dict[str, Any] = {}
         if path is None:
             return
-        if path.exists() and not overwrite:
-            raise ConfigError(f"--output is {path}, which exists; remove it, or give --overwrite")
-        if path.is_dir():
-            raise ConfigError(f"--output is {path}, a folder; expected the name of a file")
-        if not path.parent.is_dir():
-            raise ConfigError(f"--output is {path}: the folder {path.parent} does not exist; make it first")
+        check_output(path, overwrite=overwrite)
         self._partial = path.with_name(f"{path.name}.partial")
         self._record = path.with_name(f"{path.name}.partial.json")
         self._lock = FileLock(path.with_name(f"{path.name}.partial.lock"))

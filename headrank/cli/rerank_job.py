@@ -1,7 +1,6 @@
 """Do the work of `headrank rerank`: read candidate lists step by step, rerank them and write the results."""
 
 import itertools
-import json
 import logging
 import sys
 import uuid
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from headrank.cli.candidates import Files, run_database
-from headrank.cli.output import ResumableOutput
-from headrank.data.parsing import id_fault, text_fault
+from headrank.cli.output import ResumableOutput, json_text
+from headrank.data.parsing import id_fault
 from headrank.data.requests import read_requests
 from headrank.data.trec import ranking_lines
 from headrank.errors import ConfigError, FormatError, ModelError
@@ -214,8 +213,7 @@ class RerankJob:
             more |= {} if one.probability is None else {"probability": one.probability}
             candidates.append({**raw, "docid": one.id, "rank": one.rank, "score": one.score, **more})
         record = {"query": {"qid": query.id, "text": query.text}, "candidates": candidates}
-        text = json.dumps(record, ensure_ascii=False) + "\n"
-        return text if text_fault(text) is None else json.dumps(record) + "\n"  # a lone surrogate stays an escape
+        return json_text(record)
 
 
 def _refuse_repeated(query_id: str, seen: set[str]) -> None:

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-COMMANDS = ["run", "doctor", "report", "prompts", "dashboard", "rerank", "serve", "prepare"]
+COMMANDS = ["run", "doctor", "report", "prompts", "dashboard", "rerank", "explain", "serve", "prepare"]
 
 
 def headrank(*arguments, code=0):
@@ -35,7 +35,7 @@ def test_each_command_has_its_help(name):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["rerank", "--help"], ["prepare", "--help"], ["serve", "--help"], ["--version"]]
+    "arguments", [["--help"], ["--version"], *([name, "--help"] for name in ("rerank", "explain", "prepare", "serve"))]
 )
 def test_nothing_heavy_is_imported_for_help(arguments):
     """Packages that take long to import; the time itself depends on the machine."""
