@@ -62,11 +62,14 @@ def _module(frame: FrameType) -> str:
 
 @contextmanager
 def interruptible(*, log: bool = True) -> Iterator[None]:
-    """End the context on a signal, with one log line (unless `log` is False) and `SystemExit` of 128 plus its number.
+    """Turn a signal within the context into `Interrupted`, a `SystemExit` with code 128 plus the signal's number.
 
-    It handles SIGTERM and SIGHUP unless something else handles or ignores them (nohup ignores SIGHUP, submitit handles
-    SIGTERM), and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends before a time limit. Further
-    signals are ignored until the context has ended. Outside the main thread it handles only Ctrl-C.
+    Ctrl-C, SIGTERM and SIGHUP are handled, and within a SLURM job SIGUSR1 and SIGUSR2, which `sbatch --signal` sends
+    before a time limit. A signal that already has a handler or is ignored is left alone, except Ctrl-C: submitit
+    handles SIGTERM, and nohup ignores SIGHUP. Outside the main thread only Ctrl-C is handled. After the first of these
+    signals all but Ctrl-C are ignored until the context ends; Ctrl-C still interrupts the clean-up.
+
+    log: whether to log one line that names the signal.
     """
     numbers = [signal.SIGTERM, signal.SIGHUP]
     numbers += [signal.SIGUSR1, signal.SIGUSR2] if "SLURM_JOB_ID" in os.environ else []

@@ -1,14 +1,13 @@
-"""The pipeline: select -> align -> rerank -> score -> report, resumable at every artifact.
+"""The pipeline: select -> align -> rerank -> score -> explain -> report, resumable at every artifact.
 
     outcome = run_experiment(experiment)
 
 Run folder: `heads.json` (and `heads/<system>.json`), `head_curves.json`, with alignment `checkpoint/` and `training/`,
 `runs/<system>/<benchmark>.trec` with the scores in context order in `<benchmark>.contexts.json`,
-`metrics/<benchmark>.json`, `report.md`, `report.html`, `figures/`, `tables/`, `config.yaml`, `status.json`,
-`facts.json`.
+`metrics/<benchmark>.json`, `examples/<benchmark>.json`, `report.md`, `report.html`, `figures/`, `tables/`,
+`config.yaml`, `status.json`, `facts.json`.
 """
 
-import json
 import logging
 import traceback
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-from headrank.data import write_run
-from headrank.evaluation import BenchmarkResult, RunResults, SystemRun, read_results, score_benchmark, write_report
-from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
+from headrank.evaluation import BenchmarkResult, RunResults, read_results, write_report
+from headrank.experiment import MAIN_SYSTEM, UNALIGNED_SYSTEM, Experiment
 from headrank.heads import HeadsFile
 from headrank.interruption import interruption
 from headrank.io.artifacts import RunFolder
@@ -26,17 +24,17 @@ from headrank.io.cache import clean_cache
 from headrank.io.files import atomic_write
 from headrank.stages.align import CHECKPOINT, AlignStage, best_validation, join_alignment, training_candidates
 from headrank.stages.checks import check_model
+from headrank.stages.examples import ExampleStage, ExplainedSystem
 from headrank.stages.facts import report_facts, run_numbers
-from headrank.stages.keys import experiment_key, metrics_key, model_identity, run_key
-from headrank.stages.lists import BenchmarkData, DataLoader
+from headrank.stages.keys import experiment_key, model_identity
+from headrank.stages.lists import DataLoader
 from headrank.stages.prompt_lengths import check_prompt_lengths
 from headrank.stages.rerank import (
     RerankedBenchmark,
     RerankStage,
-    first_stage_contexts,
-    ranked_contexts,
     with_instruction,
 )
+from headrank.stages.score import score
 from headrank.stages.select import SelectStage, heads_name
 from headrank.stages.shared_queries import shared_notice, shared_queries
 from headrank.tracking import NoTracker, Tracker
@@ -122,17 +120,18 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         folder.set_status("running", stage)
         names = [benchmark.name for benchmark in experiment.benchmarks]
         rerank = RerankStage(folder, experiment.cache, experiment.states, benchmarks=names)
+        used = {
+            (name, benchmark): with_instruction(
+                of_system, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark
+            )
+            for name, (_, _, of_system) in systems.items()
+            for benchmark in names
+        }
         reranked = {
             (name, benchmark.settings.name): rerank.run(
-                name,
-                model,
-                identity,
-                with_instruction(
-                    used, experiment.systems.get(name, experiment.systems[MAIN_SYSTEM]), benchmark.settings.name
-                ),
-                benchmark,
+                name, model, identity, used[name, benchmark.settings.name], benchmark
             )
-            for name, (model, identity, used) in systems.items()  # systems load the model to different depths
+            for name, (model, identity, _) in systems.items()  # systems load the model to different depths
             for benchmark in benchmarks
         } | {
             (name, benchmark.settings.name): rerank.run_reranker(name, settings, experiment.model, benchmark)
@@ -141,7 +140,18 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         }
         stage = "score"
         folder.set_status("running", stage)
-        results = [_score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
+        results = [score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
+        stage = "explain"
+        folder.set_status("running", stage)
+        examples = ExampleStage(folder, rerank, metric=experiment.objective, count=experiment.report.examples)
+        for benchmark, result in zip(benchmarks, results, strict=True):
+            name = benchmark.settings.name
+            compared_systems = {
+                system: ExplainedSystem(systems[system][0], used[system, name], reranked[system, name].key)
+                for system in (UNALIGNED_SYSTEM, MAIN_SYSTEM)
+                if system in systems
+            }
+            examples.run(compared_systems, benchmark, result)
         stage = "report"
         folder.set_status("running", stage)
         numbers = _report(experiment, folder, systems[MAIN_SYSTEM][2], results, reranked, compared, overlap)
@@ -205,53 +215,6 @@ def join_experiment(experiment: Experiment) -> None:
         logger.info("no alignment configured; this extra process exits")
     else:
         join_alignment(experiment)
-
-
-def _score(
-    experiment: Experiment,
-    folder: RunFolder,
-    benchmark: BenchmarkData,
-    reranked: dict[tuple[str, str], RerankedBenchmark],
-) -> BenchmarkResult:
-    name = benchmark.settings.name
-    order = reranked[MAIN_SYSTEM, name].contexts
-    first = SystemRun(benchmark.run, first_stage_contexts(benchmark, order))
-    file = f"runs/{FIRST_STAGE_SYSTEM.replace(' ', '_')}/{name}.trec"
-    folder.make(file, run_key({}, _NO_HEADS, benchmark), lambda path: write_run(path, first.rankings, "first"))
-    outputs = {system: output for (system, of), output in reranked.items() if of == name}
-    maps = {system: output.probability for system, output in outputs.items()}
-    key = metrics_key(experiment, benchmark, {system: output.key for system, output in outputs.items()}, maps)
-
-    runs = {
-        system: SystemRun(
-            output.rankings,
-            output.contexts or ranked_contexts(output.rankings, order),
-            output.probabilities,
-            output.probability.origin if output.probability else "",
-        )
-        for system, output in outputs.items()
-    }
-    replies = {system: output.facts["replies"] for system, output in outputs.items() if "replies" in output.facts}
-
-    def write(path: Path) -> None:
-        result = score_benchmark(
-            name,
-            {FIRST_STAGE_SYSTEM: first, **runs},
-            benchmark.collection.qrels,
-            query_ids=benchmark.query_ids,
-            relevance_threshold=benchmark.settings.relevance_threshold,
-            reference=FIRST_STAGE_SYSTEM,
-            metrics=experiment.metrics,
-        )
-        with atomic_write(path) as out:
-            json.dump({**result.to_dict(), "replies": replies}, out, indent=1)
-
-    written = folder.make(f"metrics/{name}.json", key, write)
-    logger.info("score: metrics/%s.json %s", name, "written" if written else "reused")
-    return BenchmarkResult.from_dict(json.loads((folder.path / f"metrics/{name}.json").read_text(encoding="utf-8")))
-
-
-_NO_HEADS = {"heads": [], "prompt": None, "scorer": None}
 
 
 def _report(

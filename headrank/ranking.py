@@ -156,7 +156,10 @@ class Order(StrEnum):
 
 @runtime_checkable
 class ContextOrder(Protocol):
-    """The interface of a custom context order: an instance of a frozen dataclass with a `__call__` method."""
+    """The interface of a custom context order.
+
+    Implement it as a frozen dataclass, and give an instance as `ScorerSettings.order`. `name` is its name in messages.
+    """
 
     name: str
 

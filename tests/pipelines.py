@@ -53,7 +53,7 @@ def tiny_experiment(folder: Path, model_folder: Path, place: Path) -> Experiment
 
 def files(folder: Path) -> dict[str, int]:
     """Every artifact with its time of change; `status.json`, the report and facts are written by every run."""
-    kinds = ("runs/", "metrics/", "heads")
+    kinds = ("runs/", "metrics/", "examples/", "heads")
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.stat().st_mtime_ns for name, path in found.items() if name.startswith(kinds)}
 

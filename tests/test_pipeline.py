@@ -123,7 +123,8 @@ def test_a_benchmarks_own_instruction_is_read_there_alone(experiment):
     run_experiment(replace(experiment, systems={**experiment.systems, MAIN_SYSTEM: main}))
     after = files(experiment.folder)
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"runs/headrank/two.trec", "runs/headrank/two.contexts.json", "metrics/two.json"}
+    runs = {"runs/headrank/two.trec", "runs/headrank/two.contexts.json"}
+    assert changed == {*runs, "metrics/two.json", "examples/two.json"}
     heads = HeadsFile.load(experiment.folder / "heads.json")
     settings = replace(heads.prompt, instruction="Find what rhymes.")
     backbone = load_backbone(experiment.model, depth=heads.depth)

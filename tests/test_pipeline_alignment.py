@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from headrank.alignment import OptimizerSettings, TrainedSettings
 from headrank.data import read_run
 from headrank.errors import ConfigError
+from headrank.evaluation.examples import read_examples
 from headrank.experiment import (
     FIRST_STAGE_SYSTEM,
     MAIN_SYSTEM,
@@ -49,7 +50,17 @@ def test_alignment_trains_exports_and_is_compared_with_what_it_started_from(expe
     assert reranker.heads.probability.thresholds == {"train": 2}
     assert reranker.heads.probability.lists == ALIGNMENT.validation_queries
     assert {"training.svg", "heads.svg", "head_curves.svg"} <= {path.name for path in (folder / "figures").iterdir()}
-    assert "zero-shot → headrank" in (folder / "report.html").read_text()
+    report = (folder / "report.html").read_text()
+    assert "zero-shot → headrank" in report
+    # The examples are explained before and after alignment; the explained scores are those of the runs.
+    examples = [one for name in ("one", "two") for one in read_examples(folder / f"examples/{name}.json")]
+    assert examples
+    assert {ranking.system for one in examples for ranking in one.rankings} == {UNALIGNED_SYSTEM, MAIN_SYSTEM}
+    for one in read_examples(folder / "examples/one.json"):
+        for ranking, of_run in zip(one.rankings, (start, run), strict=True):
+            scores = {result.id: result.score for result in of_run[one.query_id].results}
+            assert {p.id: p.score for p in ranking.explanation.passages} == pytest.approx(scores, abs=1e-5)
+    assert report.count('class="headrank-explanation"') == 2 * len(examples)
     # Nothing is trained or read twice; another seed is trained anew.
     written = (folder / "checkpoint/model.safetensors").stat().st_mtime_ns
     with monkeypatch.context() as patch:

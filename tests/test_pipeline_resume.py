@@ -12,6 +12,7 @@ import pytest
 
 import headrank.stages.run_cache as run_cache_module
 import headrank.stages.select as select_module
+from headrank.evaluation import ReportSettings
 from headrank.experiment import MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings
@@ -27,6 +28,7 @@ def test_a_second_run_loads_no_model_and_writes_no_artifact(experiment, monkeypa
     first = run_experiment(experiment)
     before = files(experiment.folder)
     assert len(before) >= 3 + 3 * 4
+    assert {"examples/one.json", "examples/two.json"} <= before.keys()
     no_model(monkeypatch)
     again = run_experiment(experiment)
     assert files(experiment.folder) == before
@@ -134,7 +136,9 @@ def cached_runs(experiment):
 
 
 def test_runs_of_untrained_systems_are_copied_from_the_cache(experiment, monkeypatch, caplog):
-    experiment = replace(experiment, rerankers={"backwards": Backwards()})
+    experiment = replace(
+        experiment, rerankers={"backwards": Backwards()}, report=ReportSettings(examples=0)
+    )  # examples are explained by the model
     first = run_experiment(experiment)
     other = replace(experiment, folder=experiment.folder.with_name("other"))
     with monkeypatch.context() as patch:

@@ -178,10 +178,10 @@ class AlignmentModule(LightningModule):
         self.origin = origin
 
     def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
-        """Return the sum of the lists' losses times the batch's weight (by default their mean).
+        """Return the loss of a batch: `batch.weight` times the sum of its lists' losses, by default their mean.
 
-        Lists of a single grade do not count. If all are, the loss is 0 and depends on all trained parameters; under
-        FSDP that raises `ValueError`. A batch of weight 0 only makes this rank take as many steps as the others.
+        Lists of a single grade are skipped. If no list is left, the loss is 0, with zero gradients for all trained
+        parameters, as DDP requires; FSDP raises `ValueError` instead. A batch of weight 0 only keeps ranks in step.
         """
         lists = usable_lists(batch)
         if not lists and self._sharded is not None:

@@ -63,10 +63,10 @@ def load_generator(settings: BackboneSettings, backend: str) -> Generator:
 
 
 class TransformersGenerator:
-    """Generates with transformers, on left-padded prompts.
+    """A `Generator` on transformers. It pads the prompts on the left and generates all of them in one batch, greedily.
 
-    The checkpoint's sampling settings and penalties are ignored: a repetition penalty would change the generated
-    identifiers.
+    The checkpoint's own generation settings are ignored. Its repetition penalty, for example, would distort listwise
+    replies such as `[2] > [1]`, in which brackets and digits recur.
     """
 
     schedules = False

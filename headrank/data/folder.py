@@ -31,11 +31,14 @@ def existing(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def required_file(folder: Path, names: Sequence[str]) -> Path:
-    """Return the path in the folder with one of these names, also with `.gz` appended. `qrels` may be a folder.
+    """Return the only entry of the folder that has one of these names, plain or with `.gz` at the end.
+
+    The entry must be a file; only an entry `qrels` may be a folder.
 
     Raises:
-        MissingFileError: if the folder or such a file does not exist.
-        FormatError: if several such files exist, or the path is not a file.
+        MissingFileError: the folder does not exist or has no such entry.
+        FormatError: `folder` is not a folder, several entries match, or the entry is neither a file nor the folder
+            `qrels`.
     """
     if not folder.is_dir():
         if folder.exists():

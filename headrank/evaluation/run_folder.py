@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 
 from headrank.errors import ArtifactError
+from headrank.evaluation.examples import FOLDER as EXAMPLES
+from headrank.evaluation.examples import Example, read_examples
 from headrank.evaluation.measures.results import (
     MAIN_SYSTEM,
     UNALIGNED_SYSTEM,
@@ -33,7 +35,20 @@ FINISHED = "finished"
 NO_STATUS = "no status"  # a folder with results but without status.json, for example a copy
 NOT_STARTED = "not started"  # a job's folder that holds only its overrides
 _RUN_SUBFOLDERS = frozenset(
-    ("metrics", "runs", "heads", "checkpoint", "training", "figures", "tables", "wandb", ".hydra", ".keys", ".submitit")
+    (
+        "metrics",
+        "runs",
+        "examples",
+        "heads",
+        "checkpoint",
+        "training",
+        "figures",
+        "tables",
+        "wandb",
+        ".hydra",
+        ".keys",
+        ".submitit",
+    )
 )  # never searched for other runs
 
 
@@ -48,6 +63,7 @@ class RunResults:
     heads, heads_before: contents of the main system's `heads.json`, and of the one before alignment; None if unknown.
     head_curves: content of `head_curves.json`: quality against depth and number of heads; None if unknown.
     epochs: rows of the epoch log (`read_epoch_log`). config: the composed configuration.
+    examples: benchmark -> explained queries (`read_examples`).
     passes: (system, benchmark) -> facts of the reranking of the benchmark, such as `seconds` and `lists`.
 
     Raises:
@@ -63,6 +79,7 @@ class RunResults:
     heads_before: Mapping[str, Any] | None = None
     head_curves: Mapping[str, Any] | None = None
     epochs: tuple[Mapping[str, float | int], ...] = ()
+    examples: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
     passes: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -134,6 +151,7 @@ def read_results(
             heads_before=heads if aligned else None,
             head_curves=_json(folder / "head_curves.json"),
             epochs=tuple(read_epoch_log(folder / "training" / "epochs.csv")) if aligned else (),
+            examples={one.name: read_examples(folder / EXAMPLES / f"{one.name}.json") for one in benchmarks},
             passes=_passes(_json(folder / "facts.json") or {}),
             config=config,
         )

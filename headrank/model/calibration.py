@@ -24,7 +24,11 @@ CALIBRATIONS = ("none", "residual", "log_ratio")
 
 @runtime_checkable
 class Calibration(Protocol):
-    """The interface of a custom calibration: an instance of a frozen dataclass with a `__call__` method."""
+    """The interface of a custom calibration of head scores.
+
+    Implement it as a frozen dataclass, and give an instance as `ScorerSettings.calibration`. `name` is its name in
+    messages.
+    """
 
     name: str
     needs_null: bool  # whether it uses the null query's scores
@@ -52,7 +56,11 @@ class Calibration(Protocol):
 
 @runtime_checkable
 class LengthNorm(Protocol):
-    """The interface of a custom length normalisation: an instance of a frozen dataclass with a `__call__` method."""
+    """The interface of a custom length normalisation.
+
+    Implement it as a frozen dataclass, and give an instance as `ScorerSettings.length_norm`. `name` is its name in
+    messages.
+    """
 
     name: str
 
@@ -90,7 +98,11 @@ class CalibrationSettings:
 
 
 def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[Tensor, "heads docs"]:
-    """Return the calibrated scores c_h(i) of each head. Head criteria use them, and `passage_scores` sums them.
+    """Return the calibrated scores c_h(i) of each head.
+
+    Head criteria use them. `passage_scores` adds them up for `residual` and custom calibrations, averages them for
+    `log_ratio`, and does not use them for `none`. l_i is the length divisor of passage i (`settings.length_norm`), eps
+    a small attention mass (`settings.eps`).
 
     - `none`: s_h(i|q) / l_i.
     - `residual`: (s_h(i|q) - s_h(i|n)) / l_i / ((eps + s_h(i|n)) / l_i)^power; power 0 is the subtraction of ICR
@@ -106,8 +118,8 @@ def head_calibrated(scores: HeadScores, settings: CalibrationSettings) -> Float[
         [heads, docs], passages in the order of `scores`.
 
     Raises:
-        ValueError: if the null query's scores are needed but missing, or an object returns another shape or scores that
-            are not finite.
+        ValueError: if the null query's scores are needed but missing, a custom calibration returns another shape, NaN
+            or infinity, or a custom length normalisation returns anything but finite numbers above 0.
     """
     kind, eps = settings.calibration, settings.eps
     divisor = length_divisor(scores.lengths, settings.length_norm).to(scores.query.device)

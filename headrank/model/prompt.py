@@ -91,11 +91,11 @@ class Tail:
     published_rows: str = "suffix"  # the kind of rows that the chat template's authors read
 
     def rows(self, kind: str) -> Span:
-        """Return the positions in the tail of the query rows: the tokens whose attention is read.
+        """Return the span of the query rows (the tokens whose attention is read), relative to the tail's first token.
 
-        kind: one of `ROWS`. `query` is the query alone. The others start at the instruction: `instruction` ends with
-            the query, `end_of_turn` with the suffix's first token, `suffix` with the tail. `published`: the kind
-            `published_rows`.
+        kind: `query`: the query. The others start at the instruction. `instruction`: to the query's end; `end_of_turn`:
+            to the suffix's first token; `suffix`: to the tail's end; `published`: those that the template's authors
+            read (`published_rows`). Any other kind raises `ConfigError`.
         """
         if kind == "published":
             kind = self.published_rows

@@ -1,4 +1,4 @@
-"""Compute the context positions that candidate lists take, without tokenising lists that are certainly short."""
+"""Compute how many token positions candidate lists take in a model's context. Short lists are not tokenised."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,9 @@ _TOKENS_PER_BYTE = (
 
 
 class PromptLengths:
-    """Computes the number of context positions that the prompts of candidate lists take.
+    """Computes the number of token positions that the prompts of candidate lists take in the model's context.
+
+    Tails share positions, so a prompt can take fewer positions than it has tokens.
 
     Args:
         builder: builds the prompts.
@@ -25,11 +27,11 @@ class PromptLengths:
     def too_long(
         self, lists: Iterable[CandidateList], limit: int, draw: int = 0
     ) -> Iterator[tuple[CandidateList, int]]:
-        """Yield the lists whose prompts take more than `limit` positions, each with the number of positions.
+        """Yield the lists whose prompts take more than `limit` token positions, each with that number.
 
         Args:
             lists: the candidate lists.
-            limit: the number of positions of the model's context.
+            limit: the number of token positions of the model's context.
             draw: the number of passages that a prompt takes from its list; 0: all passages. Any passage may be drawn,
                 so the longest ones are counted.
         """
@@ -38,9 +40,11 @@ class PromptLengths:
                 yield item, positions
 
     def bound(self, item: CandidateList, draw: int = 0) -> int:
-        """Return an upper bound on the positions of a list's prompt, from the number of bytes of its texts.
+        """Return an upper bound on the number of token positions that a list's prompt takes.
 
-        draw: as in `too_long`.
+        It is computed from the lengths of the texts in bytes, without tokenising them.
+
+        draw: the number of passages that the prompt takes from the list, of which the longest are counted; 0: all.
         """
         s = self.builder.settings
         passages = sorted((_bound(passage.text, s.max_passage_tokens) for passage in item.passages), reverse=True)
@@ -48,7 +52,10 @@ class PromptLengths:
         return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
 
     def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """Return the number of positions of a list's prompt, from its tokenised texts. `draw`: see `too_long`."""
+        """Return the number of token positions that a list's prompt takes, from its tokenised texts.
+
+        draw: the number of passages that the prompt takes from the list, of which the longest are counted; 0: all.
+        """
         texts = [passage.text for passage in item.passages]
         prompt = self.builder.build(item.query.text, texts, with_null=self.with_null)
         if not draw or draw >= len(texts):

@@ -65,14 +65,17 @@ def dtype_name(dtype: str | torch.dtype) -> str:
 
 
 class Overrides:
-    """Settings that override those of a heads file.
+    """Values that replace prompt and scorer settings of a heads file. None keeps the file's value.
 
-    Either all prompt or scorer settings are replaced (`prompt`, `scorer`), or single fields of them (the other
-    arguments). An argument of None overrides nothing.
+    Args:
+        prompt: `PromptSettings` that replace all prompt settings.
+        scorer: `ScorerSettings` that replace all scorer settings.
+        max_passage_tokens, max_query_tokens, instruction: single prompt settings; not together with `prompt`.
+        batch_size: a single scorer setting; not together with `scorer`.
 
     Raises:
-        ConfigError: settings and one of their fields are given, or a value is out of range.
-        TypeError: a value has another type.
+        ConfigError: `prompt` or `scorer` is given together with one of its settings, or a value is out of range.
+        TypeError: a value does not have the type that is named above, or that of its setting.
     """
 
     def __init__(

@@ -149,15 +149,8 @@ class RerankStage:
     def _rerank(
         self, system: str, model: BackboneSettings, heads: HeadsFile, benchmark: BenchmarkData, path: Path
     ) -> None:
-        backbone = self._load(model, heads.depth)
-        scorer = Scorer(
-            backbone,
-            heads.heads,
-            weights=heads.weights,
-            prompt=heads.prompt,
-            settings=heads.scorer,
-            states=self.states if heads.prompt.in_blocks else None,
-        )
+        scorer = self.scorer(model, heads)
+        backbone = scorer.reader.backbone
         scored, facts = _timed(scorer.score, self._label(system, benchmark), benchmark, backbone.device)
         cuts = CutCounts()
         for item in scored:
@@ -193,6 +186,17 @@ class RerankStage:
             facts["replies"] = dict(output.replies)
         _write_contexts(_contexts_path(path), output.contexts, facts)
         write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=_tag(system))
+
+    def scorer(self, model: BackboneSettings, heads: HeadsFile) -> Scorer:
+        """Make the scorer of a system. The model is loaded unless the last call used the same one."""
+        return Scorer(
+            self._load(model, heads.depth),
+            heads.heads,
+            weights=heads.weights,
+            prompt=heads.prompt,
+            settings=heads.scorer,
+            states=self.states if heads.prompt.in_blocks else None,
+        )
 
     def _load_reranker(self, settings: RerankerSettings, model: BackboneSettings) -> ListReranker:
         if self._reranker is None or self._reranker[0] is not settings:

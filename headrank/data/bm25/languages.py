@@ -50,14 +50,17 @@ class Tokenizer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The analysis that splits a text into words. No field is `auto`, so equal analyses split texts equally.
+    """How texts are split into words. Equal objects split alike, so indexes can be shared by them.
 
-    `stop_words` and `stemmer` are None if there are no stop words and no stemming.
+    fold: how letters are normalised, see `folded`.
+    tokenizer: as in `splitter`.
+    stop_words: the name of a bm25s list, or the words; None: no stop words.
+    stemmer: a PyStemmer algorithm; None: no stemming.
     """
 
     fold: Fold
     tokenizer: str
-    stop_words: str | tuple[str, ...] | None  # a list of bm25s, or the words
+    stop_words: str | tuple[str, ...] | None
     stemmer: str | None
 
     @classmethod
@@ -94,11 +97,11 @@ _IDEOGRAPHS = (
 
 @cache
 def splitter(tokenizer: str) -> Callable[[str], list[str]]:
-    """Make the function that splits a normalised text into words.
+    """Return a function that splits a text, already normalised by `folded`, into words.
 
     Args:
-        tokenizer: the name of a `Tokenizer`, or a regular expression: its matches, or the texts of its group if it has
-            one, are the words.
+        tokenizer: a value of `Tokenizer` (`words`, `marked_words`, `bigrams`), or else a regular expression. Words are
+            its matches or, if it has a group, the group's texts.
 
     Raises:
         ValueError: if the expression is malformed or has several groups.

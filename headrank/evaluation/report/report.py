@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
+from headrank.evaluation.report.examples import RenderedExample, examples_table, render_examples
 from headrank.evaluation.report.figure import Illustration, draw_figures
 from headrank.evaluation.report.formatting import Form, one_line
 from headrank.evaluation.report.settings import ReportSettings
@@ -53,11 +54,13 @@ class Section:
     folded: tuple[str, ...] = ()  # long tables: collapsed in HTML, only their files are named in Markdown
 
 
+EXAMPLES = "Largest gains and losses"
 LAYOUT = (
     Section("Alignment", figures=("alignment",)),
     Section("Over the suite", tables=("suite",)),
     Section("First stage → reranked", tables=("changes",), figures=("queries",)),
     Section("Against the baseline", tables=("baseline",)),
+    Section(EXAMPLES, tables=("examples",)),
     Section("All metrics", tables=("metrics",)),
     Section(
         "Middle zone",
@@ -83,6 +86,7 @@ class _Part:
     tables: list[Table]
     figures: list[Illustration]
     folded: list[Table]
+    examples: list[RenderedExample]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ def write_report(
         notice=facts.pop(NOTICE, ""),
         main=tables["main"],
         lines=change_lines(run.benchmarks, run.metric, run.main),
-        parts=_parts(tables, figures),
+        parts=_parts(tables, figures, list(render_examples(run.examples))),
         facts=facts,
         config_yaml=config_yaml,
     )
@@ -167,11 +171,14 @@ def _tables(run: RunResults, baseline: str | None) -> dict[str, Table]:
         positions_table(results),
         probabilities_table(results),
         training_table(run.epochs),
+        examples_table(run.examples),
     )
     return {table.name: table for table in made if table is not None}
 
 
-def _parts(tables: Mapping[str, Table], figures: Sequence[Illustration]) -> list[_Part]:
+def _parts(
+    tables: Mapping[str, Table], figures: Sequence[Illustration], examples: list[RenderedExample]
+) -> list[_Part]:
     known = {name for section in LAYOUT for name in section.figures}
     others = Section(OTHERS, figures=tuple(figure.name for figure in figures if figure.name not in known))
     by_name = {figure.name: figure for figure in figures}
@@ -182,6 +189,7 @@ def _parts(tables: Mapping[str, Table], figures: Sequence[Illustration]) -> list
             [tables[name] for name in section.tables if name in tables],
             [by_name[name] for name in section.figures if name in by_name],
             [tables[name] for name in section.folded if name in tables],
+            examples if section.title == EXAMPLES else [],
         )
         for section in (*LAYOUT, others)
     ]

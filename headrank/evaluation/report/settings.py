@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from headrank.settings import Listed, settings, wrong
+from headrank.settings import Ge, Listed, settings, wrong
 
 
 @settings
@@ -15,6 +15,8 @@ class ReportSettings:
         value leaves that figure out. None for the whole mapping: the figures of this package.
     baseline: a system that the main system is tested against, in addition to the first stage. None: the main system
         before alignment, if an alignment is configured.
+    examples: the number of queries per benchmark with the largest gain, and with the largest loss, whose best passages
+        are shown with the words that made their scores, before and after alignment. 0: none.
     compared_runs: folders of other finished runs that figures compare with this run (models, context orders).
 
     Raises:
@@ -23,6 +25,7 @@ class ReportSettings:
 
     figures: Mapping[str, Any] | None = None
     baseline: str | None = None
+    examples: Annotated[int, Ge(0)] = 1
     compared_runs: Listed[str] = ()
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ PANELS = (  # measure, title, unit, scale of the axis, form of the numbers, bett
 
 
 class AlignmentEffect:
-    """The middle zone's selectivity and homogenization for the first stage and the heads before and after alignment."""
+    """Figure: selectivity and homogenization of the middle zone before and after alignment, and of the first stage."""
 
     name = "alignment"
     title = "What alignment does in the middle of the context"

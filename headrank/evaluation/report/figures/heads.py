@@ -20,7 +20,7 @@ RING = "#c00000"  # red on the map's green and blue, in both schemes
 
 
 class HeadMaps:
-    """Maps of layers x heads: discriminability, entropy and score of every head, with the selected heads marked.
+    """Figure: discriminability, entropy and score of every head as maps of layers x heads. Selected heads are marked.
 
     After an alignment the first row of maps shows the heads before it, and a second row, if the heads were measured
     again, those after it.
@@ -69,7 +69,7 @@ class HeadMaps:
 
 
 class HeadCurves:
-    """nDCG@10 on the labelled lists against the number of heads and their maximum depth."""
+    """Figure: nDCG@10 on the labelled lists against the number of heads and their maximum depth."""
 
     name = "head_curves"
     title = "How many heads, how deep"

@@ -16,7 +16,7 @@ WIDE = 8  # ratio of slowest to fastest above which the axis is logarithmic
 
 
 class LatencyQuality:
-    """The metric against the wall time per query, over all benchmarks; a line shows the first stage's metric."""
+    """Figure: the metric against the wall time per query, over all benchmarks, with a line for the first stage."""
 
     name = "latency"
     title = "Time and quality"

@@ -17,7 +17,7 @@ IGNORED_KEYS = ("name", "paths", "report", "debug")  # keys of the configuration
 
 
 class OrderSensitivity:
-    """The main system's metric per context order, from runs that differ from the report's run only in the order."""
+    """Figure: the main system's metric per context order, from runs that differ only in the order."""
 
     name = "orders"
     title = "Order sensitivity"

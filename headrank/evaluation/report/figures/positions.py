@@ -19,7 +19,10 @@ TICKS = [0, 25, 50, 75, 100]
 
 
 class PositionShares:
-    """The share of relevant and of irrelevant passages in the top quartile, by position, one line per system."""
+    """Figure: how often the passages at each place in the context reach the top quartile of the ranking.
+
+    One line per system for the relevant passages, and one for the irrelevant ones.
+    """
 
     name = "positions"
     title = "Place in the context"
@@ -59,7 +62,7 @@ class PositionShares:
 
 
 class PositionSpread:
-    """The spread of scores (`spread_by_quarter`) by position in the context, one line with its interval per system."""
+    """Figure: the spread of scores (`spread_by_quarter`) by place in the context, a line with interval per system."""
 
     name = "homogenization"
     title = "Homogenization by position in the context"

@@ -15,7 +15,7 @@ from headrank.evaluation.run_folder import RunResults
 
 
 class QueryChanges:
-    """The main system's metric minus the first stage's for each query, sorted, one panel per benchmark."""
+    """Figure: the main system's metric minus the first stage's for each query, sorted, one panel per benchmark."""
 
     name = "queries"
     title = "Query by query"

@@ -15,7 +15,7 @@ COLUMNS = 3  # panels side by side
 
 
 class Reliability:
-    """The share of relevant passages against the mean probability, per bin and system, one panel per benchmark."""
+    """Figure: the share of relevant passages against the mean probability, in bins, per system and benchmark."""
 
     name = "reliability"
     title = "Reliability of the probabilities"

@@ -25,7 +25,7 @@ RANDOM = 0.25  # share of passages that reach the top quartile by chance
 
 
 class SystemSelectivity:
-    """Each system's shares of relevant and irrelevant passages in the top quartile, and their difference (selectivity).
+    """Figure: of the zone's relevant and irrelevant passages, the share that reaches the top quartile; selectivity.
 
     The candidate lists of all benchmarks are pooled; the difference is drawn with its interval.
     """
@@ -62,7 +62,7 @@ class SystemSelectivity:
 
 
 class RunSelectivity:
-    """Selectivity of the first stage and of the main system before and after alignment, for each run."""
+    """Figure: selectivity of the first stage and of the main system before and after alignment, for each run."""
 
     name = "selectivity_runs"
     title = "Selectivity from run to run"

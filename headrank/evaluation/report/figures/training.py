@@ -25,7 +25,7 @@ PANELS = (  # name in the epoch log, title, unit, scale
 
 
 class TrainingCurves:
-    """A panel for the loss with its parts, and one for each value of `PANELS` in the epoch log."""
+    """Figure: a panel for the loss with its parts, and one for each value of `PANELS` in the epoch log."""
 
     name = "training"
     title = "Training curves"
