@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
+from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
@@ -45,12 +46,24 @@ class HeadRankPostprocessor(BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return _ranked(nodes, self._reranker.rank(*self._list(nodes, query_bundle), self.top_n))
+        with self.callback_manager.event(CBEventType.RERANKING, self._payload(nodes, query_bundle)) as event:
+            found = _ranked(nodes, self._reranker.rank(*self._list(nodes, query_bundle), self.top_n))
+            event.on_end({EventPayload.NODES: found})
+        return found
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        return _ranked(nodes, await self._reranker.arank(*self._list(nodes, query_bundle), self.top_n))
+        with self.callback_manager.event(CBEventType.RERANKING, self._payload(nodes, query_bundle)) as event:
+            found = _ranked(nodes, await self._reranker.arank(*self._list(nodes, query_bundle), self.top_n))
+            event.on_end({EventPayload.NODES: found})
+        return found
+
+    def _payload(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None) -> dict[str, Any]:
+        query = query_bundle.query_str if query_bundle else None
+        name = self._reranker.backbone.settings.model
+        fields = EventPayload.NODES, EventPayload.MODEL_NAME, EventPayload.QUERY_STR, EventPayload.TOP_K
+        return dict(zip(fields, (nodes, name, query, self.top_n), strict=True))
 
     def _list(self, nodes: Sequence[NodeWithScore], query_bundle: QueryBundle | None) -> tuple[str, list[str]]:
         if query_bundle is None:

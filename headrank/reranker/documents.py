@@ -124,6 +124,8 @@ def _items(passages: object, name: str) -> Iterator[tuple[str, object, _Fields]]
         for key, text in passages.items():
             yield f"{name}[{key!r}]", text, (_id(key, f"{name}[{key!r}]"), text, None)
         return
+    if callable(getattr(passages, "collect", None)):  # polars' LazyFrame and its like: nothing is computed yet
+        raise TypeError(f"{name} is a {type(passages).__name__}; expected a data frame, as its `collect()` returns")
     if hasattr(passages, "columns") and hasattr(passages, "__getitem__"):
         passages = _rows(passages, name)
     if not isinstance(passages, Iterable) or isinstance(passages, bytes | Set):

@@ -10,6 +10,7 @@ from tests.integrations.candidates import QUERY, TEXTS, candidates, counts, few,
 
 pytest.importorskip("llama_index.core", reason="LlamaIndex is not installed (extra `llama-index`)")
 
+from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload, LlamaDebugHandler
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
@@ -45,6 +46,19 @@ def test_the_metadata_for_embeddings_are_read_by_default(reranker):
     found = HeadRankPostprocessor(model=reranker).postprocess_nodes(scored, query_str=QUERY)
     texts = [f"topic: sea\n\n{text}".strip() for text in TEXTS]
     assert [n.score for n in found] == [r.score for r in reranker.rank(QUERY, texts)]
+
+
+def test_callback_handlers_see_each_ranking(reranker):
+    handler = LlamaDebugHandler(print_trace_on_end=False)
+    postprocessor = HeadRankPostprocessor(model=reranker, top_n=2, callback_manager=CallbackManager([handler]))
+    scored = nodes([("a", text, {}) for text in TEXTS])
+    found = postprocessor.postprocess_nodes(scored, query_str=QUERY)
+    assert asyncio.run(postprocessor.apostprocess_nodes(scored, query_str=QUERY)) == found
+    events = handler.get_event_pairs(CBEventType.RERANKING)
+    assert len(events) == 2
+    for start, end in events:
+        assert (start.payload[EventPayload.QUERY_STR], start.payload[EventPayload.TOP_K]) == (QUERY, 2)
+        assert end.payload[EventPayload.NODES] == found
 
 
 def test_a_query_is_needed(reranker):
