@@ -5,6 +5,8 @@ from functools import cache
 import pytest
 
 from headrank.evaluation import RunResults, SystemRun, score_benchmark
+from headrank.evaluation.examples import Example, ExplainedRanking
+from headrank.explanation import Explanation, PassageExplanation, TokenContribution
 from headrank.ranking import ContextScores, Ranking
 
 METRICS = ("ndcg@10", "mrr@10", "map@100", "recall@100", "judged@10")
@@ -85,7 +87,20 @@ def make_run(make_benchmark):
 
 
 @pytest.fixture(scope="session")
-def full_run(make_run, make_benchmark, heads):
+def example():
+    """An example with hostile texts."""
+
+    def ranking(system, value):
+        tokens = (TokenContribution(0, 4, 0.5), TokenContribution(5, 15, -0.25))
+        passage = PassageExplanation("d7", 0, 1, 0.25, "blue <b>sky</b>", tokens)
+        return ExplainedRanking(system, value, {"d7": 2}, Explanation("why <i>?", (passage,), "score", "log_ratio"))
+
+    rankings = (ranking("zero-shot", 0.25), ranking("headrank", 0.75))
+    return Example("q1", "why <i>?", "ndcg@10", "zero-shot", 0.25, rankings)
+
+
+@pytest.fixture(scope="session")
+def full_run(make_run, make_benchmark, heads, example):
     """A run that has all that a report can show: aligned, timed, its heads selected again."""
     pairs = heads["heads"]
     after = {**heads, "heads": [*pairs[:2], {"layer": 5, "head": 2}], "model": {"id": "Qwen/Qwen3-0.6B"}}
@@ -99,6 +114,7 @@ def full_run(make_run, make_benchmark, heads):
     return make_run(
         [make_benchmark(systems=systems, probable=("headrank", "zero-shot"))],
         before="zero-shot",
+        examples={"dl20": (example,)},
         heads=after,
         heads_before=heads,
         head_curves={

@@ -4,19 +4,7 @@ import pytest
 
 from headrank.errors import FormatError
 from headrank.evaluation import RunResults, write_report
-from headrank.evaluation.examples import Example, ExplainedRanking, largest_changes, read_examples, write_examples
-from headrank.explanation import Explanation, PassageExplanation, TokenContribution
-
-
-def ranking(system: str, value: float, text: str = "blue <b>sky</b>") -> ExplainedRanking:
-    tokens = (TokenContribution(0, 4, 0.5), TokenContribution(5, 15, -0.25))
-    passage = PassageExplanation("d7", 0, 1, 0.25, text, tokens)
-    return ExplainedRanking(system, value, {"d7": 2}, Explanation("why <i>?", (passage,), "score", "log_ratio"))
-
-
-EXAMPLE = Example(
-    "q1", "why <i>?", "ndcg@10", "zero-shot", 0.25, (ranking("zero-shot", 0.25), ranking("headrank", 0.75))
-)
+from headrank.evaluation.examples import largest_changes, read_examples, write_examples
 
 
 def test_the_largest_gains_and_losses(make_benchmark):
@@ -33,17 +21,17 @@ def test_the_largest_gains_and_losses(make_benchmark):
     assert largest_changes(result, "ndcg@10", "headrank", "random", 0) == []
 
 
-def test_the_file_holds_examples_without_loss(tmp_path):
-    write_examples(tmp_path / "one.json", (EXAMPLE,))
-    assert read_examples(tmp_path / "one.json") == (EXAMPLE,)
+def test_the_file_holds_examples_without_loss(tmp_path, example):
+    write_examples(tmp_path / "one.json", (example,))
+    assert read_examples(tmp_path / "one.json") == (example,)
     assert read_examples(tmp_path / "other.json") == ()
     (tmp_path / "one.json").write_text('[{"query_id": 3}]')
     with pytest.raises(FormatError, match=r"one\.json"):
         read_examples(tmp_path / "one.json")
 
 
-def test_the_report_shows_them_before_and_after(make_benchmark, tmp_path):
-    run = RunResults(benchmarks=(make_benchmark(),), metric="ndcg@10", main="headrank", examples={"dl20": (EXAMPLE,)})
+def test_the_report_shows_them_before_and_after(make_benchmark, tmp_path, example):
+    run = RunResults(benchmarks=(make_benchmark(),), metric="ndcg@10", main="headrank", examples={"dl20": (example,)})
     page = write_report(tmp_path, run).read_text()
     assert page.index("zero-shot: nDCG@10 .2500") < page.index("headrank: nDCG@10 .7500")
     assert "d7, grade 2" in page

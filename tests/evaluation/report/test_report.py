@@ -188,7 +188,10 @@ def test_the_baseline_is_that_of_the_settings(write):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"columns": {"changes": ["benchmark"]}}, "columns: unknown; expected one of figures, baseline, compared_runs"),
+        (
+            {"columns": {"changes": ["benchmark"]}},
+            "columns: unknown; expected one of figures, baseline, examples, compared_runs",
+        ),
         ({"figures": {"a": object()}}, "figures.a is <object"),
         ({"figures": {"a": Mine(), "b": Mine()}}, "figures.b.name is 'mine'"),
     ],
