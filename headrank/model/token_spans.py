@@ -54,15 +54,17 @@ def _moved(offsets: tuple[int, int], lead: int) -> Span:
 
 
 def _merge(found: Sequence[Span], start: int, end: int) -> TokenSpans:
-    """Merge overlapping spans. Characters between two spans, which normalisation joined to another, go to the first."""
+    """Merge overlapping spans. Characters without a token, which normalisation joined to another or the tokenizer does
+    not know, go to the entry before them, or to the first one that has characters."""
     spans: list[Span] = []
     entries: list[int] = []
     for span in found:
         if spans and (span.start < spans[-1].end or span.start == span.end):
             spans[-1] = Span(spans[-1].start, max(spans[-1].end, span.end))
         else:
-            begin = span.start if spans else start
+            begin = start
             if spans and spans[-1].end > start:
+                begin = span.start
                 spans[-1] = Span(spans[-1].start, begin)
             spans.append(Span(begin, max(begin, span.end)))
         entries.append(len(spans) - 1)
