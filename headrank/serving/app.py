@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse
 from headrank.errors import HeadRankError
 from headrank.reranker import Reranker
 from headrank.serving.admission import PAGE, AdmissionMiddleware, body_too_large
-from headrank.serving.problems import Problem, invalid_body
+from headrank.serving.problems import AsciiJSONResponse, Problem, invalid_body
+from headrank.serving.routes.explain import explain_routes
 from headrank.serving.routes.rerank import rerank_routes
 from headrank.serving.routes.score import score_routes
 from headrank.serving.routes.state import PAGE_FOLDER, state_routes
@@ -21,7 +22,7 @@ from headrank.serving.schemas.common import ErrorBody
 from headrank.serving.service import Service
 from headrank.serving.settings import ServingSettings
 
-WORK = ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/v1/score")
+WORK = ("/v1/rerank", "/v2/rerank", "/rerank", "/score", "/v1/score", "/explain")
 STATE = ("/", "/health", "/ready", "/metrics")
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,10 @@ def make_app(reranker: Reranker, settings: ServingSettings | None = None) -> Fas
         summary="Reranking from a language model's attention",
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
+        default_response_class=AsciiJSONResponse,
     )
     app.state.service = service
-    for router in (rerank_routes(service), score_routes(service)):
+    for router in (rerank_routes(service), score_routes(service), explain_routes(service)):
         app.include_router(router, responses=errors)
     app.include_router(state_routes(service))
     app.mount(PAGE, StaticFiles(directory=PAGE_FOLDER), name="page")

@@ -1,6 +1,8 @@
 """Errors of requests as JSON. The body has the keys that clients of Cohere (`message`) and TEI (`error`) read."""
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
@@ -20,6 +22,14 @@ TYPES = {
 
 DIALECT = "dialect:"  # begins the tags of the schemas of a route with several
 _UNION_TAGS = ("str", "dict[str,any]", "list[str]")  # what pydantic appends to the location of a union's member
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON with escapes for characters beyond ASCII: lone surrogates, which a request may contain, have no UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class Problem(Exception):
@@ -49,7 +59,7 @@ class Problem(Exception):
         known = {"field": self.field, "limit": self.limit}
         body = {"message": self.message, "error": self.message, "error_type": kind}
         body |= {name: value for name, value in known.items() if value is not None}
-        return JSONResponse(body, self.status, headers=dict(self.headers or {}))
+        return AsciiJSONResponse(body, self.status, headers=dict(self.headers or {}))
 
 
 def invalid_body(error: RequestValidationError) -> Problem:

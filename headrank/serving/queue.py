@@ -220,4 +220,4 @@ class Batcher:
         return [self.lengths.cut(text, limit) for text in job.texts]
 
     def _explain(self, job: Job) -> dict[str, Any]:
-        return self.reranker.explain(job.query, list(job.texts), top_k=job.explain or None).to_dict()  # pyright: ignore
+        return self.reranker.explain(job.query, list(job.texts), top_k=job.explain or None).to_dict()

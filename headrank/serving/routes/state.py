@@ -11,7 +11,7 @@ from headrank.serving.problems import Problem
 from headrank.serving.service import Service
 
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
-PAGE_HEADERS = {"content-security-policy": "default-src 'self'; frame-ancestors 'none'"}
+PAGE_HEADERS = {"content-security-policy": "default-src 'self'; img-src data:; frame-ancestors 'none'"}
 
 
 def state_routes(service: Service) -> APIRouter:
