@@ -1,5 +1,6 @@
 """`headrank explain`: shows which tokens made the scores of a candidate list."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,21 @@ class View(StrEnum):
     ANSI = "ansi"
     HTML = "html"
     JSON = "json"
+
+
+ENDINGS = {".html": View.HTML, ".htm": View.HTML, ".json": View.JSON}
+"""The form of an output file by its ending."""
+
+
+def _default_view(output: Path | None) -> View:
+    """The form by the file's ending; without a file, ANSI in a terminal and JSON in a pipe."""
+    if output is None:
+        return View.ANSI if sys.stdout.isatty() else View.JSON
+    if output.suffix.lower() not in ENDINGS:
+        from headrank.errors import ConfigError
+
+        raise ConfigError(f"output is {output}; expected a name that ends in {', '.join(ENDINGS)}, or --format")
+    return ENDINGS[output.suffix.lower()]
 
 
 def explain(
@@ -31,7 +47,9 @@ def explain(
         str | None, typer.Option(help="The query of --requests or --run to explain; else the first.")
     ] = None,
     output: Annotated[str, typer.Option(help="A file; - is stdout.")] = "-",
-    view: Annotated[View | None, typer.Option("--format", help="Else by the output's name, or ansi.")] = None,
+    view: Annotated[
+        View | None, typer.Option("--format", help="Else by the output's name; in a terminal ansi, piped json.")
+    ] = None,
     heads: Annotated[
         str | None, typer.Option(help="heads.json or a run folder, if the model's folder has none; all: every head.")
     ] = None,
@@ -63,8 +81,7 @@ def explain(
 
         source = ListSource(query, docs, requests, queries, run, query_id=query_id, depth=depth)
         path = None if output == "-" else Path(output)
-        known = {".html": View.HTML, ".json": View.JSON}
-        form = view or (View.ANSI if path is None else known.get(path.suffix, View.ANSI))
+        form = view or _default_view(path)
         explain_job(
             model, source, path, form.value, heads=heads, top_k=top_k, per_head=per_head, device=device, dtype=dtype,
             overwrite=overwrite,

@@ -3,6 +3,7 @@
 `examples/<benchmark>.json` in a run folder holds them; the stage `headrank.stages.examples` writes it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from headrank.errors import FormatError
 from headrank.evaluation.measures.results import BenchmarkResult
 from headrank.explanation import Explanation
 from headrank.io.files import atomic_write
+from headrank.io.strict_json import read_json
 
 FOLDER = "examples"
 """The subfolder of a run folder that holds a file of examples per benchmark."""
@@ -81,8 +83,8 @@ def largest_changes(result: BenchmarkResult, metric: str, system: str, reference
 
 def write_examples(path: Path, examples: tuple[Example, ...]) -> None:
     """Write a file of examples atomically."""
-    with atomic_write(path, "wb") as file:
-        file.write(_FILE.dump_json(examples, indent=1))
+    with atomic_write(path) as file:
+        json.dump(_FILE.dump_python(examples, mode="json"), file, indent=1)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
@@ -90,6 +92,6 @@ def read_examples(path: Path) -> tuple[Example, ...]:
     if not path.is_file():
         return ()
     try:
-        return _FILE.validate_json(path.read_bytes())
+        return _FILE.validate_python(read_json(path))
     except ValidationError as error:
         raise FormatError(f"{path}: expected a file of examples, found {error.errors()[0]['msg']}") from error

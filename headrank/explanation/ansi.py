@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headrank.explanation.segments import Segment, split_segments, strongest, visible
+from headrank.explanation.segments import Segment, split_segments, strongest, strongest_heads, visible
 
 RESET = "\x1b[0m"
 BOLD, FAINT = "\x1b[1m", "\x1b[2m"
@@ -14,7 +14,8 @@ DOWN = (223, 215, 208)
 def render_ansi(content: Mapping[str, Any]) -> str:
     """Render the plain data of an explanation (`Explanation.to_dict`); ends with a newline.
 
-    Tokens that raise the score are on blue, those that lower it underlined on orange.
+    Tokens that raise the score are on blue, those that lower it underlined on orange. Of many heads the strongest are
+    shown, see `strongest_heads`.
     """
     passages = content["passages"]
     query_peak = strongest(token["contribution"] for token in content["query_tokens"])
@@ -25,15 +26,19 @@ def render_ansi(content: Mapping[str, Any]) -> str:
     for one in passages:
         rest = f" (tokens {one['contribution']:+.4g}, rest {one['rest']:+.4g})" if one["rest"] else ""
         cut = " (cut)" if one["truncated"] else ""
-        lines.append(f"{BOLD}{one['rank']}. {visible(str(one['id']))}{RESET}  {one['score']:.4g}{rest}{cut}")
+        lines.append(f"{BOLD}{one['rank']}. {_one_line(one['id'])}{RESET}  {one['score']:.4g}{rest}{cut}")
         lines.append(_coloured(split_segments(one["text"], one["tokens"], peak, truncated=one["truncated"])))
-        for name, values in one.get("heads", {}).items():
+        for name, values in strongest_heads(one.get("heads", {})).items():
             segments = split_segments(
                 one["text"], one["tokens"], head_peak, truncated=one["truncated"], contributions=values
             )
             lines.append(f"{FAINT}{name} {sum(values):+.4g}{RESET} {_coloured(segments)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _one_line(value: object) -> str:
+    return visible(str(value)).replace("\n", "\u240a")
 
 
 def _coloured(segments: Sequence[Segment]) -> str:

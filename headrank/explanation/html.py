@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from headrank.explanation.segments import split_segments, strongest, visible
+from headrank.explanation.segments import split_segments, strongest, strongest_heads, visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -39,14 +39,15 @@ def render_html(content: Mapping[str, Any], *, page: bool = True, style: bool = 
         "query": strongest(token["contribution"] for one in [content, *passages] for token in one["query_tokens"]),
         "head": by_head,
     }
-    rest = " and the rest" if any(one["rest"] for one in passages) else ""
+    rest = " without the rest" if content["adds_up_to"] == "attention" else " and the rest"
     return _template().render(
         content=content,
-        caption=SUMS[content["adds_up_to"]].format(rest=rest),
+        caption=SUMS[content["adds_up_to"]].format(rest=rest if any(one["rest"] for one in passages) else ""),
         page=page,
         style=style,
         peaks=peaks,
         segments=split_segments,
+        strongest_heads=strongest_heads,
         number=signed,
         visible=lambda value: visible(str(value)),
     )

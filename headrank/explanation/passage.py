@@ -32,7 +32,7 @@ class PassageExplanation:
     rest: what is not the attention's: with fusion the first stage's part and the mean that is subtracted, in lists read
         in several prompts the shift of the passages that were not read again; otherwise 0.
     query_tokens: what each token of the query adds, over all tokens of the passage. They and `other_rows` add up to
-        what `tokens` add up to.
+        what `tokens` add up to, except with the token filter, whose dropped tokens they include.
     other_rows: the same for the tokens that are read besides the query's (`scorer.query_rows`): the instruction's and
         the prompt's end; 0 without.
     heads: by head ("layer-head") the contribution of each of `tokens`; empty if not requested.

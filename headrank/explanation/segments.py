@@ -7,12 +7,14 @@ from typing import Any
 
 from headrank.surrogates import encodable
 
+MOST_HEADS = 16  # rendered per passage; hundreds would make a page of many megabytes
 FAINTEST = 0.05  # of the strongest contribution's intensity; a fainter background is not seen
 OUTSIDE = "⟨prompt⟩"
 """Shown for tokens that are no characters of the text, see `TokenContribution`."""
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-_CONTROLS = _PICTURES | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # would reorder the text around them
+_CONTROLS = _PICTURES | dict.fromkeys((*range(0x80, 0xA0), *_DIRECTIONS), "\ufffd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,15 @@ def visible(text: str) -> str:
 def strongest(contributions: Iterable[float]) -> float:
     """The largest absolute contribution; 0 without any."""
     return max(map(abs, contributions), default=0.0)
+
+
+def strongest_heads(heads: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Select the heads whose contributions to a passage have the largest absolute sums, at most `MOST_HEADS`.
+
+    heads: head -> the contributions of the passage's tokens.
+    """
+    chosen = sorted(heads, key=lambda name: -abs(sum(heads[name])))[:MOST_HEADS]
+    return {name: values for name, values in heads.items() if name in chosen}
 
 
 def split_segments(

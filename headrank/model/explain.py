@@ -39,17 +39,18 @@ def explain_list(
     """
     shown = scored.ranking.results[:top_k]
     index = {passage: i for i, passage in enumerate(item.passage_ids)}
-    found = _Found(scorer, item, {index[one.id] for one in shown})
+    found = _Found(scorer, item, {index[one.id] for one in shown}, per_head=per_head)
     found.read(scored)
     s = scorer.settings
     names = [f"{head.layer}-{head.head}" for head in scorer.heads]
     scale = found.scale
+    of_mass = adds_up_to(s) == "attention"  # of which z is the logarithm: not scaled with it
     changed = s.fusion_alpha > 0 or scored.windows > 1
     passages = []
     for one in shown:
         passage, text = found.passages[index[one.id]], item.passages[index[one.id]].text
         spans, by_head, rows = passage.attribution(text)
-        if adds_up_to(s) != "attention":
+        if not of_mass:
             by_head, rows = by_head * scale, rows * scale
         passages.append(
             PassageExplanation(
@@ -59,7 +60,7 @@ def explain_list(
                 score=one.score,
                 text=text,
                 tokens=_contributions(spans, by_head.sum(0)),
-                rest=one.score - passage.z * scale if changed else 0.0,
+                rest=one.score - passage.z * (1.0 if of_mass else scale) if changed else 0.0,
                 truncated=one.id in scored.cut,
                 query_tokens=_contributions(found.query_spans, rows[:-1]),
                 other_rows=rows[-1].item(),
@@ -73,8 +74,8 @@ def explain_list(
 class _Found:
     """The readings of a list, attributed to the tokens of some of its passages."""
 
-    def __init__(self, scorer: Scorer, item: CandidateList, explained: set[int]) -> None:
-        self.scorer, self.item = scorer, item
+    def __init__(self, scorer: Scorer, item: CandidateList, explained: set[int], *, per_head: bool) -> None:
+        self.scorer, self.item, self.per_head = scorer, item, per_head
         self.passages = {i: _Passage() for i in explained}
         self.query_spans: tuple[Span, ...] = ()
 
@@ -85,12 +86,12 @@ class _Found:
             self._read(self.item, everything)
             return
         best = best_passages(self.item, scored)
-        again = [i for i, passage in enumerate(self.item.passage_ids) if passage in set(best.passage_ids)]
+        kept = set(best.passage_ids)
+        again = [i for i, passage in enumerate(self.item.passage_ids) if passage in kept]
         if not self.passages.keys() <= set(again):
             self._read(self.item, everything)
-        if self.passages.keys() & set(again):
-            for i in self.passages.keys() & set(again):
-                self.passages[i] = _Passage()
+        if read_again := self.passages.keys() & set(again):
+            self.passages |= {i: _Passage() for i in read_again}
             self._read(best, again)
 
     def _read(self, item: CandidateList, owners: Sequence[int]) -> None:
@@ -115,11 +116,14 @@ class _Found:
 
     def _add(self, reading: Reading, piece: Piece, order: int, owners: Sequence[int]) -> Float[Tensor, " docs"]:
         """Attribute a reading in one of the context orders; return z of its texts, in context order."""
-        scorer, scores, prompt = self.scorer, reading.scores, reading.prompt
+        scorer, prompt = self.scorer, reading.prompt
         s, prompts = scorer.settings, scorer.reader.prompts
-        z = passage_scores(scores, s, scorer.weights).float().cpu()
-        tokens = attribute_tokens(scores, s, scorer.weights).cpu()
-        rows = self._query_entries(reading, attribute_rows(scores, s, scorer.weights).cpu())
+        z = passage_scores(reading.scores, s, scorer.weights).float().cpu()
+        scores = reading.scores.cpu()  # contributions are in fp64, which some devices lack
+        tokens = attribute_tokens(scores, s, scorer.weights)
+        if not self.per_head:
+            tokens = tokens.sum(0, keepdim=True)
+        rows = self._query_entries(reading, attribute_rows(scores, s, scorer.weights))
         for position, number in enumerate(reading.order):
             passage = self.passages.get(owners[piece.owners[number]])
             if passage is None:
@@ -158,7 +162,10 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """A chunk of a passage, or a whole passage: its z, where it starts, and its contributions."""
+    """A chunk of a passage, or a whole passage: its z, where it starts, and its contributions.
+
+    Without `per_head`, `by_head` has one row, the sum over the heads.
+    """
 
     z: float
     start: int

@@ -1,7 +1,7 @@
 """Define heads and head scores of a candidate list, which selection, calibration and the scorer share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -55,6 +55,13 @@ class HeadScores:
         null = None if self.null is None else self.null[:, index]
         return HeadScores(self.heads, self.query[:, index], null, self.lengths[index])
 
+    def cpu(self) -> "HeadScores":
+        """Copy all scores to the CPU."""
+        tokens = self.tokens
+        if tokens is not None:
+            tokens = TokenScores(tokens.query.cpu(), _cpu(tokens.null), tokens.passage.cpu())
+        return replace(self, query=self.query.cpu(), null=_cpu(self.null), tokens=tokens, rows=_cpu(self.rows))
+
     def pick(self, heads: Sequence[Head]) -> "HeadScores":
         """Return the scores of these heads, in this order. Raises `KeyError` for a head that was not read."""
         where = {head: i for i, head in enumerate(self.heads)}
@@ -69,6 +76,10 @@ class HeadScores:
         null = None if self.null is None else self.null[index]
         rows = None if self.rows is None else self.rows[:, index]
         return HeadScores(tuple(heads), self.query[index], null, self.lengths, tokens, rows)
+
+
+def _cpu(scores: Tensor | None) -> Tensor | None:
+    return None if scores is None else scores.cpu()
 
 
 def all_heads(layers: int, heads_per_layer: int) -> tuple[Head, ...]:

@@ -14,6 +14,7 @@ from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTE
 from headrank.heads import HeadsFile
 from headrank.io.artifacts import RunFolder, artifact_key
 from headrank.model import BackboneSettings
+from headrank.model.batching import free_memory, is_out_of_memory
 from headrank.model.explain import explain_list
 from headrank.ranking import CandidateList
 from headrank.stages.lists import BenchmarkData
@@ -62,29 +63,41 @@ class ExampleStage:
         qrels = benchmark.collection.qrels
         used = [systems[one] for one in (UNALIGNED_SYSTEM, MAIN_SYSTEM) if one in systems]
         judged = {item.query.id: qrels.get(item.query.id, {}) for item in chosen}
-        key = artifact_key("examples", FORMAT, TOP, self.metric, reference, [one.run_key for one in used], judged)
+        values = {name: _values(result, self.metric, name) for name in (*systems, reference)}
+        numbers = [[item.query.id, *(values[name][item.query.id] for name in values)] for item in chosen]
+        key = artifact_key(
+            "examples", FORMAT, TOP, self.metric, reference, [one.run_key for one in used], judged, numbers
+        )
 
         def write(path: Path) -> None:
             of_system = {
-                one: self._explain(one, systems[one], chosen, judged, result)
+                one: self._explain(one, systems[one], chosen, judged, values[one])
                 for one in (UNALIGNED_SYSTEM, MAIN_SYSTEM)
                 if one in systems and chosen
             }
-            before = _values(result, self.metric, reference)
             examples = tuple(
                 Example(
                     item.query.id,
                     item.query.text,
                     self.metric,
                     reference,
-                    before[item.query.id],
+                    values[reference][item.query.id],
                     tuple(rankings[n] for rankings in of_system.values()),
                 )
                 for n, item in enumerate(chosen)
             )
             write_examples(path, examples)
 
-        written = self.folder.make(f"{FOLDER}/{name}.json", key, write)
+        file = f"{FOLDER}/{name}.json"
+        try:
+            written = self.folder.make(file, key, write)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            free_memory()
+            (self.folder.path / file).unlink(missing_ok=True)
+            logger.warning("explain: no examples of %s, because memory ran out: %s", name, error)
+            return
         logger.info("explain: %d examples of %s %s", len(chosen), name, "written" if written else "reused")
 
     def _explain(
@@ -93,11 +106,12 @@ class ExampleStage:
         system: ExplainedSystem,
         lists: Sequence[CandidateList],
         judged: Mapping[str, Mapping[str, int]],
-        result: BenchmarkResult,
+        values: Mapping[str, float],
     ) -> list[ExplainedRanking]:
-        scorer, values = self.rerank.scorer(system.model, system.heads), _values(result, self.metric, name)
+        scorer = self.rerank.scorer(system.model, system.heads)
         rankings = []
-        for item, scored in zip(lists, scorer.score(lists), strict=True):
+        for item in lists:
+            (scored,) = scorer.score([item])  # alone, as it is explained: in a batch bf16 scores differ a little
             explanation = explain_list(scorer, item, scored, top_k=TOP)
             grades = judged[item.query.id]
             shown = {one.id: grades[one.id] for one in explanation.passages if one.id in grades}

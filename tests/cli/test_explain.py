@@ -26,11 +26,17 @@ def test_requests_as_in_python(saved, files):
     expected = Reranker.from_pretrained(saved, device="cpu").explain(query, passages, 2, per_head=True)
     source = ("--requests", files / "requests.jsonl", "--query-id", "q7", "--top-k", 2, "--per-head")
     assert json.loads(call(saved, *source, "--format", "json").stdout) == expected.to_dict()
-    for name, text in (("q7.json", None), ("q7.html", expected.html()), ("q7.txt", expected.ansi())):
+    for name, text in (("q7.json", None), ("q7.HTM", expected.html())):
         call(saved, *source, "--output", files / name)
         written = (files / name).read_text(encoding="utf-8")
         assert written == text or (text is None and json.loads(written) == expected.to_dict())
-    assert "\x1b[1m" in call(saved, *source).stdout
+    assert json.loads(call(saved, *source).stdout) == expected.to_dict(), "a pipe gets data"
+    assert call(saved, *source, "--format", "ansi").stdout == expected.ansi()
+    call(saved, *source, "--output", files / "q7.txt", "--format", "ansi")
+    assert (files / "q7.txt").read_text(encoding="utf-8") == expected.ansi()
+    refused = CliRunner().invoke(app, ["explain", str(saved), *map(str, source), "--output", str(files / "q8.txt")])
+    assert refused.exit_code == 2
+    assert "q8.txt" in refused.stderr
 
 
 def test_the_other_forms_of_input(saved, files):

@@ -1,5 +1,7 @@
 """Examples of a report: which queries they are, their file, and how they are rendered."""
 
+from dataclasses import replace
+
 import pytest
 
 from headrank.errors import FormatError
@@ -25,6 +27,9 @@ def test_the_file_holds_examples_without_loss(tmp_path, example):
     write_examples(tmp_path / "one.json", (example,))
     assert read_examples(tmp_path / "one.json") == (example,)
     assert read_examples(tmp_path / "other.json") == ()
+    strange = replace(example, query="lone \ud83d x")
+    write_examples(tmp_path / "one.json", (strange,))
+    assert read_examples(tmp_path / "one.json") == (strange,)
     (tmp_path / "one.json").write_text('[{"query_id": 3}]')
     with pytest.raises(FormatError, match=r"one\.json"):
         read_examples(tmp_path / "one.json")

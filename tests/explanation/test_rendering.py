@@ -1,5 +1,6 @@
 """Explanations as HTML and for terminals: structure, colours, hostile texts."""
 
+import html
 import html.parser
 import re
 
@@ -8,7 +9,7 @@ import pytest
 from headrank.explanation import Explanation, PassageExplanation, TokenContribution
 from headrank.explanation.ansi import DOWN, UP
 from headrank.explanation.html import render_html, signed
-from headrank.explanation.segments import OUTSIDE, split_segments, visible
+from headrank.explanation.segments import MOST_HEADS, OUTSIDE, split_segments, visible
 
 HOSTILE = '<script>alert("x")</script> & \x1b[31mred\x00 \ud83d \x9b2J'
 
@@ -132,12 +133,35 @@ def test_rest_cut_and_heads_are_shown():
     assert "21-8 +0.25" in shown
 
 
-@pytest.mark.parametrize("kind", ["score", "score_shares", "attention"])
-def test_what_contributions_add_up_to_is_said(kind):
-    pages = {Explanation("q", (), other, "none").html() for other in ("score", "score_shares", "attention")}
-    assert len(pages) == 3
-    assert Explanation("q", (), kind, "none").html() in pages
-    assert Explanation("q", (), kind, "none").ansi()
+@pytest.mark.parametrize(
+    ("kind", "rest", "said"),
+    [
+        ("score", 0.0, "tokens add up to its score"),
+        ("score", 1.0, "tokens and the rest add up to its score"),
+        ("score_shares", 0.0, "the contributions add up to the passage's score"),
+        ("attention", 0.0, "The score is the mass's logarithm"),
+        ("attention", 1.0, "The score without the rest is the mass's logarithm"),
+    ],
+)
+def test_what_contributions_add_up_to_is_said(kind, rest, said):
+    passage = PassageExplanation("a", 0, 1, 1.0, "x", tokens((0, 1, 0.5)), rest=rest)
+    assert said in html.unescape(Explanation("q", (passage,), kind, "none").html())
+
+
+def test_of_many_heads_the_strongest_are_rendered():
+    heads = {f"0-{i}": (i / 100, 0.0) for i in range(100)}
+    page = explanation(heads=heads).html()
+    assert f"the strongest {MOST_HEADS} of 100" in page
+    assert "0-99: " in page
+    assert "0-50: " not in page
+    assert len(explanation(heads=heads).to_dict()["passages"][0]["heads"]) == 100
+
+
+def test_what_turns_the_direction_of_text_is_taken_out():
+    hostile = Explanation("q\u202eq", (PassageExplanation("i\n\u2066d", 0, 1, 1.0, "x\u202ex", ()),), "score", "none")
+    for shown in (hostile.ansi(), hostile.html()):
+        assert not {"\u202e", "\u2066"} & set(shown)
+    assert "1. i\u240a\ufffdd" in hostile.ansi()
 
 
 def test_segments_cover_the_text():
