@@ -65,5 +65,5 @@ def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined  # late: plain data needs no templates
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    source = resources.files(__package__).joinpath("explanation.html.j2").read_text(encoding="utf-8")
+    source = resources.files("headrank.explanation").joinpath("explanation.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)

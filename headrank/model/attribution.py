@@ -126,8 +126,14 @@ def _spread(scores: HeadScores, settings: CalibrationSettings) -> _Spread:
         raise ValueError(f"calibration {kind} needs the null query's scores, which were not read")
     if kind == "log_ratio":
         mean = logarithmic_mean(eps + query, eps + null)
-        return lambda part, base, i: (part - base) / mean[:, i]
-    return lambda part, base, i: scale_residual(part - base, null[:, i], divisor[i], settings.power, eps)
+        return lambda part, base, i: (part - _given(base)) / mean[:, i]
+    return lambda part, base, i: scale_residual(part - _given(base), null[:, i], divisor[i], settings.power, eps)
+
+
+def _given(null: Tensor | None) -> Tensor:
+    """The parts under the null query, which `_spread` has found to be read."""
+    assert null is not None
+    return null
 
 
 def _share(part: Tensor, whole: Tensor, count: Tensor) -> Tensor:

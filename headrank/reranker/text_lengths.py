@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headrank.model import plain_text_tokenizer
+from headrank.model import PromptBuilder
 from headrank.model.plain_text import encodable, encode_first, split_text
 from headrank.reranker.reranker import Reranker
 
@@ -14,7 +14,7 @@ class TextLengths:
 
     def __init__(self, reranker: Reranker) -> None:
         self.limits = reranker.heads.prompt
-        self._tokenizer = plain_text_tokenizer(reranker.backbone.tokenizer)
+        self._tokenizer = PromptBuilder(reranker.backbone.tokenizer, self.limits).text_tokenizer
 
     def tokens(self, query: str, texts: Sequence[str]) -> int:
         """The number of tokens of the query and the texts that are read: each up to the limit of the prompt settings.
