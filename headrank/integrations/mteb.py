@@ -4,6 +4,7 @@ from headrank.extras import require_extra
 
 require_extra("mteb", "headrank.integrations.mteb")
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,23 @@ from mteb.models import ModelMeta
 
 from headrank.reranker import Reranker
 from headrank.reranker.adapters import open_reranker, reranker_key, score_pairs
+from headrank.reranker.run_model import CHECKPOINT
 
 
 class HeadRankCrossEncoder:
     """A model for `mteb.evaluate` on tasks with candidate lists: reranking tasks, or retrieval converted to reranking.
 
     The candidates of a query are one list. `mteb_model_meta` names the model `headrank/NAME`; its revision is a hash of
-    model, heads, prompt and scorer, so that MTEB's cache keeps their results apart.
+    everything that scores depend on (weights, heads, prompt, scorer), so that MTEB's cache keeps their results apart.
+    The name of a run's checkpoint is that of the run's folder.
 
     model: a reranker, or what `Reranker.from_pretrained` loads; its other arguments are `options`.
     """
 
     def __init__(self, model: Reranker | str | Path, **options: Any) -> None:
         self.reranker = open_reranker(model, **options)
-        name = Path(self.reranker.backbone.settings.model).name
+        folder = Path(os.path.abspath(self.reranker.backbone.settings.model))  # without ".."
+        name = folder.parent.name if folder.name == CHECKPOINT else folder.name
         self.mteb_model_meta = ModelMeta.create_empty(
             {
                 "name": f"headrank/{name}",

@@ -1,15 +1,18 @@
 """What the adapters to other libraries (`headrank.integrations`) share."""
 
-import hashlib
 import itertools
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headrank.io.artifacts import artifact_key
+from headrank.model.identity import loaded_fingerprint
 from headrank.reranker.reranker import Reranker
 from headrank.reranker.results import RerankResult
 from headrank.reranker.values import expect_type, shown
+
+PROBABILITY = "relevance_probability"  # the metadata field or column of `RerankResult.probability`
 
 
 def open_reranker(model: Reranker | str | Path, **options: Any) -> Reranker:
@@ -30,19 +33,64 @@ def open_reranker(model: Reranker | str | Path, **options: Any) -> Reranker:
     return Reranker.from_pretrained(expect_type(model, (Reranker, str, Path), "model"), **options)
 
 
+def expect_neutral(options: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise `TypeError` for an option that has another name than these, or a value other than None and False."""
+    for name, value in options.items():
+        if name not in names or (value is not None and value is not False):
+            raise TypeError(
+                f"{name} is {shown(value)}; expected no other options than {', '.join(names)}, None or False"
+            )
+
+
+def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `open_reranker` as plain values that can be serialized: paths become text, tuples lists.
+
+    Raises `TypeError`, which names the option, if a value is another object.
+    """
+    plain = {}
+    for name, value in options.items():
+        try:
+            plain[name] = json.loads(json.dumps(str(value) if isinstance(value, Path) else value))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{name} is {shown(value)}, which cannot be serialized; expected text, numbers or lists of them (store "
+                "settings in the model's heads.json)"
+            ) from error
+    return plain
+
+
 def relevance(result: RerankResult, score_field: str | None = None) -> dict[str, float]:
-    """The metadata that a ranking adds to a passage: `relevance_probability`, if the result has one, and its score.
+    """The fields that a ranking adds to a passage: `relevance_probability`, if the result has one, and its score.
 
     score_field: the name of the score; None: the score is stored elsewhere.
     """
     fields = {} if score_field is None else {score_field: result.score}
-    return fields if result.probability is None else fields | {"relevance_probability": result.probability}
+    return fields if result.probability is None else fields | {PROBABILITY: result.probability}
+
+
+def with_relevance(metadata: Mapping[str, Any], result: RerankResult, score_field: str | None = None) -> dict[str, Any]:
+    """Return a passage's metadata with the fields of `relevance`, without the probability of an earlier ranking."""
+    kept = {name: value for name, value in metadata.items() if name != PROBABILITY}
+    return kept | relevance(result, score_field)
 
 
 def reranker_key(reranker: Reranker) -> str:
-    """A hash of what scores depend on (model, dtype, heads, prompt, scorer), for caches: 12 hexadecimal digits."""
-    parts = [str(reranker.dtype), reranker.heads.to_dict()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    """A hash of what scores depend on, for caches: 12 hexadecimal digits.
+
+    These are the loaded weights up to the deepest head, the chat template, the dtypes of the weights and of stored
+    states, the heads and their weights, the prompt, and the scorer without its batch sizes.
+    """
+    heads, dtype = reranker.heads, str(reranker.dtype).removeprefix("torch.")
+    stored = reranker.states and reranker.states.dtype
+    return artifact_key(
+        loaded_fingerprint(reranker.backbone.model, heads.depth),
+        reranker.backbone.tokenizer.chat_template,
+        [dtype, stored or dtype],
+        [(head.layer, head.head) for head in heads.heads],
+        heads.weights,
+        heads.to_dict()["prompt"],
+        heads.scorer.identity,
+    )[:12]
 
 
 def score_pairs(reranker: Reranker, pairs: Iterable[Any], query_ids: Iterable[Hashable] | None = None) -> list[float]:

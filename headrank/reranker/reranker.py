@@ -58,10 +58,10 @@ class Reranker:
         self._scorer = Scorer(
             self.backbone, h.heads, weights=h.weights, prompt=h.prompt, settings=h.scorer, states=states
         )
-        self._states, self._made_for = states, (self.device, self.dtype)
+        self.states, self._made_for = states, (self.device, self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.backbone, self.heads, self._states)  # what the scorer holds cannot be pickled
+        return type(self), (self.backbone, self.heads, self.states)  # what the scorer holds cannot be pickled
 
     def __repr__(self) -> str:
         b, heads = self.backbone, self.heads.heads
@@ -280,7 +280,7 @@ class Reranker:
 
     def _current_scorer(self) -> Scorer:
         if self._made_for != (self.device, self.dtype):  # moved since: stored states depend on both
-            self._make_scorer(self._states)
+            self._make_scorer(self.states)
         return self._scorer
 
     def save(self, folder: str | Path) -> None:

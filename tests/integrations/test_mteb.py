@@ -1,5 +1,7 @@
 """MTEB evaluates the reranker on a reranking task in memory."""
 
+import shutil
+
 import pytest
 
 from tests.integrations.candidates import QUERY, TEXTS
@@ -72,6 +74,16 @@ def test_the_models_metadata(reranker, model_folder):
     assert meta.revision != HeadRankCrossEncoder(model_folder, heads="1-2", device="cpu").mteb_model_meta.revision
     with pytest.raises(TypeError, match="haeds"):
         HeadRankCrossEncoder(model_folder, haeds="all")
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_aligned_run_is_named_after_its_folder(relative, reranker, model_folder, tmp_path, monkeypatch):
+    shutil.copytree(model_folder, tmp_path / "nano" / "checkpoint")
+    reranker.heads.save(tmp_path / "nano" / "checkpoint" / "heads.json")
+    if relative:
+        monkeypatch.chdir(tmp_path / "nano" / "checkpoint")
+    folder = "../checkpoint" if relative else tmp_path / "nano"
+    assert HeadRankCrossEncoder(folder, device="cpu").mteb_model_meta.name == "headrank/nano"
 
 
 def test_batches_without_ids_are_grouped_by_text(reranker):
