@@ -14,7 +14,7 @@ from langchain_core.documents.compressor import BaseDocumentCompressor
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from headrank.reranker import Reranker, RerankResult
-from headrank.reranker.adapters import open_reranker, relevance
+from headrank.reranker.adapters import open_reranker, with_relevance
 
 
 class HeadRankCompressor(BaseDocumentCompressor):
@@ -50,7 +50,7 @@ class HeadRankCompressor(BaseDocumentCompressor):
 
 def _ranked(documents: Sequence[Document], results: Sequence[RerankResult]) -> list[Document]:
     return [
-        document.model_copy(update={"metadata": document.metadata | relevance(result, "relevance_score")})
+        document.model_copy(update={"metadata": with_relevance(document.metadata, result, "relevance_score")})
         for result in results
         for document in [documents[result.index]]
     ]

@@ -11,14 +11,15 @@ import pandas as pd
 import pyterrier as pt
 
 from headrank.reranker import Reranker
-from headrank.reranker.adapters import open_reranker, relevance
+from headrank.reranker.adapters import PROBABILITY, open_reranker, relevance
 
 
 class HeadRankTransformer(pt.Transformer):
     """Reranks the rows of each query of a frame with the columns qid, query, docno and text.
 
     Other columns are passed on. `score` and `rank` (from 0) are replaced; the old rank, if there is one, is the first
-    stage's order. If the heads have a probability map, there is a column `relevance_probability`.
+    stage's order. If the heads have a probability map, there is a column `relevance_probability`; without one, an old
+    column is dropped. Rows without a qid (NaN) are one query.
 
     model: a reranker, or what `Reranker.from_pretrained` loads; its other arguments are `options`.
     """
@@ -32,7 +33,8 @@ class HeadRankTransformer(pt.Transformer):
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Return the frame reranked: queries in the given order, the rows of each best first."""
         pt.validate.result_frame(inp, extra_columns=["query", "text"], context=self)
-        frames = [frame for _, frame in inp.groupby("qid", sort=False)]
+        inp = inp.drop(columns=PROBABILITY, errors="ignore")
+        frames = [frame for _, frame in inp.groupby("qid", sort=False, dropna=False, observed=True)]
         if "rank" in inp:
             frames = [frame.sort_values("rank", kind="stable") for frame in frames]
         lists = [(frame["query"].iloc[0], frame["text"].tolist()) for frame in frames]

@@ -15,7 +15,7 @@ from rerankers.results import RankedResults, Result
 from rerankers.utils import prep_docs
 
 from headrank.reranker import Reranker, RerankResult
-from headrank.reranker.adapters import open_reranker, relevance
+from headrank.reranker.adapters import open_reranker, with_relevance
 
 
 class HeadRankRanker(BaseRanker):
@@ -42,12 +42,30 @@ class HeadRankRanker(BaseRanker):
         metadata: list[dict] | None = None,
     ) -> RankedResults:
         """Rank texts or documents. Results hold copies of the documents; `top_k` of the returned object cuts them."""
-        documents: list[Any] = prep_docs(docs, doc_ids, metadata) if docs or isinstance(docs, str) else []
-        results = self._reranker.rank(query, [document.text for document in documents])
-        return RankedResults([_result(documents, result) for result in results], query, has_scores=True)
+        documents = _documents(docs, doc_ids, metadata)
+        return _ranked(query, documents, self._reranker.rank(query, [document.text for document in documents]))
+
+    async def rank_async(
+        self,
+        query: str,
+        docs: str | list[str] | Document | list[Document],
+        doc_ids: list[str] | list[int] | None = None,
+        metadata: list[dict] | None = None,
+    ) -> RankedResults:
+        """`rank` in the reranker's worker thread."""
+        documents = _documents(docs, doc_ids, metadata)
+        return _ranked(query, documents, await self._reranker.arank(query, [document.text for document in documents]))
+
+
+def _documents(docs: Any, doc_ids: Any, metadata: Any) -> list[Document]:
+    return prep_docs(docs, doc_ids, metadata) if docs or isinstance(docs, str) else []
+
+
+def _ranked(query: str, documents: Sequence[Document], results: Sequence[RerankResult]) -> RankedResults:
+    return RankedResults([_result(documents, result) for result in results], query, has_scores=True)
 
 
 def _result(documents: Sequence[Document], result: RerankResult) -> Result:
     document = copy.copy(documents[result.index])
-    document.metadata = document.metadata | relevance(result)
+    document.metadata = with_relevance(document.metadata, result)
     return Result(document, result.score, result.rank)

@@ -2,6 +2,9 @@
 
 import asyncio
 import copy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -14,7 +17,9 @@ pytest.importorskip("haystack", reason="Haystack is not installed (extra `haysta
 from haystack import Document, Pipeline
 from haystack.core.errors import SerializationError
 
+from headrank.integrations import haystack
 from headrank.integrations.haystack import HeadRankRanker
+from headrank.model import PromptSettings
 
 
 @few
@@ -62,9 +67,62 @@ def test_the_model_is_loaded_once_at_warm_up(model_folder):
         HeadRankRanker(model_folder, haeds="all").warm_up()
 
 
+@pytest.fixture
+def loads(monkeypatch):
+    """The threads that loaded a model, each load slow enough to overlap with another one."""
+    threads = []
+
+    def slow(*args, **options):
+        threads.append(threading.current_thread())
+        time.sleep(0.2)
+        return open_reranker(*args, **options)
+
+    open_reranker = haystack.open_reranker
+    monkeypatch.setattr(haystack, "open_reranker", slow)
+    return threads
+
+
+def test_threads_that_run_first_load_the_model_once(model_folder, loads):
+    ranker = HeadRankRanker(model_folder, heads="1-2", device="cpu")
+    documents = [Document(content=text) for text in TEXTS]
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: ranker.run(QUERY, documents), range(2))
+    assert first == second
+    assert len(loads) == 1
+    assert copy.deepcopy(HeadRankRanker(model_folder)).model == model_folder
+
+
+def test_the_event_loop_is_free_while_the_model_is_loaded(model_folder, loads):
+    ranker = HeadRankRanker(model_folder, heads="1-2", device="cpu")
+
+    async def run():
+        return await asyncio.gather(*(ranker.run_async(QUERY, [Document(content="x")]) for _ in range(2)))
+
+    first, second = asyncio.run(run())
+    assert first == second
+    assert len(loads) == 1
+    assert loads[0] is not threading.main_thread()
+
+
 def test_a_given_reranker_is_not_serialized(reranker):
     with pytest.raises(SerializationError, match="Reranker"):
         HeadRankRanker(reranker).to_dict()
+
+
+def test_an_option_that_is_an_object_is_named_when_the_component_is_saved(model_folder):
+    with pytest.raises(SerializationError, match=r"prompt is PromptSettings"):
+        HeadRankRanker(model_folder, prompt=PromptSettings()).to_dict()
+    saved = HeadRankRanker(model_folder, heads=[(1, 2), (0, 3)]).to_dict()
+    assert saved["init_parameters"] == {"model": str(model_folder), "top_k": None, "heads": [[1, 2], [0, 3]]}
+    again = HeadRankRanker.from_dict(saved)
+    again.warm_up()
+    assert again._reranker.heads.heads == ((1, 2), (0, 3))
+
+
+def test_the_probability_of_an_earlier_reranker_is_dropped(reranker):
+    document = Document(content="x", meta={"relevance_probability": 0.9, "page": 3})
+    (found,) = HeadRankRanker(reranker).run(QUERY, [document])["documents"]
+    assert found.meta == {"page": 3}
 
 
 def test_wrong_values_are_refused(reranker):

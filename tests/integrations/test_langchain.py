@@ -37,6 +37,12 @@ def test_without_a_probability_map_there_is_no_probability(reranker):
     assert found.id is None
 
 
+def test_the_probability_of_an_earlier_reranker_is_dropped(reranker):
+    document = Document("x", metadata={"relevance_probability": 0.9, "relevance_score": 0.9, "page": 3})
+    (found,) = HeadRankCompressor(model=reranker).compress_documents([document], QUERY)
+    assert found.metadata == {"page": 3, "relevance_score": reranker.rank(QUERY, ["x"])[0].score}
+
+
 def test_a_model_by_its_name_with_options(model_folder, reranker):
     compressor = HeadRankCompressor(model=str(model_folder), heads="1-2, 0-3", device="cpu")
     assert isinstance(compressor, BaseDocumentCompressor)

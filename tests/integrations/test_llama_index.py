@@ -48,6 +48,12 @@ def test_the_metadata_for_embeddings_are_read_by_default(reranker):
     assert [n.score for n in found] == [r.score for r in reranker.rank(QUERY, texts)]
 
 
+def test_without_metadata_the_scores_are_those_of_the_reranker(reranker):
+    scored = nodes([(f"n{i}", text, {"topic": "sea"}) for i, text in enumerate(TEXTS)])
+    found = HeadRankPostprocessor(model=reranker, metadata_mode="none").postprocess_nodes(scored, query_str=QUERY)
+    assert [(n.node_id, n.score) for n in found] == [(r.id, r.score) for r in reranker.rank(QUERY, scored)]
+
+
 def test_callback_handlers_see_each_ranking(reranker):
     handler = LlamaDebugHandler(print_trace_on_end=False)
     postprocessor = HeadRankPostprocessor(model=reranker, top_n=2, callback_manager=CallbackManager([handler]))

@@ -57,6 +57,25 @@ def test_the_old_rank_is_the_order_of_the_first_stage(reranker):
     assert "relevance_probability" not in without
 
 
+def test_the_probability_of_an_earlier_reranker_is_dropped(reranker, calibrated):
+    first = HeadRankTransformer(calibrated)(BM25)
+    for frame in (first, first.iloc[:0]):
+        assert "relevance_probability" not in HeadRankTransformer(reranker)(frame)
+    assert HeadRankTransformer(calibrated)(first.assign(relevance_probability=2.0))["relevance_probability"].max() <= 1
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_rows_without_a_qid_are_one_query_and_unused_categories_none(reranker, categorical):
+    frame = BM25.assign(qid=BM25["qid"].where(BM25["qid"] == "q2"))
+    if categorical:
+        frame["qid"] = pd.Categorical(frame["qid"], categories=["q0", "q1", "q2"])
+    found = HeadRankTransformer(reranker)(frame)
+    expected = HeadRankTransformer(reranker)(BM25)
+    assert found["docno"].tolist() == expected["docno"].tolist()
+    assert found["qid"].isna().tolist() == (expected["qid"] == "q1").tolist()
+    assert found["qid"].dtype == frame["qid"].dtype
+
+
 def test_an_experiment_over_a_bm25_frame(reranker):
     first = pt.Transformer.from_df(BM25)
     topics = pd.DataFrame(QUERIES.items(), columns=["qid", "query"])

@@ -1,6 +1,7 @@
 """The results of `rerankers` hold its documents, with their ids and metadata."""
 
 import asyncio
+import threading
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,20 @@ def test_texts_without_ids(reranker):
     (only,) = ranker.rank(QUERY, TEXTS[0])
     assert only.score == ranker.score(QUERY, TEXTS[0]) == reranker.rank(QUERY, TEXTS[:1])[0].score
     assert ranker.rank(QUERY, "")[0].text == ""
+
+
+def test_asynchronous_calls_run_in_the_rerankers_worker(reranker, monkeypatch):
+    rank, threads = reranker.rank, []
+    monkeypatch.setattr(reranker, "rank", lambda *args: threads.append(threading.current_thread().name) or rank(*args))
+    found = asyncio.run(HeadRankRanker(reranker).rank_async(QUERY, TEXTS, metadata=[{"page": i} for i in range(5)]))
+    assert [r.document.metadata for r in found] == [{"page": r.index} for r in rank(QUERY, TEXTS)]
+    assert [name.rsplit("_", 1)[0] for name in threads] == ["rerank"]
+
+
+def test_the_probability_of_an_earlier_reranker_is_dropped(reranker):
+    document = Document("x", "a", {"relevance_probability": 0.9, "page": 3})
+    (found,) = HeadRankRanker(reranker).rank(QUERY, [document])
+    assert found.document.metadata == {"page": 3}
 
 
 def test_a_model_by_its_name_with_options(model_folder, reranker):

@@ -9,7 +9,10 @@ from tests.integrations.candidates import QUERY, TEXTS, candidates, counts, few,
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed (extra `baselines`)")
 
-from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+from sentence_transformers.cross_encoder.evaluation import (
+    CrossEncoderClassificationEvaluator,
+    CrossEncoderRerankingEvaluator,
+)
 
 from headrank.integrations.sentence_transformers import HeadRankCrossEncoder
 
@@ -68,6 +71,42 @@ def test_the_evaluator(reranker, tmp_path):
     assert metrics["tiny_mrr@3"] == pytest.approx(sum(1 / rank if rank <= 3 else 0 for rank in ranks) / 2)
     assert (tmp_path / evaluator.csv_file).is_file()
     assert encoder.model_card_data.eval_results_dict
+
+
+def test_consecutive_samples_of_one_query_are_one_list(reranker):
+    encoder = HeadRankCrossEncoder(reranker)
+    samples = [{"query": QUERY, "positive": [TEXTS[0]], "documents": texts} for texts in (TEXTS[:2], TEXTS[2:])]
+    seen = []
+    predict = encoder.predict
+    encoder.predict = lambda pairs, **options: seen.append(predict(pairs, **options)) or seen[-1]
+    CrossEncoderRerankingEvaluator(samples, always_rerank_positives=False, write_csv=False)(encoder)
+    results = sorted(reranker.rank(QUERY, TEXTS), key=lambda result: result.index)
+    assert seen[0].tolist() == pytest.approx([r.score for r in results], abs=1e-6)
+
+
+def test_evaluators_read_the_number_of_labels(reranker):
+    labels = [text == TEXTS[0] for _, text in PAIRS]
+    evaluator = CrossEncoderClassificationEvaluator(PAIRS, labels, name="tiny", write_csv=False)
+    assert "tiny_average_precision" in evaluator(HeadRankCrossEncoder(reranker))
+
+
+def test_neutral_arguments_are_allowed_and_others_refused(reranker):
+    encoder = HeadRankCrossEncoder(reranker)
+    neutral = dict.fromkeys(["prompt_name", "prompt", "activation_fn", "device", "pool", "chunk_size"])
+    assert np.array_equal(encoder.predict(PAIRS, apply_softmax=False, **neutral), encoder.predict(PAIRS))
+    assert encoder.rank(QUERY, TEXTS, apply_softmax=None, **neutral) == encoder.rank(QUERY, TEXTS)
+    for wrong in (
+        {"apply_softmax": True},
+        {"prompt_name": "web"},
+        {"device": "cpu"},
+        {"chunk_size": 0},
+        {"haeds": None},
+    ):
+        (name,) = wrong
+        with pytest.raises(TypeError, match=name):
+            encoder.predict(PAIRS, **wrong)
+        with pytest.raises(TypeError, match=name):
+            encoder.rank(QUERY, TEXTS, **wrong)
 
 
 def test_a_model_by_its_name_with_options(model_folder, reranker):
