@@ -22,6 +22,7 @@ PASSAGE_TOKENS = 8  # of a passage's label
 BYTES_PER_TOKEN = 4
 FIRST_SPEED = 1000.0  # tokens per second, until the first batch is measured
 MAX_RETRY_SECONDS = 60
+CPU_TOKENS = 4096  # of a batch: on processors larger ones save nothing, and all their lists wait for the last one
 
 logger = logging.getLogger(__name__)
 
@@ -102,12 +103,14 @@ class Batcher:
     Args:
         reranker: the reranker.
         metrics: receives counts and times.
-        budget: the estimated tokens of a batch; None: `scorer.tokens_per_batch` of the reranker.
+        budget: the estimated tokens of a batch; None: `scorer.tokens_per_batch` of the reranker, on processors at most
+            `CPU_TOKENS`.
     """
 
     def __init__(self, reranker: Reranker, metrics: Metrics, budget: int | None = None) -> None:
         self.reranker, self.metrics = reranker, metrics
-        self.budget = budget or reranker.heads.scorer.tokens_per_batch
+        most = reranker.heads.scorer.tokens_per_batch
+        self.budget = budget or (min(most, CPU_TOKENS) if reranker.device.type == "cpu" else most)
         self.waiting: deque[Job] = deque()
         self.lengths = TextLengths(reranker)
         self._speed = FIRST_SPEED

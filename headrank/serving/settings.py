@@ -16,6 +16,6 @@ class ServingSettings:
     max_characters: Annotated[int, Ge(1)] = 100_000  # of a query or a document
     max_body: Annotated[int, Ge(1)] = 8 * 2**20  # bytes of a request's body
     body_seconds: Annotated[float, Ge(0)] = 60.0  # from the headers to the end of the body
-    # estimated tokens of the lists that are ranked together; None: the scorer's `tokens_per_batch`
+    # estimated tokens of the lists that are ranked together; None: see `Batcher`
     tokens_per_batch: Annotated[int, Ge(1)] | None = None
     api_key: Annotated[str, MinLen(1)] | None = field(default=None, repr=False)
