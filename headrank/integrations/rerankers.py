@@ -49,7 +49,7 @@ class HeadRankRanker(BaseRanker):
         self,
         query: str,
         docs: str | list[str] | Document | list[Document],
-        doc_ids: list[str] | list[int] | None = None,
+        doc_ids: list[str] | list[int] | str | None = None,
         metadata: list[dict] | None = None,
     ) -> RankedResults:
         """`rank` in the reranker's worker thread."""
@@ -57,7 +57,7 @@ class HeadRankRanker(BaseRanker):
         return _ranked(query, documents, await self._reranker.arank(query, [document.text for document in documents]))
 
 
-def _documents(docs: Any, doc_ids: Any, metadata: Any) -> list[Document]:
+def _documents(docs: Any, doc_ids: Any, metadata: Any) -> list[Any]:
     return prep_docs(docs, doc_ids, metadata) if docs or isinstance(docs, str) else []
 
 
