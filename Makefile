@@ -52,7 +52,7 @@ lint: install ## Check style, formatting, the direction of imports, and types
 	$(BIN)/pyright
 
 .PHONY: format
-format: install ## Format the code and mend what the linter can
+format: install ## Format the code and fix what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
