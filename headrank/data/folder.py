@@ -103,11 +103,9 @@ def run_files(folder: Path) -> dict[str, Path]:
 
 def _is_run(path: Path) -> bool:
     suffix = Path(plain_name(path)).suffix
-    if not path.is_file():
-        return False
     if suffix in (".trec", ".run"):
         return True
-    if suffix != ".txt" or plain_name(path) == "qrels.txt":
+    if suffix != ".txt" or plain_name(path) == "qrels.txt" or not path.is_file():
         return False
     try:
         return next(run_lines(path), None) is not None

@@ -101,12 +101,6 @@ def test_a_run_is_found_under_every_name(make_folder, name):
     assert [item.passage_ids for item in found.lists] == [("d1",)]
 
 
-def test_a_folder_is_no_run(make_folder):
-    folder = make_folder()
-    (folder / "runs.trec").mkdir()
-    assert list(run_files(folder)) == ["bm25"]
-
-
 def test_runs_with_one_stem_keep_their_extensions(make_folder):
     folder = make_folder(bm25__run=LINE, other__txt=LINE)
     assert list(run_files(folder)) == ["bm25.run", "bm25.trec", "other"]
