@@ -44,7 +44,7 @@ def test_the_run_and_its_configuration(tracked, run):
     assert (run.summary["status/state"], run.summary["status/error"]) == ("finished", "")
     assert run.summary["objective"] == status["objective"] == tracked.outcome.objective
     assert under(run.summary, "time") == {f"time/{stage}": seconds for stage, seconds in status["seconds"].items()}
-    assert set(status["seconds"]) == {"data", "select", "align", "rerank", "score", "report"}
+    assert set(status["seconds"]) == {"data", "select", "align", "rerank", "score", "explain", "report"}
     assert status["seconds"]["align"] > 0
 
 
