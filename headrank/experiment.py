@@ -108,6 +108,9 @@ class Experiment:
             names = [part.name for part in parts]
             if len(set(names)) != len(names):
                 raise wrong(key, names, "another name for each")
+        for part in self.benchmarks:
+            if part.lists_per_epoch:
+                raise wrong(f"benchmarks.{part.name}.lists_per_epoch", part.lists_per_epoch, "null: data sets use it")
         if not self.benchmarks:
             raise wrong("benchmarks", [], "at least one benchmark")
         if not self.metrics:

@@ -79,7 +79,8 @@ def test_two_training_sets_with_equal_query_ids(experiment, make_folder):
     """Heads are chosen and aligned on both; the queries carry the names of their sets, and each its threshold."""
     (first,) = experiment.train
     texts = {query_id: f"another {query_id}" for query_id in ("q1", "q2", "q3")}
-    second = replace(first, name="second", collection=str(make_folder("second", queries=texts)), relevance_threshold=2)
+    folder = str(make_folder("second", queries=texts))
+    second = replace(first, name="second", collection=folder, relevance_threshold=2, lists_per_epoch=3)
     both = replace(experiment, train=(first, second), alignment=ALIGNMENT)
     run_experiment(both)
     lists = DataLoader(both.cache).labelled(both.train).lists
@@ -88,6 +89,7 @@ def test_two_training_sets_with_equal_query_ids(experiment, make_folder):
     assert list(HeadsFile.load(both.folder / "heads.json").query_ids) == usable
     aligned = HeadsFile.load(both.folder / "checkpoint/heads.json").query_ids
     assert set(aligned) < set(usable)
+    assert "2 epochs, 3 lists of second per epoch" in (both.folder / "report.md").read_text()
     assert len(aligned) == len(usable) - ALIGNMENT.validation_queries
 
 

@@ -149,9 +149,10 @@ class ListBatches:
 
     Args:
         lists: the labelled lists.
-        plan: maps (the lists' lengths in characters, shard) to the batches, as indices into `lists`. For an empty batch
-            the shortest list is yielded with weight 0, as all processes must run equally many forward passes.
-        read: maps (list, shard) to the list in the context order of this epoch.
+        plan: maps (the lists' lengths in characters, shard) to the batches, as indices into `lists`. Of n lists, the
+            index i + r * n is list i for the r-th further time in this epoch. For an empty batch the shortest list is
+            yielded with weight 0, as all processes must run equally many forward passes.
+        read: maps (list, shard, r) to the list in the context order of this epoch.
         shard: returns the current shard. It is called when the first batch is requested, because Lightning calls `iter`
             before it restores the epoch.
         weight: the `weight` of each `ListBatch`.
@@ -165,7 +166,7 @@ class ListBatches:
         lists: Sequence[LabelledList],
         *,
         plan: Callable[[Sequence[int], Shard], list[list[int]]],
-        read: Callable[[LabelledList, Shard], LabelledList],
+        read: Callable[[LabelledList, Shard, int], LabelledList],
         shard: Callable[[], Shard],
         weight: float | None = None,
     ) -> None:
@@ -194,10 +195,11 @@ class ListBatches:
         for i, batch in enumerate(plan[done:], done + 1):
             self._state = {"epoch": shard.epoch, "batches": i, "ranks": shard.world_size}
             if batch:
-                yield ListBatch((self._read(self._lists[k], shard) for k in batch), self._weight)
+                places = (divmod(k, len(self._lists)) for k in batch)
+                yield ListBatch((self._read(self._lists[i], shard, r) for r, i in places), self._weight)
             else:
                 shortest = min(range(len(self._lists)), key=lambda k: self._lengths[k])
-                yield ListBatch([self._read(self._lists[shortest], shard)], 0.0)
+                yield ListBatch([self._read(self._lists[shortest], shard, 0)], 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch, the number of batches yielded in it and the number of processes, by name.

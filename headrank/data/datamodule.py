@@ -18,6 +18,7 @@ from lightning.pytorch import LightningDataModule
 from headrank.data.batches import ListBatch, ListBatches, Shard, check_shares, training_batches, validation_batches
 from headrank.data.labelled import LabelledList, distinct_ids, sample_candidates, shuffle_context, split, usable_lists
 from headrank.data.loader import load_data
+from headrank.data.mixture import Mixture
 from headrank.data.settings import DataSettings
 from headrank.logs import counts_text
 
@@ -30,13 +31,14 @@ _log = logging.getLogger(__name__)
 class DataCounts:
     """The numbers of labelled lists of all data sets, by what they are used for.
 
-    Each query has one list. The other five counts add up to `queries`.
+    Each query has one list. The next five counts add up to `queries`.
 
     queries: the number of requested judged queries.
     lists_without_candidates: empty lists, because the first stage found nothing for the query.
     lists_of_one_grade: lists that are not used because all their candidates have the same grade.
     validation_lists, training_lists: lists that are used.
     lists_left_out: lists that are not used because `query_fraction` is below 1.
+    lists_per_epoch: the lists of an epoch: `training_lists`, or fewer or more if a data set has `lists_per_epoch`.
     """
 
     queries: int
@@ -45,12 +47,14 @@ class DataCounts:
     validation_lists: int
     training_lists: int
     lists_left_out: int
+    lists_per_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     lists: tuple[LabelledList, ...]  # with two grades or more
     pools: Mapping[str, LabelledList]  # query id -> the list from which candidates are sampled
+    origins: Mapping[str, int]  # query id -> the index of its data set
     queries: int
     without_candidates: int
     one_grade: int
@@ -63,7 +67,8 @@ class ListwiseDataModule(LightningDataModule):
     torch.distributed determines the other two if it is initialised.
 
     Args:
-        sources: the data sets, at least one. `distinct_ids` renames repeated query ids.
+        sources: the data sets, at least one. `distinct_ids` renames repeated query ids. An epoch contains
+            `lists_per_epoch` of a data set's training lists (`Mixture`); None: each once.
         validation_queries: the number of held-out queries, among those whose lists have two different grades; 0: no
             validation.
         lists_per_batch: lists per forward pass and process.
@@ -83,7 +88,8 @@ class ListwiseDataModule(LightningDataModule):
 
     Raises:
         ValueError: if an argument is out of range. `setup` also raises it if no list has two different grades, and its
-            subclass `ConfigError` if no list is left to train on or a process would get no list.
+            subclass `ConfigError` if no list is left to train on, a process would get no list, or a data set with
+            `lists_per_epoch` has no training list.
         HeadRankError: from `prepare_data` and `setup`, if a data set cannot be loaded.
     """
 
@@ -125,6 +131,7 @@ class ListwiseDataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self._loaded: _Loaded | None = None
         self._split: tuple[tuple[LabelledList, ...], tuple[LabelledList, ...], DataCounts] | None = None
+        self._mixture = Mixture((), ())
 
     def prepare_data(self) -> None:
         """Load all data in one process, so that downloads, passage stores and BM25 indexes exist before `setup`."""
@@ -146,7 +153,8 @@ class ListwiseDataModule(LightningDataModule):
         training, validation = split(
             loaded.lists, validation=self.validation_queries, fraction=self.query_fraction, seed=self.seed
         )
-        check_shares(len(training), len(validation), self._shard().world_size)
+        self._mixture = Mixture.of(self.sources, [loaded.origins[one.item.query.id] for one in training])
+        check_shares(self._mixture.size, len(validation), self._shard().world_size)
         counts = DataCounts(
             queries=loaded.queries,
             lists_without_candidates=loaded.without_candidates,
@@ -154,11 +162,13 @@ class ListwiseDataModule(LightningDataModule):
             validation_lists=len(validation),
             training_lists=len(training),
             lists_left_out=len(loaded.lists) - len(validation) - len(training),
+            lists_per_epoch=self._mixture.size,
         )
         _log.info(
             "alignment data: %d judged queries, %d training and %d validation lists%s",
             *(counts.queries, counts.training_lists, counts.validation_lists),
             counts_text(
+                (counts.lists_per_epoch * (self._mixture.size != len(training)), "lists per epoch"),
                 (counts.lists_left_out, "lists not used because of query_fraction"),
                 (counts.lists_of_one_grade, "lists of a single grade not used"),
                 (counts.lists_without_candidates, "queries without candidates"),
@@ -190,16 +200,14 @@ class ListwiseDataModule(LightningDataModule):
     def train_dataloader(self) -> ListBatches:
         """Return the loader of this process's training batches.
 
-        The order of lists and candidates changes with the epoch. `training_batches` assigns lists to processes and
-        batches. Every list has the same weight in its optimizer step. With the same `lists_per_step` above 0, a step
-        holds the same lists for any number of processes.
+        The order of lists and candidates changes with the epoch. `Mixture` draws the epoch's lists, `training_batches`
+        assigns them to processes and batches. Every list has the same weight in its optimizer step. With the same
+        `lists_per_step` above 0, a step holds the same lists for any number of processes.
         """
         return ListBatches(
             self.training_lists,
-            plan=lambda lengths, shard: training_batches(
-                lengths, self.lists_per_batch, self.seed, shard, lists_per_step=self.lists_per_step
-            ),
-            read=lambda labelled, shard: self._ordered(self._sampled(labelled, shard), f"{self.seed}:{shard.epoch}"),
+            plan=self._training_plan,
+            read=self._read_training,
             shard=self._shard,
             weight=1 / self.lists_per_batch,  # also in an incomplete batch: all lists of an epoch have equal weight
         )
@@ -215,15 +223,25 @@ class ListwiseDataModule(LightningDataModule):
         return ListBatches(
             self.validation_lists,
             plan=lambda lengths, shard: validation_batches(lengths, self.lists_per_batch, shard),
-            read=lambda labelled, shard: self._ordered(labelled, f"{self.seed}"),
+            read=lambda labelled, shard, again: self._ordered(labelled, f"{self.seed}"),
             shard=self._shard,
         )
 
-    def _sampled(self, labelled: LabelledList, shard: Shard) -> LabelledList:
-        if not self.draw_candidates:
-            return labelled
-        pool = self._load().pools[labelled.item.query.id]
-        return sample_candidates(pool, min(self.draw_candidates, len(labelled.item)), f"{self.seed}:{shard.epoch}")
+    def _training_plan(self, lengths: Sequence[int], shard: Shard) -> list[list[int]]:
+        drawn = self._mixture.draw(self.seed, shard.epoch)
+        batches = training_batches(
+            [lengths[i % len(lengths)] for i in drawn],
+            *(self.lists_per_batch, self.seed, shard),
+            lists_per_step=self.lists_per_step,
+        )
+        return [[drawn[i] for i in batch] for batch in batches]
+
+    def _read_training(self, labelled: LabelledList, shard: Shard, again: int) -> LabelledList:
+        key = f"{self.seed}:{shard.epoch}" + (f":{again}" if again else "")
+        if self.draw_candidates:
+            pool = self._load().pools[labelled.item.query.id]
+            labelled = sample_candidates(pool, min(self.draw_candidates, len(labelled.item)), key)
+        return self._ordered(labelled, key)
 
     def _ordered(self, labelled: LabelledList, key: str) -> LabelledList:
         return shuffle_context(labelled, key) if self.shuffle_candidates else labelled
@@ -247,8 +265,9 @@ class ListwiseDataModule(LightningDataModule):
             return self._loaded
         pools: list[tuple[str, LabelledList]] = []
         depths: list[int] = []
+        origin: list[int] = []
         queries = without_candidates = 0
-        for source in self.sources:
+        for i, source in enumerate(self.sources):
             data = load_data(source.with_min_depth(self.draw_depth if self.draw_candidates else 0), self.cache_dir)
             labelled = data.labelled()
             if not usable_lists(x.top(source.depth) for x in labelled):
@@ -257,10 +276,12 @@ class ListwiseDataModule(LightningDataModule):
                 )
             pools += [(source.name, x) for x in labelled]
             depths += [source.depth] * len(labelled)
+            origin += [i] * len(labelled)
             queries += data.candidates.judged_queries
             without_candidates += len(data.candidates.queries_without_candidates)
         named = distinct_ids(pools)
         lists = tuple(usable_lists(pool.top(depth) for pool, depth in zip(named, depths, strict=True)))
         by_id = {pool.item.query.id: pool for pool in named}
-        self._loaded = _Loaded(lists, by_id, queries, without_candidates, one_grade=len(named) - len(lists))
+        origins = dict(zip(by_id, origin, strict=True))
+        self._loaded = _Loaded(lists, by_id, origins, queries, without_candidates, one_grade=len(named) - len(lists))
         return self._loaded

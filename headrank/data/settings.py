@@ -28,6 +28,8 @@ class DataSettings:
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them
+    # training lists of each epoch of alignment, drawn without replacement over the epochs; None: each list once
+    lists_per_epoch: Annotated[int, Ge(1)] | None = None
     bm25: BM25Parameters = BM25Parameters()  # the language of the texts, and the formula of first stage bm25
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrank.data.batches import check_shares
 from headrank.data.labelled import split, usable_lists
+from headrank.data.mixture import Mixture
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
@@ -62,6 +63,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
     # The data's depth decides which queries are used and held out; the deeper lists are what training draws from.
     sources = [data.labelled(experiment.train), training_candidates(experiment, data)]
     used = used_parts(heads.to_dict(), "heads", "prompt", "scorer", "criterion")
+    counts = [one.lists_per_epoch for one in experiment.train]
     return artifact_key(
         "aligned",
         FORMAT,
@@ -70,6 +72,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
         [labelled_identity(source) for source in sources],
         key_content(experiment.alignment),
         experiment.reading.max_layer,
+        *([counts] if any(counts) else []),
     )
 
 
@@ -119,18 +122,21 @@ class AlignStage:
     def check(self) -> None:
         """Load the labelled lists for training and check their number, before any work.
 
-        Raises `ConfigError` if no list is left to train on after the validation queries, or if there are fewer lists
-        than processes, and the errors of loading data.
+        Raises `ConfigError` if no list is left to train on after the validation queries, if there are fewer lists than
+        processes, or if a data set with `lists_per_epoch` has no list, and the errors of loading data.
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
+        labelled = self.data.labelled(self.experiment.train)
         training, validation = split(
-            usable_lists(self.data.labelled(self.experiment.train).lists),
+            usable_lists(labelled.lists),
             validation=settings.validation_queries,
             fraction=settings.query_fraction,
             seed=settings.seed,
         )
-        check_shares(len(training), len(validation), settings.trainer.processes)
+        origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
+        mixture = Mixture.of(self.experiment.train, [origin[one.item.query.id] for one in training])
+        check_shares(mixture.size, len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
         """Align the model, or reuse `checkpoint/` if it has the same key.

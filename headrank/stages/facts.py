@@ -179,4 +179,5 @@ def _alignment(experiment: Experiment) -> str:
     if a is None:
         return "none: heads are read as the model came"
     losses = " + ".join(f"{weight:g} x {name}" for name, (weight, _) in a.losses.terms.items())
-    return f"{a.trained.part}, {a.epochs} epochs, {losses}, seed {a.seed}"
+    drawn = [f"{d.lists_per_epoch} lists of {d.name} per epoch" for d in experiment.train if d.lists_per_epoch]
+    return ", ".join([a.trained.part, f"{a.epochs} epochs", *drawn, losses, f"seed {a.seed}"])

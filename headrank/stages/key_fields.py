@@ -56,6 +56,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
         "name": "names files and rows",
         "notice": "text in the report",
         "licence": "text in the doctor's output",
+        "lists_per_epoch": "the key of alignment, the only stage that reads it, adds it itself",
     },
 }
 

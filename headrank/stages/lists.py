@@ -28,6 +28,11 @@ class LabelledData:
         return " + ".join(part.settings.name for part in self.parts)
 
     @property
+    def origins(self) -> tuple[int, ...]:
+        """For each of `lists` the index of its data set in `parts`."""
+        return tuple(i for i, part in enumerate(self.parts) for _ in part.candidates.lists)
+
+    @property
     def thresholds(self) -> dict[str, int]:
         """Name of the data set -> the lowest grade that counts as relevant."""
         return {part.settings.name: part.settings.relevance_threshold for part in self.parts}

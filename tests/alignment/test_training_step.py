@@ -83,7 +83,7 @@ def test_lists_count_the_same_in_every_process(fresh, per_batch, ranks):
             return ListBatches(
                 lists,
                 plan=lambda lengths, shard: training_batches(lengths, per_batch, 0, shard, lists_per_step=4),
-                read=lambda one, shard: one,
+                read=lambda one, shard, again: one,
                 shard=lambda: shard,
                 weight=1 / per_batch,
             )
@@ -158,7 +158,9 @@ def test_a_batch_without_pairs_costs_nothing_and_reaches_all_parameters(fresh, p
 def test_an_epoch_without_pairs_changes_nothing(fresh, tmp_path, monkeypatch):
     data = toy_data(tmp_path / "toy")
     lists = [replace(toy_list(n), grades=(1,) * 6) for n in range(2)]
-    nothing = ListBatches(lists, plan=lambda lengths, shard: [[0], [1]], read=lambda one, shard: one, shard=Shard)
+    nothing = ListBatches(
+        lists, plan=lambda lengths, shard: [[0], [1]], read=lambda one, shard, again: one, shard=Shard
+    )
     monkeypatch.setattr(data, "train_dataloader", lambda: nothing)
     module = toy_module(fresh)
     before = trained_values(module)

@@ -83,6 +83,7 @@ def test_lists_of_several_sources_and_what_became_of_each_query(make_source, cap
         validation_lists=3,
         training_lists=4,
         lists_left_out=4,
+        lists_per_epoch=4,
     )
     assert "14 judged queries, 4 training and 3 validation lists; 4 lists not used" in caplog.text
     everything = ready([a, b], validation_queries=0).training_lists

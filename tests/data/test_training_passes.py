@@ -125,7 +125,7 @@ def test_another_number_of_processes_cannot_go_on_within_an_epoch():
         return ListBatches(
             lists,
             plan=lambda lengths, shard: training_batches(lengths, 1, 0, shard),
-            read=lambda one, shard: shuffle_context(one, str(shard.epoch)),
+            read=lambda one, shard, again: shuffle_context(one, str(shard.epoch)),
             shard=lambda: shard,
         )
 

@@ -15,6 +15,7 @@ from headrank.experiment import MAIN_SYSTEM, Experiment, ReadingSettings, System
 from headrank.heads import GivenHeads, HeadsFile
 from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, ScorerSettings, StateSettings
 from headrank.pipeline import run_experiment
+from headrank.settings import SettingsError
 from headrank.stages.align import align_key
 from headrank.stages.key_fields import LEFT_OUT, key_content, scorer_key_content
 from headrank.stages.keys import heads_key, metrics_key, reranker_key, run_key, table_key
@@ -159,6 +160,13 @@ def test_the_trainers_precision_and_the_recipe_change_the_alignment(aligned):
     trainer, optimizer = replace(ALIGNMENT.trainer, precision="bf16-mixed"), replace(ALIGNMENT.optimizer, lr=0.01)
     for other in (replace(ALIGNMENT, trainer=trainer), replace(ALIGNMENT, optimizer=optimizer)):
         assert changed(keys(aligned), keys(replace(aligned, alignment=other))) == {"aligned"}
+
+
+def test_the_number_of_lists_of_an_epoch_changes_the_alignment(aligned):
+    other = replace(aligned, train=tuple(replace(one, lists_per_epoch=2) for one in aligned.train))
+    assert changed(keys(aligned), keys(other)) == {"aligned"}
+    with pytest.raises(SettingsError, match=r"benchmarks\.one\.lists_per_epoch is 2"):
+        replace(aligned, benchmarks=(replace(aligned.benchmarks[0], lists_per_epoch=2),))
 
 
 @pytest.mark.parametrize(
