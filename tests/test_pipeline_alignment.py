@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from headrank.alignment import OptimizerSettings, TrainedSettings
+from headrank.alignment.settings import TrainerSettings
 from headrank.data import read_run
 from headrank.errors import ConfigError
 from headrank.evaluation.examples import read_examples
@@ -102,8 +103,9 @@ def test_one_query_in_two_training_sets_is_refused_before_a_model_is_loaded(expe
             run_experiment(replace(experiment, train=(first, again), alignment=alignment))
 
 
-def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch):
-    aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3))
+@pytest.mark.parametrize("average_decay", [0.0, 0.5])
+def test_a_killed_alignment_goes_on_and_ends_the_same(experiment, monkeypatch, average_decay):
+    aligned = replace(experiment, alignment=replace(ALIGNMENT, epochs=3, average_decay=average_decay))
     other = {"folder": experiment.folder.with_name("undisturbed"), "cache": experiment.cache.with_name("other_cache")}
     undisturbed = run_experiment(replace(aligned, **other))
     from headrank.alignment.training import EpochCsvWriter
@@ -181,6 +183,9 @@ def test_matrices_of_a_half_precision_model_are_trained_in_float32(experiment):
         assert torch.equal(weights["bfloat16"][name], weight.bfloat16()), name  # rounded once, at the end
 
 
+SHARDED = TrainerSettings(accelerator="cpu", devices=2, strategy="fsdp")
+
+
 def test_settings_of_an_alignment_that_cannot_be():
     for change, said in (
         ({"trained": {"part": "heads"}}, "trained"),
@@ -191,6 +196,8 @@ def test_settings_of_an_alignment_that_cannot_be():
         ({"draw_depth": -1}, "draw_depth"),
         ({"lists_per_step": 3, "lists_per_batch": 2}, "multiple"),
         ({"patience": 2, "validation_queries": 0}, "patience"),
+        ({"average_decay": 1.0}, "average_decay"),
+        ({"average_decay": 0.5, "lists_per_step": 2, "trainer": SHARDED}, "average_decay"),
     ):
         with pytest.raises(ValueError, match=said):
             replace(ALIGNMENT, **change)

@@ -79,7 +79,7 @@ class ReselectHeads(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raise `ValueError` if the module has no `max_layer` or trains head weights."""
-        module = _aligned(pl_module)
+        module = aligned_module(pl_module)
         if module.max_layer is None:
             raise ValueError("ReselectHeads needs AlignmentModule(max_layer=...): the layers that heads may come from")
         if module.trained_settings.part == TrainedPart.HEAD_WEIGHTS:
@@ -94,13 +94,13 @@ class ReselectHeads(Callback):
         """
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if fitting and trainer.is_last_batch and self._due(trainer):
-            self._select(trainer, _aligned(pl_module))
+            self._select(trainer, aligned_module(pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Select heads if they are due after this epoch and no validation preceded this call."""
         self._epoch = trainer.current_epoch
         if self._due(trainer) and self._done != self._epoch:
-            self._select(trainer, _aligned(pl_module))
+            self._select(trainer, aligned_module(pl_module))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Select heads if none were selected after the last trained epoch, for instance because training stopped early.
@@ -108,7 +108,7 @@ class ReselectHeads(Callback):
         Nothing is logged, because Lightning no longer accepts values here.
         """
         if self._done != self._epoch:
-            self._select(trainer, _aligned(pl_module), log=False)
+            self._select(trainer, aligned_module(pl_module), log=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of the last epoch with a selection and of the last trained epoch, for the checkpoint."""
@@ -181,7 +181,8 @@ def _eval_mode(module: AlignmentModule):
             part.training = training
 
 
-def _aligned(module: LightningModule) -> AlignmentModule:
+def aligned_module(module: LightningModule) -> AlignmentModule:
+    """Return the module unchanged. Raise `ValueError` if it is not an `AlignmentModule`."""
     if not isinstance(module, AlignmentModule):
-        raise ValueError(f"ReselectHeads expects an AlignmentModule, found {type(module).__name__}")
+        raise ValueError(f"expected an AlignmentModule, found {type(module).__name__}")
     return module

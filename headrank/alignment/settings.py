@@ -15,7 +15,7 @@ from headrank.alignment.losses import Loss, WeightedLosses
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.alignment.pairs import PairSettings
 from headrank.io.launch import Launch
-from headrank.settings import Ge, Gt, Le, Listed, SettingsError, one_of, settings, wrong
+from headrank.settings import Ge, Gt, Le, Listed, Lt, SettingsError, one_of, settings, wrong
 
 ACCELERATORS = ("auto", "cpu", "gpu")
 STRATEGIES = ("auto", "ddp", "fsdp")
@@ -96,6 +96,8 @@ class AlignmentSettings:
     validation_queries: Annotated[int, Ge(0)] = 10  # held-out queries; 0: none, and the last epoch is exported
     # epochs without a better validation nDCG@10 before training stops early; 0: never
     patience: Annotated[int, Ge(0)] = 0
+    # decay per optimizer step of the moving average of the trained weights that is validated and exported; 0: none
+    average_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
     shuffle_candidates: bool = True
     # candidates per query, drawn again each epoch; 0: the whole list
     draw_candidates: Annotated[int, Ge(0)] = 20
@@ -124,6 +126,8 @@ class AlignmentSettings:
         if self.patience and not self.validation_queries:
             raise wrong("patience", self.patience, "0, or validation_queries above 0")
         part, sharded = self.trained.part, self.trainer.strategy == "fsdp"
+        if sharded and self.average_decay:
+            raise wrong("average_decay", self.average_decay, "0, or trainer.strategy ddp: shards are not averaged")
         if sharded and part == TrainedPart.HEAD_WEIGHTS:
             raise wrong("trained.part", part, "another part, or trainer.strategy ddp: no trained matrix to shard")
         if sharded and part == TrainedPart.FULL and self.losses.needs_reference:

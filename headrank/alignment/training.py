@@ -22,6 +22,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
+from headrank.alignment.averaging import WeightAverage
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.distributed import ProcessGroup, cluster, spawn
@@ -185,6 +186,8 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
                 seeds=settings.reselect_seeds,
             ),
         )
+    if settings.average_decay:
+        callbacks.insert(0, WeightAverage(settings.average_decay))
     if settings.patience:
         callbacks.append(ResumableEarlyStopping(MONITOR, mode="max", patience=settings.patience))
     trainer = Trainer(

@@ -60,6 +60,14 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
     },
 }
 
+ADDED: Mapping[type, Mapping[str, Any]] = {
+    AlignmentSettings: {"average_decay": 0.0},
+}
+"""Fields that a later version added -> the value at which results equal those of earlier versions.
+
+Keys leave a field out at this value, so that artifacts of earlier versions are reused.
+"""
+
 
 def _left_out(kind: type) -> Mapping[str, str]:
     """The fields that keys leave out of these settings, or of the settings that they extend."""
@@ -69,15 +77,17 @@ def _left_out(kind: type) -> Mapping[str, str]:
 def key_content(value: Any) -> Any:
     """Convert settings to the plain values that belong in an artifact key.
 
-    A dataclass becomes a dict with the name of its class, without the fields in `LEFT_OUT`. Nested dataclasses are
-    converted in the same way.
+    A dataclass becomes a dict with the name of its class, without the fields in `LEFT_OUT` and those at their value in
+    `ADDED`. Nested dataclasses are converted in the same way.
 
     value: an instance of a dataclass, a container of such instances, or a plain value.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         left_out = _left_out(type(value))
-        names = [field.name for field in dataclasses.fields(value) if field.name not in left_out]
-        return {"type": type(value).__qualname__, **{name: key_content(getattr(value, name)) for name in names}}
+        added = ADDED.get(type(value), {})
+        values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        kept = {k: v for k, v in values.items() if k not in left_out and not (k in added and added[k] == v)}
+        return {"type": type(value).__qualname__, **{name: key_content(one) for name, one in kept.items()}}
     if isinstance(value, Mapping):
         return {name: key_content(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from headrank.alignment.averaging import WeightAverage
 from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.optimizer import OptimizerSettings
 from headrank.heads import EntropyRegularized
@@ -48,12 +49,13 @@ def train(folder: Path, devices: int) -> None:
     )
     measures = Measures()
     settings = {"strategy": "ddp", "devices": devices} if devices > 1 else {"devices": 1}
-    callbacks = [ReselectHeads(EntropyRegularized(), reselect_every=2), measures]
+    callbacks = [WeightAverage(0.5), ReselectHeads(EntropyRegularized(), reselect_every=2), measures]
     trainer = fit(module, data, 3, folder, callbacks=callbacks, num_sanity_val_steps=0, **settings)
     result = {
         "values": measures.values,
         "own": measures.own,
         "heads": [list(head) for head in module.heads],
+        "raw": callbacks[0].state_dict()["others"],
         "trained": {name: parameter.detach().clone() for name, parameter in module.trained.items()},
     }
     torch.save(result, folder / f"{devices}-{trainer.global_rank}.pt")
@@ -79,6 +81,8 @@ def test_two_processes_train_as_one(tmp_path):
     for name, value in alone["trained"].items():
         assert torch.equal(first["trained"][name], second["trained"][name])
         torch.testing.assert_close(first["trained"][name], value, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first["raw"][name], second["raw"][name])
+        assert not torch.equal(first["raw"][name], first["trained"][name]), "the module holds the average"
     assert alone["heads"] == first["heads"] == second["heads"] != [[0, 0], [0, 1]]
     assert first["values"] == second["values"]
     assert len(alone["values"]) == 3

@@ -17,7 +17,7 @@ from headrank.model import BackboneSettings, ChatTemplate, PromptSettings, Score
 from headrank.pipeline import run_experiment
 from headrank.settings import SettingsError
 from headrank.stages.align import align_key
-from headrank.stages.key_fields import LEFT_OUT, key_content, scorer_key_content
+from headrank.stages.key_fields import ADDED, LEFT_OUT, key_content, scorer_key_content
 from headrank.stages.keys import heads_key, metrics_key, reranker_key, run_key, table_key
 from headrank.stages.lists import DataLoader
 from tests.pipelines import ALIGNMENT, files, no_model
@@ -44,7 +44,7 @@ IN_KEYS = {
     OptimizerSettings: {"lr", "weight_decay", "betas", "clip", "warmup_fraction", "cosine"},
     AlignmentSettings: {
         "losses", "pairs", "temperature", "trained", "optimizer", "epochs", "lists_per_step", "lists_per_batch",
-        "validation_queries", "patience",
+        "validation_queries", "patience", "average_decay",
         "shuffle_candidates", "draw_candidates", "query_fraction", "reselect_every", "reselect", "reselect_seeds",
         "seed", "trainer",
     },
@@ -227,6 +227,14 @@ def test_settings_that_extend_others_lose_the_same():
         pass
 
     assert key_content(Extended(device="cuda")) == key_content(Extended()) != key_content(BackboneSettings())
+
+
+def test_an_added_field_counts_unless_it_changes_nothing():
+    for kind, fields in ADDED.items():
+        assert fields.keys() <= IN_KEYS[kind]
+    content = key_content(ALIGNMENT)
+    assert "average_decay" not in content
+    assert key_content(replace(ALIGNMENT, average_decay=0.5)) == {**content, "average_decay": 0.5}
 
 
 def test_nested_settings_lose_what_is_left_out():
