@@ -111,6 +111,8 @@ class Experiment:
         for part in self.benchmarks:
             if part.lists_per_epoch:
                 raise wrong(f"benchmarks.{part.name}.lists_per_epoch", part.lists_per_epoch, "null: data sets use it")
+            if part.labels is not None:
+                raise wrong(f"benchmarks.{part.name}.labels", part.labels, "null: only training sets have soft labels")
         if not self.benchmarks:
             raise wrong("benchmarks", [], "at least one benchmark")
         if not self.metrics:

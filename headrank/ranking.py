@@ -69,8 +69,16 @@ class CandidateList:
         """Return a list of the first `depth` candidates. Raises `ValueError` if `depth` is below 1."""
         if depth < 1:
             raise ValueError(f"query {self.query.id!r}: depth {depth}, expected at least 1")
+        return self.subset(range(min(depth, len(self))))
+
+    def subset(self, kept: Sequence[int]) -> "CandidateList":
+        """Return a list of the candidates with these indices, in the order given."""
         scores = self.first_stage_scores
-        return CandidateList(self.query, self.passages[:depth], None if scores is None else scores[:depth])
+        return CandidateList(
+            self.query,
+            tuple(self.passages[i] for i in kept),
+            None if scores is None else tuple(scores[i] for i in kept),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class CandidateLists:
     """The candidate lists of a collection's judged queries, and the queries and candidates that were left out.
 
     lists: one list per query with candidates, in the order of the queries.
-    judged_queries: the number of queries that were requested, all of them judged (a sample if `max_queries` is set).
+    judged_queries: the number of queries that were requested (a sample if `max_queries` is set): judged ones, or those
+        that a teacher scored.
     unjudged_queries: the number of the collection's queries without a judgement; they are never used.
     queries_without_candidates: ids of judged queries for which the first stage found nothing. Metrics count 0 for them.
     queries_without_relevant: ids of judged queries whose list was dropped, because no candidate reaches the relevance
@@ -117,7 +118,7 @@ def lists_from_run(
         (result.identical_ids_dropped, "candidates with the query's id dropped"),
     )
     _log.info(
-        "%s: %d candidate lists of up to %d passages, %d judged queries%s",
+        "%s: %d candidate lists of up to %d passages, %d queries%s",
         *(collection.name, len(lists), depth, len(queries), left_out),
     )
     return result

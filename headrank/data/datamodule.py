@@ -33,7 +33,7 @@ class DataCounts:
 
     Each query has one list. The next five counts add up to `queries`.
 
-    queries: the number of requested judged queries.
+    queries: the number of requested queries, which are judged or scored by a teacher.
     lists_without_candidates: empty lists, because the first stage found nothing for the query.
     lists_of_one_grade: lists that are not used because all their candidates have the same grade.
     validation_lists, training_lists: lists that are used.
@@ -165,10 +165,11 @@ class ListwiseDataModule(LightningDataModule):
             lists_per_epoch=self._mixture.size,
         )
         _log.info(
-            "alignment data: %d judged queries, %d training and %d validation lists%s",
+            "alignment data: %d queries, %d training and %d validation lists%s",
             *(counts.queries, counts.training_lists, counts.validation_lists),
             counts_text(
                 (counts.lists_per_epoch * (self._mixture.size != len(training)), "lists per epoch"),
+                (sum(one.teacher is not None for one in (*training, *validation)), "lists with a teacher's scores"),
                 (counts.lists_left_out, "lists not used because of query_fraction"),
                 (counts.lists_of_one_grade, "lists of a single grade not used"),
                 (counts.lists_without_candidates, "queries without candidates"),

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,23 +33,32 @@ class FirstStage(StrEnum):
     SCOREDDOCS = "scoreddocs"
 
 
-def select_queries(collection: Collection, max_queries: int | None = None, seed: int = 0) -> tuple[Query, ...]:
+def select_queries(
+    collection: Collection,
+    max_queries: int | None = None,
+    seed: int = 0,
+    *,
+    among: Container[str] | None = None,
+) -> tuple[Query, ...]:
     """Select the judged queries of a collection, or a random sample of them.
 
     Args:
         collection: the collection.
         max_queries: the size of the sample; None: all judged queries.
         seed: the seed of the sample. For one seed, smaller samples are subsets of larger ones.
+        among: the ids of the queries to select from, judged or not; None: the judged queries.
 
     Returns:
         The queries, in the collection's order.
 
     Raises:
-        FormatError: if no query is judged, or the id of a judged query cannot be written to a run file.
+        FormatError: if no query is judged, or the id of a query cannot be written to a run file.
         ConfigError: if `max_queries` is below 1.
     """
     judged = collection.judged_queries
-    if not judged:
+    if among is not None:
+        judged = tuple(query for query in collection.queries.values() if query.id in among)
+    elif not judged:
         raise FormatError(
             f"{collection.name}: expected judged queries, none of its {len(collection.queries)} queries has a judgement"
         )

@@ -151,23 +151,24 @@ class IrDatasetsCollection(Collection):
     Args:
         dataset_id: the ir_datasets id.
         title: whether a passage's title is put before its text.
+        judged: whether judgements are read; if not, the id needs none.
 
     Raises:
         UnknownCollectionError: at construction, if the id is unknown or lacks passages, queries or judgements.
         DataUnavailableError: on access, if a file is missing and cannot be downloaded.
     """
 
-    def __init__(self, dataset_id: str, *, title: bool = True) -> None:
+    def __init__(self, dataset_id: str, *, title: bool = True, judged: bool = True) -> None:
         import ir_datasets
 
         quiet_ir_datasets()
         super().__init__(dataset_id)
-        self._title = title
+        self._title, self._judged = title, judged
         try:
             self._dataset = ir_datasets.load(dataset_id)
         except KeyError:
             raise _unknown(dataset_id, list(ir_datasets.registry)) from None
-        parts = ("docs", "queries", "qrels")
+        parts = ("docs", "queries", "qrels")[: 3 if judged else 2]
         missing = [part for part in parts if not self._dataset.has(part)]
         if missing:
             children = [
@@ -177,7 +178,7 @@ class IrDatasetsCollection(Collection):
             ]
             hint = f" Use one of {', '.join(children)}." if children else ""
             raise UnknownCollectionError(
-                f"{shown(dataset_id)} has no {' and no '.join(missing)}; expected docs, queries and qrels.{hint}"
+                f"{shown(dataset_id)} has no {' and no '.join(missing)}; expected {' and '.join(parts)}.{hint}"
             )
 
     @property
@@ -200,7 +201,7 @@ class IrDatasetsCollection(Collection):
     @property
     def qrels(self) -> Qrels:
         """The judgements. If a passage is judged several times for a query (subtopics), the highest grade counts."""
-        return self._qrels
+        return self._qrels if self._judged else {}
 
     @cached_property
     def _qrels(self) -> Qrels:

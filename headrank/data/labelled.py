@@ -4,6 +4,7 @@ Random choices are pure functions of a seed, the epoch and query ids, so a resum
 distributed run make the same choices. [ours]
 """
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,14 +23,17 @@ class LabelledList:
     grades: [docs], one grade >= 0 per candidate, in first-stage order; unjudged candidates have grade 0.
     order: [docs], `order[c]` is the index of the candidate at context position c.
     relevance_threshold: the lowest grade that the data set counts as relevant.
+    teacher: [docs], one finite score per candidate, in first-stage order: targets of distillation (`teacher.py`); None:
+        the list has no teacher.
 
-    Raises `ValueError` if grades or order do not fit the candidates, or if the threshold is below 1.
+    Raises `ValueError` if grades, order or teacher do not fit the candidates, or if the threshold is below 1.
     """
 
     item: CandidateList
     grades: tuple[int, ...]
     order: tuple[int, ...]
     relevance_threshold: int = 1
+    teacher: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         n, query_id = len(self.item), self.item.query.id
@@ -40,6 +44,10 @@ class LabelledList:
             )
         if self.relevance_threshold < 1:
             raise ValueError(f"query {query_id!r}: relevance threshold {self.relevance_threshold}; expected 1 or more")
+        if self.teacher is not None and (len(self.teacher) != n or not all(map(math.isfinite, self.teacher))):
+            raise ValueError(
+                f"query {query_id!r}: teacher {self.teacher}; expected a finite score for each of {n} candidates"
+            )
 
     @property
     def has_pairs(self) -> bool:
@@ -56,8 +64,17 @@ class LabelledList:
 
         Raises `ValueError` if `depth` is below 1.
         """
-        item = self.item.top(depth)
-        return replace(self, item=item, grades=self.grades[: len(item)], order=tuple(range(len(item))))
+        return self.subset(range(len(self.item.top(depth))))
+
+    def subset(self, kept: Sequence[int]) -> "LabelledList":
+        """Return the list of the candidates with these indices; its context order is the order given."""
+        return replace(
+            self,
+            item=self.item.subset(kept),
+            grades=tuple(self.grades[i] for i in kept),
+            order=tuple(range(len(kept))),
+            teacher=None if self.teacher is None else tuple(self.teacher[i] for i in kept),
+        )
 
 
 def usable_lists(lists: Iterable[LabelledList]) -> list[LabelledList]:
@@ -103,14 +120,7 @@ def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledL
     if len({grades[i] for i in shuffled[:count]}) == 1:
         other = next((i for i in shuffled[count:] if grades[i] != grades[shuffled[0]]), shuffled[count - 1])
         shuffled[count - 1] = other
-    kept = sorted(shuffled[:count])
-    scores = item.first_stage_scores
-    sampled = replace(
-        item,
-        passages=tuple(item.passages[i] for i in kept),
-        first_stage_scores=None if scores is None else tuple(scores[i] for i in kept),
-    )
-    return replace(labelled, item=sampled, grades=tuple(grades[i] for i in kept), order=tuple(range(count)))
+    return labelled.subset(sorted(shuffled[:count]))
 
 
 def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledList, ...]:

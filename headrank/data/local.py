@@ -44,6 +44,7 @@ class LocalCollection(InMemoryCollection):
         qrels: a file of judgements that replaces the folder's; None: the folder's.
         name: the collection's name; None: the folder.
         title: whether a passage's title is put before its text.
+        judged: whether judgements are read; if not, the folder needs none.
 
     Raises:
         FormatError: if a file cannot be read or is malformed, a file exists in two forms, or no query has a judgement.
@@ -58,14 +59,15 @@ class LocalCollection(InMemoryCollection):
         qrels: str | Path | None = None,
         name: str | None = None,
         title: bool = True,
+        judged: bool = True,
     ) -> None:
         self.path = Path(folder)
         super().__init__(name or str(folder))
         self._passages = read_passages(required_file(self.path, DOCS), title=title)
         self._queries = read_queries(required_file(self.path, QUERIES))
-        qrels_path = qrels_file(self.path, split) if qrels is None else Path(qrels)
-        self._qrels = read_qrels(qrels_path)
-        if not self.judged_queries:
+        qrels_path = None if not judged else qrels_file(self.path, split) if qrels is None else Path(qrels)
+        self._qrels = {} if qrels_path is None else read_qrels(qrels_path)
+        if qrels_path is not None and not self.judged_queries:
             raise FormatError(
                 f"{qrels_path}: judgements of {len(self._qrels)} queries ({_some(self._qrels)}), none of the "
                 f"{len(self._queries)} in the queries file ({_some(self._queries)}); expected the same query ids"

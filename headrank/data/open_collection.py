@@ -16,7 +16,9 @@ from headrank.ranking import Qrels
 _SAMPLES = Path(__file__).parent / "sample"
 
 
-def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path | None = None) -> Collection:
+def load_collection(
+    source: str | Path, *, title: bool = True, qrels: str | Path | None = None, judged: bool = True
+) -> Collection:
     """Open the collection that `source` names.
 
     - `sample/train`, `sample/test`: the small collection that comes with this package;
@@ -30,6 +32,7 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
         source: the name, see above.
         title: whether a passage's title is put before its text.
         qrels: the judgements for a file of requests, see `load_qrels`; None: the grades in the file.
+        judged: whether judgements are read. If not, none are needed, and the collection has none.
 
     Raises:
         ConfigError: if the id is unknown, or `qrels` is given for a collection other than requests.
@@ -39,15 +42,15 @@ def load_collection(source: str | Path, *, title: bool = True, qrels: str | Path
     text = str(source)
     if is_requests(source):
         judgements = None if qrels is None else partial(load_qrels, qrels)
-        return RequestsCollection(local_path(source)[0], qrels=judgements, name=text, title=title)
+        return RequestsCollection(local_path(source)[0], qrels=judgements, name=text, title=title, judged=judged)
     if qrels is not None:
         raise ConfigError(f"qrels is {str(qrels)!r}, but {text} is no file of requests (*.jsonl); expected null")
     if text.startswith("sample/"):
-        return LocalCollection(_sample(text), name=text, title=title)
+        return LocalCollection(_sample(text), name=text, title=title, judged=judged)
     if is_local(source):
         folder, split = local_path(source)
-        return LocalCollection(folder, split=split, name=text, title=title)
-    return IrDatasetsCollection(text, title=title)
+        return LocalCollection(folder, split=split, name=text, title=title, judged=judged)
+    return IrDatasetsCollection(text, title=title, judged=judged)
 
 
 def load_qrels(source: str | Path) -> Qrels:

@@ -28,6 +28,7 @@ class RequestsCollection(InMemoryCollection):
             raises `DataUnavailableError` and the file holds grades, the grades are used, with a warning.
         name: the collection's name; None: the path.
         title: whether a passage's title is put before its text.
+        judged: whether judgements are read; if not, none are needed.
 
     Raises:
         FormatError: if a line is invalid, a query id is repeated, a passage has two texts, or no query has a judgement.
@@ -41,6 +42,7 @@ class RequestsCollection(InMemoryCollection):
         qrels: Callable[[], Qrels] | None = None,
         name: str | None = None,
         title: bool = True,
+        judged: bool = True,
     ) -> None:
         self.path = Path(path)
         super().__init__(name or str(path))
@@ -53,8 +55,8 @@ class RequestsCollection(InMemoryCollection):
             grades[request.query.id] = {
                 one.passage.id: one.grade for one in request.candidates if one.grade is not None
             }
-        self._qrels = self._judgements(qrels, grades)
-        if not self.judged_queries:
+        self._qrels = self._judgements(qrels, grades) if judged else {}
+        if judged and not self.judged_queries:
             ids = [shown(next(iter(found), None)) for found in (self._queries, self._qrels)]
             raise FormatError(
                 f"{self.path}: none of its {len(self._queries)} queries (the first: {ids[0]}) is judged; expected "

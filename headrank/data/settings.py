@@ -5,6 +5,7 @@ from typing import Annotated
 
 from headrank.data.bm25.words import BM25Parameters
 from headrank.data.first_stage import FirstStage
+from headrank.data.teacher import LabelSource
 from headrank.data.trec import Duplicates
 from headrank.settings import Ge, one_of, settings, wrong
 
@@ -25,6 +26,8 @@ class DataSettings:
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
     duplicates: Annotated[str, one_of(Duplicates)] = "error"  # a passage twice in a run: error | best (its best place)
     qrels: str | None = None  # judgements of requests: a file or a collection; None: the candidates' grades
+    labels: str | None = None  # of training sets: None (the judgements) | run:PATH | judged+run:PATH, see `LabelSource`
+    teacher_levels: Annotated[int, Ge(2)] = 4  # grades that scores become with labels run:PATH, see `teacher_grades`
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them
@@ -35,6 +38,12 @@ class DataSettings:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise wrong("name", self.name, "a word without '/' and leading dot, which names files")
+        LabelSource.parse(self.labels, self.name)
+
+    @property
+    def label_source(self) -> LabelSource:
+        """The source of the labels, from `labels`."""
+        return LabelSource.parse(self.labels, self.name)
 
     def with_min_depth(self, depth: int) -> "DataSettings":
         """Return a copy of these settings whose `depth` (candidates per query) is at least the given one."""

@@ -48,7 +48,9 @@ def run_lines(path: Path) -> Iterator[tuple[int, str, str, int, float]]:
             raise format_error(path, number, f"rank {shown(rank)}", "a whole number, 0 or more")
         value = float(score) if _NUMBER.fullmatch(score) else math.nan
         if not abs(value) <= _FLOAT32_MAX:  # also catches NaN
-            raise format_error(path, number, f"score {shown(score)}", f"a decimal number within +-{_FLOAT32_MAX:.6g}")
+            raise format_error(
+                path, number, f"score {shown(score)} of query {shown(query)}", f"a number within +-{_FLOAT32_MAX:.6g}"
+            )
         yield number, query, passage, int(rank), value
 
 

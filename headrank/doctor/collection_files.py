@@ -55,7 +55,7 @@ class CollectionFiles:
 
 
 def collection_files(
-    source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None
+    source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None, judged: bool = True
 ) -> CollectionFiles:
     """Find the available and missing files of a collection, without reading them.
 
@@ -64,6 +64,7 @@ def collection_files(
         title: whether passages include titles.
         scoreddocs: whether the collection's `scoreddocs` (its own first-stage candidates) are needed as well.
         qrels: the judgements for a file of requests (see `load_qrels`); None: none are needed.
+        judged: whether the collection's judgements are needed.
 
     Raises:
         UnknownCollectionError: the ir_datasets id does not exist.
@@ -72,15 +73,15 @@ def collection_files(
     if is_requests(source):
         path, _ = local_path(source)
         missing = [] if path.is_file() else [MissingFile(path, None, None)]
-        missing += [] if qrels is None else _missing_qrels(qrels)
+        missing += [] if qrels is None or not judged else _missing_qrels(qrels)
         return CollectionFiles(path.parent, tuple(missing), source, own_lists=True)
     if is_local(source):
-        return _look_in_folder(source)
-    collection = load_collection(source, title=title)
+        return _look_in_folder(source, judged=judged)
+    collection = load_collection(source, title=title, judged=judged)
     if isinstance(collection, LocalCollection):  # a packaged sample
         return CollectionFiles(collection.path, (), source, passages=collection.passage_count, collection=collection)
     assert isinstance(collection, IrDatasetsCollection)
-    return _irds_files(collection, scoreddocs=scoreddocs)
+    return _irds_files(collection, scoreddocs=scoreddocs, judged=judged)
 
 
 def _missing_qrels(source: str) -> list[MissingFile]:
@@ -95,24 +96,23 @@ def _missing_qrels(source: str) -> list[MissingFile]:
     return list(_missing_files(ir_datasets.load(load_collection(source).name).qrels_handler(), set()))
 
 
-def _look_in_folder(source: str) -> CollectionFiles:
+def _look_in_folder(source: str, *, judged: bool) -> CollectionFiles:
     folder, split = local_path(source)
-    missing = [
-        MissingFile(folder / names[0], None, None) for names in (DOCS, QUERIES, QRELS) if not existing(folder, names)
-    ]
-    if split is not None and split not in splits(folder):
+    parts = (DOCS, QUERIES, QRELS)[: 3 if judged else 2]
+    missing = [MissingFile(folder / names[0], None, None) for names in parts if not existing(folder, names)]
+    if judged and split is not None and split not in splits(folder):
         missing.append(MissingFile(folder / "qrels" / f"{split}.tsv", None, None))
     return CollectionFiles(folder, tuple(missing), source, runs=tuple(run_files(folder).items()))
 
 
-def _irds_files(collection: IrDatasetsCollection, *, scoreddocs: bool) -> CollectionFiles:
+def _irds_files(collection: IrDatasetsCollection, *, scoreddocs: bool, judged: bool) -> CollectionFiles:
     import ir_datasets
     from ir_datasets.util import home_path
 
     data = ir_datasets.load(collection.name)
     docs = _docs_handler(data)
     store = _store_is_built(docs)
-    handlers = [data.queries_handler(), data.qrels_handler()]
+    handlers = [data.queries_handler()] + ([data.qrels_handler()] if judged else [])
     handlers += [data.scoreddocs_handler()] if scoreddocs and data.has("scoreddocs") else []
     handlers += [] if store else [docs]
     missing = {one.path: one for handler in handlers for one in _missing_files(handler, set())}

@@ -26,8 +26,18 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
     space: dict[Path, int] = {}
     for settings in dict.fromkeys((*experiment.train, *experiment.benchmarks)):
         scoreddocs = settings.first_stage == FirstStage.SCOREDDOCS
-        files = collection_files(settings.collection, title=settings.title, scoreddocs=scoreddocs, qrels=settings.qrels)
+        labels = settings.label_source
+        files = collection_files(
+            settings.collection,
+            title=settings.title,
+            scoreddocs=scoreddocs,
+            qrels=settings.qrels,
+            judged=labels.judged,
+        )
         findings += [_files(settings, files), _first_stage(settings, files, experiment.cache, space)]
+        if labels.run is not None:
+            state = State.OK if labels.run.is_file() else State.MISSING
+            findings.append(Finding("data", settings.name, state, f"soft labels: the run {labels.run}"))
         for file in files.missing:
             space[file.path] = (file.size or 0) * (1 + STORE_FACTOR)
         if settings.licence:

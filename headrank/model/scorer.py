@@ -212,9 +212,7 @@ def best_passages(item: CandidateList, scored: ScoredList) -> CandidateList:
     """
     best = set(scored.ranking.passage_ids[: -(-len(item) // scored.windows)])
     kept = [i for i, passage in enumerate(item.passage_ids) if passage in best]
-    first = item.first_stage_scores
-    scores = None if first is None else tuple(first[i] for i in kept)
-    return CandidateList(item.query, tuple(item.passages[i] for i in kept), scores)
+    return item.subset(kept)
 
 
 def read_again(item: CandidateList, scored: ScoredList, best: ScoredList) -> ScoredList:

@@ -55,6 +55,7 @@ def report_facts(
         "selected on": f"{' + '.join(d.name for d in e.train)}, {len(heads.query_ids)} queries"
         if e.train
         else "no labelled lists",
+        **({"soft labels": labels} if (labels := _soft_labels(e)) else {}),
         "alignment": _alignment(e),
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
@@ -85,6 +86,10 @@ def report_facts(
     if notices:
         facts["notice"] = " ".join(dict.fromkeys(notices))
     return facts
+
+
+def _soft_labels(experiment: Experiment) -> str:
+    return ", ".join(f"{one.name}: {one.labels}" for one in experiment.train if one.labels is not None)
 
 
 def _cost(values: Mapping[str, Any]) -> str:

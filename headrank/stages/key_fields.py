@@ -50,6 +50,8 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
                 "qrels",
                 "title",
                 "relevance_threshold",
+                "labels",
+                "teacher_levels",
             ),
             CONTENT,
         ),

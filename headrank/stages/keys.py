@@ -45,7 +45,7 @@ def experiment_key(experiment: Experiment) -> str | None:
     for where in ("paths", "tracking"):  # they say where results are written, not what they are
         content.pop(where, None)
     sets = (*experiment.train, *experiment.benchmarks)  # the configuration may hold only patterns of their files
-    paths = {path for one in sets for path in (one.collection, one.run_path, one.qrels) if path}
+    paths = {str(p) for one in sets for p in (one.collection, one.run_path, one.qrels, one.label_source.run) if p}
     local = {text: _files(Path(text)) for text in _texts(content) | paths}
     named = {text: files for text, files in local.items() if files}
     return artifact_key("experiment", FORMAT, project_version(), content, named)
@@ -88,7 +88,8 @@ def lists_identity(data: BenchmarkData) -> dict[str, Any]:
 def labelled_identity(data: LabelledData) -> dict[str, Any]:
     """Identify labelled lists, for keys.
 
-    The result includes the candidate lists, judgements and relevance threshold of each data set, and the query ids.
+    The result includes the candidate lists, judgements, teacher's scores and relevance threshold of each data set, and
+    the query ids.
 
     data: the labelled lists.
     """
@@ -97,10 +98,18 @@ def labelled_identity(data: LabelledData) -> dict[str, Any]:
             **lists_identity(part),
             "collection": part.collection.fingerprint,
             "threshold": part.settings.relevance_threshold,
+            **_teacher_identity(part),
         }
         for part in data.parts
     ]
     return {"parts": parts, "ids": [one.item.query.id for one in data.lists]}
+
+
+def _teacher_identity(data: BenchmarkData) -> dict[str, Any]:
+    if data.teacher is None:
+        return {}
+    levels = None if data.settings.label_source.judged else data.settings.teacher_levels
+    return {"teacher": artifact_key([one.teacher for one in data.labelled()], levels)}
 
 
 def table_key(experiment: Experiment, system: SystemSettings, train: LabelledData, *, filtered: bool) -> str:

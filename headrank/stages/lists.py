@@ -47,7 +47,7 @@ class DataLoader:
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self._loaded: dict[DataSettings, BenchmarkData] = {}
-        self._collections: dict[tuple[str, bool, str | None], Collection] = {}
+        self._collections: dict[tuple[str, bool, str | None, bool], Collection] = {}
 
     def load(self, settings: DataSettings) -> BenchmarkData:
         """Load a data set, or return it if these settings were loaded before.
@@ -55,7 +55,7 @@ class DataLoader:
         Raises the errors of `headrank.data`, such as missing files, unknown ids and malformed lines.
         """
         if settings not in self._loaded:
-            source = (settings.collection, settings.title, settings.qrels)
+            source = (settings.collection, settings.title, settings.qrels, settings.label_source.judged)
             data = load_data(settings, self.cache, self._collections.get(source))
             self._loaded[settings], self._collections[source] = data, data.collection
         return self._loaded[settings]

@@ -85,7 +85,7 @@ def test_lists_of_several_sources_and_what_became_of_each_query(make_source, cap
         lists_left_out=4,
         lists_per_epoch=4,
     )
-    assert "14 judged queries, 4 training and 3 validation lists; 4 lists not used" in caplog.text
+    assert "14 queries, 4 training and 3 validation lists; 4 lists not used" in caplog.text
     everything = ready([a, b], validation_queries=0).training_lists
     assert ids(everything) == [f"a{i:02}" for i in range(8)] + ["b01", "b02", "b03"]
     by_id = {one.item.query.id: one for one in everything}

@@ -52,3 +52,7 @@ def test_titles_are_passed_on(make_folder):
 def test_an_id_that_is_none_says_what_may_be_meant(source, message):
     with pytest.raises(UnknownCollectionError, match=message):
         load_collection(source)
+
+
+def test_an_id_without_judgements_opens_if_none_are_needed():
+    assert load_collection("beir/nfcorpus", judged=False).qrels == {}

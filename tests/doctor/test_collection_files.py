@@ -121,6 +121,7 @@ def test_a_local_folders_files_are_looked_for_and_not_read(make_folder):
     assert [one.path.name for one in collection_files(str(folder)).missing] == ["queries.tsv", "qrels.txt"]
     (folder / "queries.jsonl").write_text("")
     assert [one.path.name for one in collection_files(str(folder)).missing] == ["qrels.txt"]
+    assert collection_files(str(folder), judged=False).missing == ()
     (folder / "docs.jsonl").rename(folder / "corpus.jsonl.gz")
     (folder / "qrels").mkdir()
     assert collection_files(str(folder)).missing == ()

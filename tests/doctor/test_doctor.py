@@ -120,6 +120,8 @@ def test_runs_by_pattern_are_looked_for(ask, tmp_path):
     code, found = ask(f"first_stage_runs='{tmp_path}/{{name}}.trec'")
     assert code == 1
     assert f"{tmp_path}/sample-test.trec" in found["data"][-1]["detail"]
+    code, found = ask(f"data.sample.labels=run:{tmp_path}/teacher.trec")
+    assert (code, states(found["data"], "sample-train")[-1]) == (1, "missing")
 
 
 def test_a_folders_own_run_is_found_by_name_or_alone(ask, make_folder):
