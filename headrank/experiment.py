@@ -17,6 +17,7 @@ from headrank.evaluation.measures.metrics import Metric
 from headrank.evaluation.measures.results import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, UNALIGNED_SYSTEM
 from headrank.heads import Criterion, EntropyRegularized
 from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, StateSettings
+from headrank.model.fusion import AUTO
 from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
 
@@ -46,6 +47,11 @@ class SystemSettings:
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
     prompt: PromptSettings = field(default_factory=PromptSettings)
     instructions: Mapping[str, str] = field(default_factory=dict)  # benchmark -> instruction that replaces the prompt's
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether labelled lists choose the heads or the fusion weight."""
+        return self.criterion.needs_labels or self.scorer.fusion == AUTO
 
     def __post_init__(self) -> None:
         if self.entropy_weight is not None and not isinstance(self.criterion, EntropyRegularized):
@@ -134,3 +140,6 @@ class Experiment:
         for name, system in self.systems.items():
             if not self.train and system.criterion.needs_labels:
                 raise wrong("data", [], f"labelled lists: the criterion {system.criterion.name} of {name} needs them")
+            if system.scorer.fusion == AUTO and (not self.train or system.scorer.token_filter):
+                expected = "a number: auto needs labelled lists (data) and a scorer without token_filter"
+                raise wrong("scorer.fusion", AUTO, f"{expected} (system {name})")

@@ -33,6 +33,7 @@ from headrank.stages.rerank import (
     RerankedBenchmark,
     RerankStage,
     with_instruction,
+    with_unfused,
 )
 from headrank.stages.score import score
 from headrank.stages.select import SelectStage, heads_name
@@ -92,7 +93,7 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         train = data.labelled(experiment.train) if experiment.train else None
         pools = None if align is None else training_candidates(experiment, data)
         check_prompt_lengths(experiment, benchmarks, train, pools)
-        labels_used = align is not None or any(s.criterion.needs_labels for s in experiment.systems.values())
+        labels_used = align is not None or any(s.uses_labels for s in experiment.systems.values())
         shared = shared_queries(train, benchmarks) if train is not None and labels_used else {}
         overlap = shared_notice(shared, benchmarks)
         if overlap:
@@ -140,7 +141,8 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         }
         stage = "score"
         folder.set_status("running", stage)
-        results = [score(experiment, folder, benchmark, reranked) for benchmark in benchmarks]
+        both = with_unfused(reranked, benchmarks)
+        results = [score(experiment, folder, benchmark, both) for benchmark in benchmarks]
         stage = "explain"
         folder.set_status("running", stage)
         examples = ExampleStage(folder, rerank, metric=experiment.objective, count=experiment.report.examples)

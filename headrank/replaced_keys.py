@@ -24,6 +24,8 @@ REPLACED: Mapping[str, str] = {
     "alignment.gradient_checkpointing": "trainer.gradient_checkpointing",
     "prompt.layout": "prompt.chat_template",
     "baselines.*.prompt.layout": "prompt.chat_template of the same baseline",
+    "scorer.fusion_alpha": "scorer.fusion",
+    "baselines.*.scorer.fusion_alpha": "scorer.fusion of the same baseline",
     "report.beside": "report.compared_runs",
     "report.columns": "the fixed columns of each table: remove the key",
     "hydra.launcher.ray": "hydra.launcher",

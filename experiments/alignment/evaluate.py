@@ -74,7 +74,7 @@ def read(systems: Systems, system: str, source: str, depth: int, order: str, cac
     if path.is_file():
         return
     heads = systems.heads(system)
-    settings = replace(heads.scorer, order=order, seed=0, fusion_alpha=0.0)
+    settings = replace(heads.scorer, order=order, seed=0, fusion=0.0)
     scorer = Scorer(
         systems.backbone(system), heads.heads, weights=heads.weights, prompt=heads.prompt, settings=settings
     )

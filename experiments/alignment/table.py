@@ -24,7 +24,7 @@ from headrank.data import load_collection
 from headrank.evaluation import BenchmarkResult, SystemRun, ZoneCounts, compare, score_benchmark
 from headrank.evaluation.measures.selectivity import selectivity
 from headrank.io.files import atomic_write
-from headrank.model.scorer import fuse_first_stage
+from headrank.model.fusion import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Ranking
 
 BM25 = "BM25"

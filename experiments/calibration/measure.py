@@ -14,7 +14,8 @@ from experiments.zero_shot.systems import training_table
 from headrank.data import load_collection
 from headrank.evaluation import ProbabilityQuality, measure_probabilities
 from headrank.heads import EntropyRegularized, HeadTable, ProbabilityCalibration, select_heads
-from headrank.heads.probability import CROSS_FITTED, fit_platt
+from headrank.heads.cross_fitting import CROSS_FITTED
+from headrank.heads.probability import fit_platt
 from headrank.model import BackboneSettings, Head, HeadScores, PromptSettings, ScorerSettings, load_backbone
 from headrank.model import passage_scores as score
 from headrank.ranking import CandidateList, Qrels
@@ -104,7 +105,7 @@ class Test:
 
     def labelled(self, heads: Sequence[Head], scorer: ScorerSettings) -> Labelled:
         """Return z and relevance of each candidate list; unjudged passages are irrelevant."""
-        threshold = 1 if "nfcorpus" in self.name else 2
+        threshold = 1 if self.name in ("nfcorpus", "arguana") else 2
         lists = []
         for item, one in zip(self.lists, self.scores, strict=True):
             judged = self.qrels.get(item.query.id, {})

@@ -13,7 +13,7 @@ from headrank.data import load_collection
 from headrank.evaluation import BenchmarkResult, Comparison, SystemRun, compare, score_benchmark
 from headrank.heads import Selection, ndcg
 from headrank.io.files import atomic_write
-from headrank.model.scorer import fuse_first_stage
+from headrank.model.fusion import fuse_first_stage
 from headrank.ranking import CandidateList, ContextScores, Qrels, Ranking
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0, 2.0)  # candidate fusion weights, chosen on the training queries

@@ -9,6 +9,7 @@ needs neither peft nor Lightning.
 
 import importlib.metadata
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,8 +18,8 @@ from transformers import AutoModel
 from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.validation import HELD_OUT
-from headrank.heads import HeadsFile, ProbabilityCalibration
-from headrank.heads.probability import HELD_OUT as PROTOCOL
+from headrank.heads import FusionFit, HeadsFile, ProbabilityCalibration, ScoredLabels, fit_fusion
+from headrank.heads.cross_fitting import HELD_OUT as PROTOCOL
 from headrank.io.files import replaced_folder
 from headrank.model import Backbone, save_backbone, weights_fingerprint
 from headrank.model.backbone import DTYPES, cut_config
@@ -32,6 +33,7 @@ def export_aligned(
     overwrite: bool = False,
     dtype: str | None = None,
     thresholds: Mapping[str, int] | None = None,
+    fusion: FusionFit | None = None,
 ) -> HeadsFile:
     """Write model, tokenizer and heads file to one folder, atomically.
 
@@ -48,6 +50,8 @@ def export_aligned(
         dtype: the dtype of the written weights; None: that of the module's weights.
         thresholds: data set -> the lowest grade that counts as relevant, stored with the probability calibration
             (`headrank.heads.probability`). None: the heads file gets no probability calibration.
+        fusion: the fit of the fusion weight before training, if the weight is to be fitted again; None: the weight of
+            the module's scorer is kept.
 
     Returns:
         The content of the written heads file.
@@ -60,29 +64,40 @@ def export_aligned(
         raise FileExistsError(f"{folder} exists: remove it, choose another folder, or export with overwrite=True")
     with replaced_folder(folder) as scratch:
         save_backbone(_plain_backbone(module, dtype), scratch)
-        heads = aligned_heads(module, thresholds)
+        heads = aligned_heads(module, thresholds, fusion)
         heads.model["weights"] = weights_fingerprint(scratch, heads.depth)  # the fingerprint of the trained weights
         complete_folder(scratch, heads)
     return heads
 
 
-def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None = None) -> HeadsFile:
+def aligned_heads(
+    module: AlignmentModule, thresholds: Mapping[str, int] | None = None, fusion: FusionFit | None = None
+) -> HeadsFile:
     """Return the content of the heads file for the module's current heads.
 
-    Its probability calibration is fitted on the validation lists, with the scores of the last validation. Training
-    lists would give overconfident probabilities, because the model has learned to separate their passages (measured in
-    experiments/calibration). Validation reads each list in one context order, which stays the same in all epochs.
+    Its fusion weight and probability calibration are fitted on the validation lists, with the scores of the last
+    validation. Training lists would give overconfident probabilities, because the model has learned to separate their
+    passages (measured in experiments/calibration). Validation reads each list in one context order, the same in all
+    epochs.
 
     Args:
         module: the trained module.
         thresholds: data set -> the lowest grade that counts as relevant; stored with the probability calibration. None:
             no probability calibration.
+        fusion: the fit of the fusion weight before training. If there are too few validation lists to fit it again
+            (`headrank.heads.fusion.MIN_LISTS`), it is kept. None: the scorer's weight is kept.
 
     Returns:
-        The heads file. Its `probability` is None without validation lists, without `thresholds`, if scores are fused
-        with the first stage, and unless the validation lists have relevant and irrelevant passages.
+        The heads file. Its `probability` is None without validation lists, without `thresholds`, and unless the
+        validation lists have relevant and irrelevant passages.
     """
-    settings = module.backbone.settings
+    settings, scorer = module.backbone.settings, module.scorer
+    lists = [ScoredLabels(*one) for one in module.origin.get(HELD_OUT, ())]
+    if fusion is not None:
+        fusion = replace(fit_fusion(lists, PROTOCOL) or fusion, probability=None)
+        fusion = fusion.with_probability(lists, thresholds, PROTOCOL) if thresholds else fusion
+        scorer = replace(scorer, fusion=fusion.weight)
+    fitted = [(one.z, one.relevant) for one in lists]
     return HeadsFile(
         model={
             "id": settings.model,
@@ -95,20 +110,14 @@ def aligned_heads(module: AlignmentModule, thresholds: Mapping[str, int] | None 
         weights=tuple(module.weights.detach().cpu().tolist()),
         criterion=dict(module.origin["criterion"]),
         prompt=module.reader.prompts.settings,
-        scorer=module.scorer,
+        scorer=scorer,
         query_ids=tuple(module.origin["query_ids"]),
         seeds=tuple(module.origin["seeds"]),
         project_version=importlib.metadata.version("headrank"),
         table=module.origin.get("table"),  # present if heads were reselected
-        probability=_probability(module, thresholds),
+        probability=ProbabilityCalibration.fit(fitted, thresholds, protocol=PROTOCOL) if thresholds else None,
+        fusion=fusion,
     )
-
-
-def _probability(module: AlignmentModule, thresholds: Mapping[str, int] | None) -> ProbabilityCalibration | None:
-    lists = module.origin.get(HELD_OUT)
-    if not lists or not thresholds or module.scorer.fusion_alpha:
-        return None
-    return ProbabilityCalibration.fit(lists, thresholds, protocol=PROTOCOL)
 
 
 def _plain_backbone(module: AlignmentModule, dtype: str | None) -> Backbone:

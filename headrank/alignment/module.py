@@ -39,7 +39,7 @@ from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
 from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.scores import read_lists, score_lists
 from headrank.alignment.sharding import ShardedModel
-from headrank.alignment.validation import HELD_OUT, ValidationRecord, gather, measure, scores_and_relevance
+from headrank.alignment.validation import HELD_OUT, ValidationRecord, gather, held_out_scores, measure
 from headrank.data.batches import ListBatch
 from headrank.data.labelled import LabelledList, usable_lists
 from headrank.io.artifacts import artifact_key
@@ -227,10 +227,10 @@ class AlignmentModule(LightningModule):
     def validation_step(self, batch: ListBatch, batch_idx: int) -> None:
         """Rank each list by z, without the temperature, as at inference, and keep it for the epoch's measures."""
         readings = read_lists(self.reader, batch.lists, self.heads, self.scorer, self.cuts)
-        z, alpha = score_lists(batch.lists, readings, self.scorer, self.weights), self.scorer.fusion_alpha
+        z, fusion = score_lists(batch.lists, readings, self.scorer, self.weights), self.scorer.fusion_weight
         for one, reading, values in zip(batch, readings, z, strict=True):
             masses = reading.scores.query.sum(0)
-            self._records.append(ValidationRecord.from_scores(one, values, masses, fusion_alpha=alpha))
+            self._records.append(ValidationRecord.from_scores(one, values, masses, fusion=fusion))
 
     def on_validation_epoch_start(self) -> None:
         """Discard the records of a validation that was interrupted."""
@@ -239,7 +239,7 @@ class AlignmentModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute the measures over the held-out queries of all ranks and log them as `val/<measure>`."""
         records, self._records = [record for part in gather(self._records) for record in part], []
-        self.origin = {**self.origin, HELD_OUT: scores_and_relevance(records)}
+        self.origin = {**self.origin, HELD_OUT: held_out_scores(records)}
         self.log_dict({f"val/{name}": value for name, value in measure(records).items()}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

@@ -258,7 +258,9 @@ def export_best(job: AlignmentJob) -> HeadsFile:
     module = _module(job, device="cpu")
     module.load_trained(job.work / BEST)
     thresholds = {source.name: source.relevance_threshold for source in job.sources}
-    return export_aligned(module, job.folder, overwrite=True, dtype=job.model.dtype, thresholds=thresholds)
+    return export_aligned(
+        module, job.folder, overwrite=True, dtype=job.model.dtype, thresholds=thresholds, fusion=job.heads.fusion
+    )
 
 
 def _module(job: AlignmentJob, device: str) -> AlignmentModule:

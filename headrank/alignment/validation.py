@@ -16,11 +16,11 @@ from torch import Tensor
 from headrank.data.labelled import LabelledList
 from headrank.evaluation import mean, measure_middle_zone, score_queries
 from headrank.evaluation.measures.selectivity import selectivity
-from headrank.model.scorer import fuse_first_stage
+from headrank.model.fusion import fuse_first_stage
 from headrank.ranking import ContextScores, Ranking
 
 METRIC = "ndcg@10"
-HELD_OUT = "held_out"  # the entry of a checkpoint with the scores of its validation, for probabilities
+HELD_OUT = "held_out_scores"  # the entry of a checkpoint for fits on the scores of its validation
 
 T = TypeVar("T")
 
@@ -38,10 +38,11 @@ class ValidationRecord:
     context: ContextScores
     grades: dict[str, int]
     relevance_threshold: int = 1  # the threshold of the query's data set
+    unfused: tuple[float, ...] = ()  # z in first-stage order, before the first stage was added
 
     @classmethod
     def from_scores(
-        cls, one: LabelledList, z: Float[Tensor, " docs"], masses: Float[Tensor, " docs"], *, fusion_alpha: float = 0.0
+        cls, one: LabelledList, z: Float[Tensor, " docs"], masses: Float[Tensor, " docs"], *, fusion: float = 0.0
     ) -> "ValidationRecord":
         """Create the record of a list.
 
@@ -49,7 +50,7 @@ class ValidationRecord:
             one: the labelled list.
             z: [docs], passage scores in context order.
             masses: [docs], attention mass on each passage, summed over the heads, in context order.
-            fusion_alpha: the weight of the first stage in the scorer's fusion; 0: no fusion.
+            fusion: the weight of the first stage; 0: no fusion.
 
         Raises:
             ValueError: a score is NaN or infinite; the message names query and passage.
@@ -57,9 +58,8 @@ class ValidationRecord:
         ids = one.item.passage_ids
         by_candidate = torch.empty(len(ids))
         by_candidate[torch.tensor(one.order, dtype=torch.long)] = z.detach().float().cpu()
-        if fusion_alpha:
-            by_candidate = fuse_first_stage(by_candidate, fusion_alpha)
-        scores, query_id = by_candidate.tolist(), one.item.query.id
+        unfused, query_id = by_candidate.tolist(), one.item.query.id
+        scores = fuse_first_stage(by_candidate, fusion).tolist() if fusion else unfused
         context = ContextScores(
             query_id,
             tuple(ids[i] for i in one.order),
@@ -67,7 +67,7 @@ class ValidationRecord:
             tuple(masses.detach().float().cpu().tolist()),
         )
         grades = dict(zip(ids, one.grades, strict=True))
-        return cls(Ranking.from_scores(query_id, ids, scores), context, grades, one.relevance_threshold)
+        return cls(Ranking.from_scores(query_id, ids, scores), context, grades, one.relevance_threshold, tuple(unfused))
 
 
 def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
@@ -107,22 +107,18 @@ def measure(records: Iterable[ValidationRecord]) -> dict[str, float]:
     return values if difference is None else values | {"selectivity": difference}
 
 
-def scores_and_relevance(records: Iterable[ValidationRecord]) -> list[tuple[list[float], list[bool]]]:
-    """Return the scores and relevance of held-out passages, on which a probability calibration is fitted.
+def held_out_scores(records: Iterable[ValidationRecord]) -> list[tuple[list[float], list[int], int]]:
+    """Return the scores and grades of held-out passages, on which probabilities and the fusion weight are fitted.
 
     Args:
         records: one per query; a repeated query counts once.
 
     Returns:
-        For each held-out candidate list, by query id: the scores of its passages, and whether each is relevant, both in
-        ranked order.
+        For each held-out candidate list, by query id: the values of a `ScoredLabels`, as plain values for a checkpoint.
     """
     by_id = {record.ranking.query_id: record for record in records}
     return [
-        (
-            list(record.ranking.scores),
-            [record.grades[passage_id] >= record.relevance_threshold for passage_id in record.ranking.passage_ids],
-        )
+        (list(record.unfused), list(record.grades.values()), record.relevance_threshold)
         for _, record in sorted(by_id.items())
     ]
 

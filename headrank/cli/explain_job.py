@@ -97,7 +97,7 @@ def explain_job(
     if output is not None:
         check_output(output, overwrite=overwrite)
     item = source.read()
-    reranker = Reranker.from_pretrained(model, heads, dtype=dtype, device=device)
+    reranker = Reranker.from_pretrained(model, heads, dtype=dtype, device=device, fuse=None)
     explanation = reranker.explain(item.query.text, item.passages, top_k, per_head=per_head)
     if form == "html":
         text = explanation.html()

@@ -36,6 +36,12 @@ def rerank(
     top_k: Annotated[int | None, typer.Option(min=1, help="Write the best only.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    fuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--fuse/--no-fuse", help="Add the first stage's rank with the fitted weight; else if one was fitted."
+        ),
+    ] = None,
     tag: Annotated[str, typer.Option(help="The last column of the TREC run.")] = "headrank",
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Count and skip malformed lines of --requests instead of ending.")
@@ -70,5 +76,5 @@ def rerank(
         source = Source(queries, docs, run, requests, depth=depth, skip_invalid=skip_invalid)
         RerankJob(
             model, source, path, heads=heads, top_k=top_k, device=device, dtype=dtype, tag=tag, jsonl=jsonl,
-            overwrite=overwrite,
+            overwrite=overwrite, fuse=fuse,
         ).main()  # fmt: skip

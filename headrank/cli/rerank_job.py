@@ -132,6 +132,7 @@ class RerankJob:
     tag: str = "headrank"
     jsonl: bool = False
     overwrite: bool = False
+    fuse: bool | None = None
 
     def main(self) -> None:
         """Rerank all lists, or those that an interrupted call left, and complete the output.
@@ -141,7 +142,9 @@ class RerankJob:
         """
         if fault := id_fault(self.tag):
             raise ConfigError(f"--tag is {self.tag!r}, which {fault}; expected a word")
-        reranker = Reranker.from_pretrained(self.model, self.heads, dtype=self.dtype, device=self.device)
+        reranker = Reranker.from_pretrained(
+            self.model, self.heads, dtype=self.dtype, device=self.device, fuse=self.fuse
+        )
         target = ResumableOutput(self.output, self._key(reranker), overwrite=self.overwrite)
         try:
             self._rerank(reranker, target)

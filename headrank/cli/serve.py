@@ -19,6 +19,10 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    fuse: Annotated[
+        bool,
+        typer.Option("--fuse", help="Add the rank in the request with the fitted weight; documents come in its order."),
+    ] = False,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests in the server; further ones get 429.")] = 128,
     max_documents: Annotated[int, typer.Option(min=1, help="Documents of a request.")] = 1000,
     max_characters: Annotated[int, typer.Option(min=1, help="Characters of a query or a document.")] = 100_000,
@@ -67,4 +71,6 @@ def serve(
         from headrank.serving import server
 
         with server.bind(host, port) as listener:
-            server.serve(Reranker.from_pretrained(model, heads, device=device, dtype=dtype), settings, listener)
+            server.serve(
+                Reranker.from_pretrained(model, heads, device=device, dtype=dtype, fuse=fuse), settings, listener
+            )

@@ -13,9 +13,11 @@ from headrank.heads.criteria import (
     RandomHeads,
     check_labels,
 )
+from headrank.heads.cross_fitting import ScoredLabels, cross_fitted_scores
+from headrank.heads.fusion import FusionFit, fit_fusion
 from headrank.heads.heads_file import HeadsFile, heads_file, measures_table
 from headrank.heads.measures import discriminability, entropy, ndcg
-from headrank.heads.probability import ProbabilityCalibration, cross_fitted
+from headrank.heads.probability import ProbabilityCalibration
 from headrank.heads.selection import Selection, choose_entropy_weight, head_curves, select_heads
 from headrank.heads.table import HeadTable, LabelledScores, read_head_table
 
@@ -24,6 +26,7 @@ __all__ = [
     "Contrastive",
     "Criterion",
     "EntropyRegularized",
+    "FusionFit",
     "GivenHeads",
     "HeadTable",
     "HeadsFile",
@@ -33,14 +36,16 @@ __all__ = [
     "ProbabilityCalibration",
     "QueryFocused",
     "RandomHeads",
+    "ScoredLabels",
     "Selection",
     "check_labels",
     "check_model",
     "check_shape",
     "choose_entropy_weight",
-    "cross_fitted",
+    "cross_fitted_scores",
     "discriminability",
     "entropy",
+    "fit_fusion",
     "head_curves",
     "heads_file",
     "measures_table",

@@ -43,7 +43,7 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder:
             checked.
 
     Returns:
-        The heads file. If the models differ, its probability calibration is None, because scores have another unit in
+        The heads file. If the models differ, its probability calibrations are None, because scores have another unit in
         another model.
 
     Raises:
@@ -62,7 +62,8 @@ def check_model(file: HeadsFile, settings: BackboneSettings, *, in_model_folder:
             f"model ({_named(file.model, differing)}); select heads in this model, or scores may be meaningless",
             stacklevel=3,
         )
-        return replace(file, probability=None)
+        fusion = None if file.fusion is None else replace(file.fusion, probability=None)
+        return replace(file, probability=None, fusion=fusion)
     return file
 
 

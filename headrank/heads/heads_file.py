@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrank.errors import FormatError
+from headrank.heads.fusion import FusionFit
 from headrank.heads.probability import ProbabilityCalibration
 from headrank.heads.selection import Selection
 from headrank.io.files import atomic_write
@@ -21,10 +22,7 @@ MEASURES = ("discriminability", "entropy", "score")  # per-head measures of a se
 
 @dataclass(frozen=True, slots=True)
 class HeadsFile:
-    """The content of `heads.json`: heads, their origin, and the settings to use them with.
-
-    Raises `ValueError` if a probability calibration is given for scores that are fused with the first stage.
-    """
+    """The content of `heads.json`: heads, their origin, and the settings to use them with."""
 
     model: dict[str, Any]  # id, revision, layers, heads_per_layer, weights (see `describe_model`)
     heads: tuple[Head, ...]
@@ -37,14 +35,16 @@ class HeadsFile:
     project_version: str = ""
     measures: tuple[dict[str, float | None], ...] = ()  # discriminability, entropy and score of each selected head
     table: dict[str, list[list[float | None]]] | None = field(default=None, repr=False)  # measures of every head
-    probability: ProbabilityCalibration | None = None  # from z to P(relevant), if labelled lists calibrated it
+    probability: ProbabilityCalibration | None = None  # from z without fusion to P(relevant), if it was fitted
+    fusion: FusionFit | None = None  # the evidence for `scorer.fusion`, if labelled lists fitted it
 
-    def __post_init__(self) -> None:
-        if self.probability is not None and self.scorer.fusion_alpha:
-            raise ValueError(
-                f"fusion_alpha is {self.scorer.fusion_alpha} with a probability, which belongs to scores without "
-                "fusion; expected fusion_alpha 0 or no probability"
-            )
+    @property
+    def used_probability(self) -> ProbabilityCalibration | None:
+        """The probability calibration of the scores that `scorer` gives; None if there is none for this fusion."""
+        if not self.scorer.fusion_weight:
+            return self.probability
+        fitted = self.fusion is not None and self.fusion.weight == self.scorer.fusion_weight
+        return self.fusion.probability if fitted and self.fusion is not None else None
 
     def with_settings(
         self, *, scorer: ScorerSettings | None = None, prompt: PromptSettings | None = None
@@ -56,12 +56,14 @@ class HeadsFile:
             prompt: the new prompt; None: the present one.
 
         Returns:
-            A new heads file. If the change affects scores, its probability calibration is None, because it was fitted
-            on the old scores. A change of batch sizes does not affect scores.
+            A new heads file. If the change affects z, its probability calibration and its fusion fit are None, because
+            they were fitted on the old z. Batch sizes and the fusion weight do not affect z.
         """
         scorer, prompt = scorer or self.scorer, prompt or self.prompt
-        same = (scorer.identity, prompt) == (self.scorer.identity, self.prompt)
-        return replace(self, scorer=scorer, prompt=prompt, probability=self.probability if same else None)
+        before = replace(self.scorer, fusion=scorer.fusion)
+        kept = self if (scorer.identity, prompt) == (before.identity, self.prompt) else None
+        fits = {"probability": kept and kept.probability, "fusion": kept and kept.fusion}
+        return replace(self, scorer=scorer, prompt=prompt, **fits)
 
     @property
     def depth(self) -> int:
@@ -86,6 +88,7 @@ class HeadsFile:
             "scorer": self.scorer.to_dict(),
             "table": self.table,
             "probability": None if self.probability is None else self.probability.to_dict(),
+            "fusion": None if self.fusion is None else self.fusion.to_dict(),
         }
 
     def save(self, path: Path) -> None:
@@ -119,8 +122,10 @@ class HeadsFile:
                 project_version=str(content.get("project_version", "")),
                 measures=tuple(map(_measured, rest)) if any(rest) else (),  # given heads have no measures
                 table=_table(content.get("table")),
-                probability=_probability(content.get("probability")),
+                probability=_fit(ProbabilityCalibration, content.get("probability")),
+                fusion=_fit(FusionFit, content.get("fusion")),
             )
+            file.scorer.fusion_weight  # noqa: B018 (raises unless it is a number)
             if content.get("depth", file.depth) != file.depth:
                 raise ValueError(f"depth is {content['depth']}; expected {file.depth}, the deepest head's layer + 1")
             return file
@@ -138,7 +143,8 @@ def _prompt(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scorer(content: dict[str, Any]) -> dict[str, Any]:
-    # In files of earlier versions the rows `published` are called `layout`.
+    # In files of earlier versions the rows `published` are called `layout`, and `fusion` is called `fusion_alpha`.
+    content = {"fusion" if name == "fusion_alpha" else name: value for name, value in content.items()}
     return {**content, "query_rows": "published"} if content.get("query_rows") == "layout" else content
 
 
@@ -170,8 +176,8 @@ def _table(content: Any) -> dict[str, list[list[float | None]]] | None:
     }
 
 
-def _probability(content: Any) -> ProbabilityCalibration | None:
-    return None if content is None else ProbabilityCalibration.from_dict(content)
+def _fit(kind: Any, content: Any) -> Any:
+    return None if content is None else kind.from_dict(content)
 
 
 def _number(value: Any, name: str = "a weight") -> float:
@@ -191,6 +197,7 @@ def heads_file(
     seeds: Sequence[int],
     project_version: str,
     probability: ProbabilityCalibration | None = None,
+    fusion: FusionFit | None = None,
 ) -> HeadsFile:
     """Create the heads file of a selection. All heads have weight 1.
 
@@ -211,6 +218,7 @@ def heads_file(
         measures=tuple({name: value(name, head) for name in MEASURES} for head in selection.heads),
         table=measures_table(selection, layers=int(model["layers"]), heads_per_layer=int(model["heads_per_layer"])),
         probability=probability,
+        fusion=fusion,
     )
 
 

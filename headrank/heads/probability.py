@@ -5,7 +5,6 @@ fit is valid for lists like those that it was fitted on: other collections have 
 longer lists divide attention among more passages.
 """
 
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,21 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headrank.heads.criteria import Criterion
-from headrank.heads.selection import FOLDS, select_heads
-from headrank.heads.table import HeadTable
-from headrank.model.calibration import passage_scores
-from headrank.model.scorer import ScorerSettings
-
-logger = logging.getLogger(__name__)
-
-CROSS_FITTED = "cross_fitted"
-HELD_OUT = "held_out"
-PROTOCOLS = (CROSS_FITTED, HELD_OUT)
-"""How the scores z that a probability calibration is fitted on were computed.
-
-`cross_fitted`: each list by heads selected on other lists. `held_out`: lists that alignment did not train on.
-"""
+from headrank.heads.cross_fitting import PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +67,8 @@ class ProbabilityCalibration:
     def origin(self) -> str:
         """A text that describes the fit: data sets with thresholds, number of lists and passages, and protocol."""
         names = " + ".join(f"{name} (grade {grade} or more)" for name, grade in self.thresholds.items())
-        how = "heads selected on other lists" if self.protocol == CROSS_FITTED else "lists held out from alignment"
-        return f"{names}: {self.lists} lists, {self.passages} passages, {self.relevant} relevant; {how}"
+        counts = f"{self.lists} lists, {self.passages} passages, {self.relevant} relevant"
+        return f"{names}: {counts}; {PROTOCOLS[self.protocol]}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""
@@ -161,53 +146,6 @@ def fit_platt(x: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
     )  # fmt: skip
     slope = float(found.x[0]) / spread
     return slope, float(found.x[1]) - slope * centre
-
-
-def cross_fitted(
-    table: HeadTable,
-    criterion: Criterion,
-    settings: ScorerSettings,
-    thresholds: Mapping[str, int],
-    *,
-    count: int | None = None,
-    seed: int = 0,
-) -> ProbabilityCalibration | None:
-    """Fit the probability calibration from the head table alone, for a model that was not aligned.
-
-    The lists are split into folds (5, or one per list if there are fewer lists). The z of each list is computed with
-    heads that were selected on the other folds, so no list is scored by heads that were selected on it. One calibration
-    is fitted on the z of all lists. It is used with the heads that are selected on all lists, as scikit-learn's
-    `CalibratedClassifierCV(ensemble=False)` does. This needs one head selection per fold, and no forward pass.
-
-    The fit differs from reranking in two ways. The table's scores are means over shuffled context orders, but a
-    reranker reads one order. Lists of a single grade, such as lists without any relevant candidate, are not in the
-    table, so the calibration expects slightly too many relevant passages.
-
-    Args:
-        table: the head table.
-        criterion: the criterion that selects heads. An entropy weight `auto` must already be replaced by a number.
-        settings: the scorer that uses the heads.
-        thresholds: data set -> the lowest grade that counts as relevant; only stored in the result.
-        count: the number of heads; None: the criterion's own `count`.
-        seed: the seed of the folds.
-
-    Returns:
-        The calibration. None in these cases: z is fused with the first stage or token-filtered (the table has no
-        tokens); the criterion needs no labels; the table has fewer than two lists; the lists outside a fold lack what
-        the criterion needs; all passages are relevant, or none is.
-    """
-    if settings.fusion_alpha or settings.token_filter or not criterion.needs_labels or len(table.lists) < 2:
-        return None
-    lists = []
-    try:
-        for rest, held_out in table.folds(min(FOLDS, len(table.lists)), seed):
-            heads = select_heads(rest, criterion, settings, count=count).heads
-            for one in held_out:
-                lists.append((passage_scores(one.scores.pick(heads), settings).tolist(), one.relevant.tolist()))
-    except ValueError as error:  # for instance no list with relevant and irrelevant passages in the other folds
-        logger.info("no probabilities: %s", error)
-        return None
-    return ProbabilityCalibration.fit(lists, thresholds, protocol=CROSS_FITTED)
 
 
 def _logistic(t: float) -> float:

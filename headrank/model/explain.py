@@ -10,10 +10,11 @@ from torch import Tensor
 from headrank.explanation import Explanation, PassageExplanation, TokenContribution
 from headrank.model.attribution import adds_up_to, attribute_rows, attribute_tokens
 from headrank.model.calibration import passage_scores
+from headrank.model.fusion import standard_deviation
 from headrank.model.pieces import Piece
 from headrank.model.prompt import Span
 from headrank.model.reader import Reading
-from headrank.model.scorer import ScoredList, Scorer, best_passages, spread
+from headrank.model.scorer import ScoredList, Scorer, best_passages
 from headrank.model.token_spans import find_spans
 from headrank.ranking import CandidateList
 from headrank.surrogates import encodable, original_positions
@@ -45,7 +46,7 @@ def explain_list(
     names = [f"{head.layer}-{head.head}" for head in scorer.heads]
     scale = found.scale
     of_mass = adds_up_to(s) == "attention"  # of which z is the logarithm: not scaled with it
-    changed = s.fusion_alpha > 0 or scored.windows > 1
+    changed = scorer.fusion_weight > 0 or scored.windows > 1
     passages = []
     for one in shown:
         passage, text = found.passages[index[one.id]], item.passages[index[one.id]].text
@@ -154,9 +155,9 @@ class _Found:
     @property
     def scale(self) -> float:
         """The factor of z in the scores: 1, or with fusion 1 / the standard deviation of z over the list."""
-        if not self.scorer.settings.fusion_alpha or not self.passages:
+        if not self.scorer.fusion_weight or not self.passages:
             return 1.0
-        std = spread(self._z).item()
+        std = standard_deviation(self._z).item()
         return 1 / std if std > 0 else 0.0
 
 

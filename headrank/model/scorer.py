@@ -21,12 +21,13 @@ from headrank.model.blocks.store import PassageStates, StateSettings
 from headrank.model.calibration import Calibration, CalibrationSettings, LengthNorm, passage_scores
 from headrank.model.chat_templates import check_embeddings
 from headrank.model.cost import backbone_shape, fully_computed_layers, reading_flops
+from headrank.model.fusion import FusionWeight, fuse_first_stage
 from headrank.model.head_scores import Head, check_heads
 from headrank.model.pieces import PieceMaker, Pieces
 from headrank.model.prompt import ROWS, Prompt, PromptBuilder, PromptSettings
 from headrank.model.reader import ListReader, Reading
 from headrank.ranking import CandidateList, ContextOrder, ContextScores, Order, Ranking
-from headrank.settings import Ge, one_of, one_of_or_object, settings, with_target, without_target
+from headrank.settings import Ge, one_of, one_of_or_object, settings, with_target, without_target, wrong
 
 BATCHING = ("batch_size", "tokens_per_batch")
 """The settings of a scorer that affect cost and memory but no score."""
@@ -38,7 +39,7 @@ class ScorerSettings(CalibrationSettings):
 
     # query | instruction | end_of_turn | suffix | published: see `Tail.rows`
     query_rows: Annotated[str, one_of(ROWS)] = "query"
-    fusion_alpha: Annotated[float, Ge(0)] = 0.0  # weight of the first stage's rank; 0 disables fusion
+    fusion: FusionWeight = 0.0  # weight of the first stage's rank; 0: none | auto: fitted on the labelled lists
     order: Annotated[str | ContextOrder, one_of_or_object(Order, ContextOrder)] = "first_stage"
     seed: int = 0  # of shuffled orders
     window: Annotated[int, Ge(2)] | None = None  # passages per prompt; None: as many as the context holds
@@ -62,6 +63,13 @@ class ScorerSettings(CalibrationSettings):
         return cls(**{**content, **found})
 
     @property
+    def fusion_weight(self) -> float:
+        """`fusion` as a number. Raises `ConfigError` if it is `auto` and has not been fitted."""
+        if isinstance(self.fusion, str):
+            raise wrong("fusion", self.fusion, "a number: only head selection, in an experiment, fits the weight")
+        return self.fusion
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The settings on which scores depend, as plain values: all except those of batching."""
         return {name: value for name, value in self.to_dict().items() if name not in BATCHING}
@@ -78,6 +86,7 @@ class ScoredList:
     cut: tuple[str, ...] = ()  # ids of the passages that were cut to `prompt.max_passage_tokens`
     query_cut: bool = False  # whether the query was cut to `prompt.max_query_tokens`
     windows: int = 1  # the number of prompts over which the list was spread, in each context order
+    unfused: tuple[float, ...] | None = None  # with fusion: z in context order, before the first stage was added
 
 
 class Scorer:
@@ -105,6 +114,7 @@ class Scorer:
         if weights is not None and len(weights) != len(self.heads):
             raise ValueError(f"{len(weights)} weights for {len(self.heads)} heads; expected one per head")
         self.settings = settings or ScorerSettings()
+        self.fusion_weight = self.settings.fusion_weight
         self._shape = backbone_shape(backbone)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         prompts = PromptBuilder(backbone.tokenizer, prompt)
@@ -141,7 +151,7 @@ class Scorer:
 
     def is_read_again(self, item: CandidateList, scored: ScoredList) -> bool:
         """Whether the best passages of the list (`best_passages`) are read once more."""
-        return len(item) > scored.windows > 1 and not self.settings.fusion_alpha
+        return len(item) > scored.windows > 1 and not self.fusion_weight
 
     def _read(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         s = self.settings
@@ -179,10 +189,8 @@ class Scorer:
         ).total
 
     def _finish(self, item: CandidateList, found: "_Scores", pieces: Pieces) -> ScoredList:
-        z, ids, order = found.z.sum(0), item.passage_ids, pieces.context
-        if self.settings.fusion_alpha:
-            z = fuse_first_stage(z, self.settings.fusion_alpha)
-        scores, mass = z.tolist(), found.masses.sum(0).tolist()
+        z, ids, order, weight = found.z.sum(0), item.passage_ids, pieces.context, self.fusion_weight
+        scores, mass = (fuse_first_stage(z, weight) if weight else z).tolist(), found.masses.sum(0).tolist()
         for passage_id, score in zip(ids, scores, strict=True):
             if not math.isfinite(score):
                 model = self.reader.backbone.settings
@@ -202,6 +210,7 @@ class Scorer:
             tuple(ids[i] for i in sorted(found.cut)),
             found.query_cut,
             len(pieces.passes[0]),
+            tuple(z[list(order)].tolist()) if weight else None,
         )
 
 
@@ -256,22 +265,3 @@ class _Scores:
         self.flops += round(flops / reading.prompt.queries)
         self.cut.update(owners[i] for i in reading.cut)
         self.query_cut |= reading.query_cut
-
-
-def fuse_first_stage(z: Float[Tensor, " docs"], alpha: float) -> Float[Tensor, " docs"]:
-    """Fuse passage scores with the first stage [ours]: return standardised z + alpha x standardised -log(1 + rank).
-
-    Both are standardised over the candidate list, and are 0 if all values are equal. z is in first-stage order.
-    """
-    ranks = torch.arange(1, len(z) + 1, dtype=torch.float32)
-    return _standardise(z) + alpha * _standardise(-torch.log1p(ranks))
-
-
-def _standardise(values: Float[Tensor, " docs"]) -> Float[Tensor, " docs"]:
-    std = spread(values)
-    return (values - values.mean()) / std if std > 0 else torch.zeros_like(values)
-
-
-def spread(values: Float[Tensor, " docs"]) -> Float[Tensor, ""]:
-    """The standard deviation by which `fuse_first_stage` divides z."""
-    return (values - values.mean()).square().mean().sqrt()

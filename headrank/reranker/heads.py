@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 
 from headrank.errors import ConfigError
@@ -78,6 +79,23 @@ def fit_heads(settings: BackboneSettings, heads: HeadsFile | tuple[Head, ...] | 
     check_heads(heads, layers=layers, heads_per_layer=width)
     model = describe_model(settings, max(head.layer for head in heads) + 1)
     return HeadsFile(model, heads, (1.0,) * len(heads), {"name": "given"}, PromptSettings(), ScorerSettings())
+
+
+def set_fusion(file: HeadsFile, fuse: object) -> HeadsFile:
+    """Return the heads file with or without its fitted fusion with the first stage.
+
+    fuse: True: with it; False: without it; None: with it if there is one. A weight that was set, not fitted, is kept.
+
+    Raises `ConfigError` if `fuse` is True and the file has no fusion, and `TypeError` for another type.
+    """
+    if fuse is not None and not isinstance(fuse, bool):
+        raise TypeError(f"fuse is {shown(fuse)}; expected True, False or None")
+    if file.fusion is not None:
+        weight = 0.0 if fuse is False else file.fusion.weight
+        return file.with_settings(scorer=replace(file.scorer, fusion=weight))
+    if fuse and not file.scorer.fusion_weight:
+        raise ConfigError("fuse is True, but no fusion weight was fitted for these heads (scorer.fusion=auto does)")
+    return file
 
 
 def _heads_path(heads: str | Path) -> Path:

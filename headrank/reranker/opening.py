@@ -6,7 +6,7 @@ from typing import Any
 from headrank.heads import HeadsFile
 from headrank.model import Backbone, BackboneSettings, PromptSettings, StateSettings, load_backbone
 from headrank.model.loading.devices import check_device, check_kernel
-from headrank.reranker.heads import fit_heads, read_heads
+from headrank.reranker.heads import fit_heads, read_heads, set_fusion
 from headrank.reranker.options import Overrides, check_prompt, dtype_name, read_states
 from headrank.reranker.run_model import find_run_model
 from headrank.reranker.values import expect_type
@@ -22,6 +22,7 @@ def open_model(
     device: object,
     kernel: Any,
     states: object,
+    fuse: object,
 ) -> tuple[Backbone, HeadsFile, StateSettings | None]:
     """Load a model, its heads with the overrides, and the settings of its stored states.
 
@@ -36,6 +37,6 @@ def open_model(
     given, own = read_heads(settings.model, run.heads if heads is None else heads)
     used = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
     opened_states = read_states(states, used)
-    file = overrides.apply(fit_heads(settings, given, own=own))
+    file = set_fusion(overrides.apply(fit_heads(settings, given, own=own)), fuse)
     check_prompt(settings, file.prompt)
     return load_backbone(settings, depth=file.depth), file, opened_states

@@ -123,6 +123,7 @@ class Reranker:
         instruction: str | None = None,
         batch_size: int | None = None,
         states: str | Path | StateSettings | None = None,
+        fuse: bool | None = False,
     ) -> "Reranker":
         """Load a model's layers up to the deepest head, and its heads.
 
@@ -140,6 +141,7 @@ class Reranker:
             max_passage_tokens, max_query_tokens, instruction: replace these fields of the prompt settings alone.
             batch_size: replaces this field of the scorer settings, the number of lists per forward pass.
             states: a folder that `index` filled, for prompts in blocks.
+            fuse: whether to use the heads file's fitted fusion weight, for passages in first-stage order; None: if any.
 
         Warns if the heads were chosen in another model.
 
@@ -153,16 +155,10 @@ class Reranker:
         The arguments are checked before the model is looked for, and everything except missing weights before weights
         are read.
         """
-        overrides = Overrides(
-            prompt,
-            scorer,
-            max_passage_tokens=max_passage_tokens,
-            max_query_tokens=max_query_tokens,
-            instruction=instruction,
-            batch_size=batch_size,
-        )
-        options = {"revision": revision, "dtype": dtype, "device": device, "kernel": kernel, "states": states}
-        return cls(*open_model(model, heads, overrides, **options))
+        limits = {"max_passage_tokens": max_passage_tokens, "max_query_tokens": max_query_tokens}
+        overrides = Overrides(prompt, scorer, **limits, instruction=instruction, batch_size=batch_size)
+        loading = {"revision": revision, "dtype": dtype, "device": device, "kernel": kernel}
+        return cls(*open_model(model, heads, overrides, **loading, states=states, fuse=fuse))
 
     def index(self, passages: Passages, folder: str | Path, *, dtype: str | None = None) -> int:
         """Compute the key and value states of passages and store them in a folder; return the number of new passages.
@@ -276,7 +272,7 @@ class Reranker:
             scored_lists = self._current_scorer().score([item for item, _ in lists])
             self._warn_of_cuts(scored_lists)
         each = zip(lists, scored_lists, strict=True)
-        return [make_results(scored, documents, self.heads.probability)[:top_k] for (_, documents), scored in each]
+        return [make_results(scored, documents, self.heads.used_probability)[:top_k] for (_, documents), scored in each]
 
     def _current_scorer(self) -> Scorer:
         if self._made_for != (self.device, self.dtype):  # moved since: stored states depend on both

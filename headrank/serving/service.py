@@ -42,7 +42,7 @@ class Service:
     @property
     def gives_probabilities(self) -> bool:
         """Whether scores are probabilities of relevance (for lists in one prompt)."""
-        return self.reranker.heads.probability is not None
+        return self.reranker.heads.used_probability is not None
 
     def check_sizes(self, queries: Sequence[str], texts: Sequence[str], query_field: str, text_field: str) -> None:
         """Raise `Problem` if there are too many texts, or one is too long.

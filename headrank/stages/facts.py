@@ -51,6 +51,7 @@ def report_facts(
         "depth": f"{heads.depth} of {heads.model['layers']} layers",
         "head criterion": heads.criterion["name"],
         "calibration": _calibration(system.scorer),
+        "fusion": _fusion(heads),
         "context order": _name(system.scorer.order),
         "selected on": f"{' + '.join(d.name for d in e.train)}, {len(heads.query_ids)} queries"
         if e.train
@@ -177,6 +178,12 @@ def _name(value: Any) -> str:
 def _calibration(scorer: ScorerSettings) -> str:
     name = _name(scorer.calibration)
     return f"{name}, power {scorer.power:g}" if name == "residual" else name
+
+
+def _fusion(heads: HeadsFile) -> str:
+    if heads.fusion is not None:
+        return heads.fusion.summary
+    return f"weight {heads.scorer.fusion_weight:g}" if heads.scorer.fusion_weight else "none"
 
 
 def _alignment(experiment: Experiment) -> str:

@@ -20,7 +20,7 @@ from headrank.stages.lists import BenchmarkData, LabelledData
 
 FORMAT = 3  # raise it when the same input gives other numbers; 3: chat templates of more families
 ALIGNED = "aligned"  # the entry of a model's identity that marks it as trained by this experiment
-HEADS_FORMAT = 2  # the same for `heads.json`, on which runs and checkpoints do not depend; 2: with a probability
+HEADS_FORMAT = 3  # the same for `heads.json`, on which runs and checkpoints do not depend; 3: with a fusion fit
 METRICS_FORMAT = 4  # the same for `metrics/*.json`, which need no model; 4: quality of probabilities
 
 

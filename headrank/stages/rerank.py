@@ -4,10 +4,9 @@ Most systems are sets of heads of the experiment's model. The others are reranke
 (`headrank.baselines`).
 """
 
-import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +15,14 @@ import torch
 
 from headrank.baselines import ListReranker, RerankerSettings
 from headrank.data import read_run, write_run
-from headrank.experiment import FIRST_STAGE_SYSTEM, SystemSettings
+from headrank.experiment import SystemSettings
 from headrank.heads import HeadsFile, ProbabilityCalibration
-from headrank.io.artifacts import RunFolder
-from headrank.io.files import atomic_write
+from headrank.io.artifacts import RunFolder, artifact_key
 from headrank.io.memory import PeakMemory
 from headrank.logs import Progress, seconds_text
 from headrank.model import Backbone, BackboneSettings, CutCounts, Scorer, StateSettings, load_backbone
-from headrank.ranking import CandidateList, ContextScores, Run
+from headrank.ranking import CandidateList, ContextScores, Ranking, Run
+from headrank.stages.contexts import contexts_path, read_contexts, write_contexts
 from headrank.stages.keys import ALIGNED, reranker_key, run_key
 from headrank.stages.lists import BenchmarkData
 from headrank.stages.run_cache import RunCache, cache_key
@@ -31,6 +30,9 @@ from headrank.stages.run_cache import RunCache, cache_key
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+UNFUSED = " without fusion"
+"""The suffix of a system's name for what it ranks without the first stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class RerankedBenchmark:
     facts: dict[str, Any]  # seconds, lists, and if known: peak memory, tokens, depth, replies, ...
     key: str
     probability: ProbabilityCalibration | None = None  # from scores to probabilities of relevance
+    unfused: tuple[ContextScores, ...] = ()  # with fusion: the scores before the first stage was added
+    unfused_probability: ProbabilityCalibration | None = None  # the same for these scores
 
     @property
     def probabilities(self) -> dict[str, dict[str, float]]:
@@ -100,7 +104,11 @@ class RerankStage:
 
         cached = ALIGNED not in identity and not (self.states is not None and heads.prompt.in_blocks)
         cached_as = cache_key(key, model.torch_device, model, heads.scorer) if cached else None
-        return replace(self._make(system, benchmark, key, write, cached_as), probability=heads.probability)
+        return replace(
+            self._make(system, benchmark, key, write, cached_as),
+            probability=heads.used_probability,
+            unfused_probability=heads.probability,
+        )
 
     def run_reranker(
         self, system: str, settings: RerankerSettings, model: BackboneSettings, benchmark: BenchmarkData
@@ -131,14 +139,14 @@ class RerankStage:
             if cached_as is None:
                 write(path)
             else:
-                self.run_cache.make(cached_as, path, _contexts_path(path), _tag(system), write)
+                self.run_cache.make(cached_as, path, contexts_path(path), _tag(system), write)
 
-        written = self.folder.make(name, key, make, parts=[_contexts_path(Path(name)).as_posix()])
+        written = self.folder.make(name, key, make, parts=[contexts_path(Path(name)).as_posix()])
         path = self.folder.path / name
-        contexts, facts = _read_contexts(_contexts_path(path))
+        contexts, unfused, facts = read_contexts(contexts_path(path))
         done = f"{facts['lists']} lists in {seconds_text(facts['seconds'])}" if written else "reused"
         logger.info("%s: %s", self._label(system, benchmark), done)
-        return RerankedBenchmark(read_run(path), contexts, facts, key)
+        return RerankedBenchmark(read_run(path), contexts, facts, key, unfused=unfused)
 
     def _label(self, system: str, benchmark: BenchmarkData) -> str:
         name = benchmark.settings.name
@@ -172,7 +180,8 @@ class RerankStage:
             "layers": backbone.layers,
             "heads": len(heads.heads),
         }
-        _write_contexts(_contexts_path(path), [item.context for item in scored], facts)
+        unfused = [item.unfused for item in scored]
+        write_contexts(contexts_path(path), [item.context for item in scored], facts, unfused)
         # The run is written last: it marks the artifact as complete.
         write_run(path, {item.ranking.query_id: item.ranking for item in scored}, tag=_tag(system))
 
@@ -184,7 +193,7 @@ class RerankStage:
         facts |= output.facts
         if output.replies:
             facts["replies"] = dict(output.replies)
-        _write_contexts(_contexts_path(path), output.contexts, facts)
+        write_contexts(contexts_path(path), output.contexts, facts)
         write_run(path, {ranking.query_id: ranking for ranking in output.rankings}, tag=_tag(system))
 
     def scorer(self, model: BackboneSettings, heads: HeadsFile) -> Scorer:
@@ -220,41 +229,36 @@ def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -
     return heads if instruction is None else heads.with_settings(prompt=replace(heads.prompt, instruction=instruction))
 
 
-def first_stage_contexts(benchmark: BenchmarkData, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """Return the first stage's scores in the context order of another system that read the same candidate lists.
+def with_unfused(
+    reranked: Mapping[tuple[str, str], RerankedBenchmark], benchmarks: Sequence[BenchmarkData]
+) -> dict[tuple[str, str], RerankedBenchmark]:
+    """Add to the output of each system with fusion, as a system of its own, what it ranks without the first stage.
 
-    The first stage is measured on the passages in that system's middle zone (the middle half of the context). In its
-    own order no passage of the zone could reach the top quartile.
+    The same reading gives both. Its name is the system's with the suffix `UNFUSED`.
 
-    order: the other system's scores in context order.
+    Args:
+        reranked: (system, benchmark) -> output of the rerank stage.
+        benchmarks: the benchmarks.
 
-    Returns one entry per list. Its `masses` are the scores, or None if a score is negative or none is above 0. Raises
-    `ValueError` if a list has no first-stage scores.
+    Returns:
+        (system, benchmark) -> output.
     """
-    by_query = {context.query_id: context.passage_ids for context in order}
-    contexts = []
-    for item in benchmark.candidates.lists:
-        if item.first_stage_scores is None:
-            raise ValueError(f"query {item.query.id!r}: expected scores of the {FIRST_STAGE_SYSTEM}, found none")
-        scores = dict(zip(item.passage_ids, item.first_stage_scores, strict=True))
-        ordered = tuple(scores[passage_id] for passage_id in by_query[item.query.id])
-        masses = ordered if min(ordered) >= 0 and max(ordered) > 0 else None
-        contexts.append(ContextScores(item.query.id, by_query[item.query.id], ordered, masses))
-    return tuple(contexts)
-
-
-def ranked_contexts(rankings: Run, order: tuple[ContextScores, ...]) -> tuple[ContextScores, ...]:
-    """Return a pointwise system's scores in the context order of another system that read the same candidate lists.
-
-    A pointwise system reads each passage alone, so it has no context order. It is measured on the passages in the
-    middle zone of the other system, whose scores in context order are `order`.
-    """
-    contexts = []
-    for context in order:
-        scores = {result.id: result.score for result in rankings[context.query_id].results}
-        ordered = tuple(scores[passage_id] for passage_id in context.passage_ids)
-        contexts.append(ContextScores(context.query_id, context.passage_ids, ordered))
-    return tuple(contexts)
+    lists = {benchmark.settings.name: benchmark.candidates.lists for benchmark in benchmarks}
+    result = {}
+    for (system, name), output in reranked.items():
+        result[system, name] = output
+        if not output.unfused:
+            continue
+        rankings = {}
+        for item, context in zip(lists[name], output.unfused, strict=True):
+            scores = dict(zip(context.passage_ids, context.scores or (), strict=True))
+            ids = item.passage_ids
+            rankings[item.query.id] = Ranking.from_scores(item.query.id, ids, [scores[one] for one in ids])
+        key = artifact_key("unfused", output.key)
+        result[system + UNFUSED, name] = RerankedBenchmark(
+            rankings, output.unfused, output.facts, key, output.unfused_probability
+        )
+    return result
 
 
 def _timed(
@@ -271,28 +275,3 @@ def _timed(
 
 def _tag(system: str) -> str:
     return f"headrank-{system}"
-
-
-def _contexts_path(run_path: Path) -> Path:
-    return run_path.with_suffix(".contexts.json")
-
-
-def _write_contexts(path: Path, contexts: Sequence[ContextScores], facts: dict[str, Any]) -> None:
-    rows = [
-        {"query_id": c.query_id, "passage_ids": c.passage_ids, "scores": c.scores, "masses": c.masses} for c in contexts
-    ]
-    with atomic_write(path) as file:
-        json.dump({"facts": facts, "lists": rows}, file)
-
-
-def _read_contexts(path: Path) -> tuple[tuple[ContextScores, ...], dict[str, Any]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    contexts = tuple(
-        ContextScores(row["query_id"], tuple(row["passage_ids"]), _numbers(row["scores"]), _numbers(row["masses"]))
-        for row in content["lists"]
-    )
-    return contexts, content["facts"]
-
-
-def _numbers(values: list[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)

@@ -9,9 +9,10 @@ from headrank.evaluation import BenchmarkResult, SystemRun, score_benchmark
 from headrank.experiment import FIRST_STAGE_SYSTEM, MAIN_SYSTEM, Experiment
 from headrank.io.artifacts import RunFolder
 from headrank.io.files import atomic_write
+from headrank.stages.contexts import first_stage_contexts, ranked_contexts
 from headrank.stages.keys import metrics_key, run_key
 from headrank.stages.lists import BenchmarkData
-from headrank.stages.rerank import RerankedBenchmark, first_stage_contexts, ranked_contexts
+from headrank.stages.rerank import RerankedBenchmark
 
 logger = logging.getLogger(__name__)
 

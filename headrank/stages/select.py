@@ -15,14 +15,18 @@ from headrank.heads import (
     EntropyRegularized,
     HeadsFile,
     HeadTable,
+    ProbabilityCalibration,
     check_labels,
     choose_entropy_weight,
-    cross_fitted,
+    cross_fitted_scores,
+    fit_fusion,
     head_curves,
     heads_file,
     read_head_table,
     select_heads,
 )
+from headrank.heads.cross_fitting import CROSS_FITTED
+from headrank.heads.fusion import MIN_LISTS
 from headrank.heads.table import distinct_seeds
 from headrank.io.artifacts import RunFolder, artifact_key
 from headrank.io.cache import cache_lock
@@ -39,12 +43,14 @@ from headrank.model import (
     describe_model,
     load_backbone,
 )
+from headrank.model.fusion import AUTO
 from headrank.stages.keys import heads_key, project_version, table_key
 from headrank.stages.lists import DataLoader, LabelledData
 
 logger = logging.getLogger(__name__)
 
 HEAD_CURVES = "head_curves.json"
+TOO_FEW = f"fewer than {MIN_LISTS} labelled lists with two grades, on which a weight could be fitted"
 
 
 def heads_name(system: str) -> str:
@@ -97,10 +103,9 @@ class SelectStage:
         e = self.experiment
         layers, width = count_layers(e.model)
         depth = min(layers, e.reading.max_layer or layers)
-        criterion = system.criterion
-        labelled = (
-            train is not None and criterion.needs_labels
-        )  # reading takes minutes; a figure alone does not justify it
+        criterion, scorer = system.criterion, system.scorer
+        # Reading takes minutes; a figure alone does not justify it.
+        labelled = train is not None and system.uses_labels
         if labelled:
             assert train is not None
             table = self._table(system, train, depth)
@@ -117,18 +122,28 @@ class SelectStage:
         chosen = select_heads(table, criterion, system.scorer, count=system.heads)
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         thresholds = train.thresholds if train is not None else {}
-        probability = cross_fitted(table, criterion, system.scorer, thresholds, count=system.heads)
+        scores = cross_fitted_scores(table, criterion, scorer, count=system.heads)
+        lists = [(one.z, one.relevant) for one in scores]
+        probability = ProbabilityCalibration.fit(lists, thresholds, protocol=CROSS_FITTED)
         logger.info("select: %s: probability fitted on %s", name, probability.origin if probability else "no lists")
+        fusion = None
+        if scorer.fusion == AUTO:
+            fusion = fit_fusion(scores, CROSS_FITTED)
+            if fusion is not None:
+                fusion = fusion.with_probability(scores, thresholds, CROSS_FITTED)
+            scorer = replace(scorer, fusion=0.0 if fusion is None else fusion.weight)
+            logger.info("select: %s: fusion %s", name, fusion.summary if fusion else f"0: {TOO_FEW}")
         return heads_file(
             chosen,
             model=describe_model(e.model, chosen.depth),
             criterion={"name": criterion.name, "parameters": parameters},
             prompt=system.prompt,
-            scorer=system.scorer,
+            scorer=scorer,
             query_ids=[item.query_id for item in table.lists],
             seeds=e.reading.seeds if labelled else (),
             project_version=project_version(),
             probability=probability,
+            fusion=fusion,
         )
 
     def _curves(self, system: SystemSettings, heads: HeadsFile, train: LabelledData, key: str) -> None:

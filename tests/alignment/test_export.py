@@ -15,7 +15,7 @@ from headrank.alignment.callbacks import ReselectHeads
 from headrank.alignment.checkpoint import KEY
 from headrank.alignment.export import aligned_heads, export_aligned
 from headrank.alignment.optimizer import OptimizerSettings
-from headrank.heads import GivenHeads, HeadsFile
+from headrank.heads import FusionFit, GivenHeads, HeadsFile
 from headrank.model import Head, Scorer, ScorerSettings, weights_fingerprint
 from tests.alignment.toy import PROMPT, fit, toy_data, toy_module
 from tests.tiny import tiny_backbone
@@ -167,7 +167,7 @@ def test_the_probability_is_fitted_on_the_held_out_lists(tokenizer, tmp_path):
     module, data, seen = trained(tokenizer, tmp_path)
     heads = export_aligned(module, tmp_path / "out", thresholds={"toy": 1})
     scores = [list(record.ranking.scores) for record in sorted(seen, key=lambda record: record.ranking.query_id)]
-    assert [found for found, _ in module.origin["held_out"]] == scores
+    assert [sorted(z, reverse=True) for z, *_ in module.origin["held_out_scores"]] == scores
     assert heads.probability is not None
     assert (heads.probability.thresholds, heads.probability.protocol) == ({"toy": 1}, "held_out")
     assert heads.probability.lists == len(data.validation_lists)
@@ -179,9 +179,24 @@ def test_the_probability_is_fitted_on_the_held_out_lists(tokenizer, tmp_path):
     assert aligned_heads(module).probability is None  # the data sets are unknown
 
 
-def test_fused_scores_and_training_lists_give_no_probability(tokenizer, tmp_path):
-    fused, *_ = trained(tokenizer, tmp_path, scorer=ScorerSettings(fusion_alpha=0.5))
-    assert aligned_heads(fused, {"toy": 1}).probability is None
+def test_a_fusion_weight_is_fitted_again_on_enough_held_out_lists(tokenizer, tmp_path, monkeypatch):
+    fused, data, _ = trained(tokenizer, tmp_path, scorer=ScorerSettings(fusion=0.5))
+    start = FusionFit(0.5, ((0.0, 0.1), (0.5, 0.9)), 0.5, lists=30, protocol="cross_fitted")
+    kept = aligned_heads(fused, {"toy": 1}, start)
+    assert (kept.scorer.fusion, kept.fusion and kept.fusion.curve) == (0.5, start.curve)
+    assert kept.used_probability is not None
+    assert kept.used_probability.protocol == "held_out"
+    assert kept.used_probability != kept.probability  # fitted on the fused scores
+    monkeypatch.setattr("headrank.heads.fusion.MIN_LISTS", len(data.validation_lists))
+    again = aligned_heads(fused, {"toy": 1}, start)
+    assert again.fusion is not None
+    assert (again.fusion.protocol, again.fusion.lists) == ("held_out", len(data.validation_lists))
+    assert again.scorer.fusion == again.fusion.weight
+    assert aligned_heads(fused, {"toy": 1}).scorer.fusion == 0.5  # set, not fitted
+    assert aligned_heads(fused, {"toy": 1}).used_probability is None
+
+
+def test_training_lists_give_no_probability(tokenizer):
     unvalidated = toy_module(tiny_backbone("qwen3", tokenizer, layers=4), HEADS)
     assert aligned_heads(unvalidated, {"toy": 1}).probability is None
 

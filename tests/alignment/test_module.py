@@ -177,7 +177,7 @@ def test_validation_columns_are_the_candidates():
     best = one.item.passages[one.order[-1]].id
     assert record.ranking.passage_ids[0] == best == record.context.passage_ids[-1]
     assert record.context.scores == tuple(range(6))
-    fused = ValidationRecord.from_scores(one, torch.zeros(6), z, fusion_alpha=1.0)
+    fused = ValidationRecord.from_scores(one, torch.zeros(6), z, fusion=1.0)
     assert fused.ranking.passage_ids == one.item.passage_ids
 
 

@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from headrank.errors import FormatError
-from headrank.heads import EntropyRegularized, GivenHeads, HeadsFile, ProbabilityCalibration, cross_fitted, select_heads
+from headrank.heads import (
+    EntropyRegularized,
+    FusionFit,
+    GivenHeads,
+    HeadsFile,
+    ProbabilityCalibration,
+    cross_fitted_scores,
+    select_heads,
+)
 from headrank.heads.probability import fit_platt
 from headrank.model import Head, PromptSettings, ScorerSettings, passage_scores
 from tests.heads.toy import labelled, table
@@ -104,29 +112,24 @@ def test_no_map_without_relevant_or_without_irrelevant_passages():
         assert ProbabilityCalibration.fit([([0.1, 0.2], labels)], {"mine": 1}, protocol="held_out") is None
 
 
-def test_each_list_is_scored_by_heads_selected_on_the_other_folds(monkeypatch):
+def test_each_list_is_scored_by_heads_selected_on_the_other_folds():
     labels = noisy_table()
-    seen = []
-
-    def fit(cls, lists, thresholds, *, protocol):
-        seen.extend(lists)
-        return MAP
-
-    monkeypatch.setattr(ProbabilityCalibration, "fit", classmethod(fit))
     criterion = EntropyRegularized(weight=0.0)
-    assert cross_fitted(labels, criterion, SCORER, {"mine": 2}, count=2) is MAP
+    found = cross_fitted_scores(labels, criterion, SCORER, count=2)
     expected = []
     for rest, held_out in labels.folds(5, 0):
         assert not {one.query_id for one in rest.lists} & {one.query_id for one in held_out}
         heads = select_heads(rest, criterion, SCORER, count=2).heads
         expected += [(passage_scores(one.scores.pick(heads), SCORER).tolist(), (one.grades >= 2).tolist())
                      for one in held_out]  # fmt: skip
-    assert seen == expected
-    assert len(seen) == len(labels.lists)
+    assert [(one.z, one.relevant) for one in found] == expected
+    assert len(found) == len(labels.lists)
 
 
 def test_the_map_records_what_it_rests_on():
-    found = cross_fitted(noisy_table(), EntropyRegularized(weight=0.0), SCORER, {"mine": 2}, count=1)
+    lists = cross_fitted_scores(noisy_table(), EntropyRegularized(weight=0.0), SCORER, count=1)
+    scores = [(one.z, one.relevant) for one in lists]
+    found = ProbabilityCalibration.fit(scores, {"mine": 2}, protocol="cross_fitted")
     assert found is not None
     assert (found.lists, found.passages, found.relevant, found.thresholds) == (12, 96, 24, {"mine": 2})
     assert found.slope > 0
@@ -136,14 +139,18 @@ def test_the_map_records_what_it_rests_on():
 @pytest.mark.parametrize(
     ("scorer", "criterion", "lists"),
     [
-        (ScorerSettings(fusion_alpha=0.5), EntropyRegularized(), 12),
         (ScorerSettings(power=0.0, token_filter=True), EntropyRegularized(), 12),
-        (SCORER, GivenHeads(((0, 0),)), 12),
         (SCORER, EntropyRegularized(), 1),
     ],
 )
-def test_no_map_where_none_fits(scorer, criterion, lists):
-    assert cross_fitted(noisy_table(lists), criterion, scorer, {"mine": 2}, count=1) is None
+def test_no_scores_without_tokens_or_other_lists(scorer, criterion, lists):
+    assert cross_fitted_scores(noisy_table(lists), criterion, scorer, count=1) == []
+
+
+def test_given_heads_score_every_list():
+    table, heads = noisy_table(), (Head(0, 0),)
+    found = {tuple(one.z) for one in cross_fitted_scores(table, GivenHeads(heads), SCORER, count=1)}
+    assert found == {tuple(passage_scores(one.scores.pick(heads), SCORER).tolist()) for one in table.lists}
 
 
 def test_round_trip_and_files_without_the_key(tmp_path):
@@ -195,12 +202,20 @@ def test_other_settings_drop_the_map():
     file = made()
     assert file.with_settings() == file
     assert file.with_settings(scorer=ScorerSettings(batch_size=3)).probability == MAP
-    for scorer in (ScorerSettings(power=1.0), ScorerSettings(order="reversed"), ScorerSettings(fusion_alpha=0.5)):
+    for scorer in (ScorerSettings(power=1.0), ScorerSettings(order="reversed")):
         assert file.with_settings(scorer=scorer) == made(scorer=scorer, probability=None)
     prompt = PromptSettings(max_passage_tokens=7)
     assert file.with_settings(prompt=prompt) == made(prompt=prompt, probability=None)
 
 
-def test_fused_scores_have_no_map():
-    with pytest.raises(ValueError, match=r"0\.5"):
-        made(scorer=ScorerSettings(fusion_alpha=0.5))
+def test_fused_scores_have_the_map_that_was_fitted_on_them():
+    file = made()
+    fused = file.with_settings(scorer=ScorerSettings(fusion=0.5))
+    assert (file.used_probability, fused.probability, fused.used_probability) == (MAP, MAP, None)
+    other = replace(MAP, slope=0.25)
+    fit = FusionFit(0.5, ((0.0, 0.4), (0.5, 0.6)), 0.5, lists=30, protocol="cross_fitted", probability=other)
+    fused = replace(fused, fusion=fit)
+    assert fused.used_probability == other
+    assert fused.with_settings(scorer=ScorerSettings()).used_probability == MAP
+    assert fused.with_settings(scorer=ScorerSettings(fusion=0.25)).used_probability is None  # fitted for .5
+    assert fused.with_settings(scorer=ScorerSettings(power=1.0, fusion=0.5)).fusion is None  # another z

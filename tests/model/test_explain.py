@@ -39,8 +39,8 @@ SETTINGS = {
     "windows, none": ScorerSettings(window=3, calibration="none"),
     "chunks": ScorerSettings(long_passages="max", order="both"),
     "chunks and windows": ScorerSettings(long_passages="max", window=4),
-    "fusion": ScorerSettings(fusion_alpha=0.7, window=4),
-    "fusion, none": ScorerSettings(fusion_alpha=0.7, calibration="none"),
+    "fusion": ScorerSettings(fusion=0.7, window=4),
+    "fusion, none": ScorerSettings(fusion=0.7, calibration="none"),
 }
 
 
@@ -188,7 +188,7 @@ def test_top_k_and_lists_of_one_and_none(backbone):
     check(scored, explained, LONG)
     scored, explained = explain(backbone, ScorerSettings(order="both"), ["alone"])  # both orders share one prompt
     check(scored, explained, ["alone"])
-    _, empty = explain(backbone, ScorerSettings(fusion_alpha=1.0), [])
+    _, empty = explain(backbone, ScorerSettings(fusion=1.0), [])
     assert empty.passages == empty.query_tokens == ()
     assert empty.to_dict()["other_rows"] == 0
 

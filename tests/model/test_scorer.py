@@ -18,7 +18,7 @@ from headrank.model import (
     ScorerSettings,
     all_heads,
 )
-from headrank.model.scorer import fuse_first_stage
+from headrank.model.fusion import fuse_first_stage
 from headrank.ranking import CandidateList, Query, shuffled_order
 from tests.model.scoring import ICR, STRANGE, candidates, in_first_stage_order, scores_by_id
 
@@ -114,7 +114,7 @@ def test_a_list_joining_the_batch_changes_nothing_and_results_keep_the_callers_o
             assert scored.tokens == single.tokens
 
 
-@pytest.mark.parametrize("settings", [ScorerSettings(fusion_alpha=1.0), ICR, ScorerSettings(order="both")], ids=str)
+@pytest.mark.parametrize("settings", [ScorerSettings(fusion=1.0), ICR, ScorerSettings(order="both")], ids=str)
 def test_an_empty_list_gives_an_empty_ranking(settings, backbone):
     done = []
     scored = Scorer(backbone, SOME, settings=settings).score([candidates([])], on_list=lambda: done.append(1))[0]
@@ -135,9 +135,9 @@ def test_fusion_by_hand(backbone):
     item = candidates(STRANGE[:5])
     plain = in_first_stage_order(Scorer(backbone, SOME).score([item])[0], item)
     for order in ("first_stage", "reversed"):  # the first stage's rank, not the place in the context
-        settings = ScorerSettings(fusion_alpha=1e4, order=order)
+        settings = ScorerSettings(fusion=1e4, order=order)
         assert Scorer(backbone, SOME, settings=settings).score([item])[0].ranking.passage_ids == item.passage_ids
-    fused = Scorer(backbone, SOME, settings=ScorerSettings(fusion_alpha=0.7)).score([item])[0]
+    fused = Scorer(backbone, SOME, settings=ScorerSettings(fusion=0.7)).score([item])[0]
     torch.testing.assert_close(in_first_stage_order(fused, item), fuse_first_stage(plain, 0.7), atol=1e-5, rtol=1e-5)
 
 

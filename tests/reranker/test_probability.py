@@ -34,7 +34,7 @@ def test_results_have_the_maps_probabilities(model_folder, heads, tmp_path):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"scorer": ScorerSettings(fusion_alpha=0.5)},
+        {"scorer": ScorerSettings(fusion=0.5)},
         {"scorer": ScorerSettings(power=1.0)},
         {"prompt": PromptSettings(max_passage_tokens=50)},
     ],

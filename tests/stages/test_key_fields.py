@@ -27,7 +27,7 @@ IN_KEYS = {
     PromptSettings: {field.name for field in dataclasses.fields(PromptSettings)},  # all are tokens that the model reads
     ChatTemplate: {"name", "head", "tail", "markers", "separator", "query_rows"},
     ScorerSettings: {
-        "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion_alpha", "order", "seed", "eps",
+        "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion", "order", "seed", "eps",
         "window", "long_passages",
     },
     ReadingSettings: {"seeds", "max_layer"},
