@@ -33,7 +33,8 @@ def test_the_example_of_the_explanations(capsys):
 
 
 def test_the_files_that_pages_link_to_are_there():
-    pages = ("README.md", "CONTRIBUTING.md", "docs/explanations.md", "docs/integrations.md", "experiments/README.md")
+    docs = [path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    pages = ["README.md", "CONTRIBUTING.md", "experiments/README.md", *docs]
     for page in pages:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"

@@ -1,4 +1,4 @@
-"""The examples of docs/integrations.md work as shown."""
+"""The examples of the pages in docs/integrations work as shown."""
 
 import re
 from importlib.util import find_spec
@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from headrank.extras import EXTRAS
+from tests.integrations.test_thin import LIBRARIES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text()
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-START, *_ = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+PAGES = Path(__file__).parents[2] / "docs" / "integrations"
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,18 +17,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def names():
+@pytest.mark.parametrize(("module", "extra"), LIBRARIES.items())
+def test_the_example_ranks_the_answer_first(module, extra, capsys):
+    for library, package in EXTRAS[extra].items():
+        pytest.importorskip(library, reason=f"{package} is not installed (extra `{extra}`)")
+    (code,) = re.findall(r"^```python\n(.*?)^```", (PAGES / f"{module}.md").read_text(), re.MULTILINE | re.DOTALL)
     names: dict = {}
-    exec(START, names)
-    return names
-
-
-@pytest.mark.parametrize("section", [name for name, text in SECTIONS.items() if "```" in text])
-def test_the_example(section, names, capsys):
-    (extra,) = re.findall(rf"\[{re.escape(section)}\]\(#.*`(.+?)` \|$", PAGE, re.MULTILINE)
-    for module, package in EXTRAS[extra].items():
-        pytest.importorskip(module, reason=f"{package} is not installed (extra `{extra}`)")
-    (code,) = re.findall(r"^```python\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL)
     exec(code, names)
-    assert "The sky scatters blue light most." in capsys.readouterr().out.splitlines()[0]
+    printed = [line for line in capsys.readouterr().out.splitlines() if any(text in line for text in names["texts"])]
+    assert "The sky scatters blue light most." in printed[0]

@@ -27,8 +27,12 @@ def test_every_integration_is_tested_and_described():
     modules = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
     assert modules == set(LIBRARIES)
     assert all((Path(__file__).parent / f"test_{module}.py").is_file() for module in modules)
-    page = (ROOT / "docs" / "integrations.md").read_text()
-    assert all(f"from headrank.integrations.{module} import" in page for module in modules)
+    overview = (ROOT / "docs" / "integrations.md").read_text()
+    for module in modules:
+        page = (ROOT / "docs" / "integrations" / f"{module}.md").read_text()
+        assert f"from headrank.integrations.{module} import" in page
+        assert f"headrank[{LIBRARIES[module]}]" in page
+        assert f"(integrations/{module}.md)" in overview
 
 
 def test_an_integration_has_less_than_80_lines():
