@@ -135,6 +135,9 @@ class Experiment:
             raise wrong("report.baseline", self.report.baseline, f"one of {known}")
         if self.states is not None and not any(system.prompt.in_blocks for system in self.systems.values()):
             raise wrong("states.folder", self.states.folder, "null, or prompt=blocks: no system's prompt is in blocks")
+        if self.alignment is not None and self.alignment.losses.needs_targets and not any(x.labels for x in self.train):
+            losses = list(self.alignment.losses.terms)
+            raise wrong("loss", losses, "losses of grades, or data.NAME.labels: no training set has a teacher")
         if not self.train and self.alignment is not None:
             raise wrong("data", [], "labelled lists, which alignment needs")
         for name, system in self.systems.items():

@@ -22,10 +22,12 @@ GROUPS = (
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
+MIXED = ("preference", "graded_kl", "teacher_kl")  # losses of options that combine several
 FILLED = {  # what a user has to give
     ("data", "local"): ["data.local.collection=/data/mine"],
     ("benchmarks", "local"): ["benchmarks.local.collection=/data/mine"],
     ("selection", "given"): ["selection.criterion.heads=[[0,1],[2,3]]"],
+    **{("loss", one): ["data.sample.labels=run:/x"] for one in ("teacher_kl", "margin_mse", "preference_teacher")},
 }
 
 
@@ -74,7 +76,7 @@ def test_options(group, option):
     if group == "alignment":
         assert (found.alignment.trained.part if found.alignment else "none") == option
     if group == "loss":
-        assert set(found.alignment.losses.terms) <= {option, *option.split("_"), "preference", "graded_kl"}
+        assert set(found.alignment.losses.terms) <= {option, *option.split("_"), *MIXED}
     if group == "trainer":
         assert isinstance(found.alignment.trainer, TrainerSettings)
     if group == "selection":

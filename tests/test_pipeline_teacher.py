@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from headrank.alignment import MarginMSE, PairSettings, TeacherKL, WeightedLosses
 from headrank.experiment import MAIN_SYSTEM
 from headrank.heads import HeadsFile
+from headrank.io.epoch_log import read_epoch_log
 from headrank.pipeline import run_experiment
 from headrank.settings import SettingsError
 from headrank.stages.align import align_key
@@ -67,3 +69,14 @@ def test_keys_hold_the_content_of_the_run_and_not_its_path(taught, teacher):
 def test_benchmarks_have_no_soft_labels(experiment, teacher):
     with pytest.raises(SettingsError, match=r"benchmarks\.one\.labels"):
         replace(experiment, benchmarks=(replace(experiment.benchmarks[0], labels=f"run:{teacher}"),))
+
+
+def test_losses_of_the_scores_need_a_teacher_and_train_on_it(taught, experiment):
+    losses = WeightedLosses({"teacher_kl": (1.0, TeacherKL()), "margin_mse": (0.5, MarginMSE())})
+    settings = replace(ALIGNMENT, losses=losses, pairs=PairSettings(levels="teacher_margins"), epochs=1)
+    run_experiment(replace(taught, alignment=settings))
+    (row,) = read_epoch_log(taught.folder / "training/epochs.csv")
+    assert row["train/loss"] == pytest.approx(row["train/teacher_kl"] + 0.5 * row["train/margin_mse"])
+    assert row["train/margin_mse"] > 0
+    with pytest.raises(SettingsError, match=r"loss .*teacher_kl"):
+        replace(experiment, alignment=settings)

@@ -13,10 +13,12 @@ from headrank.alignment.losses import (
     ListMLE,
     ListwiseInput,
     Loss,
+    MarginMSE,
     NoLoss,
     Preference,
     QRRankerLoss,
     Spread,
+    TeacherKL,
     WeightedLosses,
 )
 from headrank.alignment.optimizer import OptimizerSettings
@@ -29,6 +31,7 @@ __all__ = [
     "ListMLE",
     "ListwiseInput",
     "Loss",
+    "MarginMSE",
     "NoLoss",
     "OptimizerSettings",
     "PairLevels",
@@ -38,6 +41,7 @@ __all__ = [
     "Preference",
     "QRRankerLoss",
     "Spread",
+    "TeacherKL",
     "TrainedSettings",
     "WeightedLosses",
     "mine_pairs",

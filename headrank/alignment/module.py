@@ -173,9 +173,8 @@ class AlignmentModule(LightningModule):
             raise ValueError("head weights are trained: the heads must stay those that training began with")
         check_heads(heads, layers=self._depth, heads_per_layer=self.backbone.heads_per_layer)
         before = dict(zip(self.heads, self.fixed_weights, strict=True))
-        self.heads = tuple(Head(*head) for head in heads)
+        self.heads, self.origin = tuple(Head(*head) for head in heads), origin
         self.fixed_weights = tuple(before.get(head, 1.0) for head in self.heads)
-        self.origin = origin
 
     def training_step(self, batch: ListBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch: `batch.weight` times the sum of its lists' losses, by default their mean.
@@ -210,11 +209,12 @@ class AlignmentModule(LightningModule):
     def _loss(self, one: LabelledList, z: Tensor, reference: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
         z = z * self.temperature
         grades = torch.tensor([one.grades[i] for i in one.order], device=z.device)
+        targets = None if one.teacher is None else z.new_tensor([one.teacher[i] for i in one.order])
         key = artifact_key(self.seed, self.current_epoch, one.item.query.id)  # a resumed run draws the same pairs
-        generator = torch.Generator().manual_seed(int(key[:12], 16))
-        pairs = mine_pairs(z.detach(), grades, self.pairs, generator=generator)
+        draw = torch.Generator().manual_seed(int(key[:12], 16))
+        pairs = mine_pairs(z.detach(), grades, self.pairs, targets=targets, generator=draw)
         with torch.autocast(z.device.type, enabled=False):
-            return self.losses(ListwiseInput(z, grades, pairs, reference))
+            return self.losses(ListwiseInput(z, grades, pairs, reference, targets))
 
     def _reference(self, lists: Sequence[LabelledList]) -> Sequence[Tensor | None]:
         if not self.losses.needs_reference:

@@ -1,9 +1,9 @@
 """Choose the preference pairs of a labelled list: the passages that training compares, and the weight of each pair.
 
-All indices are context positions. A pair is eligible by its grades. Among the eligible pairs, z (the passage scores of
-the model in training) decides which are kept; no gradient flows through this choice. The paper (arXiv 2604.17237)
-trains on hard pairs of adjacent grades. The margin, the fraction and the extra weight in the middle zone (the middle
-half of the context) are ours.
+All indices are context positions. A pair is eligible by its grades, or by a teacher's scores. Among the eligible
+pairs, z (the passage scores of the model in training) decides which are kept; no gradient flows through this choice.
+The paper (arXiv 2604.17237) trains on hard pairs of adjacent grades. The margin, the fraction and the extra weight in
+the middle zone (the middle half of the context) are ours.
 """
 
 from dataclasses import dataclass
@@ -32,11 +32,13 @@ class PairMining(StrEnum):
 class PairLevels(StrEnum):
     """Which pairs are eligible.
 
-    `adjacent`: pairs of adjacent grade levels of the list. `all`: pairs of any two different grades.
+    `adjacent`: pairs of adjacent grade levels of the list. `all`: pairs of any two different grades. `teacher_margins`:
+    pairs whose teacher's scores differ by at least `min_margin`; in a list without a teacher those of `adjacent`.
     """
 
     ADJACENT = "adjacent"
     ALL = "all"
+    TEACHER_MARGINS = "teacher_margins"
 
 
 @settings
@@ -45,20 +47,23 @@ class PairSettings:
 
     mining: the pairs that are kept, see `PairMining`; `all` ignores the fraction.
     levels: the pairs that are eligible, see `PairLevels`.
-    fraction: rho in (0, 1], the share that is kept of the pairs of each two grades. The number is rounded to the
-        nearest integer (halves up), and at least one pair is kept.
+    fraction: rho in (0, 1], the share that is kept of the pairs of each two grades, or of all pairs that are eligible
+        by a teacher's scores. The number is rounded to the nearest integer (halves up), and at least one pair is kept.
+    min_margin: for levels `teacher_margins`, the smallest difference of the teacher's scores of a pair, in standard
+        deviations of its scores of the list, 0 or more; equal scores are never a pair.
     zone_weight: alpha >= 0; a pair with a passage in the middle zone has weight 1 + alpha, any other pair 1.
     """
 
     mining: Annotated[str, one_of(PairMining)] = "hard"
     levels: Annotated[str, one_of(PairLevels)] = "adjacent"
     fraction: Annotated[float, Gt(0), Le(1)] = 0.5
+    min_margin: Annotated[float, Ge(0)] = 0.5
     zone_weight: Annotated[float, Ge(0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Preference pairs as context positions: `better[p]` has a higher grade than `worse[p]`.
+    """Preference pairs as context positions: `better[p]` has a higher grade, or teacher's score, than `worse[p]`.
 
     better, worse, weight: [pairs]; the weights are finite and above 0.
 
@@ -118,17 +123,27 @@ def check_finite(name: str, scores: Float[Tensor, " docs"]) -> None:
         )
 
 
+def standardised(scores: Float[Tensor, " docs"]) -> Float[Tensor, " docs"]:
+    """Return the scores of a list with mean 0 and (population) standard deviation 1; zeros if all are equal."""
+    if not len(scores) or bool(scores.amax() == scores.amin()):
+        return torch.zeros_like(scores)
+    centred = scores - scores.mean()
+    centred = centred / centred.abs().amax()  # their squares could overflow
+    return centred / centred.std(correction=0)
+
+
 @torch.no_grad()
 def mine_pairs(
     z: Float[Tensor, " docs"],
     grades: Int[Tensor, " docs"],
     settings: PairSettings,
     *,
+    targets: Float[Tensor, " docs"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Pairs:
     """Choose the preference pairs of a list.
 
-    The margin of a pair (ours) is z_i - z_j, with i of the higher grade. A smaller margin is harder; it is negative if
+    The margin of a pair (ours) is z_i - z_j, with i the better passage. A smaller margin is harder; it is negative if
     the model ranks the pair wrongly. Of pairs with equal margins, the one whose better, then worse passage comes first
     in the context is kept first.
 
@@ -136,6 +151,7 @@ def mine_pairs(
         z: [docs], passage scores in context order.
         grades: [docs], 0 or more, in context order.
         settings: how pairs are chosen and weighted.
+        targets: [docs], the teacher's scores in context order, for levels `teacher_margins`; None: no teacher.
         generator: draws random pairs, on its device; None: torch's global generator.
 
     Returns:
@@ -147,7 +163,13 @@ def mine_pairs(
     check_list(z, grades)
     levels, level = grades.unique(return_inverse=True)  # sorted; level numbers those present from 0
     gap = level[:, None] - level[None, :]
-    better, worse = ((gap == 1) if settings.levels == PairLevels.ADJACENT else (gap > 0)).nonzero(as_tuple=True)
+    eligible = gap > 0 if settings.levels == PairLevels.ALL else gap == 1
+    if settings.levels == PairLevels.TEACHER_MARGINS and targets is not None:
+        t = standardised(targets)
+        margin = t[:, None] - t[None, :]
+        eligible = (margin > 0) & (margin >= settings.min_margin)
+        level = torch.zeros_like(level)  # one group
+    better, worse = eligible.nonzero(as_tuple=True)
     if settings.mining != PairMining.ALL and len(better):
         if settings.mining == PairMining.HARD:
             hardness = z[better] - z[worse]

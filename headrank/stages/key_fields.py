@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from headrank.alignment.pairs import PairSettings
 from headrank.alignment.settings import AlignmentSettings, TrainerSettings
 from headrank.baselines import CrossEncoderReranker, Generative, Qwen3Reranker
 from headrank.data import DataSettings
@@ -64,6 +65,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
 
 ADDED: Mapping[type, Mapping[str, Any]] = {
     AlignmentSettings: {"average_decay": 0.0},
+    PairSettings: {"min_margin": 0.5},
 }
 """Fields that a later version added -> the value at which results equal those of earlier versions.
 

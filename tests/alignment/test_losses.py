@@ -19,12 +19,14 @@ from headrank.alignment import (
     ListMLE,
     ListwiseInput,
     Loss,
+    MarginMSE,
     NoLoss,
     Pairs,
     PairSettings,
     Preference,
     QRRankerLoss,
     Spread,
+    TeacherKL,
     WeightedLosses,
     mine_pairs,
 )
@@ -43,6 +45,8 @@ LOSSES = [
     QRRankerLoss(),
     QRRankerLoss(temperature=0.5, relevance_threshold=1),
     NoLoss(),
+    TeacherKL(),  # without a teacher; with one: test_distillation.py
+    MarginMSE(),
 ]
 
 
@@ -99,7 +103,9 @@ def test_qrranker_is_blind_to_the_scale_of_z(factor):
     )
 
 
-@pytest.mark.parametrize("loss", [x for x in LOSSES if not isinstance(x, Spread | NoLoss)], ids=repr)
+@pytest.mark.parametrize(
+    "loss", [x for x in LOSSES if not isinstance(x, Spread | NoLoss | TeacherKL | MarginMSE)], ids=repr
+)
 def test_raising_the_best_passage_from_below_lowers_the_loss(loss):
     low, high = Z.clone(), Z.clone()
     low[4], high[4] = -1.9, 1.4  # the passage of grade 3
@@ -157,9 +163,9 @@ def test_every_loss_is_a_loss_with_its_name_and_sections(loss):
 
 def test_names_are_those_of_the_configuration():
     names = {type(loss): loss.name for loss in LOSSES}
-    assert sorted(names.values()) == sorted(
-        ["preference", "graded_kl", "spread", "infonce", "listmle", "lambdarank", "qrranker", "none"]
-    )
+    known = {"preference", "graded_kl", "spread", "infonce", "listmle", "lambdarank", "qrranker", "none"}
+    assert set(names.values()) == known | {"teacher_kl", "margin_mse"}
+    assert len(names) == len(known) + 2
 
 
 def test_weighted_losses_add_up():
@@ -254,7 +260,7 @@ def test_bad_parameters_are_refused(build, message):
         build()
 
 
-@pytest.mark.parametrize("module", ["pairwise", "regularizers", "contrastive", "listwise", "combined"])
+@pytest.mark.parametrize("module", ["pairwise", "regularizers", "contrastive", "listwise", "combined", "distillation"])
 def test_the_examples_in_the_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(f"headrank.alignment.losses.{module}"))
     assert result.attempted > 0

@@ -39,7 +39,7 @@ IN_KEYS = {
     Qwen3Reranker: {"model", "instruction", "max_length"},
     DataSettings: set(),
     TrainerSettings: {"precision"},
-    PairSettings: {"mining", "levels", "fraction", "zone_weight"},
+    PairSettings: {"mining", "levels", "fraction", "min_margin", "zone_weight"},
     TrainedSettings: {"part", "matrices", "rank", "lora_alpha"},
     OptimizerSettings: {"lr", "weight_decay", "betas", "clip", "warmup_fraction", "cosine"},
     AlignmentSettings: {

@@ -17,15 +17,17 @@ class ListwiseInput:
     grades: [docs], 0 or more; unjudged passages have grade 0.
     pairs: the preference pairs of the list, see `mine_pairs`.
     reference: [docs], the scores z of the frozen start model, without gradient; None if no loss needs them.
+    targets: [docs], the teacher's scores, of any scale; None: the list has no teacher.
 
-    Raises `ValueError` for NaN or infinite z or reference, negative grades, lengths that differ from that of z, and
-    pairs outside the list.
+    Raises `ValueError` for NaN or infinite z, reference or targets, negative grades, lengths that differ from that of
+    z, and pairs outside the list.
     """
 
     z: Float[Tensor, " docs"]
     grades: Int[Tensor, " docs"]
     pairs: Pairs
     reference: Float[Tensor, " docs"] | None = None
+    targets: Float[Tensor, " docs"] | None = None
 
     def __post_init__(self):
         check_list(self.z, self.grades)
@@ -36,12 +38,12 @@ class ListwiseInput:
                     f"pairs.{name} holds positions {int(side.min())} to {int(side.max())}, expected 0 to {docs - 1}: "
                     "were the pairs mined from another list?"
                 )
-        if self.reference is not None:
-            if self.reference.shape != self.z.shape:
-                raise ValueError(
-                    f"reference scores of shape {tuple(self.reference.shape)}, expected one per passage, {docs}"
-                )
-            check_finite("reference", self.reference)
+        for name, scores in (("reference", self.reference), ("targets", self.targets)):
+            if scores is None:
+                continue
+            if scores.shape != self.z.shape:
+                raise ValueError(f"{name} scores of shape {tuple(scores.shape)}, expected one per passage, {docs}")
+            check_finite(name, scores)
 
 
 @runtime_checkable
@@ -49,7 +51,7 @@ class Loss(Protocol):
     """The interface of a loss: a named function of one candidate list that returns a scalar in the dtype of z.
 
     For a list without information (without pairs, or with at most one passage) the loss is 0 and its gradients are
-    zeros.
+    zeros. A loss that is 0 without `ListwiseInput.targets` has the attribute `needs_targets` with the value True.
     """
 
     name: ClassVar[str]

@@ -25,9 +25,9 @@ class WeightedLosses:
           https://arxiv.org/abs/2604.17237
 
     Inputs:
-        | x.z     | x.grades | x.pairs  | x.reference                  |
-        |---------|----------|----------|------------------------------|
-        | (docs,) | (docs,)  | (pairs,) | (docs,) if a loss needs it   |
+        | x.z     | x.grades | x.pairs  | x.reference                | x.targets       |
+        |---------|----------|----------|----------------------------|-----------------|
+        | (docs,) | (docs,)  | (pairs,) | (docs,) if a loss needs it | (docs,) or None |
 
     Example:
         >>> import torch
@@ -52,6 +52,11 @@ class WeightedLosses:
     def needs_reference(self) -> bool:
         """Whether any loss needs the start model's scores, `ListwiseInput.reference`."""
         return any(loss.needs_reference for _, loss in self.terms.values())
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether any loss is 0 without the teacher's scores, `ListwiseInput.targets`."""
+        return any(getattr(loss, "needs_targets", False) for _, loss in self.terms.values())
 
     def __call__(self, x: ListwiseInput) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
         """Return the weighted sum, and name -> value of each loss, without its weight and detached."""
