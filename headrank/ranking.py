@@ -158,7 +158,7 @@ class Order(StrEnum):
 
     FIRST_STAGE = "first_stage"
     REVERSED = "reversed"  # best last, as ICR does
-    SHUFFLED = "shuffled"  # seeded; each query has a different permutation
+    SHUFFLED = "shuffled"  # seeded; each query has a different permutation; several are averaged (`shuffles`)
     BOTH = "both"  # the mean of z over first-stage and reversed order
 
 
@@ -179,16 +179,19 @@ class ContextOrder(Protocol):
         ...
 
 
-def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) -> tuple[tuple[int, ...], ...]:
+def context_orders(
+    order: str | ContextOrder, item: CandidateList, seed: int, shuffles: int = 1
+) -> tuple[tuple[int, ...], ...]:
     """Compute the orders in which the model reads a candidate list.
 
     Args:
         order: a name of `Order`, or a user-defined `ContextOrder`.
         item: the candidate list.
         seed: the seed of `shuffled`, also passed to a `ContextOrder`.
+        shuffles: the number of orders of `shuffled`, with the seeds `seed`, `seed` + 1, ...; no other order uses it.
 
     Returns:
-        Permutations of the candidates' indices: two for `both`, otherwise one.
+        Permutations of the candidates' indices: two for `both`, `shuffles` for `shuffled`, otherwise one.
 
     Raises:
         ValueError: if the name is unknown, or a `ContextOrder` does not return a permutation.
@@ -197,7 +200,7 @@ def context_orders(order: str | ContextOrder, item: CandidateList, seed: int) ->
     if order == Order.BOTH:
         return indices, indices[::-1]
     if order == Order.SHUFFLED:
-        return (shuffled_order(item, seed),)
+        return tuple(shuffled_order(item, seed + i) for i in range(shuffles))
     if isinstance(order, str):
         return (indices[::-1] if Order(order) == Order.REVERSED else indices,)
     found = tuple(map(int, order(item, seed)))

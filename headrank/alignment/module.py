@@ -260,7 +260,7 @@ class AlignmentModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """Return model, start heads and settings as plain values; a checkpoint resumes only if they are equal."""
         settings = self.backbone.settings
-        scorer = {name: value for name, value in self.scorer.identity.items() if name != "order"}
+        scorer = {name: value for name, value in self.scorer.identity.items() if name not in ("order", "shuffles")}
         return {
             "model": settings.model,
             "revision": settings.revision,

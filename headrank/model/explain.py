@@ -98,7 +98,7 @@ class _Found:
     def _read(self, item: CandidateList, owners: Sequence[int]) -> None:
         """Read a list of which passage n is number `owners[n]` of the whole list."""
         s, reader = self.scorer.settings, self.scorer.reader
-        passes = self.scorer.maker.pieces(item, s.order, s.seed).passes
+        passes = self.scorer.maker.pieces(item, s.order, s.seed, s.shuffles).passes
         jobs = [(order, piece) for order, pieces in enumerate(passes) for piece in pieces]
         z = torch.full((len(passes), len(item)), -torch.inf)
         readings = reader.read(

@@ -62,7 +62,7 @@ class PieceMaker:
         self.lengths = PromptLengths(builder, with_null=with_null)
         self.builder, self.context, self.window, self.chunk = builder, context, window, chunk
 
-    def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int) -> Pieces:
+    def pieces(self, item: CandidateList, order: str | ContextOrder, seed: int, shuffles: int = 1) -> Pieces:
         """Cut a candidate list into pieces that fit into the model's context, one prompt each.
 
         Long passages are split into chunks if `chunk` is set, and long lists are distributed over several windows.
@@ -71,16 +71,17 @@ class PieceMaker:
             item: the list.
             order: the context order, see `headrank.ranking.context_orders`.
             seed: the seed of a shuffled order.
+            shuffles: the number of shuffled orders.
 
         Returns:
-            The pieces for each context order (`both` has two). If passages do not attend to each other
-            (`prompt.attention=blocks`), the order has no effect, and only the first one is used.
+            The pieces for each context order (`both` has two, `shuffled` has `shuffles`). If passages do not attend to
+            each other (`prompt.attention=blocks`), the order has no effect, and only the first one is used.
 
         Raises:
             ModelError: a prompt with a single text does not fit into the context.
         """
         texts, owners, starts = self._chunks(item)
-        orders = context_orders(order, texts, seed)
+        orders = context_orders(order, texts, seed, shuffles)
         if self.builder.settings.in_blocks:
             orders = orders[:1]  # the order has no effect on blocks
         passes = tuple(tuple(self._windows(texts, one, owners, starts)) for one in orders)

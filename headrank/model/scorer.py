@@ -42,11 +42,17 @@ class ScorerSettings(CalibrationSettings):
     fusion: FusionWeight = 0.0  # weight of the first stage's rank; 0: none | auto: fitted on the labelled lists
     order: Annotated[str | ContextOrder, one_of_or_object(Order, ContextOrder)] = "first_stage"
     seed: int = 0  # of shuffled orders
+    shuffles: Annotated[int, Ge(1)] = 1  # with order shuffled: z is the mean over this number of orders
     window: Annotated[int, Ge(2)] | None = None  # passages per prompt; None: as many as the context holds
     # first: only the beginning of a passage is read | max: all chunks of `max_passage_tokens`; the best one counts
     long_passages: Annotated[str, one_of(("first", "max"))] = "first"
     batch_size: Annotated[int, Ge(1)] = 64  # maximum lists per forward pass; lists of the same passages count as one
     tokens_per_batch: Annotated[int, Ge(1)] = 16384  # maximum tokens per forward pass; a longer list gets its own pass
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shuffles > 1 and self.order != Order.SHUFFLED:
+            raise wrong("shuffles", self.shuffles, "1, or order: shuffled")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON."""
@@ -155,7 +161,7 @@ class Scorer:
 
     def _read(self, lists: Sequence[CandidateList], on_list: Callable[[], object] | None = None) -> list[ScoredList]:
         s = self.settings
-        cut = [self.maker.pieces(item, s.order, s.seed) for item in lists]
+        cut = [self.maker.pieces(item, s.order, s.seed, s.shuffles) for item in lists]
         jobs = [(n, p, piece) for n, one in enumerate(cut) for p, pieces in enumerate(one.passes) for piece in pieces]
         readings = self.reader.read(
             [piece.item for *_, piece in jobs],

@@ -52,7 +52,8 @@ def report_facts(
         "head criterion": heads.criterion["name"],
         "calibration": _calibration(system.scorer),
         "fusion": _fusion(heads),
-        "context order": _name(system.scorer.order),
+        "context order": _name(system.scorer.order)
+        + (f", mean of {system.scorer.shuffles}" if system.scorer.shuffles > 1 else ""),
         "selected on": f"{' + '.join(d.name for d in e.train)}, {len(heads.query_ids)} queries"
         if e.train
         else "no labelled lists",

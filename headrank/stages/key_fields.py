@@ -66,6 +66,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
 ADDED: Mapping[type, Mapping[str, Any]] = {
     AlignmentSettings: {"average_decay": 0.0},
     PairSettings: {"min_margin": 0.5},
+    ScorerSettings: {"shuffles": 1},
 }
 """Fields that a later version added -> the value at which results equal those of earlier versions.
 
@@ -78,16 +79,17 @@ def _left_out(kind: type) -> Mapping[str, str]:
     return next((LEFT_OUT[one] for one in kind.__mro__ if one in LEFT_OUT), {})
 
 
-def key_content(value: Any) -> Any:
+def key_content(value: Any, *, stored: bool = False) -> Any:
     """Convert settings to the plain values that belong in an artifact key.
 
     A dataclass becomes a dict with the name of its class, without the fields in `LEFT_OUT` and those at their value in
     `ADDED`. Nested dataclasses are converted in the same way.
 
     value: an instance of a dataclass, a container of such instances, or a plain value.
+    stored: whether an artifact stores the dataclass itself, so that its fields in `LEFT_OUT` count, too.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        left_out = _left_out(type(value))
+        left_out = {} if stored else _left_out(type(value))
         added = ADDED.get(type(value), {})
         values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         kept = {k: v for k, v in values.items() if k not in left_out and not (k in added and added[k] == v)}
@@ -121,10 +123,11 @@ def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
 
     scorer: the settings as plain values, see `ScorerSettings.to_dict`.
 
-    The result is `scorer` without the fields in `LEFT_OUT`, without the seed if the order is not random, and without
-    the power if the calibration is not `residual`.
+    The result is `scorer` without the fields in `LEFT_OUT` and those at their value in `ADDED`, without the seed if the
+    order is not random, and without the power if the calibration is not `residual`.
     """
     unused = set(LEFT_OUT[ScorerSettings])
+    unused |= {name for name, value in ADDED[ScorerSettings].items() if scorer[name] == value}
     if scorer["order"] in ("first_stage", "reversed", "both"):
         unused.add("seed")
     if scorer["calibration"] != "residual":

@@ -151,7 +151,7 @@ def heads_key(experiment: Experiment, system: SystemSettings, train: LabelledDat
         criterion,
         system.heads,
         system.entropy_weight,
-        system.scorer,
+        key_content(system.scorer, stored=True),
         key_content(system.prompt),
         experiment.reading.seeds,
         experiment.reading.max_layer,

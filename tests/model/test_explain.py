@@ -35,6 +35,7 @@ SETTINGS = {
     "icr": ScorerSettings(query_rows="published", power=0.0, token_filter=True, order="reversed"),
     "object": ScorerSettings(calibration=Root(), query_rows="instruction"),
     "both": ScorerSettings(order="both"),
+    "shuffles": ScorerSettings(order="shuffled", shuffles=3),
     "windows": ScorerSettings(window=3),
     "windows, none": ScorerSettings(window=3, calibration="none"),
     "chunks": ScorerSettings(long_passages="max", order="both"),

@@ -94,6 +94,7 @@ def test_context_orders_by_name():
     assert context_orders("reversed", ITEM, 0) == ((2, 1, 0),)
     assert context_orders("both", ITEM, 0) == ((0, 1, 2), (2, 1, 0))
     assert context_orders("shuffled", ITEM, 3) == (shuffled_order(ITEM, 3),)
+    assert context_orders("shuffled", ITEM, 3, 2) == (shuffled_order(ITEM, 3), shuffled_order(ITEM, 4))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from headrank.model import (
 )
 from headrank.model.fusion import fuse_first_stage
 from headrank.ranking import CandidateList, Query, shuffled_order
+from headrank.settings import SettingsError
 from tests.model.scoring import ICR, STRANGE, candidates, in_first_stage_order, scores_by_id
 
 SOME = (Head(2, 3), Head(0, 1), Head(1, 0))
@@ -41,6 +42,24 @@ def test_both_orders_are_averaged(backbone):
     ]
     for passage_id in item.passage_ids:
         assert masses[2][passage_id] == pytest.approx((masses[0][passage_id] + masses[1][passage_id]) / 2)
+
+
+def test_several_shuffled_orders_are_averaged(backbone):
+    item = candidates(STRANGE[:5])
+
+    def scored(**options):
+        return Scorer(backbone, SOME, settings=ScorerSettings(order="shuffled", **options)).score([item])[0]
+
+    single = [scored(seed=seed) for seed in (7, 8, 9)]
+    mean = scored(seed=7, shuffles=3)
+    z = torch.stack([in_first_stage_order(one, item) for one in single])
+    torch.testing.assert_close(in_first_stage_order(mean, item), z.mean(0))
+    assert z.std(0).max() > 1e-3
+    assert (mean.tokens, mean.flops) == (sum(one.tokens for one in single), sum(one.flops for one in single))
+    assert mean.context.passage_ids == single[0].context.passage_ids
+    assert scored(seed=7, shuffles=1) == single[0]
+    with pytest.raises(SettingsError, match="shuffles is 2"):
+        ScorerSettings(order="both", shuffles=2)
 
 
 def test_context_scores_are_in_context_order(backbone):

@@ -27,7 +27,8 @@ IN_KEYS = {
     PromptSettings: {field.name for field in dataclasses.fields(PromptSettings)},  # all are tokens that the model reads
     ChatTemplate: {"name", "head", "tail", "markers", "separator", "query_rows"},
     ScorerSettings: {
-        "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion", "order", "seed", "eps",
+        "query_rows", "calibration", "power", "token_filter", "length_norm", "fusion", "order", "seed", "shuffles",
+        "eps",
         "window", "long_passages",
     },
     ReadingSettings: {"seeds", "max_layer"},
@@ -118,6 +119,7 @@ def test_a_models_precision_changes_all_keys(aligned):
         ({"seed": 7}, {"heads"}),
         ({"order": "shuffled"}, {"heads", "aligned", "run", "metrics"}),
         ({"power": 0.25}, {"heads", "aligned", "run", "metrics"}),
+        ({"order": "shuffled", "shuffles": 2}, {"heads", "aligned", "run", "metrics"}),
     ],
 )
 def test_a_scorers_settings_change_what_depends_on_them(aligned, field, expected):
@@ -131,6 +133,8 @@ def test_the_seed_counts_for_shuffled_orders_and_the_power_for_residuals():
 
     assert numbers(seed=1) == numbers()
     assert numbers(seed=1, order="shuffled") != numbers(order="shuffled")
+    assert "shuffles" not in numbers(order="shuffled")
+    assert numbers(order="shuffled", shuffles=2) != numbers(order="shuffled")
     assert numbers(power=1.0, calibration="none") == numbers(calibration="none")
     assert numbers(power=1.0) != numbers()
 
