@@ -78,7 +78,8 @@ def with_requests(
 ) -> tuple[tuple[DataSettings, ...], tuple[DataSettings, ...]]:
     """Replace the collection of each data set by the file of requests that `pattern` names.
 
-    A data set whose file does not exist keeps its collection, and the log reports it. The original collection still
+    A data set whose file does not exist keeps its collection, and the log reports it; one with generated queries keeps
+    it too. The original collection still
     provides the judgements, unless the data set's `qrels` is set. The candidates of the requests become the first stage
     (`auto`), unless the data set has a `run_path`.
 
@@ -95,13 +96,15 @@ def with_requests(
     """
     if pattern is None:
         return train, benchmarks
-    every = (*train, *benchmarks)
+    every = [one for one in (*train, *benchmarks) if one.generated is None]
     _check_pattern("requests", pattern, every)
     files = {one.name: pattern.replace("{name}", one.name) for one in every}
     if not any(Path(file).expanduser().is_file() for file in files.values()):
         raise wrong("requests", pattern, f"at least one of the files {', '.join(files.values())}")
 
     def replaced(one: DataSettings) -> DataSettings:
+        if one.generated is not None:
+            return one
         file = files[one.name]
         if not Path(file).expanduser().is_file():
             logger.info("%s: no requests in %s; its collection is %s", one.name, file, one.collection)

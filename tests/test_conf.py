@@ -25,6 +25,7 @@ LISTS = ("data", "benchmarks", "baselines")  # groups of which several options a
 MIXED = ("preference", "graded_kl", "teacher_kl")  # losses of options that combine several
 FILLED = {  # what a user has to give
     ("data", "local"): ["data.local.collection=/data/mine"],
+    ("data", "passages"): ["data.passages.collection=/data/mine"],
     ("benchmarks", "local"): ["benchmarks.local.collection=/data/mine"],
     ("selection", "given"): ["selection.criterion.heads=[[0,1],[2,3]]"],
     **{("loss", one): ["data.sample.labels=run:/x"] for one in ("teacher_kl", "margin_mse", "preference_teacher")},

@@ -58,6 +58,15 @@ def test_requests_replace_collections_by_pattern(tmp_path, caplog):
     assert found.benchmarks[0].collection == f"{tmp_path}/trec-dl-2019.jsonl"
 
 
+def test_requests_do_not_replace_passages_from_which_queries_are_made(tmp_path):
+    for name in ("passages", "sample-test"):
+        (tmp_path / f"{name}.jsonl").write_text("")
+    passages = ("data=[passages]", "data.passages.collection=/data/mine")
+    found = experiment(*passages, f"requests='{tmp_path}/{{name}}.jsonl'")
+    assert (found.train[0].collection, found.train[0].qrels) == ("/data/mine", None)
+    assert found.benchmarks[0].collection == f"{tmp_path}/sample-test.jsonl"
+
+
 @pytest.mark.parametrize("pattern", ["'/none/{name}.jsonl'", "/none/one.jsonl"])
 def test_a_pattern_that_fits_no_file_or_no_names_is_refused(pattern):
     with pytest.raises(ConfigError, match="requests is '/none"):

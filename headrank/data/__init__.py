@@ -9,7 +9,7 @@ from headrank.data.loader import BenchmarkData, load_data
 from headrank.data.open_collection import collection_name, load_collection
 from headrank.data.qrels import read_qrels, write_qrels
 from headrank.data.requests import Request, read_requests
-from headrank.data.settings import DataSettings
+from headrank.data.settings import DataSettings, GeneratedQueries, NegativeShares
 from headrank.data.trec import Duplicates, read_run, write_run
 from headrank.errors import FormatError
 
@@ -24,6 +24,8 @@ __all__ = [
     "Duplicates",
     "FirstStage",
     "FormatError",
+    "GeneratedQueries",
+    "NegativeShares",
     "Request",
     "UnknownCollectionError",
     "candidate_lists",

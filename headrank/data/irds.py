@@ -25,8 +25,7 @@ from headrank.ranking import Passage, Qrels, Query, Ranking
 _log = logging.getLogger(__name__)
 
 _SUGGESTIONS = 5
-# Number of passages in the fingerprint: enough to distinguish versions of a collection, seconds even on a slow disk
-_FINGERPRINTED = 1000
+_FINGERPRINTED = 1000  # passages in the fingerprint: distinguish versions of a collection, seconds on a slow disk
 _LOCAL_FOLDER = "Or give a local folder (docs.jsonl, queries.tsv, qrels.txt): a path that begins with / or ."
 # BEIR data sets without an ir_datasets id, because BEIR's authors may not redistribute them
 _LICENCE_BOUND = {
@@ -151,14 +150,16 @@ class IrDatasetsCollection(Collection):
     Args:
         dataset_id: the ir_datasets id.
         title: whether a passage's title is put before its text.
-        judged: whether judgements are read; if not, the id needs none.
+        judged, passages_only: whether judgements are needed; whether not even queries are.
 
     Raises:
         UnknownCollectionError: at construction, if the id is unknown or lacks passages, queries or judgements.
         DataUnavailableError: on access, if a file is missing and cannot be downloaded.
     """
 
-    def __init__(self, dataset_id: str, *, title: bool = True, judged: bool = True) -> None:
+    def __init__(
+        self, dataset_id: str, *, title: bool = True, judged: bool = True, passages_only: bool = False
+    ) -> None:
         import ir_datasets
 
         quiet_ir_datasets()
@@ -168,7 +169,7 @@ class IrDatasetsCollection(Collection):
             self._dataset = ir_datasets.load(dataset_id)
         except KeyError:
             raise _unknown(dataset_id, list(ir_datasets.registry)) from None
-        parts = ("docs", "queries", "qrels")[: 3 if judged else 2]
+        parts = ("docs", "queries", "qrels")[: 1 if passages_only else 3 if judged else 2]
         missing = [part for part in parts if not self._dataset.has(part)]
         if missing:
             children = [
@@ -255,9 +256,8 @@ class IrDatasetsCollection(Collection):
     def passages_fingerprint(self) -> str:
         """A hash of the ir_datasets id of the passages, the ir_datasets version and the first 1,000 passages.
 
-        It does not cover all passages: the content of an id is fixed, and reading millions of passages to look up an
-        index is too slow. It does not cover their number either: ir_datasets reports the expected number before it
-        builds its store, and the actual number afterwards.
+        It does not cover all passages: the content of an id is fixed, and reading millions is too slow. Nor does it
+        cover their number: ir_datasets reports the expected one before it builds its store, and then the actual one.
         """
         return self._passages_fingerprint
 

@@ -1,17 +1,19 @@
 """Load the candidate lists of a benchmark, for selection, alignment, reranking and scoring."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrank.data.candidates import CandidateLists, lists_from_run
 from headrank.data.collections import Collection
 from headrank.data.first_stage import retrieve, select_queries
+from headrank.data.generated import generated_lists
 from headrank.data.labelled import LabelledList, label
 from headrank.data.open_collection import load_collection
 from headrank.data.settings import DataSettings
 from headrank.data.teacher import check_targets, keep_scored, read_teacher, teacher_grades, teacher_scores
 from headrank.errors import ConfigError
-from headrank.ranking import Ranking, Run
+from headrank.ranking import Query, Ranking, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +48,23 @@ def load_data(
     Args:
         settings: the collection, first stage, depth, number of queries and source of labels.
         cache_dir: the folder of BM25 indexes; None: the user's cache folder.
-        collection: the collection of `settings`, if it is already open.
+        collection: the collection of `settings`, if it is already open, without generated queries.
 
     Raises:
         ConfigError: if grades are positive, but none reaches the relevance threshold.
-        HeadRankError: from `load_collection`, `read_teacher` and `lists_from_run` (missing files, unknown ids,
-            malformed lines).
+        HeadRankError: from `load_collection`, `read_teacher`, `lists_from_run` and `generated_lists` (missing files,
+            unknown ids, malformed lines, too few passages).
     """
     s, source = settings, settings.label_source
-    collection = collection or load_collection(s.collection, title=s.title, qrels=s.qrels, judged=source.judged)
+    parts = {"judged": source.judged, "passages_only": s.generated is not None}
+    collection = collection or load_collection(s.collection, title=s.title, qrels=s.qrels, **parts)
+    made = None
+    if s.generated is not None:
+        collection, made = generated_lists(s, collection, cache_dir)
     teacher = None if source.run is None else read_teacher(source.run, collection, s.duplicates)
     queries = select_queries(collection, s.max_queries, s.seed, among=None if source.judged else teacher)
     _check_threshold(s, collection)
-    found = retrieve(collection, s.first_stage, queries, s.depth, s.run_path, s.duplicates, cache_dir, s.bm25)
-    candidates = lists_from_run(
-        collection, found, depth=s.depth, queries=queries, drop_identical_ids=s.drop_identical_ids
-    )
+    candidates = made or _searched(s, collection, queries, cache_dir)
     if teacher is not None and source.run is not None:
         if source.judged:
             check_targets(candidates, teacher, source.run)
@@ -72,6 +75,14 @@ def load_data(
         for item in candidates.lists
     }
     return BenchmarkData(s, collection, tuple(query.id for query in queries), run, candidates, teacher)
+
+
+def _searched(
+    s: DataSettings, collection: Collection, queries: Sequence[Query], cache_dir: Path | None
+) -> CandidateLists:
+    """The candidate lists of the first stage."""
+    found = retrieve(collection, s.first_stage, queries, s.depth, s.run_path, s.duplicates, cache_dir, s.bm25)
+    return lists_from_run(collection, found, depth=s.depth, queries=queries, drop_identical_ids=s.drop_identical_ids)
 
 
 def _check_threshold(settings: DataSettings, collection: Collection) -> None:

@@ -45,6 +45,7 @@ class LocalCollection(InMemoryCollection):
         name: the collection's name; None: the folder.
         title: whether a passage's title is put before its text.
         judged: whether judgements are read; if not, the folder needs none.
+        passages_only: read no queries and judgements, which the folder need not have.
 
     Raises:
         FormatError: if a file cannot be read or is malformed, a file exists in two forms, or no query has a judgement.
@@ -60,10 +61,15 @@ class LocalCollection(InMemoryCollection):
         name: str | None = None,
         title: bool = True,
         judged: bool = True,
+        passages_only: bool = False,
     ) -> None:
         self.path = Path(folder)
         super().__init__(name or str(folder))
         self._passages = read_passages(required_file(self.path, DOCS), title=title)
+        self._queries, self._qrels = {}, {}
+        if passages_only:
+            _log.info("%s: %d passages", self.name, len(self._passages))
+            return
         self._queries = read_queries(required_file(self.path, QUERIES))
         qrels_path = None if not judged else qrels_file(self.path, split) if qrels is None else Path(qrels)
         self._qrels = {} if qrels_path is None else read_qrels(qrels_path)

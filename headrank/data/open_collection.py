@@ -17,7 +17,12 @@ _SAMPLES = Path(__file__).parent / "sample"
 
 
 def load_collection(
-    source: str | Path, *, title: bool = True, qrels: str | Path | None = None, judged: bool = True
+    source: str | Path,
+    *,
+    title: bool = True,
+    qrels: str | Path | None = None,
+    judged: bool = True,
+    passages_only: bool = False,
 ) -> Collection:
     """Open the collection that `source` names.
 
@@ -33,6 +38,7 @@ def load_collection(
         title: whether a passage's title is put before its text.
         qrels: the judgements for a file of requests, see `load_qrels`; None: the grades in the file.
         judged: whether judgements are read. If not, none are needed, and the collection has none.
+        passages_only: whether the collection may lack queries too. Queries and judgements of a folder are not read.
 
     Raises:
         ConfigError: if the id is unknown, or `qrels` is given for a collection other than requests.
@@ -42,15 +48,18 @@ def load_collection(
     text = str(source)
     if is_requests(source):
         judgements = None if qrels is None else partial(load_qrels, qrels)
-        return RequestsCollection(local_path(source)[0], qrels=judgements, name=text, title=title, judged=judged)
+        return RequestsCollection(
+            local_path(source)[0], qrels=judgements, name=text, title=title, judged=judged and not passages_only
+        )
     if qrels is not None:
         raise ConfigError(f"qrels is {str(qrels)!r}, but {text} is no file of requests (*.jsonl); expected null")
+    parts = {"judged": judged, "passages_only": passages_only}
     if text.startswith("sample/"):
-        return LocalCollection(_sample(text), name=text, title=title, judged=judged)
+        return LocalCollection(_sample(text), name=text, title=title, **parts)
     if is_local(source):
         folder, split = local_path(source)
-        return LocalCollection(folder, split=split, name=text, title=title, judged=judged)
-    return IrDatasetsCollection(text, title=title, judged=judged)
+        return LocalCollection(folder, split=split, name=text, title=title, **parts)
+    return IrDatasetsCollection(text, title=title, **parts)
 
 
 def load_qrels(source: str | Path) -> Qrels:

@@ -7,7 +7,47 @@ from headrank.data.bm25.words import BM25Parameters
 from headrank.data.first_stage import FirstStage
 from headrank.data.teacher import LabelSource
 from headrank.data.trec import Duplicates
-from headrank.settings import Ge, one_of, settings, wrong
+from headrank.settings import Ge, Le, one_of, settings, wrong
+
+
+@settings
+class NegativeShares:
+    """Where the passages of grade 0 of a generated list come from, as shares that add up to 1. [ours]"""
+
+    bm25: Annotated[float, Ge(0)] = 0.5  # the best of BM25
+    middle: Annotated[float, Ge(0)] = 0.25  # of BM25's ranks from the list's depth down to 10 times the depth
+    random: Annotated[float, Ge(0)] = 0.25  # of the whole collection
+
+    def __post_init__(self) -> None:
+        total = self.bm25 + self.middle + self.random
+        if abs(total - 1) > 1e-6:
+            raise wrong("", [self.bm25, self.middle, self.random], "shares that add up to 1")
+
+
+@settings
+class GeneratedQueries:
+    """How queries are made from the passages of a collection (`generated.py`). The defaults are ours.
+
+    Words of Chinese, Japanese and Korean are single characters.
+    """
+
+    queries: Annotated[int, Ge(1)] | None = 200  # one of a passage each; None: all passages that are long enough
+    unit: Annotated[str, one_of(("span", "sentence"))] = "span"  # span: consecutive words | sentence
+    min_words: Annotated[int, Ge(1)] = 4  # words of a query, at least
+    max_words: Annotated[int, Ge(1)] = 12  # and at most
+    # The probability that the query's words stay in its passage. Lists in which they are always deleted from it, but
+    # not from the best of BM25, teach the heads to avoid words of the query.
+    keep: Annotated[float, Ge(0), Le(1)] = 0.8
+    delete_from_negatives: bool = True  # if they are deleted: also from the other passages, except stop words
+    negatives: NegativeShares = NegativeShares()
+    min_passage_words: Annotated[int, Ge(2)] = 30  # shorter passages become no query
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_words < self.min_words:
+            raise wrong("max_words", self.max_words, f"at least min_words, {self.min_words}")
+        if self.min_passage_words <= self.max_words:
+            raise wrong("min_passage_words", self.min_passage_words, f"more than max_words, {self.max_words}")
 
 
 @settings
@@ -34,11 +74,24 @@ class DataSettings:
     # training lists of each epoch of alignment, drawn without replacement over the epochs; None: each list once
     lists_per_epoch: Annotated[int, Ge(1)] | None = None
     bm25: BM25Parameters = BM25Parameters()  # the language of the texts, and the formula of first stage bm25
+    generated: GeneratedQueries | None = None  # make the queries from passages; None: the collection's queries
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise wrong("name", self.name, "a word without '/' and leading dot, which names files")
         LabelSource.parse(self.labels, self.name)
+        if self.generated is not None:
+            for key, expected in (
+                ("first_stage", "bm25"),
+                ("run_path", None),
+                ("qrels", None),
+                ("labels", None),
+                ("relevance_threshold", 1),
+            ):
+                if getattr(self, key) != expected:
+                    raise wrong(key, getattr(self, key), f"{expected or 'null'}: its queries are generated")
+            if self.depth < 2:
+                raise wrong("depth", self.depth, "at least 2: a passage and another")
 
     @property
     def label_source(self) -> LabelSource:
@@ -46,5 +99,8 @@ class DataSettings:
         return LabelSource.parse(self.labels, self.name)
 
     def with_min_depth(self, depth: int) -> "DataSettings":
-        """Return a copy of these settings whose `depth` (candidates per query) is at least the given one."""
-        return replace(self, depth=max(self.depth, depth))
+        """Return a copy of these settings whose `depth` (candidates per query) is at least the given one.
+
+        Settings with generated queries are unchanged: a deeper list would contain other passages at the top.
+        """
+        return self if self.generated else replace(self, depth=max(self.depth, depth))

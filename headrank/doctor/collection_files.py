@@ -4,7 +4,7 @@ ir_datasets offers no such function, so this module walks private attributes of 
 their paths. If a version of ir_datasets stores them elsewhere, nothing appears missing; tests with real ids then fail.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from headrank.data.folder import DOCS, QRELS, QUERIES, existing, run_files, spli
 from headrank.data.irds import IrDatasetsCollection
 from headrank.data.local import LocalCollection
 from headrank.data.open_collection import is_local, is_requests, load_collection, local_path
+
+_PARTS = (DOCS, QUERIES, QRELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,13 @@ class CollectionFiles:
 
 
 def collection_files(
-    source: str, *, title: bool = True, scoreddocs: bool = False, qrels: str | None = None, judged: bool = True
+    source: str,
+    *,
+    title: bool = True,
+    scoreddocs: bool = False,
+    qrels: str | None = None,
+    judged: bool = True,
+    passages_only: bool = False,
 ) -> CollectionFiles:
     """Find the available and missing files of a collection, without reading them.
 
@@ -65,6 +73,7 @@ def collection_files(
         scoreddocs: whether the collection's `scoreddocs` (its own first-stage candidates) are needed as well.
         qrels: the judgements for a file of requests (see `load_qrels`); None: none are needed.
         judged: whether the collection's judgements are needed.
+        passages_only: whether queries and judgements are not needed.
 
     Raises:
         UnknownCollectionError: the ir_datasets id does not exist.
@@ -76,12 +85,12 @@ def collection_files(
         missing += [] if qrels is None or not judged else _missing_qrels(qrels)
         return CollectionFiles(path.parent, tuple(missing), source, own_lists=True)
     if is_local(source):
-        return _look_in_folder(source, judged=judged)
-    collection = load_collection(source, title=title, judged=judged)
+        return _look_in_folder(source, _PARTS[: 1 if passages_only else 3 if judged else 2])
+    collection = load_collection(source, title=title, judged=judged, passages_only=passages_only)
     if isinstance(collection, LocalCollection):  # a packaged sample
         return CollectionFiles(collection.path, (), source, passages=collection.passage_count, collection=collection)
     assert isinstance(collection, IrDatasetsCollection)
-    return _irds_files(collection, scoreddocs=scoreddocs, judged=judged)
+    return _irds_files(collection, scoreddocs=scoreddocs, judged=judged, passages_only=passages_only)
 
 
 def _missing_qrels(source: str) -> list[MissingFile]:
@@ -96,23 +105,24 @@ def _missing_qrels(source: str) -> list[MissingFile]:
     return list(_missing_files(ir_datasets.load(load_collection(source).name).qrels_handler(), set()))
 
 
-def _look_in_folder(source: str, *, judged: bool) -> CollectionFiles:
+def _look_in_folder(source: str, needed: Sequence[Sequence[str]]) -> CollectionFiles:
     folder, split = local_path(source)
-    parts = (DOCS, QUERIES, QRELS)[: 3 if judged else 2]
-    missing = [MissingFile(folder / names[0], None, None) for names in parts if not existing(folder, names)]
-    if judged and split is not None and split not in splits(folder):
+    missing = [MissingFile(folder / names[0], None, None) for names in needed if not existing(folder, names)]
+    if split is not None and QRELS in needed and split not in splits(folder):
         missing.append(MissingFile(folder / "qrels" / f"{split}.tsv", None, None))
     return CollectionFiles(folder, tuple(missing), source, runs=tuple(run_files(folder).items()))
 
 
-def _irds_files(collection: IrDatasetsCollection, *, scoreddocs: bool, judged: bool) -> CollectionFiles:
+def _irds_files(
+    collection: IrDatasetsCollection, *, scoreddocs: bool, judged: bool, passages_only: bool
+) -> CollectionFiles:
     import ir_datasets
     from ir_datasets.util import home_path
 
     data = ir_datasets.load(collection.name)
     docs = _docs_handler(data)
     store = _store_is_built(docs)
-    handlers = [data.queries_handler()] + ([data.qrels_handler()] if judged else [])
+    handlers = [] if passages_only else [data.queries_handler()] + ([data.qrels_handler()] if judged else [])
     handlers += [data.scoreddocs_handler()] if scoreddocs and data.has("scoreddocs") else []
     handlers += [] if store else [docs]
     missing = {one.path: one for handler in handlers for one in _missing_files(handler, set())}

@@ -33,6 +33,7 @@ def data_findings(experiment: Experiment) -> tuple[list[Finding], dict[Path, int
             scoreddocs=scoreddocs,
             qrels=settings.qrels,
             judged=labels.judged,
+            passages_only=settings.generated is not None,
         )
         findings += [_files(settings, files), _first_stage(settings, files, experiment.cache, space)]
         if labels.run is not None:

@@ -50,6 +50,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
                 "duplicates",
                 "qrels",
                 "title",
+                "generated",
                 "relevance_threshold",
                 "labels",
                 "teacher_levels",

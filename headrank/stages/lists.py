@@ -57,7 +57,9 @@ class DataLoader:
         if settings not in self._loaded:
             source = (settings.collection, settings.title, settings.qrels, settings.label_source.judged)
             data = load_data(settings, self.cache, self._collections.get(source))
-            self._loaded[settings], self._collections[source] = data, data.collection
+            self._loaded[settings] = data
+            if settings.generated is None:
+                self._collections[source] = data.collection
         return self._loaded[settings]
 
     def labelled(self, settings: Sequence[DataSettings]) -> LabelledData:

@@ -1,9 +1,11 @@
 """Fixtures of the data tests."""
 
+import json
+
 import pytest
 
 from headrank.data import DataSettings
-from tests.data.toy import DOCS
+from tests.data.toy import DOCS, MOON, SENTENCE
 
 
 @pytest.fixture
@@ -21,5 +23,21 @@ def make_source(make_folder):
         }
         folder = make_folder(name, **content | parts)
         return DataSettings(name, str(folder), first_stage="run", depth=depth)
+
+    return make
+
+
+@pytest.fixture
+def passages(tmp_path):
+    """Writes a folder of passages without queries and judgements; returns the settings of a data set made from it."""
+
+    def make(texts=MOON, generated=SENTENCE, **settings):
+        folder = tmp_path / "passages"
+        folder.mkdir(exist_ok=True)
+        lines = [
+            json.dumps({"doc_id": i, "text": t} if isinstance(t, str) else {"doc_id": i, **t}) for i, t in texts.items()
+        ]
+        (folder / "docs.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        return DataSettings("made", str(folder), generated=generated, **{"depth": 10} | settings)
 
     return make

@@ -2,12 +2,24 @@
 
 from types import SimpleNamespace
 
-from headrank.data import DataSettings
+from headrank.data import DataSettings, GeneratedQueries, NegativeShares
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.data.labelled import label
 from headrank.ranking import CandidateList, Passage, Query
 
 DOCS = 6  # candidates a list
+
+BEST = NegativeShares(bm25=1.0, middle=0.0, random=0.0)
+MOON = {
+    "a": "Tides follow the moon. So it is said by all.",
+    "b": "The moon has no tides of water.",
+    "c": "Follow the road by the moon.",
+    "d": "Bread needs yeast and time to rise.",
+    "e": "TIDES follow  the moon. so it is said by all.",
+    "f": " ",
+    "g": "Short.",
+}
+SENTENCE = GeneratedQueries(queries=2, unit="sentence", min_words=4, max_words=4, min_passage_words=6, negatives=BEST)
 
 
 def candidates(query_id, *, docs=DOCS, text=None, size=10):

@@ -119,6 +119,7 @@ def test_a_local_folders_files_are_looked_for_and_not_read(make_folder):
     (folder / "queries.tsv").unlink()
     (folder / "qrels.txt").unlink()
     assert [one.path.name for one in collection_files(str(folder)).missing] == ["queries.tsv", "qrels.txt"]
+    assert collection_files(f"{folder}:dev", passages_only=True).missing == ()
     (folder / "queries.jsonl").write_text("")
     assert [one.path.name for one in collection_files(str(folder)).missing] == ["qrels.txt"]
     assert collection_files(str(folder), judged=False).missing == ()

@@ -28,7 +28,7 @@ from headrank.io.files import atomic_folder, disk_errors, remove_leftovers
 from headrank.logs import Progress
 from headrank.ranking import Passage, Query, Ranking
 
-__all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_index", "bm25_run", "index_folder"]
+__all__ = ["BM25Index", "BM25Method", "BM25Parameters", "bm25_best", "bm25_index", "bm25_run", "index_folder"]
 
 _log = logging.getLogger(__name__)
 
@@ -110,9 +110,13 @@ class BM25Index:
         """Convert `found`, the result of `best` for the same queries, to rankings: query id -> ranking."""
         run: dict[str, Ranking] = {}
         for query, (numbers, scores) in zip(queries, found, strict=True):
-            ids = [self._passage_ids[number].decode("utf-8", "surrogatepass") for number in numbers.tolist()]
+            ids = [self.passage_id(number) for number in numbers.tolist()]
             run[query.id] = Ranking.from_scores(query.id, ids, scores.tolist())
         return run
+
+    def passage_id(self, number: int) -> str:
+        """Return the id of a passage by its index in the collection, from 0."""
+        return self._passage_ids[number].decode("utf-8", "surrogatepass")
 
     def _number(self, word: str) -> int | None:
         """A word's index in the vocabulary, or None. It is searched on disk: vocabularies have millions of words."""
@@ -224,6 +228,13 @@ def bm25_run(
         ValueError: if `depth` is below 1 or no passage has a word.
     """
     index = bm25_index(collection, parameters, cache_dir)
+    return index.rankings(queries, bm25_best(index, queries, depth, cache_dir))
+
+
+def bm25_best(
+    index: BM25Index, queries: Sequence[Query], depth: int, cache_dir: Path
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Search like `BM25Index.best`, and cache the result in `cache_dir`."""
     texts = (part for query in queries for part in (query.id, query.text))
     path = cache_dir / "bm25_runs" / f"{fingerprint((_FORMAT, index.folder.name, str(depth), *texts))}.npz"
     found = _read_found(path)
@@ -236,7 +247,7 @@ def bm25_run(
                 passages=np.concatenate([numbers for numbers, _ in found]),
                 scores=np.concatenate([scores for _, scores in found]),
             )
-    return index.rankings(queries, found)
+    return found
 
 
 def _read_found(path: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:

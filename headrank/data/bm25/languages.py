@@ -106,13 +106,10 @@ def splitter(tokenizer: str) -> Callable[[str], list[str]]:
     Raises:
         ValueError: if the expression is malformed or has several groups.
     """
-    if tokenizer == Tokenizer.WORDS:
-        return re.compile(r"\w+").findall
-    if tokenizer == Tokenizer.MARKED_WORDS:
-        return re.compile(rf"\w[\w{_marks()}]*").findall
     if tokenizer == Tokenizer.BIGRAMS:
-        letter = rf"[^\W{_IDEOGRAPHS}]"
-        return _bigrams(re.compile(rf"([{_IDEOGRAPHS}]+)|({letter}(?:{letter}|[{_marks()}])*)"))
+        return _bigrams(word_pattern(tokenizer))
+    if tokenizer in list(Tokenizer):
+        return word_pattern(tokenizer).findall
     try:
         pattern = re.compile(tokenizer)
     except (re.error, OverflowError, RecursionError) as error:
@@ -121,6 +118,24 @@ def splitter(tokenizer: str) -> Callable[[str], list[str]]:
         raise ValueError(f"{pattern.groups} groups")
     # lone surrogates cannot be written to an index; an empty match is no word
     return lambda text: [word for word in pattern.findall(text.encode("utf-8", "replace").decode()) if word]
+
+
+@cache
+def word_pattern(tokenizer: str) -> re.Pattern[str]:
+    """Return the pattern that finds the words of a text by position, also in a text that is not normalised.
+
+    Args:
+        tokenizer: as in `splitter`. With `bigrams`, group 1 is a run of Chinese, Japanese and Korean characters, group
+            2 a word of another script. An expression matches in any case.
+    """
+    if tokenizer == Tokenizer.WORDS:
+        return re.compile(r"\w+")
+    if tokenizer == Tokenizer.MARKED_WORDS:
+        return re.compile(rf"\w[\w{_marks()}]*")
+    if tokenizer == Tokenizer.BIGRAMS:
+        letter = rf"[^\W{_IDEOGRAPHS}]"
+        return re.compile(rf"([{_IDEOGRAPHS}]+)|({letter}(?:{letter}|[{_marks()}])*)")
+    return re.compile(tokenizer, re.IGNORECASE)
 
 
 def _bigrams(pattern: re.Pattern[str]) -> Callable[[str], list[str]]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from itertools import count
 from typing import Annotated, Any
 
@@ -123,11 +124,11 @@ def words(texts: Iterable[str], parameters: BM25Parameters) -> Words:
     import Stemmer
 
     analysis = parameters.analysis
-    fold, split, stop_words = analysis.fold, splitter(analysis.tokenizer), _stop_words(analysis)
+    fold, split, stopped = analysis.fold, splitter(analysis.tokenizer), stop_words(analysis)
     numbers: defaultdict[str, int] = defaultdict(count().__next__)  # the unstemmed words, numbered as they appear
     flat, lengths = array("q"), array("i")
     for text in texts:
-        row = [numbers[word] for word in split(folded(text, fold)) if word not in stop_words]
+        row = [numbers[word] for word in split(folded(text, fold)) if word not in stopped]
         flat.extend(row)
         lengths.append(len(row))
     found = list(numbers)
@@ -138,8 +139,12 @@ def words(texts: Iterable[str], parameters: BM25Parameters) -> Words:
     return Words(stem_of[np.array(flat, np.int64)], np.array(lengths, np.int32), vocabulary)
 
 
-def _stop_words(analysis: Analysis) -> frozenset[str]:
-    """The stop words, folded as texts are."""
+@cache
+def stop_words(analysis: Analysis) -> frozenset[str]:
+    """Return the stop words of an analysis, normalised as texts are.
+
+    Raises `ConfigError` if the installed bm25s lacks the list.
+    """
     given = analysis.stop_words
     if isinstance(given, str):
         name = {"english": "EN", "english_plus": "EN_PLUS"}.get(given, given.upper())
