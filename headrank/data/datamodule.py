@@ -69,8 +69,8 @@ class ListwiseDataModule(LightningDataModule):
     Args:
         sources: the data sets, at least one. `distinct_ids` renames repeated query ids. An epoch contains
             `lists_per_epoch` of a data set's training lists (`Mixture`); None: each once.
-        validation_queries: the number of held-out queries, among those whose lists have two different grades; 0: no
-            validation.
+        validation_queries: the number of held-out queries, among those whose lists have two different grades;
+            generated queries only if there are too few others; 0: no validation.
         lists_per_batch: lists per forward pass and process.
         lists_per_step: lists per optimizer step, over all processes; 0: one batch per process.
         shuffle_candidates: True: the context order of each training list is shuffled anew in each epoch, and validation
@@ -151,7 +151,11 @@ class ListwiseDataModule(LightningDataModule):
                 "the depth"
             )
         training, validation = split(
-            loaded.lists, validation=self.validation_queries, fraction=self.query_fraction, seed=self.seed
+            loaded.lists,
+            validation=self.validation_queries,
+            fraction=self.query_fraction,
+            seed=self.seed,
+            unjudged={query_id for query_id, i in loaded.origins.items() if self.sources[i].generated},
         )
         self._mixture = Mixture.of(self.sources, [loaded.origins[one.item.query.id] for one in training])
         check_shares(self._mixture.size, len(validation), self._shard().world_size)

@@ -7,7 +7,7 @@ distributed run make the same choices. [ours]
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from headrank.data.parsing import shown
@@ -164,7 +164,12 @@ def distinct_ids(lists: Sequence[tuple[str, LabelledList]]) -> tuple[LabelledLis
 
 
 def split(
-    lists: Sequence[LabelledList], *, validation: int, fraction: float, seed: int
+    lists: Sequence[LabelledList],
+    *,
+    validation: int,
+    fraction: float,
+    seed: int,
+    unjudged: Container[str] = (),
 ) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...]]:
     """Split labelled lists into training and validation lists, each in the order given.
 
@@ -177,6 +182,8 @@ def split(
         validation: the number of validation lists.
         fraction: the share of the remaining lists to train on, in (0, 1]; at least one list is kept.
         seed: the seed of the split.
+        unjudged: the ids of generated queries. Validation takes them only if there are too few others, so that adding
+            them does not change which judged queries are held out.
 
     Returns:
         The training lists and the validation lists.
@@ -191,6 +198,7 @@ def split(
         )
     ids = [labelled.item.query.id for labelled in lists]
     ranked = sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))
-    n_training = max(1, round(fraction * (len(lists) - validation)))
-    held_out, used = sorted(ranked[:validation]), sorted(ranked[len(ranked) - n_training :])
-    return tuple(lists[i] for i in used), tuple(lists[i] for i in held_out)
+    held_out = set(sorted(ranked, key=lambda i: ids[i] in unjudged)[:validation])
+    rest = [i for i in ranked if i not in held_out]
+    used = sorted(rest[len(rest) - max(1, round(fraction * len(rest))) :])
+    return tuple(lists[i] for i in used), tuple(lists[i] for i in sorted(held_out))

@@ -127,15 +127,16 @@ class AlignStage:
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
-        labelled = self.data.labelled(self.experiment.train)
+        labelled, sources = self.data.labelled(self.experiment.train), self.experiment.train
+        origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
         training, validation = split(
             usable_lists(labelled.lists),
             validation=settings.validation_queries,
             fraction=settings.query_fraction,
             seed=settings.seed,
+            unjudged={query_id for query_id, i in origin.items() if sources[i].generated},
         )
-        origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
-        mixture = Mixture.of(self.experiment.train, [origin[one.item.query.id] for one in training])
+        mixture = Mixture.of(sources, [origin[one.item.query.id] for one in training])
         check_shares(mixture.size, len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:

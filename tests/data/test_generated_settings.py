@@ -22,7 +22,7 @@ from headrank.settings import SettingsError
 from headrank.stages.keys import labelled_identity
 from headrank.stages.lists import DataLoader
 from tests.data.test_generated import random_texts
-from tests.data.toy import BEST, ready
+from tests.data.toy import BEST, ids, ready
 from tests.pipelines import ALIGNMENT
 
 
@@ -117,6 +117,21 @@ def test_alignment_draws_from_the_list_of_the_datas_depth(passages):
     for batch in data.train_dataloader():
         for one in batch:
             assert (len(one.item), sorted(one.grades)) == (3, [0, 0, 1])
+
+
+def test_generated_queries_are_held_out_only_if_others_are_too_few(passages, make_source):
+    made, judged = GeneratedQueries(queries=30, min_passage_words=20), make_source("judged", 8)
+    generated = passages(random_texts(), made, depth=8)
+    for count in (1, 5, 8):
+        alone = [] if count == 8 else ids(ready(judged, validation_queries=count).validation_lists)
+        mixed = ready([judged, generated], validation_queries=count)
+        assert ids(mixed.validation_lists) == (alone or ids(ready(judged, validation_queries=0).training_lists))
+        assert (mixed.counts.training_lists, mixed.counts.queries) == (38 - count, 38)
+    more = ids(ready([judged, generated], validation_queries=10).validation_lists)
+    assert [i.startswith("passages:") for i in more] == [False] * 8 + [True] * 2
+    half = ready([judged, generated], validation_queries=4, query_fraction=0.5)
+    kept = [i.startswith("passages:") for i in ids(half.training_lists)]
+    assert (len(kept), 0 < sum(kept) < 17) == (17, True), "both kinds"
 
 
 def test_heads_are_selected_and_aligned_on_judged_and_generated_lists(experiment, passages):
