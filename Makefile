@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed ## Make .venv with everything in it
 
 .PHONY: demo
-demo: install ## Select heads, rerank, score and report on the sample collection with the embedded model
+demo: install ## Select heads, rerank, score, explain and report on the sample collection with the embedded model
 	@echo "==> the main job: python -m headrank.run +experiment=nano"
 	$(BIN)/python -m headrank.run +experiment=nano
 

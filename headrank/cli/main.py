@@ -17,7 +17,7 @@ from headrank.cli.rerank import rerank
 from headrank.cli.serve import serve
 
 FORWARDED = {
-    "run": ("headrank.run", "Run an experiment: select heads, align, rerank, score, report (a Hydra application)."),
+    "run": ("headrank.run", "Run an experiment, from selecting heads to the report (a Hydra application)."),
     "doctor": ("headrank.doctor.__main__", "Report what an experiment needs, what is missing, and how to fix it."),
     "report": ("headrank.report", "Compare finished runs."),
     "prompts": ("headrank.prompts", "Show the prompt of every system of an experiment."),
