@@ -196,6 +196,7 @@ def test_settings_of_an_alignment_that_cannot_be():
         ({"draw_depth": -1}, "draw_depth"),
         ({"lists_per_step": 3, "lists_per_batch": 2}, "multiple"),
         ({"patience": 2, "validation_queries": 0}, "patience"),
+        ({"relevant_in_zone": 0.5, "shuffle_candidates": False}, "relevant_in_zone"),
         ({"average_decay": 1.0}, "average_decay"),
         ({"average_decay": 0.5, "lists_per_step": 2, "trainer": SHARDED}, "average_decay"),
     ):

@@ -99,6 +99,8 @@ class AlignmentSettings:
     # decay per optimizer step of the moving average of the trained weights that is validated and exported; 0: none
     average_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
     shuffle_candidates: bool = True
+    # share of the shuffled training lists whose passages of the highest grade are moved to the middle of the context
+    relevant_in_zone: Annotated[float, Ge(0), Le(1)] = 0.0
     # candidates per query, drawn again each epoch; 0: the whole list
     draw_candidates: Annotated[int, Ge(0)] = 20
     # first-stage cutoff from which they are drawn, if it exceeds the data's depth; 0: the data's depth
@@ -113,6 +115,8 @@ class AlignmentSettings:
     def __post_init__(self) -> None:
         if self.draw_candidates == 1:
             raise wrong("draw_candidates", 1, "0 for all, or at least 2: a pair")
+        if self.relevant_in_zone and not self.shuffle_candidates:
+            raise wrong("relevant_in_zone", self.relevant_in_zone, "0, or shuffle_candidates: true")
         if (self.reselect and not self.reselect_seeds) or len(set(self.reselect_seeds)) != len(self.reselect_seeds):
             raise wrong("reselect_seeds", list(self.reselect_seeds), "at least one seed and none twice")
         if not self.draw_candidates:

@@ -150,6 +150,7 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         lists_per_batch=settings.lists_per_batch,
         lists_per_step=settings.lists_per_step,
         shuffle_candidates=settings.shuffle_candidates,
+        relevant_in_zone=settings.relevant_in_zone,
         draw_candidates=settings.draw_candidates,
         draw_depth=settings.draw_depth,
         query_fraction=settings.query_fraction,

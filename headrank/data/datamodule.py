@@ -75,6 +75,8 @@ class ListwiseDataModule(LightningDataModule):
         lists_per_step: lists per optimizer step, over all processes; 0: one batch per process.
         shuffle_candidates: True: the context order of each training list is shuffled anew in each epoch, and validation
             lists have the fixed orders of `Order.SHUFFLED` with this seed. False: the first-stage order.
+        relevant_in_zone: the share of the shuffled training lists, drawn anew in each epoch, whose candidates of the
+            highest grade are moved to the middle of the context.
         draw_candidates: the number of candidates sampled from each training list, anew in each epoch (see
             `sample_candidates`); 0: all. A sample is never larger than the list at its data set's depth. Validation
             lists are not sampled.
@@ -101,6 +103,7 @@ class ListwiseDataModule(LightningDataModule):
         lists_per_batch: int = 1,
         lists_per_step: int = 0,
         shuffle_candidates: bool = True,
+        relevant_in_zone: float = 0.0,
         draw_candidates: int = 0,
         draw_depth: int = 0,
         query_fraction: float = 1.0,
@@ -120,12 +123,15 @@ class ListwiseDataModule(LightningDataModule):
             raise ValueError(f"draw_candidates {draw_candidates}: expected 0 (all) or at least 2")
         if draw_depth < 0:
             raise ValueError(f"draw_depth {draw_depth}: expected 0 or more")
+        if not 0 <= relevant_in_zone <= 1:
+            raise ValueError(f"relevant_in_zone {relevant_in_zone}: expected a number in [0, 1]")
         if not 0 < query_fraction <= 1:
             raise ValueError(f"query_fraction {query_fraction}: expected a number in (0, 1]; 1 uses all queries")
         self.sources = tuple(sources)
         self.validation_queries = validation_queries
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
         self.shuffle_candidates, self.draw_candidates, self.draw_depth = shuffle_candidates, draw_candidates, draw_depth
+        self.relevant_in_zone = relevant_in_zone
         self.query_fraction = query_fraction
         self.seed = seed
         self.cache_dir = cache_dir
@@ -246,10 +252,10 @@ class ListwiseDataModule(LightningDataModule):
         if self.draw_candidates:
             pool = self._load().pools[labelled.item.query.id]
             labelled = sample_candidates(pool, min(self.draw_candidates, len(labelled.item)), key)
-        return self._ordered(labelled, key)
+        return self._ordered(labelled, key, self.relevant_in_zone)
 
-    def _ordered(self, labelled: LabelledList, key: str) -> LabelledList:
-        return shuffle_context(labelled, key) if self.shuffle_candidates else labelled
+    def _ordered(self, labelled: LabelledList, key: str, in_zone: float = 0.0) -> LabelledList:
+        return shuffle_context(labelled, key, in_zone) if self.shuffle_candidates else labelled
 
     def _shard(self) -> Shard:
         if self.trainer is not None:

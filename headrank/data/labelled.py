@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from headrank.data.parsing import shown
 from headrank.errors import ConfigError
-from headrank.ranking import CandidateList, Query, shuffled_indices, shuffled_order
+from headrank.ranking import CandidateList, Query, middle_zone, shuffled_indices, shuffled_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,29 @@ def label(item: CandidateList, judged: Mapping[str, int], relevance_threshold: i
     return LabelledList(item, grades, tuple(range(len(item))), relevance_threshold)
 
 
-def shuffle_context(labelled: LabelledList, key: str) -> LabelledList:
-    """Return the labelled list in a shuffled context order, which depends only on `key` and the query's text."""
-    return replace(labelled, order=shuffled_order(labelled.item, key))
+def shuffle_context(labelled: LabelledList, key: str, in_zone: float = 0.0) -> LabelledList:
+    """Return the labelled list in a shuffled context order, which depends only on the arguments.
+
+    in_zone: the probability, drawn with `key`, that the candidates of the highest grade are then moved to the middle
+        zone of the context, as many as fit. [ours]
+    """
+    shuffled = replace(labelled, order=shuffled_order(labelled.item, key))
+    drawn = (
+        in_zone
+        and random.Random(f"{key}:zone:{labelled.item.query.text}".encode("utf-8", "surrogatepass")).random() < in_zone
+    )
+    return _with_zone(shuffled) if drawn else shuffled
+
+
+def _with_zone(labelled: LabelledList) -> LabelledList:
+    """Swap each candidate of the highest grade outside the middle zone with one of a lower grade in it."""
+    order, highest = list(labelled.order), max(labelled.grades, default=0)
+    zone = range(len(order))[middle_zone(len(order))]
+    outside = [c for c, i in enumerate(order) if c not in zone and labelled.grades[i] == highest]
+    inside = [c for c in zone if labelled.grades[order[c]] < highest]
+    for one, other in zip(outside, inside, strict=False):
+        order[one], order[other] = order[other], order[one]
+    return replace(labelled, order=tuple(order))
 
 
 def sample_candidates(labelled: LabelledList, count: int, key: str) -> LabelledList:

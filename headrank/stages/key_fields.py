@@ -65,7 +65,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
 }
 
 ADDED: Mapping[type, Mapping[str, Any]] = {
-    AlignmentSettings: {"average_decay": 0.0},
+    AlignmentSettings: {"average_decay": 0.0, "relevant_in_zone": 0.0},
     PairSettings: {"min_margin": 0.5},
     ScorerSettings: {"shuffles": 1},
 }
@@ -125,7 +125,8 @@ def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
     scorer: the settings as plain values, see `ScorerSettings.to_dict`.
 
     The result is `scorer` without the fields in `LEFT_OUT` and those at their value in `ADDED`, without the seed if the
-    order is not random, and without the power if the calibration is not `residual`.
+    order is not random, and without the power if the calibration is not `residual`. `fusion` keeps the name that it had
+    in earlier versions, so that their artifacts are reused.
     """
     unused = set(LEFT_OUT[ScorerSettings])
     unused |= {name for name, value in ADDED[ScorerSettings].items() if scorer[name] == value}
@@ -133,4 +134,4 @@ def scorer_key_content(scorer: Mapping[str, Any]) -> dict[str, Any]:
         unused.add("seed")
     if scorer["calibration"] != "residual":
         unused.add("power")
-    return {name: value for name, value in scorer.items() if name not in unused}
+    return {"fusion_alpha" if name == "fusion" else name: value for name, value in scorer.items() if name not in unused}

@@ -48,6 +48,32 @@ def test_shuffling_keeps_all_else_and_depends_on_key_and_query_alone():
     assert len({shuffle_context(one, key).order for one in (a, b) for key in ("k", "l")}) == 4
 
 
+def test_relevant_passages_are_moved_to_the_zone_and_no_others():
+    one = label(candidates("q", docs=12), {"q-d0": 2, "q-d4": 2, "q-d7": 1, "q-d9": 2})
+    zone = range(3, 9)
+    for key in "abcdefgh":
+        plain, moved = shuffle_context(one, key), shuffle_context(one, key, 1.0)
+        relevant = [c for c, i in enumerate(plain.order) if one.grades[i] == 2]
+        assert sum(one.grades[moved.order[c]] == 2 for c in zone) == 3
+        changed = [c for c in range(12) if plain.order[c] != moved.order[c]]
+        assert len(changed) == 2 * sum(c not in zone for c in relevant)
+        assert [c for c in changed if c not in zone] == [c for c in relevant if c not in zone]
+    crowded = label(candidates("q", docs=4), {f"q-d{i}": 1 for i in range(3)})
+    assert {shuffle_context(crowded, key, 1.0).grades[shuffle_context(crowded, key, 1.0).order[c]]
+            for key in "abcdefgh" for c in (1, 2)} == {1}  # fmt: skip
+
+
+def test_a_share_of_the_lists_is_moved():
+    lists = [label(candidates(f"q{n}", docs=8, text=f"text {n}"), {f"q{n}-d0": 1}) for n in range(200)]
+    moved = [shuffle_context(one, "k", 0.5) for one in lists]
+    plain = [shuffle_context(one, "k") for one in lists]
+    full = [shuffle_context(one, "k", 1.0) for one in lists]
+    assert all(x in (a, b) for x, a, b in zip(moved, plain, full, strict=True))
+    in_zone = sum(one.order.index(0) in range(2, 6) for one in moved)
+    assert 130 <= in_zone <= 170  # half of them, and half of the others by chance
+    assert moved == [shuffle_context(one, "k", 0.5) for one in lists]
+
+
 def test_an_id_of_two_different_queries_is_named_by_its_collection():
     first, second, third = (label(candidates(q, text=t), {}) for q, t in [("1", "tides"), ("1", "bread"), ("2", "x")])
     named = distinct_ids([("a", first), ("b", second), ("b", third)])

@@ -12,7 +12,7 @@ from headrank.data import DataSettings, FormatError
 from headrank.data.batches import Shard
 from headrank.data.datamodule import DataCounts, ListwiseDataModule
 from headrank.errors import ConfigError
-from headrank.ranking import CandidateList, Passage, Query, shuffled_order
+from headrank.ranking import CandidateList, Passage, Query, middle_zone, shuffled_order
 from tests.data.toy import DOCS, ids, ready, seen
 
 ROOT = Path(__file__).parents[2]
@@ -203,12 +203,28 @@ def test_without_a_trainer_torchs_rank_counts(make_source, monkeypatch):
     assert not parts[0].keys() & parts[1].keys()
 
 
+def test_only_training_lists_have_relevant_passages_moved(make_source):
+    source = make_source(n=12)
+    data = ready(source, relevant_in_zone=1.0, shard=Shard(1, 0, 1))
+    grades = {one.item.query.id: one.grades for one in (*data.training_lists, *data.validation_lists)}
+    zone = range(DOCS)[middle_zone(DOCS)]
+
+    def inside(loader):
+        best = {q: max(order, key=lambda i: grades[q][i]) for q, order in seen(loader).items()}
+        return [seen(loader)[q].index(i) in zone for q, i in best.items()]
+
+    assert all(inside(data.train_dataloader()))
+    plain = ready(source, shard=Shard(1, 0, 1))
+    assert seen(data.val_dataloader()) == seen(plain.val_dataloader())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"sources": []}, "sources"),
         ({"validation_queries": -1}, "validation_queries -1"),
         ({"lists_per_batch": 0}, "lists_per_batch 0"),
+        ({"relevant_in_zone": 1.5}, r"relevant_in_zone 1\.5"),
         ({"query_fraction": 0.0}, "query_fraction 0.0"),
         ({"query_fraction": 25.0}, r"query_fraction 25\.0"),
     ],
