@@ -56,8 +56,9 @@ def load_data(
             unknown ids, malformed lines, too few passages).
     """
     s, source = settings, settings.label_source
-    parts = {"judged": source.judged, "passages_only": s.generated is not None}
-    collection = collection or load_collection(s.collection, title=s.title, qrels=s.qrels, **parts)
+    collection = collection or load_collection(
+        s.collection, title=s.title, qrels=s.qrels, judged=source.judged, passages_only=s.generated is not None
+    )
     made = None
     if s.generated is not None:
         collection, made = generated_lists(s, collection, cache_dir)

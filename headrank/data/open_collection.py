@@ -53,13 +53,12 @@ def load_collection(
         )
     if qrels is not None:
         raise ConfigError(f"qrels is {str(qrels)!r}, but {text} is no file of requests (*.jsonl); expected null")
-    parts = {"judged": judged, "passages_only": passages_only}
     if text.startswith("sample/"):
-        return LocalCollection(_sample(text), name=text, title=title, **parts)
+        return LocalCollection(_sample(text), name=text, title=title, judged=judged, passages_only=passages_only)
     if is_local(source):
         folder, split = local_path(source)
-        return LocalCollection(folder, split=split, name=text, title=title, **parts)
-    return IrDatasetsCollection(text, title=title, **parts)
+        return LocalCollection(folder, split=split, name=text, title=title, judged=judged, passages_only=passages_only)
+    return IrDatasetsCollection(text, title=title, judged=judged, passages_only=passages_only)
 
 
 def load_qrels(source: str | Path) -> Qrels:
