@@ -37,8 +37,8 @@ CONFIG_FOLDER = (
 
 GROUPS = ("model", "prompt", "selection", "reading", "scorer", "report", "bm25")
 """The groups and sections from which settings objects are always built."""
-LISTS = ("data", "benchmarks", "baselines")
-"""The groups of which several options can be chosen; each option is a named entry."""
+LISTS = ("data", "benchmarks", "baselines", "teacher")
+"""The groups whose options are named entries; of all but `teacher` several can be chosen."""
 OTHERS = ("alignment", "loss", "trainer", "tracking", "debug", "states", "instructions", "paths")
 
 NONE = "_none_"
@@ -121,6 +121,7 @@ def _experiment(config: DictConfig, folder: Path) -> "Experiment":
             benchmarks=with_runs(benchmarks, main.first_stage_runs),
             systems={MAIN_SYSTEM: system, **with_heads},
             rerankers={name: one for name, one in lists["baselines"].items() if name not in with_heads},
+            teacher=lists["teacher"],
             reading=parts["reading"],
             states=build(states) if states and states.folder else None,
             alignment=alignment_from_config(config),

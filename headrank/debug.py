@@ -23,7 +23,7 @@ class DebugSettings:
     layers: the number of layers of that model, and the limit of `reading.max_layer`.
     max_queries, depth: the limits of queries per data set and of candidates per query.
     validation_queries: the limit of the validation queries of alignment.
-    baselines: name of a baseline -> values that replace those of its settings, if it is chosen.
+    baselines: name of a baseline or teacher -> values that replace those of its settings, if it is chosen.
     data, benchmarks: data sets that replace the experiment's; if empty, the experiment's are shrunk.
     """
 
@@ -53,6 +53,7 @@ class DebugSettings:
                 seeds=experiment.reading.seeds[:1],
                 max_layer=_least(experiment.reading.max_layer, self.layers),
             ),
+            teacher={name: self._baseline(name, one) for name, one in experiment.teacher.items()},
             rerankers={name: self._baseline(name, one) for name, one in experiment.rerankers.items()},
             alignment=self._alignment(experiment.alignment),
         )
@@ -66,6 +67,8 @@ class DebugSettings:
         if found is not chosen:
             names = (", ".join(one.name for one in part) for part in (chosen, found))
             logger.info("debug: %s %s -> %s", key, *names)
+            labels = next((one.labels for one in chosen if one.label_source.teacher), None)
+            found = tuple(replace(one, labels=labels) for one in found)
         logger.info("debug: %s: at most %d queries, %d candidates each", key, self.max_queries, self.depth)
         return tuple(
             replace(
@@ -81,7 +84,7 @@ class DebugSettings:
         values = self.baselines.get(name)
         if not values:
             return baseline
-        logger.info("debug: baselines.%s: %s replaced", name, ", ".join(values))
+        logger.info("debug: %s: %s replaced", name, ", ".join(values))
         return replace(baseline, **values)
 
     def _alignment(self, alignment: Any) -> Any:

@@ -20,6 +20,8 @@ from headrank.model import BackboneSettings, PromptSettings, ScorerSettings, Sta
 from headrank.model.fusion import AUTO
 from headrank.settings import Ge, Listed, meant, one_of, settings, wrong
 
+TEACHER_SYSTEM = "teacher"  # the name of the teacher's runs
+
 
 def known_metric(name: str) -> str:
     """Return the name of a metric unchanged. Raise `ValueError` for an unknown measure or a cutoff below 1."""
@@ -59,6 +61,14 @@ class SystemSettings:
 
 
 @settings
+class OrderTeacher:
+    """The teacher `orders` [ours]: the start model with the selected heads, averaged over shuffled context orders."""
+
+    shuffles: Annotated[int, Ge(2)] = 8  # number of context orders
+    seed: int = 0  # of the first order; the next ones have the following seeds
+
+
+@settings
 class ReadingSettings:
     """How the model reads labelled lists for head selection."""
 
@@ -84,6 +94,8 @@ class Experiment:
     benchmarks: tuple[DataSettings, ...]
     systems: Mapping[str, SystemSettings]  # name -> system; holds MAIN_SYSTEM
     rerankers: Mapping[str, RerankerSettings] = field(default_factory=dict)  # systems with code instead of heads
+    # the system that labels training sets with labels `teacher`: name -> settings, at most one
+    teacher: Mapping[str, RerankerSettings | OrderTeacher] = field(default_factory=dict)
     reading: ReadingSettings = field(default_factory=ReadingSettings)
     states: StateSettings | None = None  # the store of passage states, for prompts in blocks
     alignment: Any = None  # a headrank.alignment.settings.AlignmentSettings (extra `train`), or None: no training
@@ -108,6 +120,8 @@ class Experiment:
         for name in set(self.systems) & set(self.rerankers):
             raise wrong("rerankers", name, "a name that no other system has")
         taken = {FIRST_STAGE_SYSTEM} | ({UNALIGNED_SYSTEM} if self.alignment is not None else set())
+        if self.teacher and TEACHER_SYSTEM in others:
+            raise wrong("systems", TEACHER_SYSTEM, "another name, since the teacher's runs have this one")
         for name in others & taken:
             raise wrong("systems", name, "another name, since this one is reserved")
         for key, parts in (("benchmarks", self.benchmarks), ("data", self.train)):
@@ -135,6 +149,7 @@ class Experiment:
             raise wrong("report.baseline", self.report.baseline, f"one of {known}")
         if self.states is not None and not any(system.prompt.in_blocks for system in self.systems.values()):
             raise wrong("states.folder", self.states.folder, "null, or prompt=blocks: no system's prompt is in blocks")
+        self._check_teacher()
         if self.alignment is not None and self.alignment.losses.needs_targets and not any(x.labels for x in self.train):
             losses = list(self.alignment.losses.terms)
             raise wrong("loss", losses, "losses of grades, or data.NAME.labels: no training set has a teacher")
@@ -146,3 +161,37 @@ class Experiment:
             if system.scorer.fusion == AUTO and (not self.train or system.scorer.token_filter):
                 expected = "a number: auto needs labelled lists (data) and a scorer without token_filter"
                 raise wrong("scorer.fusion", AUTO, f"{expected} (system {name})")
+
+    @property
+    def keyed_rerankers(self) -> tuple[tuple[str, RerankerSettings], ...]:
+        """The rerankers that do not read heads, baselines and teacher, with their configuration keys."""
+        found = [(f"baselines.{name}", one) for name, one in self.rerankers.items()]
+        teachers = [(f"teacher.{name}", one) for name, one in self.teacher.items() if not isinstance(one, OrderTeacher)]
+        return (*found, *teachers)
+
+    @property
+    def teacher_needs_heads(self) -> bool:
+        """Whether heads must be selected before the teacher runs."""
+        return any(isinstance(one, OrderTeacher) for one in self.teacher.values())
+
+    def _check_teacher(self) -> None:
+        names, taught = list(self.teacher), [one for one in self.train if one.label_source.teacher]
+        if len(names) > 1:
+            raise wrong("teacher", names, "one teacher, or none")
+        if taught and not names:
+            expected = "a run, or a teacher: teacher=orders, cross_encoder or qwen3_reranker"
+            raise wrong(f"data.{taught[0].name}.labels", taught[0].labels, expected)
+        if names and not taught:
+            raise wrong("teacher", names[0], "none, or a training set with labels teacher or judged+teacher")
+        if not self.teacher_needs_heads:
+            return
+        if self.alignment is None:
+            raise wrong("teacher", names[0], "another teacher, or alignment: this one runs after heads are selected")
+        if self.systems[MAIN_SYSTEM].prompt.in_blocks:
+            raise wrong("teacher", names[0], "another teacher, or another prompt: in blocks, the order has no effect")
+        judged = any(one.label_source.judged or one.label_source.run for one in self.train)
+        if not judged and any(system.criterion.needs_labels for system in self.systems.values()):
+            expected = (
+                "another teacher, a training set with judgements, or selection=given: heads are selected before it"
+            )
+            raise wrong("teacher", names[0], expected)

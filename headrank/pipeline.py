@@ -38,6 +38,7 @@ from headrank.stages.rerank import (
 from headrank.stages.score import score
 from headrank.stages.select import SelectStage, heads_name
 from headrank.stages.shared_queries import shared_notice, shared_queries
+from headrank.stages.teacher import check_teacher, with_teacher
 from headrank.tracking import NoTracker, Tracker
 
 logger = logging.getLogger(__name__)
@@ -88,11 +89,14 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         align = None if experiment.alignment is None else AlignStage(experiment, folder, data, on_epoch=tracker.epochs)
         check_model(experiment)
         benchmarks = [data.load(settings) for settings in experiment.benchmarks]  # read all inputs before any work
+        check_teacher(experiment, data)
+        taught = experiment if experiment.teacher_needs_heads else with_teacher(experiment, folder, data)
         if align is not None:
+            align.experiment = taught
             align.check()
-        train = data.labelled(experiment.train) if experiment.train else None
-        pools = None if align is None else training_candidates(experiment, data)
-        check_prompt_lengths(experiment, benchmarks, train, pools)
+        train = data.labelled(taught.train) if taught.train else None
+        pools = None if align is None else training_candidates(taught, data)
+        check_prompt_lengths(taught, benchmarks, train, pools)
         labels_used = align is not None or any(s.uses_labels for s in experiment.systems.values())
         shared = shared_queries(train, benchmarks) if train is not None and labels_used else {}
         overlap = shared_notice(shared, benchmarks)
@@ -101,11 +105,14 @@ def _run_stages(experiment: Experiment, folder: RunFolder, tracker: Tracker) -> 
         compared = [read_results(Path(other)) for other in experiment.report.compared_runs]
         stage = "select"
         folder.set_status("running", stage)
-        heads = SelectStage(experiment, folder, data).run()
+        heads = SelectStage(taught, folder, data).run()
         tracker.files("heads", folder.path, [heads_name(name) for name in heads])
         start = (experiment.model, model_identity(experiment.model))
         systems = {name: (*start, heads[name]) for name in experiment.systems}
         if align is not None:
+            if experiment.teacher_needs_heads:
+                align.experiment = with_teacher(experiment, folder, data, heads[MAIN_SYSTEM])
+                align.check()
             stage = "align"
             folder.set_status("running", stage)
             aligned = align.run(heads[MAIN_SYSTEM], experiment.systems[MAIN_SYSTEM])

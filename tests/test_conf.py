@@ -18,7 +18,7 @@ from headrank.tracking import NoTracker
 EXPERIMENTS = sorted(path.stem for path in (CONFIG_FOLDER / "experiment").glob("*.yaml"))
 GROUPS = (
     "model", "data", "benchmarks", "prompt", "selection", "scorer", "baselines", "alignment", "loss", "trainer",
-    "tracking", "report", "debug", "paths", "instructions",
+    "tracking", "report", "debug", "paths", "instructions", "teacher",
 )  # fmt: skip
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 LISTS = ("data", "benchmarks", "baselines")  # groups of which several options are chosen
@@ -28,6 +28,9 @@ FILLED = {  # what a user has to give
     ("data", "passages"): ["data.passages.collection=/data/mine"],
     ("benchmarks", "local"): ["benchmarks.local.collection=/data/mine"],
     ("selection", "given"): ["selection.criterion.heads=[[0,1],[2,3]]"],
+    **{
+        ("teacher", one): ["data.sample.labels=judged+teacher"] for one in ("cross_encoder", "qwen3_reranker", "orders")
+    },
     **{("loss", one): ["data.sample.labels=run:/x"] for one in ("teacher_kl", "margin_mse", "preference_teacher")},
 }
 
@@ -69,7 +72,7 @@ def test_trackers(option):
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_options(group, option):
     chosen = [f"{group}=[{option}]" if group in LISTS else f"{group}={option}"]
-    if group in ("loss", "trainer"):
+    if group in ("loss", "trainer", "teacher"):
         chosen.append("alignment=lora")
     found = experiment(*chosen, *FILLED.get((group, option), []))
     if group == "baselines":
@@ -78,6 +81,9 @@ def test_options(group, option):
         assert (found.alignment.trained.part if found.alignment else "none") == option
     if group == "loss":
         assert set(found.alignment.losses.terms) <= {option, *option.split("_"), *MIXED}
+    if group == "teacher":
+        assert list(found.teacher) == ([] if option == "none" else [option])
+        assert not experiment(*chosen, *FILLED.get((group, option), []), "debug=sample").model.revision
     if group == "trainer":
         assert isinstance(found.alignment.trainer, TrainerSettings)
     if group == "selection":

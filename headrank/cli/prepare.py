@@ -51,7 +51,7 @@ def prepare_experiment(experiment: "Experiment") -> None:
     from headrank.stages.lists import DataLoader
 
     models = [experiment.model]
-    for reranker in experiment.rerankers.values():
+    for _, reranker in experiment.keyed_rerankers:
         own = getattr(reranker, "model", None)
         models += [own] if isinstance(own, BackboneSettings) else []
     for settings in dict.fromkeys(models):

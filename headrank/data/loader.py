@@ -63,7 +63,8 @@ def load_data(
     if s.generated is not None:
         collection, made = generated_lists(s, collection, cache_dir)
     teacher = None if source.run is None else read_teacher(source.run, collection, s.duplicates)
-    queries = select_queries(collection, s.max_queries, s.seed, among=None if source.judged else teacher)
+    among = None if source.judged else collection.queries if teacher is None else teacher
+    queries = select_queries(collection, s.max_queries, s.seed, among=among)
     _check_threshold(s, collection)
     candidates = made or _searched(s, collection, queries, cache_dir)
     if teacher is not None and source.run is not None:

@@ -1,6 +1,7 @@
 """Define the settings of a benchmark or a labelled training set. `loader.py` loads its candidate lists."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from headrank.data.bm25.words import BM25Parameters
@@ -66,8 +67,10 @@ class DataSettings:
     drop_identical_ids: bool = False  # drop candidates whose id is the query's (arguana, quora)
     duplicates: Annotated[str, one_of(Duplicates)] = "error"  # a passage twice in a run: error | best (its best place)
     qrels: str | None = None  # judgements of requests: a file or a collection; None: the candidates' grades
-    labels: str | None = None  # of training sets: None (the judgements) | run:PATH | judged+run:PATH, see `LabelSource`
-    teacher_levels: Annotated[int, Ge(2)] = 4  # grades that scores become with labels run:PATH, see `teacher_grades`
+    labels: str | None = (
+        None  # of training sets: None (the judgements) | [judged+]run:PATH | [judged+]teacher, see `LabelSource`
+    )
+    teacher_levels: Annotated[int, Ge(2)] = 4  # grades that scores become without judged+, see `teacher_grades`
     title: bool = True  # put a passage's title before its text
     notice: str | None = None  # shown in the report next to the numbers
     licence: str | None = None  # the known licence terms of the data; `headrank.doctor` shows them
@@ -97,6 +100,10 @@ class DataSettings:
     def label_source(self) -> LabelSource:
         """The source of the labels, from `labels`."""
         return LabelSource.parse(self.labels, self.name)
+
+    def with_labels(self, run: Path) -> "DataSettings":
+        """Return a copy of these settings whose labels `[judged+]teacher` are those of the teacher's run."""
+        return replace(self, labels=f"{'judged+' if self.label_source.judged else ''}run:{run}")
 
     def with_min_depth(self, depth: int) -> "DataSettings":
         """Return a copy of these settings whose `depth` (candidates per query) is at least the given one.

@@ -1,7 +1,7 @@
 """Soft labels: the scores that another ranker, the teacher, gives the candidates of a training set.
 
-`data.X.labels` names a TREC run with these scores, see `LabelSource`. They become the targets of distillation
-(`LabelledList.teacher`) and, without judgements, the grades.
+`data.X.labels` names a TREC run with these scores, or the experiment's teacher makes it, see `LabelSource`. They become
+the targets of distillation (`LabelledList.teacher`) and, without judgements, the grades.
 """
 
 import logging
@@ -22,7 +22,7 @@ from headrank.settings import wrong
 
 _log = logging.getLogger(__name__)
 
-_JUDGED, _RUN = "judged+", "run:"
+_JUDGED, _RUN, _TEACHER = "judged+", "run:", "teacher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +32,30 @@ class LabelSource:
     judged: whether the judgements are the grades. If not, the run's scores are (`teacher_grades`), and the queries are
         those of the run; the collection then needs no judgements.
     run: the TREC run with the teacher's scores; None: no list has a teacher.
+    teacher: whether the experiment's teacher makes this run. Until then the lists have no teacher, and without
+        judgements they are those of all queries of the collection, with grades of 0.
     """
 
     judged: bool = True
     run: Path | None = None
+    teacher: bool = False
 
     @classmethod
     def parse(cls, text: str | None, name: str) -> "LabelSource":
-        """Parse `run:PATH` or `judged+run:PATH`; None is the judgements alone. `{name}` in a path becomes `name`.
+        """Parse `run:PATH` or `teacher`, both also after `judged+`; None is the judgements alone.
+
+        `{name}` in a path becomes `name`.
 
         Raises `ConfigError` for any other text.
         """
         if text is None:
             return cls()
         source = text.removeprefix(_JUDGED)
+        if source == _TEACHER:
+            return cls(source != text, teacher=True)
         path = source.removeprefix(_RUN).replace("{name}", name)
         if source == path or not path:
-            raise wrong("labels", text, "null (the judgements), run:PATH of a TREC run, or judged+run:PATH")
+            raise wrong("labels", text, "null (judgements), teacher, run:PATH of a TREC run, or judged+...")
         return cls(source != text, Path(path).expanduser())
 
 

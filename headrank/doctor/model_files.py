@@ -60,10 +60,10 @@ def model_findings(experiment: Experiment, *, offline: bool) -> list[Finding]:
     findings = [_files(experiment.model, "model.model", offline)]
     if findings[0].state == State.OK:
         check_chat_templates(experiment, load_config(experiment.model), load_tokenizer(experiment.model))
-    for name, reranker in experiment.rerankers.items():
+    for key, reranker in experiment.keyed_rerankers:
         model = getattr(reranker, "model", None)
         if isinstance(model, BackboneSettings) and model != experiment.model:
-            findings.append(_files(model, f"baselines.{name}.model.model", offline))
+            findings.append(_files(model, f"{key}.model.model", offline))
     return findings
 
 

@@ -122,11 +122,15 @@ class AlignStage:
     def check(self) -> None:
         """Load the labelled lists for training and check their number, before any work.
 
+        Before the teacher has labelled a data set without judgements, nothing is checked.
+
         Raises `ConfigError` if no list is left to train on after the validation queries, if there are fewer lists than
         processes, or if a data set with `lists_per_epoch` has no list, and the errors of loading data.
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
+        if any(one.label_source.teacher and not one.label_source.judged for one in self.experiment.train):
+            return
         labelled, sources = self.data.labelled(self.experiment.train), self.experiment.train
         origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
         training, validation = split(

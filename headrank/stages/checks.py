@@ -23,7 +23,7 @@ def check_model(experiment: Experiment) -> None:
     used.
     """
     started = (experiment.folder / heads_name(MAIN_SYSTEM)).is_file()
-    for settings in experiment.rerankers.values():
+    for _, settings in experiment.keyed_rerankers:
         check = getattr(settings, "check_model", None)
         if check is not None:
             with suppress(OSError) if started else nullcontext():

@@ -91,7 +91,12 @@ def report_facts(
 
 
 def _soft_labels(experiment: Experiment) -> str:
-    return ", ".join(f"{one.name}: {one.labels}" for one in experiment.train if one.labels is not None)
+    teacher = "".join(f" ({name})" for name in experiment.teacher)
+    return ", ".join(
+        f"{one.name}: {one.labels}{teacher if one.label_source.teacher else ''}"
+        for one in experiment.train
+        if one.labels is not None
+    )
 
 
 def _cost(values: Mapping[str, Any]) -> str:

@@ -54,7 +54,8 @@ IN_KEYS = {
 BY_PARTS = {
     SystemSettings: {"criterion", "heads", "entropy_weight", "scorer", "prompt", "instructions"},
     Experiment: {
-        "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "reading", "states",
+        "name", "folder", "cache", "model", "train", "benchmarks", "systems", "rerankers", "teacher", "reading",
+        "states",
         "alignment", "metrics", "objective", "objective_from", "report", "config", "config_yaml",
     },
 }  # fmt: skip
