@@ -234,7 +234,8 @@ def with_unfused(
 ) -> dict[tuple[str, str], RerankedBenchmark]:
     """Add to the output of each system with fusion, as a system of its own, what it ranks without the first stage.
 
-    The same reading gives both. Its name is the system's with the suffix `UNFUSED`.
+    The same reading gives both. Its name is the system's with the suffix `UNFUSED`. Of a list in several prompts, the
+    best passages are not read again (`Scorer.score`), which a system without fusion would do.
 
     Args:
         reranked: (system, benchmark) -> output of the rerank stage.
