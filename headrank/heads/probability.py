@@ -21,8 +21,9 @@ class ProbabilityCalibration:
 
     This is Platt scaling (Platt 1999) of asinh(z / scale). The scale is the median of |z| or, if that is 0, the mean.
     The asinh is ours. It is linear around 0 and logarithmic far from it. Without it, the few passages with very large
-    |z| would flatten the slope for all. Isotonic regression, which assumes no form, was better on some collections
-    and worse on others (experiments/calibration), and it gives equal probabilities to different z. As slope >= 0, probabilities never contradict the ranking.
+    |z| would flatten the slope for all. Isotonic regression, which assumes no form, was better on some collections and
+    worse on others (experiments/calibration), and it gives equal probabilities to different z. As slope >= 0,
+    probabilities never contradict the ranking.
 
     slope, intercept, scale: the parameters of the formula.
     thresholds: data set -> the lowest grade that was counted as relevant.
