@@ -39,7 +39,7 @@ class DebugSettings:
     def applied(self, experiment: Experiment) -> Experiment:
         """Shrink an experiment. Losses, epochs, scorers and criteria stay unchanged.
 
-        Alignment runs on the CPU in 32 bits, and heads are selected from one context order.
+        Alignment runs on the CPU in 32 bits with at most two folds, and heads are selected from one context order.
 
         Raises `SettingsError` if `baselines` has a value that a baseline's settings do not have.
         """
@@ -93,6 +93,7 @@ class DebugSettings:
         return replace(
             alignment,
             validation_queries=min(alignment.validation_queries, self.validation_queries),
+            folds=min(alignment.folds, 2),
             draw_depth=min(alignment.draw_depth, self.depth),
             trainer=replace(alignment.trainer, accelerator="cpu", precision="32-true"),
         )

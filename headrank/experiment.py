@@ -107,7 +107,7 @@ class Experiment:
         "judged@10",
     )
     objective: str = "ndcg@10"  # the metric that a run returns and reports first
-    # its mean over them | validation: alignment's best nDCG@10 on held-out queries
+    # its mean over them | validation: alignment's best nDCG@10 on held-out queries or over folds
     objective_from: Annotated[str, one_of(("benchmarks", "validation"))] = "benchmarks"
     report: ReportSettings = field(default_factory=ReportSettings)
     config: Mapping[str, Any] = field(default_factory=dict)  # the composed configuration, resolved: never written
@@ -141,8 +141,10 @@ class Experiment:
             raise wrong("metrics", list(self.metrics), "each metric once")
         if self.objective not in self.metrics:
             raise wrong("objective", self.objective, f"one of the metrics {', '.join(self.metrics)}")
-        if self.objective_from == "validation" and not getattr(self.alignment, "validation_queries", 0):
-            raise wrong("objective_from", "validation", "benchmarks, or alignment with validation_queries above 0")
+        a = self.alignment
+        if self.objective_from == "validation" and (a is None or not (a.validation_queries or a.folds)):
+            expected = "benchmarks, or alignment with validation_queries or folds above 0"
+            raise wrong("objective_from", "validation", expected)
         measured = others | taken
         if self.report.baseline is not None and self.report.baseline not in measured:
             known = f"{', '.join(sorted(measured))}{meant(self.report.baseline, measured)}"

@@ -210,7 +210,7 @@ def finished_objective(experiment: Experiment) -> float | None:
 
 def _objective(experiment: Experiment, folder: RunFolder, results: list[BenchmarkResult]) -> float:
     if experiment.objective_from == "validation":
-        return best_validation(folder.path)
+        return best_validation(folder.path, experiment.alignment.folds)
     return sum(r.systems[MAIN_SYSTEM].means[experiment.objective] for r in results) / len(results)
 
 

@@ -1,4 +1,4 @@
-"""A Lightning callback that selects heads again during training.
+"""Lightning callbacks that select heads again during training, and that keep the scores of held-out lists.
 
     Trainer(callbacks=[ReselectHeads(EntropyRegularized(), reselect_every=1)]).fit(module, datamodule=data)
 
@@ -6,11 +6,13 @@ Training changes attention, and with it which heads rank best. Heads are selecte
 its validation, so the epoch's measures and its checkpoint belong to the new heads.
 """
 
+import json
 import logging
 import math
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,7 +20,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from headrank.alignment.adapters import TrainedPart
 from headrank.alignment.module import AlignmentModule
-from headrank.alignment.validation import gather
+from headrank.alignment.validation import HELD_OUT, gather
 from headrank.data.labelled import LabelledList, usable_lists
 from headrank.heads import (
     Criterion,
@@ -29,6 +31,7 @@ from headrank.heads import (
     read_head_table,
     select_heads,
 )
+from headrank.io.files import atomic_write
 from headrank.model import BatchSettings, all_heads
 from headrank.model.last_layer import computed_layers
 
@@ -168,6 +171,25 @@ class ReselectHeads(Callback):
                 chosen, layers=module.backbone.layers, heads_per_layer=module.backbone.heads_per_layer
             ),
         }
+
+
+class HeldOutScores(Callback):
+    """Writes the scores of each epoch's validation to a JSON file, on rank 0; a resumed run keeps the earlier epochs.
+
+    path: the file: for each epoch the content of `validation.held_out_scores`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the scores of this epoch."""
+        if not trainer.is_global_zero:
+            return
+        earlier = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else []
+        with atomic_write(self.path) as file:
+            json.dump([*earlier[: trainer.current_epoch], aligned_module(pl_module).origin[HELD_OUT]], file)
 
 
 @contextmanager

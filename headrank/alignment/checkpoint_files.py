@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "last.previous.ckpt"
 EPOCHS = "epochs.csv"
+HELD_OUT_SCORES = "held_out.json"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

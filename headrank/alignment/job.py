@@ -1,5 +1,6 @@
 """An alignment job: the plain data that each training process receives."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,10 @@ class AlignmentJob:
     work: Path  # the folder of checkpoints and `epochs.csv`
     folder: Path  # the folder of the aligned model
     cache: Path | None = None  # the cache folder; None: the user's
+    fold: int | None = None  # of `settings.folds`, from 0: held out from training; None: all lists are trained on
+    epochs: int | None = None  # train the first epochs of the schedule of `settings.epochs`; None: all of them
+    # replaces the scores of the last validation, see `validation.held_out_scores`
+    held_out: Sequence[tuple[Sequence[float], Sequence[int], int]] | None = None
 
     @property
     def training_model(self) -> BackboneSettings:

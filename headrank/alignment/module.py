@@ -22,20 +22,17 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from headrank.alignment.adapters import (
-    MATRICES,
     StartModel,
     TrainedPart,
     TrainedSettings,
     checkpoint_activations,
     decoder_layers,
-    layer_of,
     prepare_trained,
-    reached,
     zero_loss,
 )
 from headrank.alignment.checkpoint import KEY, check_identity, check_tensors
 from headrank.alignment.losses import ListwiseInput, WeightedLosses
-from headrank.alignment.optimizer import OptimizerSettings, make_optimizer
+from headrank.alignment.optimizer import OptimizerSettings, make_optimizer, unreached
 from headrank.alignment.pairs import PairSettings, mine_pairs
 from headrank.alignment.scores import read_lists, score_lists
 from headrank.alignment.sharding import ShardedModel
@@ -61,6 +58,7 @@ class AlignmentModule(LightningModule):
             deeper than every selected head stay unchanged. None: the layers up to the deepest head.
         gradient_checkpointing: whether the backward pass recomputes activations to save memory.
         seed: the seed of random pairs and of the adapters' start values.
+        schedule_epochs: the epochs of the learning rate's schedule; None: those of the trainer.
         origin: `criterion`, `query_ids` and `seeds` as plain values, which describe in the exported heads file how the
             heads were selected. None: the criterion is `given`.
 
@@ -86,6 +84,7 @@ class AlignmentModule(LightningModule):
         max_layer: int | None = None,
         gradient_checkpointing: bool = False,
         seed: int = 0,
+        schedule_epochs: int | None = None,
         origin: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -95,7 +94,7 @@ class AlignmentModule(LightningModule):
         self.scorer = scorer or ScorerSettings()
         self.reader = ListReader(backbone, PromptBuilder(backbone.tokenizer, prompt), self.scorer.query_rows)
         self.cuts = CutCounts()  # over all lists read so far
-        self.temperature, self.seed = temperature, seed
+        self.temperature, self.seed, self.schedule_epochs = temperature, seed, schedule_epochs
         self.trained_settings, self.optimizer = trained or TrainedSettings(), optimizer or OptimizerSettings()
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature is {temperature}, expected a finite number above 0")
@@ -155,13 +154,7 @@ class AlignmentModule(LightningModule):
 
         They belong to layers deeper than every head, or to the deepest head's layer but not to `READ_LAST`.
         """
-        layers, unreached = f"model.{decoder_layers(self.model)}", []
-        for name, parameter in self.trained.items():
-            layer = layer_of(name, layers)
-            matrix = next((part for part in name.split(".") if part in MATRICES), "")
-            if layer is not None and not reached(matrix, layer, self.depth):
-                unreached.append(parameter)
-        return unreached
+        return unreached(self.trained, f"model.{decoder_layers(self.model)}", self.depth)
 
     def set_heads(self, heads: Sequence[Head], origin: dict[str, Any]) -> None:
         """Replace the heads that are read. Heads that stay keep their weight; new heads have weight 1.
@@ -249,7 +242,9 @@ class AlignmentModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Create AdamW over the trained parameters, with a learning rate schedule that advances after every step."""
-        steps = self.trainer.estimated_stepping_batches
+        steps, epochs = self.trainer.estimated_stepping_batches, self.trainer.max_epochs
+        if self.schedule_epochs is not None and epochs:
+            steps = steps // epochs * self.schedule_epochs
         optimizer, schedule = make_optimizer(list(self.trained.values()), self.optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,13 +1,14 @@
 """The optimizer of alignment: AdamW with clipped gradients, linear warm-up and cosine decay."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from headrank.alignment.adapters import MATRICES, layer_of, reached
 from headrank.settings import Ge, Gt, Le, Listed, Lt, settings, wrong
 
 
@@ -74,3 +75,20 @@ def rate(step: int, steps: int, settings: OptimizerSettings) -> float:
     if not settings.cosine:
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def unreached(trained: Mapping[str, nn.Parameter], layers: str, depth: int) -> list[nn.Parameter]:
+    """Return the trained parameters that do not affect head scores, because of their layer or matrix (see `reached`).
+
+    Args:
+        trained: name -> parameter.
+        layers: the name of the module list of decoder layers, as in these names.
+        depth: the number of computed layers.
+    """
+    found = []
+    for name, parameter in trained.items():
+        layer = layer_of(name, layers)
+        matrix = next((part for part in name.split(".") if part in MATRICES), "")
+        if layer is not None and not reached(matrix, layer, depth):
+            found.append(parameter)
+    return found

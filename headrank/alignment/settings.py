@@ -94,6 +94,8 @@ class AlignmentSettings:
     lists_per_step: Annotated[int, Ge(0)] = 0
     lists_per_batch: Annotated[int, Ge(1)] = 1  # lists per forward pass, on each device
     validation_queries: Annotated[int, Ge(0)] = 10  # held-out queries; 0: none, and the last epoch is exported
+    # cross-validation chooses the number of epochs, up to `epochs`; then all queries are trained on; 0: none
+    folds: Annotated[int, Ge(0)] = 0
     # epochs without a better validation nDCG@10 before training stops early; 0: never
     patience: Annotated[int, Ge(0)] = 0
     # decay per optimizer step of the moving average of the trained weights that is validated and exported; 0: none
@@ -127,6 +129,10 @@ class AlignmentSettings:
         if self.lists_per_step % together:
             expected = f"a multiple of lists_per_batch ({self.lists_per_batch}) times the trainer's devices "
             raise wrong("lists_per_step", self.lists_per_step, f"{expected}({self.trainer.processes})")
+        if self.folds == 1:
+            raise wrong("folds", 1, "0 for no cross-validation, or at least 2")
+        if self.folds and self.validation_queries:
+            raise wrong("validation_queries", self.validation_queries, "0 with folds, which hold out every query once")
         if self.patience and not self.validation_queries:
             raise wrong("patience", self.patience, "0, or validation_queries above 0")
         part, sharded = self.trained.part, self.trainer.strategy == "fsdp"

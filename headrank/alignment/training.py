@@ -23,8 +23,8 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 
 from headrank.alignment.averaging import WeightAverage
-from headrank.alignment.callbacks import ReselectHeads
-from headrank.alignment.checkpoint_files import BEST, LAST, AtomicCheckpointIO, MovableCheckpoint
+from headrank.alignment.callbacks import HeldOutScores, ReselectHeads
+from headrank.alignment.checkpoint_files import BEST, HELD_OUT_SCORES, LAST, AtomicCheckpointIO, MovableCheckpoint
 from headrank.alignment.distributed import ProcessGroup, cluster, spawn
 from headrank.alignment.epoch_progress import EpochProgress
 from headrank.alignment.export import export_aligned
@@ -32,6 +32,7 @@ from headrank.alignment.job import AlignmentJob
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.settings import TrainerSettings
 from headrank.alignment.sharding import ShardedStrategy
+from headrank.alignment.validation import HELD_OUT
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.heads import HeadsFile
 from headrank.io.epoch_log import read_epoch_log
@@ -121,15 +122,22 @@ def align(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochO
     Raises the errors of `AlignmentModule`, of loading data and of `export_aligned`. Wrong input raises before the first
     training step.
     """
+    fit(job, group, on_epoch)
+    if group is not None:
+        group.broadcast_job(None)
+        group.destroy()
+    return export_best(job)
+
+
+def fit(job: AlignmentJob, group: ProcessGroup | None = None, on_epoch: EpochObserver | None = None) -> None:
+    """Train in all processes of the job, without an export. The arguments and errors are those of `align`."""
     if group is not None:
         group.broadcast_job(job)
         train(job, on_epoch)
-        group.destroy()
     elif job.settings.trainer.processes > 1:
         spawn(train, job, job.settings.trainer.processes)
     else:
         train(job, on_epoch)
-    return export_best(job)
 
 
 def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
@@ -154,12 +162,13 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         draw_candidates=settings.draw_candidates,
         draw_depth=settings.draw_depth,
         query_fraction=settings.query_fraction,
+        fold=None if job.fold is None else (job.fold, settings.folds),
         seed=settings.seed,
         cache_dir=job.cache,
     )
     # Several processes would all load to the same GPU, so each loads to memory and Lightning moves it to its GPU.
     module = _module(job, device="cpu" if machine.processes > 1 else job.model.device)
-    monitored = settings.validation_queries > 0
+    monitored = settings.validation_queries > 0 or job.fold is not None
     best = MovableCheckpoint(  # only exported, never resumed: a third of the size without the optimizer's state
         work,
         BEST.removesuffix(".ckpt"),
@@ -189,11 +198,13 @@ def train(job: AlignmentJob, on_epoch: EpochObserver | None = None) -> None:
         )
     if settings.average_decay:
         callbacks.insert(0, WeightAverage(settings.average_decay))
+    if job.fold is not None:
+        callbacks.append(HeldOutScores(work / HELD_OUT_SCORES))
     if settings.patience:
         callbacks.append(ResumableEarlyStopping(MONITOR, mode="max", patience=settings.patience))
     trainer = Trainer(
         **machine_options(machine, Launch.from_environment()),
-        max_epochs=settings.epochs,
+        max_epochs=job.epochs or settings.epochs,
         accumulate_grad_batches=settings.lists_per_step // (settings.lists_per_batch * machine.processes),
         gradient_clip_val=settings.optimizer.clip,
         callbacks=callbacks,
@@ -258,6 +269,8 @@ def export_best(job: AlignmentJob) -> HeadsFile:
     """Export the best checkpoint of a finished training to `job.folder`, and return its heads."""
     module = _module(job, device="cpu")
     module.load_trained(job.work / BEST)
+    if job.held_out is not None:
+        module.origin = {**module.origin, HELD_OUT: job.held_out}
     thresholds = {source.name: source.relevance_threshold for source in job.sources}
     return export_aligned(
         module, job.folder, overwrite=True, dtype=job.model.dtype, thresholds=thresholds, fusion=job.heads.fusion
@@ -281,5 +294,6 @@ def _module(job: AlignmentJob, device: str) -> AlignmentModule:
         max_layer=backbone.depth if settings.reselects else None,
         gradient_checkpointing=settings.trainer.gradient_checkpointing,
         seed=settings.seed,
+        schedule_epochs=settings.epochs,
         origin={"criterion": heads.criterion, "query_ids": list(heads.query_ids), "seeds": list(heads.seeds)},
     )

@@ -16,38 +16,23 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from headrank.data.batches import ListBatch, ListBatches, Shard, check_shares, training_batches, validation_batches
-from headrank.data.labelled import LabelledList, distinct_ids, sample_candidates, shuffle_context, split, usable_lists
+from headrank.data.labelled import (
+    LabelledList,
+    distinct_ids,
+    sample_candidates,
+    shuffle_context,
+    split,
+    split_fold,
+    usable_lists,
+)
 from headrank.data.loader import load_data
-from headrank.data.mixture import Mixture
+from headrank.data.mixture import DataCounts, Mixture
 from headrank.data.settings import DataSettings
 from headrank.logs import counts_text
 
 __all__ = ["DataCounts", "LabelledList", "ListBatch", "ListBatches", "ListwiseDataModule"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class DataCounts:
-    """The numbers of labelled lists of all data sets, by what they are used for.
-
-    Each query has one list. The next five counts add up to `queries`.
-
-    queries: the number of requested queries, which are judged or scored by a teacher.
-    lists_without_candidates: empty lists, because the first stage found nothing for the query.
-    lists_of_one_grade: lists that are not used because all their candidates have the same grade.
-    validation_lists, training_lists: lists that are used.
-    lists_left_out: lists that are not used because `query_fraction` is below 1.
-    lists_per_epoch: the lists of an epoch: `training_lists`, or fewer or more if a data set has `lists_per_epoch`.
-    """
-
-    queries: int
-    lists_without_candidates: int
-    lists_of_one_grade: int
-    validation_lists: int
-    training_lists: int
-    lists_left_out: int
-    lists_per_epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +70,8 @@ class ListwiseDataModule(LightningDataModule):
             two grades within that depth.
         query_fraction: the share of the training queries that is used, in (0, 1]; smaller shares are subsets of larger
             ones.
+        fold: (fold from 0, number of folds): this fold is the validation, in place of `validation_queries`; see
+            `split_fold`. None: no folds.
         seed: the seed of the split and the orders.
         cache_dir: the folder of BM25 indexes; None: the user's cache folder.
 
@@ -107,6 +94,7 @@ class ListwiseDataModule(LightningDataModule):
         draw_candidates: int = 0,
         draw_depth: int = 0,
         query_fraction: float = 1.0,
+        fold: tuple[int, int] | None = None,
         seed: int = 0,
         cache_dir: Path | None = None,
     ) -> None:
@@ -132,7 +120,7 @@ class ListwiseDataModule(LightningDataModule):
         self.lists_per_batch, self.lists_per_step = lists_per_batch, lists_per_step
         self.shuffle_candidates, self.draw_candidates, self.draw_depth = shuffle_candidates, draw_candidates, draw_depth
         self.relevant_in_zone = relevant_in_zone
-        self.query_fraction = query_fraction
+        self.query_fraction, self.fold = query_fraction, fold
         self.seed = seed
         self.cache_dir = cache_dir
         self._loaded: _Loaded | None = None
@@ -156,13 +144,12 @@ class ListwiseDataModule(LightningDataModule):
                 "unjudged passages count as 0). Check that run and judgements belong to this collection, or increase "
                 "the depth"
             )
-        training, validation = split(
-            loaded.lists,
-            validation=self.validation_queries,
-            fraction=self.query_fraction,
-            seed=self.seed,
-            unjudged={query_id for query_id, i in loaded.origins.items() if self.sources[i].generated},
-        )
+        unjudged = {query_id for query_id, i in loaded.origins.items() if self.sources[i].generated}
+        share = {"fraction": self.query_fraction, "seed": self.seed, "unjudged": unjudged}
+        if self.fold is None:
+            training, validation = split(loaded.lists, validation=self.validation_queries, **share)
+        else:
+            training, validation = split_fold(loaded.lists, fold=self.fold[0], folds=self.fold[1], **share)
         self._mixture = Mixture.of(self.sources, [loaded.origins[one.item.query.id] for one in training])
         check_shares(self._mixture.size, len(validation), self._shard().world_size)
         counts = DataCounts(

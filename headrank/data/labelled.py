@@ -217,8 +217,44 @@ def split(
             f"{len(lists)}, the number of lists with two grades or more"
         )
     ids = [labelled.item.query.id for labelled in lists]
-    ranked = sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))
+    ranked = _ranked(lists, seed)
     held_out = set(sorted(ranked, key=lambda i: ids[i] in unjudged)[:validation])
     rest = [i for i in ranked if i not in held_out]
     used = sorted(rest[len(rest) - max(1, round(fraction * len(rest))) :])
     return tuple(lists[i] for i in used), tuple(lists[i] for i in sorted(held_out))
+
+
+def split_fold(
+    lists: Sequence[LabelledList], *, fold: int, folds: int, fraction: float, seed: int, unjudged: Container[str] = ()
+) -> tuple[tuple[LabelledList, ...], tuple[LabelledList, ...]]:
+    """Split labelled lists into those to train on and those of the held-out fold, each in the order given.
+
+    The lists that `split` trains on without validation are dealt to the folds in the order of their random numbers, so
+    the sizes of folds differ by at most one. Lists of generated queries are in no fold and always trained on.
+
+    Args:
+        lists: the labelled lists.
+        fold: the fold to hold out, from 0.
+        folds: the number of folds.
+        fraction, seed: see `split`.
+        unjudged: the ids of generated queries.
+
+    Raises:
+        ConfigError: if there are fewer lists than folds.
+    """
+    used, _ = split(lists, validation=0, fraction=fraction, seed=seed)
+    judged = [i for i in _ranked(used, seed) if used[i].item.query.id not in unjudged]
+    if len(judged) < folds:
+        raise ConfigError(
+            f"alignment.folds is {folds}; expected at most {len(judged)}, the number of judged lists with two grades "
+            "or more"
+        )
+    held_out = set(judged[fold::folds])
+    training = tuple(one for i, one in enumerate(used) if i not in held_out)
+    return training, tuple(used[i] for i in sorted(held_out))
+
+
+def _ranked(lists: Sequence[LabelledList], seed: int) -> list[int]:
+    """The indices of the lists in a random order of their queries."""
+    ids = [labelled.item.query.id for labelled in lists]
+    return sorted(range(len(lists)), key=lambda i: (random.Random(f"{seed}:split:{ids[i]}").random(), ids[i]))

@@ -13,6 +13,29 @@ from headrank.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
+class DataCounts:
+    """The numbers of labelled lists of all data sets, by what they are used for.
+
+    Each query has one list. The next five counts add up to `queries`.
+
+    queries: the number of requested queries, which are judged or scored by a teacher.
+    lists_without_candidates: empty lists, because the first stage found nothing for the query.
+    lists_of_one_grade: lists that are not used because all their candidates have the same grade.
+    validation_lists, training_lists: lists that are used.
+    lists_left_out: lists that are not used because `query_fraction` is below 1.
+    lists_per_epoch: the lists of an epoch: `training_lists`, or fewer or more if a data set has `lists_per_epoch`.
+    """
+
+    queries: int
+    lists_without_candidates: int
+    lists_of_one_grade: int
+    validation_lists: int
+    training_lists: int
+    lists_left_out: int
+    lists_per_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mixture:
     """The training lists of several data sets, and how many of them an epoch contains.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrank.data.batches import check_shares
-from headrank.data.labelled import split, usable_lists
+from headrank.data.labelled import split, split_fold, usable_lists
 from headrank.data.mixture import Mixture
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
@@ -23,6 +23,7 @@ from headrank.io.epoch_log import read_epoch_log
 from headrank.io.files import atomic_write, finish_replacing
 from headrank.io.launch import Launch
 from headrank.model import BackboneSettings, count_layers
+from headrank.stages.folds import cross_validate, fold_curve
 from headrank.stages.key_fields import key_content
 from headrank.stages.keys import ALIGNED, FORMAT, labelled_identity, model_identity, used_parts
 from headrank.stages.lists import DataLoader, LabelledData
@@ -36,13 +37,15 @@ CHECKPOINT, TRAINING = "checkpoint", "training"
 EPOCH_LOG = f"{TRAINING}/epochs.csv"
 
 
-def best_validation(folder: Path) -> float:
+def best_validation(folder: Path, folds: int = 0) -> float:
     """Return the best nDCG@10 on held-out queries, over the epochs of the alignment.
 
-    folder: the run folder.
+    folder: the run folder. folds: the number of folds of a cross-validation; above 0, it is the mean over them.
 
-    Raises `ValueError` if the epoch log is missing or has no such value.
+    Raises `ValueError` if an epoch log is missing or has no such value.
     """
+    if folds:
+        return max(fold_curve(folder, folds))
     path = folder / EPOCH_LOG
     values = [row["val/ndcg@10"] for row in read_epoch_log(path) if "val/ndcg@10" in row]
     if not values:
@@ -125,7 +128,7 @@ class AlignStage:
         Before the teacher has labelled a data set without judgements, nothing is checked.
 
         Raises `ConfigError` if no list is left to train on after the validation queries, if there are fewer lists than
-        processes, or if a data set with `lists_per_epoch` has no list, and the errors of loading data.
+        processes or folds, or if a data set with `lists_per_epoch` has no list, and the errors of loading data.
         """
         settings = self.experiment.alignment
         training_candidates(self.experiment, self.data)
@@ -133,15 +136,14 @@ class AlignStage:
             return
         labelled, sources = self.data.labelled(self.experiment.train), self.experiment.train
         origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
-        training, validation = split(
-            usable_lists(labelled.lists),
-            validation=settings.validation_queries,
-            fraction=settings.query_fraction,
-            seed=settings.seed,
-            unjudged={query_id for query_id, i in origin.items() if sources[i].generated},
-        )
-        mixture = Mixture.of(sources, [origin[one.item.query.id] for one in training])
-        check_shares(mixture.size, len(validation), settings.trainer.processes)
+        unjudged = {query_id for query_id, i in origin.items() if sources[i].generated}
+        share = {"fraction": settings.query_fraction, "seed": settings.seed, "unjudged": unjudged}
+        lists = usable_lists(labelled.lists)
+        splits = [split(lists, validation=settings.validation_queries, **share)]
+        splits += [split_fold(lists, fold=fold, folds=settings.folds, **share) for fold in range(settings.folds)]
+        for training, validation in splits:
+            mixture = Mixture.of(sources, [origin[one.item.query.id] for one in training])
+            check_shares(mixture.size, len(validation), settings.trainer.processes)
 
     def run(self, heads: HeadsFile, system: SystemSettings) -> tuple[HeadsFile, BackboneSettings, dict[str, Any]]:
         """Align the model, or reuse `checkpoint/` if it has the same key.
@@ -190,7 +192,7 @@ class AlignStage:
         # imported here: Lightning takes seconds to import and belongs to the extra `train`
         from headrank.alignment.checkpoint_files import prepare_restart
         from headrank.alignment.job import AlignmentJob
-        from headrank.alignment.training import align
+        from headrank.alignment.training import align, fit
 
         e = self.experiment
         work = self.folder.path / TRAINING
@@ -213,13 +215,15 @@ class AlignStage:
             folder=checkpoint,
             cache=e.cache,
         )
+        if e.alignment.folds:
+            job = cross_validate(self.folder, job, key, lambda fold_job: fit(fold_job, self._group))
         align(job, self._group, self.on_epoch)
 
 
 def join_alignment(experiment: Experiment) -> None:
     """Take part in alignment as a rank above 0 that torchrun or srun launched.
 
-    The process joins the process group, waits for the job of rank 0, and trains. Without a job it returns at once.
+    The process joins the process group and trains each job that rank 0 sends, until there is none.
 
     Raises `ValueError` if the trainer's devices do not exist, and `RuntimeError` if rank 0 has died.
     """
@@ -228,8 +232,7 @@ def join_alignment(experiment: Experiment) -> None:
     experiment.alignment.trainer.check(Launch.from_environment())
     group = _process_group(experiment)
     assert group is not None
-    job = group.broadcast_job()
-    if job is not None:
+    while (job := group.broadcast_job()) is not None:  # each fold, then the training on all queries
         train(job)
     group.destroy()
 

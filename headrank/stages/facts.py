@@ -10,6 +10,7 @@ from headrank.evaluation import BenchmarkResult
 from headrank.experiment import MAIN_SYSTEM, Experiment
 from headrank.heads import HeadsFile
 from headrank.model import ScorerSettings, count_parameters, cuts_text
+from headrank.stages.folds import best_epochs, fold_curve
 from headrank.stages.keys import project_version
 
 
@@ -59,6 +60,7 @@ def report_facts(
         else "no labelled lists",
         **({"soft labels": labels} if (labels := _soft_labels(e)) else {}),
         "alignment": _alignment(e),
+        **_epochs(e),
         "candidates": ", ".join(f"{b.name}: {b.first_stage}, top {b.depth}" for b in e.benchmarks),
     }
     missing = [
@@ -199,3 +201,15 @@ def _alignment(experiment: Experiment) -> str:
     losses = " + ".join(f"{weight:g} x {name}" for name, (weight, _) in a.losses.terms.items())
     drawn = [f"{d.lists_per_epoch} lists of {d.name} per epoch" for d in experiment.train if d.lists_per_epoch]
     return ", ".join([a.trained.part, f"{a.epochs} epochs", *drawn, losses, f"seed {a.seed}"])
+
+
+def _epochs(experiment: Experiment) -> dict[str, str]:
+    """The mean curve of the folds that chose the number of epochs."""
+    a = experiment.alignment
+    if a is None or not a.folds:
+        return {}
+    curve = fold_curve(experiment.folder, a.folds)
+    values = ", ".join(f"{value:.4f}" for value in curve)
+    return {
+        "epochs by folds": f"{best_epochs(curve)} of {len(curve)}, by the mean nDCG@10 over {a.folds} folds: {values}"
+    }

@@ -65,7 +65,7 @@ LEFT_OUT: Mapping[type, Mapping[str, str]] = {
 }
 
 ADDED: Mapping[type, Mapping[str, Any]] = {
-    AlignmentSettings: {"average_decay": 0.0, "relevant_in_zone": 0.0},
+    AlignmentSettings: {"average_decay": 0.0, "folds": 0, "relevant_in_zone": 0.0},
     PairSettings: {"min_margin": 0.5},
     ScorerSettings: {"shuffles": 1},
 }

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from headrank.alignment.settings import TrainerSettings
+from headrank.io.epoch_log import read_epoch_log
 from headrank.io.launch import Launch
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +99,18 @@ def test_a_finished_alignment_is_not_trained_again_and_keeps_no_process_waiting(
 def test_sharded_training_is_the_same_training(alone, tmp_path):
     run(tmp_path, "trainer.devices=2", "trainer.strategy=fsdp")
     same(alone, outcome(tmp_path))
+
+
+def test_folds_of_two_processes_are_those_of_one(tmp_path):
+    words = ("alignment.folds=2", "alignment.validation_queries=0", "alignment.epochs=1", "alignment.average_decay=0.5")
+    curves = []
+    for name, how in (("alone", {}), ("torchrun", {"torchrun": 2})):
+        run(tmp_path / name, *words, *(TWO if how else ()), **how)
+        training = tmp_path / name / "debug-run/training"
+        curves.append([read_epoch_log(training / f"{part}/epochs.csv")[0] for part in ("fold_1", "fold_2", ".")])
+    for one, other in zip(*curves, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert all("val/ndcg@10" in row for row in curves[0][:2])
 
 
 def test_a_failure_of_the_first_ends_all(tmp_path):

@@ -45,7 +45,7 @@ IN_KEYS = {
     OptimizerSettings: {"lr", "weight_decay", "betas", "clip", "warmup_fraction", "cosine"},
     AlignmentSettings: {
         "losses", "pairs", "temperature", "trained", "optimizer", "epochs", "lists_per_step", "lists_per_batch",
-        "validation_queries", "patience", "average_decay", "relevant_in_zone",
+        "validation_queries", "patience", "average_decay", "folds", "relevant_in_zone",
         "shuffle_candidates", "draw_candidates", "query_fraction", "reselect_every", "reselect", "reselect_seeds",
         "seed", "trainer",
     },
