@@ -173,3 +173,13 @@ def test_a_reranker_teaches_before_heads_are_selected(taught, monkeypatch):
 def test_teachers_that_nothing_uses_or_makes_are_refused(distilled, changes, named):
     with pytest.raises(SettingsError, match=named):
         replace(distilled, **changes)
+
+
+def test_the_teachers_model_is_found_like_a_baselines(distilled, experiment):
+    assert distilled.keyed_rerankers == ()
+    settings = CrossEncoderReranker(experiment.model)
+    both = replace(distilled, teacher={"cross_encoder": settings}, rerankers={"cross_encoder": settings})
+    assert both.keyed_rerankers == (("baselines.cross_encoder", settings), ("teacher.cross_encoder", settings))
+    assert (distilled.teacher_needs_heads, both.teacher_needs_heads) == (True, False)
+    with pytest.raises(SettingsError, match="systems is 'teacher'"):
+        replace(distilled, rerankers={"teacher": settings})
