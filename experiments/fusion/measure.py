@@ -133,7 +133,7 @@ def evaluate(file: Path, cache: Path, weights: Mapping[str, float]) -> None:
     each = [Scored(torch.tensor(row["z"]).double(), first_scores(item))
             for item, row in zip(found.lists, stored["lists"], strict=True)]  # fmt: skip
 
-    def measured(scores: Sequence[Tensor]) -> list[float]:
+    def measured(scores: Sequence[Tensor]) -> Sequence[float]:
         run = {
             item.query.id: Ranking.from_scores(item.query.id, item.passage_ids, values.tolist())
             for item, values in zip(found.lists, scores, strict=True)
