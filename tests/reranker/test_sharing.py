@@ -1,6 +1,7 @@
 """Threads and event loops share a reranker, and rerankers share a backbone; streams of lists."""
 
 import asyncio
+import gc
 import itertools
 import pickle
 import threading
@@ -168,12 +169,9 @@ def test_a_reranker_can_be_pickled(reranker):
 def test_turns_end_with_their_model(model_folder):
     backbone = load_backbone(BackboneSettings(str(model_folder), device="cpu"), depth=1)
     assert turns(backbone.model) is turns(backbone.model)
-    threads = threading.active_count()
-    turns(backbone.model).worker.submit(lambda: None).result()
-    assert threading.active_count() == threads + 1
+    worker = turns(backbone.model).worker.submit(threading.current_thread).result()
+    assert worker.is_alive()
     del backbone
-    for _ in range(100):
-        if threading.active_count() == threads:
-            break
-        time.sleep(0.05)
-    assert threading.active_count() == threads
+    gc.collect()
+    worker.join(timeout=10)
+    assert not worker.is_alive()
