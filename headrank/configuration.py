@@ -62,11 +62,11 @@ class MainSettings:
 
 @settings
 class PathSettings:
-    """The values of the group `paths`."""
+    """The values of the group `paths`, which `conf/paths/default.yaml` explains."""
 
-    output: str
-    run: str
-    cache: str | None
+    output: str  # the folder of run folders
+    run: str  # the run folder
+    cache: str | None  # None: the user's cache folder (`headrank.io.cache.cache_folder`)
 
 
 def experiment_from_config(config: DictConfig, folder: Path) -> "Experiment":

@@ -160,14 +160,16 @@ def quiet_model_loading() -> Iterator[None]:
 
 
 class Progress:
-    """Shows the progress of a step: a bar on a terminal, and a log line every `SECONDS` seconds and at the end.
+    """Shows the progress of a step: a bar on a terminal; elsewhere and in the log file a line every `SECONDS` seconds.
+
+    Use it in a `with` statement. A last line gives the duration, unless the step ends with an error.
 
     total: the number of units; None: unknown.
     description: the name of the step.
     unit: the name of a unit.
     plural: the plural of the unit's name; None: with "s".
     initial: the number of units already done.
-    log_end: whether the end is logged.
+    log_end: whether that last line is logged.
     """
 
     def __init__(

@@ -108,10 +108,11 @@ class ProcessGroup:
         """Send the job from rank 0 to all ranks. Every rank must call this method.
 
         Args:
-            job: the job to send; ignored on other ranks than 0. None on rank 0: nothing is trained.
+            job: the job to send; ignored on other ranks than 0. None on rank 0: there is no further job,
+                and the other ranks stop waiting for one. Rank 0 sends it in the end, also if nothing is trained.
 
         Returns:
-            The job of rank 0, or None.
+            The job of rank 0; None if there is no further one.
 
         Raises:
             RuntimeError: rank 0 has died.

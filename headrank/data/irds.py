@@ -201,7 +201,7 @@ class IrDatasetsCollection(Collection):
 
     @property
     def qrels(self) -> Qrels:
-        """The judgements. If a passage is judged several times for a query (subtopics), the highest grade counts."""
+        """The judgements, empty with `judged=False`. Of several grades of a passage (subtopics) the highest counts."""
         return self._qrels if self._judged else {}
 
     @cached_property

@@ -162,7 +162,7 @@ class PerHeadNdcg:
 
 @settings
 class AllHeads:
-    """Selects every head of every layer, as ICR does (arXiv 2410.02642)."""
+    """Selects every head of every layer, as ICR does (arXiv 2410.02642); `count`: the first of the lowest layers."""
 
     name: ClassVar[str] = "all"
     needs_labels: ClassVar[bool] = False

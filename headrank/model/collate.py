@@ -116,9 +116,9 @@ class Batch:
     def tail_mask(self, window: int | None) -> Bool[Tensor, "B 1 Q S"]:
         """Return the mask of the tails' tokens.
 
-        It is True for the list's prefix without padding, and for earlier tokens of the same tail.
+        It is True for the list's prefix without padding, and for the token itself and earlier ones of the same tail.
 
-        window: the width of the sliding window in tokens; None: full attention.
+        window: the width of the sliding window in tokens, beyond which earlier tokens are False; None: full attention.
         """
         P = self.prefix_ids.shape[1]
         mask = may_attend(self.groups[:, P:, None], self.groups[:, None]).tril(P)

@@ -52,7 +52,7 @@ class PromptLengths:
         return self._frame(len(kept)) + sum(kept) + _bound(item.query.text, s.max_query_tokens)
 
     def positions(self, item: CandidateList, draw: int = 0) -> int:
-        """Return the number of token positions that a list's prompt takes, from its tokenised texts.
+        """Tokenise a list's texts and return the exact number of token positions that its prompt takes.
 
         draw: the number of passages that the prompt takes from the list, of which the longest are counted; 0: all.
         """

@@ -32,8 +32,8 @@ class Ranked:
     """A ranked list.
 
     results: all passages, best first.
-    tokens: of the query and the passages, as far as they were read.
-    cut: the positions of the passages of which only a part was read.
+    tokens: the number of tokens of the query and the passages, each up to its limit.
+    cut: the indices (from 0, in the request) of the passages of which only a part was read.
     """
 
     results: list[RerankResult]

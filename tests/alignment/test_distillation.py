@@ -117,7 +117,7 @@ def test_lists_without_a_teacher_have_pairs_of_adjacent_grades():
     assert pairs_of(torch.zeros(8)) == set()
 
 
-def test_training_reads_the_teacher_in_context_order(backbone):
+def test_training_reads_the_teacher_in_context_order(fresh):
     judged = toy_list(1)
     scores = tuple(float(grade) + 0.1 * i for i, grade in enumerate(judged.grades))
     other = replace(judged, teacher=scores)
@@ -128,7 +128,7 @@ def test_training_reads_the_teacher_in_context_order(backbone):
             seen.append(x.targets)
             return super().__call__(x)
 
-    module = toy_module(backbone, losses=WeightedLosses({"teacher_kl": (1.0, Recorded()), "p": (1.0, Preference())}))
+    module = toy_module(fresh, losses=WeightedLosses({"teacher_kl": (1.0, Recorded()), "p": (1.0, Preference())}))
     step(module, [judged, other])
     assert seen[0] is None
     assert seen[1].tolist() == pytest.approx([scores[i] for i in judged.order])

@@ -43,10 +43,11 @@ def model_folder(model: str, revision: str | None, *, required: tuple[str, ...] 
     """Return the local folder of a model, with at least the files in `required` (of `CONFIG`, `TOKENIZER`, `WEIGHTS`).
 
     model: the embedded model's name, a folder, or a hub id. revision: the commit, branch or tag of a hub id; None: the
-    main branch.
+    main branch. If the hub cannot be reached, the version in its cache is used, with a warning.
 
-    Raises `ModelError` for a misspelt name of the embedded model, and `MissingModelError` (a `FileNotFoundError`) if
-    the folder does not exist or lacks a needed file, or if the hub does not have the model or cannot be reached.
+    Raises `ModelError` for a misspelt name of the embedded model or a damaged index of weight files, and
+    `MissingModelError` (a `FileNotFoundError`) if the folder does not exist or lacks a needed file, or if neither the
+    hub nor its cache has the model.
     """
     if model == EMBEDDED_MODEL:
         return embedded_model_folder()

@@ -22,8 +22,8 @@ RING = "#c00000"  # red on the map's green and blue, in both schemes
 class HeadMaps:
     """Figure: discriminability, entropy and score of every head as maps of layers x heads. Selected heads are marked.
 
-    After an alignment the first row of maps shows the heads before it, and a second row, if the heads were measured
-    again, those after it.
+    After an alignment a row of maps shows the heads before it and another those after it. A row is left out if these
+    heads were not measured.
     """
 
     name = "heads"
