@@ -232,7 +232,7 @@ def with_instruction(heads: HeadsFile, system: SystemSettings, benchmark: str) -
 def with_unfused(
     reranked: Mapping[tuple[str, str], RerankedBenchmark], benchmarks: Sequence[BenchmarkData]
 ) -> dict[tuple[str, str], RerankedBenchmark]:
-    """Add to the output of each system with fusion, as a system of its own, what it ranks without the first stage.
+    """Add what each system with fusion ranks without the first stage, as a separate system.
 
     The same reading gives both. Its name is the system's with the suffix `UNFUSED`. Of a list in several prompts, the
     best passages are not read again (`Scorer.score`), which a system without fusion would do.
