@@ -92,6 +92,8 @@ def test_alignment_keeps_the_fusion_of_its_start_for_few_held_out_lists(fusing, 
     fused = Reranker.from_pretrained(fusing.folder, device="cpu", fuse=True)
     assert fused.heads.scorer.fusion == aligned.scorer.fusion
     assert Reranker.from_pretrained(fusing.folder, device="cpu", fuse=None).heads == fused.heads
+    given = Reranker.from_pretrained(fusing.folder, device="cpu", scorer=ScorerSettings(fusion=2.0), fuse=True)
+    assert given.heads.scorer.fusion == 2.0  # a given scorer decides
     z = {one.index: one.score for one in opened.rank(query, texts)}
     expected = fuse_first_stage(torch.tensor([z[i] for i in range(3)]), aligned.scorer.fusion)
     assert {one.index: one.score for one in fused.rank(query, texts)} == pytest.approx(

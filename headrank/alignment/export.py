@@ -19,6 +19,7 @@ from headrank.alignment.adapters import plain_weights
 from headrank.alignment.module import AlignmentModule
 from headrank.alignment.validation import HELD_OUT
 from headrank.heads import FusionFit, HeadsFile, ProbabilityCalibration, ScoredLabels, fit_fusion
+from headrank.heads.cross_fitting import BEFORE_ALIGNMENT
 from headrank.heads.cross_fitting import HELD_OUT as PROTOCOL
 from headrank.io.files import replaced_folder
 from headrank.model import Backbone, save_backbone, weights_fingerprint
@@ -94,7 +95,8 @@ def aligned_heads(
     settings, scorer = module.backbone.settings, module.scorer
     lists = [ScoredLabels(*one) for one in module.origin.get(HELD_OUT, ())]
     if fusion is not None:
-        fusion = replace(fit_fusion(lists, PROTOCOL) or fusion, probability=None)
+        kept = replace(fusion, protocol=BEFORE_ALIGNMENT, probability=None)
+        fusion = fit_fusion(lists, PROTOCOL) or kept
         fusion = fusion.with_probability(lists, thresholds, PROTOCOL) if thresholds else fusion
         scorer = replace(scorer, fusion=fusion.weight)
     fitted = [(one.z, one.relevant) for one in lists]

@@ -256,6 +256,7 @@ class AlignmentModule(LightningModule):
         """Return model, start heads and settings as plain values; a checkpoint resumes only if they are equal."""
         settings = self.backbone.settings
         scorer = {name: value for name, value in self.scorer.identity.items() if name not in ("order", "shuffles")}
+        scorer["fusion_alpha"] = scorer.pop("fusion")  # its name in checkpoints of earlier versions
         return {
             "model": settings.model,
             "revision": settings.revision,

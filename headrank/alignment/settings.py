@@ -131,6 +131,10 @@ class AlignmentSettings:
             raise wrong("lists_per_step", self.lists_per_step, f"{expected}({self.trainer.processes})")
         if self.folds == 1:
             raise wrong("folds", 1, "0 for no cross-validation, or at least 2")
+        if self.folds and self.reselects and self.reselect_every != 1:
+            raise wrong(
+                "reselect_every", self.reselect_every, "1 with folds, whose epochs are compared, or reselect: false"
+            )
         if self.folds and self.validation_queries:
             raise wrong("validation_queries", self.validation_queries, "0 with folds, which hold out every query once")
         if self.patience and not self.validation_queries:

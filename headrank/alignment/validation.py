@@ -59,6 +59,7 @@ class ValidationRecord:
         by_candidate = torch.empty(len(ids))
         by_candidate[torch.tensor(one.order, dtype=torch.long)] = z.detach().float().cpu()
         unfused, query_id = by_candidate.tolist(), one.item.query.id
+        Ranking.from_scores(query_id, ids, unfused)  # raises for NaN, which fusion would hide
         scores = fuse_first_stage(by_candidate, fusion).tolist() if fusion else unfused
         context = ContextScores(
             query_id,

@@ -39,7 +39,7 @@ def rerank(
     fuse: Annotated[
         bool | None,
         typer.Option(
-            "--fuse/--no-fuse", help="Add the first stage's rank with the fitted weight; else if one was fitted."
+            "--fuse/--no-fuse", help="Add the first stage's rank with the fitted weight. Default: if one was fitted."
         ),
     ] = None,
     tag: Annotated[str, typer.Option(help="The last column of the TREC run.")] = "headrank",

@@ -21,7 +21,9 @@ def serve(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     fuse: Annotated[
         bool,
-        typer.Option("--fuse", help="Add the rank in the request with the fitted weight; documents come in its order."),
+        typer.Option(
+            "--fuse", help="Add a document's rank in the request with the fitted weight; clients send the best first."
+        ),
     ] = False,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests in the server; further ones get 429.")] = 128,
     max_documents: Annotated[int, typer.Option(min=1, help="Documents of a request.")] = 1000,

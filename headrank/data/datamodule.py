@@ -27,7 +27,7 @@ from headrank.data.labelled import (
 )
 from headrank.data.loader import load_data
 from headrank.data.mixture import DataCounts, Mixture
-from headrank.data.settings import DataSettings
+from headrank.data.settings import DataSettings, unjudged_ids
 from headrank.logs import counts_text
 
 __all__ = ["DataCounts", "LabelledList", "ListBatch", "ListBatches", "ListwiseDataModule"]
@@ -144,7 +144,7 @@ class ListwiseDataModule(LightningDataModule):
                 "unjudged passages count as 0). Check that run and judgements belong to this collection, or increase "
                 "the depth"
             )
-        unjudged = {query_id for query_id, i in loaded.origins.items() if self.sources[i].generated}
+        unjudged = unjudged_ids(loaded.origins, self.sources)
         share = {"fraction": self.query_fraction, "seed": self.seed, "unjudged": unjudged}
         if self.fold is None:
             training, validation = split(loaded.lists, validation=self.validation_queries, **share)

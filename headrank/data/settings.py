@@ -1,5 +1,6 @@
 """Define the settings of a benchmark or a labelled training set. `loader.py` loads its candidate lists."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -111,3 +112,23 @@ class DataSettings:
         Settings with generated queries are unchanged: a deeper list would contain other passages at the top.
         """
         return self if self.generated else replace(self, depth=max(self.depth, depth))
+
+    @property
+    def judged(self) -> bool:
+        """Whether people judged the grades: queries are not generated, and no teacher made the grades."""
+        return self.generated is None and self.label_source.judged
+
+
+def unjudged_ids(origins: Mapping[str, int], sources: Sequence[DataSettings]) -> set[str]:
+    """Return the ids of the queries without human judgements, which are held out only if there are too few others.
+
+    If no data set is judged, only generated queries are returned.
+
+    origins: query id -> the index of its data set in `sources`.
+    """
+    any_judged = any(one.judged for one in sources)
+    return {
+        query_id
+        for query_id, i in origins.items()
+        if sources[i].generated is not None or (any_judged and not sources[i].judged)
+    }

@@ -4,7 +4,7 @@ Probabilities and the fusion weight are fitted on such scores: on its own lists 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from headrank.heads.criteria import Criterion
@@ -17,8 +17,14 @@ logger = logging.getLogger(__name__)
 
 CROSS_FITTED = "cross_fitted"
 HELD_OUT = "held_out"
-PROTOCOLS = {CROSS_FITTED: "heads selected on other lists", HELD_OUT: "lists held out from alignment"}
-"""How the scores of a fit were computed: by heads selected on other lists, or on lists held out from alignment."""
+BEFORE_ALIGNMENT = "before_alignment"
+PROTOCOLS = {
+    CROSS_FITTED: "heads selected on other lists",
+    HELD_OUT: "lists held out from alignment",
+    BEFORE_ALIGNMENT: "heads before alignment, selected on other lists",
+}
+"""How the scores of a fit were computed. The last one: a fusion weight that alignment keeps, because too few lists are
+held out to fit it again."""
 
 
 class ScoredLabels(NamedTuple):
@@ -40,7 +46,13 @@ class ScoredLabels(NamedTuple):
 
 
 def cross_fitted_scores(
-    table: HeadTable, criterion: Criterion, settings: ScorerSettings, *, count: int | None = None, seed: int = 0
+    table: HeadTable,
+    criterion: Criterion,
+    settings: ScorerSettings,
+    *,
+    count: int | None = None,
+    seed: int = 0,
+    left_out: Container[str] = (),
 ) -> list[ScoredLabels]:
     """Score each list of a head table by heads that were selected on the other folds, without a forward pass.
 
@@ -57,6 +69,7 @@ def cross_fitted_scores(
         settings: the calibration of the scorer that uses the heads.
         count: the number of heads; None: the criterion's own `count`.
         seed: the seed of the folds.
+        left_out: the ids of queries whose lists select heads but are not in the result.
 
     Returns:
         The scored lists. Empty in these cases: scores are token-filtered (the table has no tokens); the table has fewer
@@ -68,7 +81,7 @@ def cross_fitted_scores(
     try:
         for rest, held_out in table.folds(min(FOLDS, len(table.lists)), seed):
             heads = select_heads(rest, criterion, settings, count=count).heads
-            for one in held_out:
+            for one in (one for one in held_out if one.query_id not in left_out):
                 z = passage_scores(one.scores.pick(heads), settings).tolist()
                 found.append(ScoredLabels(z, one.grades.tolist(), one.relevance_threshold))
     except ValueError as error:  # for instance no list with relevant and irrelevant passages in the other folds

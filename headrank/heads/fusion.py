@@ -88,7 +88,7 @@ class FusionFit:
 
 
 def fit_fusion(lists: Sequence[ScoredLabels], protocol: str) -> FusionFit | None:
-    """Fit the fusion weight on the scores of labelled lists that did not choose the heads.
+    """Fit the fusion weight on the scores of labelled lists.
 
     The weight with the highest mean nDCG@10 is chosen; ties go to the smaller one. It is 0 unless the gain over no
     fusion exceeds its standard error over the lists, since the best of several weights gains something by chance.

@@ -39,7 +39,7 @@ def fuse_first_stage(z: Float[Tensor, " docs"], weight: float) -> Float[Tensor, 
 
 def _standardise(values: Float[Tensor, " docs"]) -> Float[Tensor, " docs"]:
     std = standard_deviation(values)
-    return (values - values.mean()) / std if std > 0 else torch.zeros_like(values)
+    return torch.zeros_like(values) if std == 0 else (values - values.mean()) / std
 
 
 def standard_deviation(values: Float[Tensor, " docs"]) -> Float[Tensor, ""]:

@@ -197,7 +197,7 @@ class Scorer:
     def _finish(self, item: CandidateList, found: "_Scores", pieces: Pieces) -> ScoredList:
         z, ids, order, weight = found.z.sum(0), item.passage_ids, pieces.context, self.fusion_weight
         scores, mass = (fuse_first_stage(z, weight) if weight else z).tolist(), found.masses.sum(0).tolist()
-        for passage_id, score in zip(ids, scores, strict=True):
+        for passage_id, score in zip(ids, z.tolist(), strict=True):  # z: fusion would hide NaN
             if not math.isfinite(score):
                 model = self.reader.backbone.settings
                 raise ModelError(

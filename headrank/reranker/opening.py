@@ -37,6 +37,7 @@ def open_model(
     given, own = read_heads(settings.model, run.heads if heads is None else heads)
     used = overrides.apply_to_prompt(given.prompt if isinstance(given, HeadsFile) else PromptSettings())
     opened_states = read_states(states, used)
-    file = set_fusion(overrides.apply(fit_heads(settings, given, own=own)), fuse)
+    file = fit_heads(settings, given, own=own)
+    file = overrides.apply(set_fusion(file, fuse) if overrides.scorer is None else file)  # a given scorer decides
     check_prompt(settings, file.prompt)
     return load_backbone(settings, depth=file.depth), file, opened_states

@@ -22,7 +22,8 @@ class RerankResult:
     metadata: the other fields of the passage.
     document: the passage as the user gave it; for a row of a data frame a dict.
     probability: of relevance, from the map in `heads.json` (`headrank.heads.ProbabilityCalibration`). None if the heads
-        have none: they were given, fused with the first stage, or are used with another model, scorer or prompt.
+        have none: they were given, have a fusion weight that was not fitted, or are used with another model, scorer or
+        prompt.
     """
 
     id: Any  # text or an integer

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headrank.data.batches import check_shares
 from headrank.data.labelled import split, split_fold, usable_lists
 from headrank.data.mixture import Mixture
+from headrank.data.settings import unjudged_ids
 from headrank.experiment import Experiment, SystemSettings
 from headrank.extras import require_extra
 from headrank.heads import Criterion, EntropyRegularized, HeadsFile
@@ -76,6 +77,7 @@ def align_key(experiment: Experiment, heads: HeadsFile, data: DataLoader) -> str
         key_content(experiment.alignment),
         experiment.reading.max_layer,
         *([counts] if any(counts) else []),
+        *([] if heads.fusion is None else [heads.fusion.to_dict()]),  # it decides whether the weight is fitted again
     )
 
 
@@ -136,7 +138,7 @@ class AlignStage:
             return
         labelled, sources = self.data.labelled(self.experiment.train), self.experiment.train
         origin = dict(zip((one.item.query.id for one in labelled.lists), labelled.origins, strict=True))
-        unjudged = {query_id for query_id, i in origin.items() if sources[i].generated}
+        unjudged = unjudged_ids(origin, sources)
         share = {"fraction": settings.query_fraction, "seed": settings.seed, "unjudged": unjudged}
         lists = usable_lists(labelled.lists)
         splits = [split(lists, validation=settings.validation_queries, **share)]

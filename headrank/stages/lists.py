@@ -33,6 +33,15 @@ class LabelledData:
         return tuple(i for i, part in enumerate(self.parts) for _ in part.candidates.lists)
 
     @property
+    def unjudged(self) -> set[str]:
+        """The ids of the queries without human judgements: generated ones, and those with a teacher's grades."""
+        return {
+            one.item.query.id
+            for one, i in zip(self.lists, self.origins, strict=True)
+            if not self.parts[i].settings.judged
+        }
+
+    @property
     def thresholds(self) -> dict[str, int]:
         """Name of the data set -> the lowest grade that counts as relevant."""
         return {part.settings.name: part.settings.relevance_threshold for part in self.parts}

@@ -122,7 +122,9 @@ class SelectStage:
         chosen = select_heads(table, criterion, system.scorer, count=system.heads)
         logger.info("select: %s: %d heads within %d of %d layers", name, len(chosen.heads), chosen.depth, layers)
         thresholds = train.thresholds if train is not None else {}
-        scores = cross_fitted_scores(table, criterion, scorer, count=system.heads)
+        # Generated queries and a teacher's grades say nothing of relevance or of the first stage's worth.
+        unjudged = train.unjudged if train is not None else set()
+        scores = cross_fitted_scores(table, criterion, scorer, count=system.heads, left_out=unjudged)
         lists = [(one.z, one.relevant) for one in scores]
         probability = ProbabilityCalibration.fit(lists, thresholds, protocol=CROSS_FITTED)
         logger.info("select: %s: probability fitted on %s", name, probability.origin if probability else "no lists")

@@ -184,6 +184,8 @@ def test_a_fusion_weight_is_fitted_again_on_enough_held_out_lists(tokenizer, tmp
     start = FusionFit(0.5, ((0.0, 0.1), (0.5, 0.9)), 0.5, lists=30, protocol="cross_fitted")
     kept = aligned_heads(fused, {"toy": 1}, start)
     assert (kept.scorer.fusion, kept.fusion and kept.fusion.curve) == (0.5, start.curve)
+    assert kept.fusion is not None
+    assert kept.fusion.protocol == "before_alignment"
     assert kept.used_probability is not None
     assert kept.used_probability.protocol == "held_out"
     assert kept.used_probability != kept.probability  # fitted on the fused scores

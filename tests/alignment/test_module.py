@@ -179,6 +179,9 @@ def test_validation_columns_are_the_candidates():
     assert record.context.scores == tuple(range(6))
     fused = ValidationRecord.from_scores(one, torch.zeros(6), z, fusion=1.0)
     assert fused.ranking.passage_ids == one.item.passage_ids
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=str(wrong)):
+            ValidationRecord.from_scores(one, torch.full((6,), wrong), z, fusion=1.0)
 
 
 def test_what_does_not_fit_is_refused(fresh, tokenizer):

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headrank.data import DataSettings, FormatError, load_data
+from headrank.data import DataSettings, FormatError, GeneratedQueries, load_data
 from headrank.data.datamodule import ListwiseDataModule
 from headrank.data.labelled import LabelledList, sample_candidates
+from headrank.data.settings import unjudged_ids
 from headrank.data.teacher import LabelSource, teacher_grades
 from headrank.errors import ConfigError, MissingFileError
 from headrank.settings import SettingsError
@@ -206,3 +207,12 @@ def test_taught_and_judged_sets_together(unjudged, make_source, tmp_path):
     module = ListwiseDataModule([judged, taught], validation_queries=0)
     module.setup()
     assert [one.teacher is None for one in module.training_lists] == [True, True, False, False]
+
+
+def test_queries_without_human_judgements_are_held_out_last():
+    judged, taught = DataSettings("a", "x"), DataSettings("b", "x", labels="run:/b.trec")
+    made = DataSettings("c", "x", generated=GeneratedQueries())
+    origins = {"q": 0, "r": 1, "s": 2}
+    assert [one.judged for one in (judged, taught, made)] == [True, False, False]
+    assert unjudged_ids(origins, [judged, taught, made]) == {"r", "s"}
+    assert unjudged_ids({"r": 0, "s": 1}, [taught, made]) == {"s"}

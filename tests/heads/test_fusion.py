@@ -115,3 +115,8 @@ def test_only_a_number_scores(tmp_path):
     for wrong in (-1, "often", True, float("nan"), None):
         with pytest.raises(ConfigError, match=str(wrong)):
             ScorerSettings(fusion=wrong)
+
+
+def test_fusion_does_not_hide_what_is_not_finite():
+    for wrong in (float("nan"), float("inf")):
+        assert fuse_first_stage(torch.tensor([wrong, 1.0, 2.0]), 1.0).isnan().any()

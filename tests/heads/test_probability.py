@@ -124,6 +124,10 @@ def test_each_list_is_scored_by_heads_selected_on_the_other_folds():
                      for one in held_out]  # fmt: skip
     assert [(one.z, one.relevant) for one in found] == expected
     assert len(found) == len(labels.lists)
+    kept = cross_fitted_scores(labels, criterion, SCORER, count=2, left_out={"q0", "q5"})
+    zs = [passage_scores(one.scores.pick(select_heads(rest, criterion, SCORER, count=2).heads), SCORER).tolist()
+          for rest, held_out in labels.folds(5, 0) for one in held_out if one.query_id not in ("q0", "q5")]  # fmt: skip
+    assert [one.z for one in kept] == zs
 
 
 def test_the_map_records_what_it_rests_on():
